@@ -1,0 +1,361 @@
+//! The cache.
+
+use crate::builder::Builder;
+use crate::engine::Core;
+use crate::entry::CoreRef;
+#[cfg(feature = "std")]
+use crate::entry::{Entry, Ref};
+use crate::hasher::DefaultHashBuilder;
+#[cfg(feature = "std")]
+use crate::iter::Iter;
+use crate::key::ToKey;
+use crate::lease::Lookup;
+use crate::pinned::{Local, Pinned};
+use crate::stats::Stats;
+use alloc::sync::Arc;
+#[cfg(feature = "std")]
+use alloc::vec::Vec;
+use core::any::Any;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+#[cfg(feature = "std")]
+use core::time::Duration;
+use equivalent::Equivalent;
+
+/// A concurrent cache in which a value that many ask for is computed once.
+///
+/// Share it by `Arc` or in a static; every method takes `&self`. Keys are compared in full, values are given as clones,
+/// borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+///
+/// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only callers who wait for the load
+/// of another sleep.
+pub struct Cache<K, V, S = DefaultHashBuilder> {
+    core: Core<K, V>,
+    hasher: S,
+}
+
+impl<K, V> Cache<K, V> {
+    /// A cache for up to `max_capacity` entries that do not expire, with all else as by default.
+    ///
+    /// ```
+    /// let cache = bellwether::Cache::new(1000);
+    /// assert_eq!(cache.get_with(&7, || "seven"), "seven");
+    /// assert_eq!(cache.get_with(&7, || unreachable!()), "seven");
+    /// ```
+    #[cfg(feature = "std")]
+    pub fn new(max_capacity: u64) -> Self {
+        Self::builder().max_capacity(max_capacity).build().expect("a capacity alone is a valid configuration")
+    }
+
+    /// The settings of a cache to be.
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    pub(crate) fn from_parts(core: Core<K, V>, hasher: S) -> Self {
+        Self { core, hasher }
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &Core<K, V> {
+        &self.core
+    }
+
+    #[inline]
+    pub(crate) fn hash<Q: ?Sized + Hash>(&self, q: &Q) -> u64
+    where
+        S: BuildHasher,
+    {
+        self.hasher.hash_one(q)
+    }
+
+    /// Entries stored now. Loads in flight do not count; entries that have expired and were not yet removed do. Exact
+    /// when no other thread is changing the cache.
+    pub fn len(&self) -> usize {
+        self.core.entries()
+    }
+
+    /// Whether no entry is stored now.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The weight of the entries stored now; as exact as [`len`](Self::len).
+    #[doc(alias = "weighted_size")]
+    pub fn weight(&self) -> u64 {
+        self.core.weight()
+    }
+
+    /// The weight that the cache may hold.
+    pub fn capacity(&self) -> u64 {
+        self.core.capacity()
+    }
+
+    /// The name it was built with; empty if none.
+    pub fn name(&self) -> &str {
+        &self.core.config.name
+    }
+
+    /// What the cache has done so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            retired_bytes: (self.core.limbo().nodes() as u64) * self.core.node_size(),
+            retired_weight: self.core.limbo().weight(),
+            ..self.core.counters.snapshot()
+        }
+    }
+
+    /// Registers the calling thread: what pins without std. Costs some 400 ns.
+    pub fn register(&self) -> Local<'_, K, V, S> {
+        Local::new(self)
+    }
+
+    /// Gets on board at a key and gives the protocol into the caller's hands: a value, or the lease of the load, or a
+    /// place among those who wait for it.
+    ///
+    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`].
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// let cache: Cache<String, u64> = Cache::new(10);
+    /// let Lookup::Lead(lease) = cache.lease("answer") else { unreachable!() };
+    /// assert!(matches!(cache.lease("answer"), Lookup::Wait(_)));
+    /// assert_eq!(*lease.fulfil(42).unwrap(), 42);
+    /// assert_eq!(cache.get("answer"), Some(42));
+    /// ```
+    pub fn lease<Q>(&self, q: &Q) -> Lookup<'_, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        S: BuildHasher,
+    {
+        let pin = || self.core.limbo().enter();
+        Lookup::at(CoreRef::borrowed(&self.core), self.hash(q), q, pin)
+    }
+
+    /// As [`lease`](Self::lease), with handles that keep the cache alive, for work that is spawned.
+    pub fn lease_owned<Q>(self: &Arc<Self>, q: &Q) -> Lookup<'static, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let keep: Arc<dyn Any + Send + Sync> = self.clone();
+        // SAFETY: the core is a field of what the Arc keeps alive, at a fixed address.
+        let core = unsafe { CoreRef::kept(&self.core, keep) };
+        Lookup::at(core, self.hash(q), q, || self.core.limbo().enter())
+    }
+}
+
+/// Plain reads and writes: they never load and never wait.
+#[cfg(feature = "std")]
+impl<K, V, S> Cache<K, V, S> {
+    /// Pins the calling thread for many calls in a row: each then costs some 10 ns less.
+    ///
+    /// ```
+    /// let cache = bellwether::Cache::new(10);
+    /// let pinned = cache.pin();
+    /// pinned.insert(1, "one");
+    /// assert_eq!(pinned.get_ref(&1).as_deref(), Some(&"one"));
+    /// ```
+    #[inline]
+    pub fn pin(&self) -> Pinned<'_, K, V, S> {
+        Pinned::new(self, self.core.limbo().enter())
+    }
+
+    /// The value of a key, cloned, if there is one that has not expired. `None` too while it is being loaded for the
+    /// first time.
+    ///
+    /// Cost: hash, pin, one walk of a bucket, clone. No lock, no wait.
+    ///
+    /// # Panics
+    /// If hashing, comparing or cloning does, here and in every other method that does any of these; the cache stays as
+    /// it was.
+    #[inline]
+    pub fn get<Q>(&self, q: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+        S: BuildHasher,
+    {
+        let hash = self.hash(q);
+        let pin = self.core.limbo().enter();
+        self.core.read(&pin, hash, |k| q.equivalent(k), V::clone)
+    }
+
+    /// As [`get`](Self::get), borrowed under a pin and not cloned.
+    pub fn get_ref<Q>(&self, q: &Q) -> Option<Ref<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        let hash = self.hash(q);
+        let pin = self.core.limbo().enter();
+        let node = self.core.live(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
+        // SAFETY: found, and seen valued, under this pin.
+        Some(unsafe { Ref::new(&self.core, node, Some(pin)) })
+    }
+
+    /// As [`get`](Self::get), counted and not cloned: to keep or to send.
+    pub fn get_entry<Q>(&self, q: &Q) -> Option<Entry<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pin().get_entry(q)
+    }
+
+    /// The values of several keys, in their order, under one pin.
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+        S: BuildHasher,
+    {
+        self.pin().get_many(keys)
+    }
+
+    /// As [`get_ref`](Self::get_ref), without counting as a use: for eviction, idling and statistics it did not happen.
+    pub fn peek<Q>(&self, q: &Q) -> Option<Ref<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        let hash = self.hash(q);
+        let pin = self.core.limbo().enter();
+        let node = self.core.glimpse(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
+        // SAFETY: found, and seen valued, under this pin.
+        Some(unsafe { Ref::new(&self.core, node, Some(pin)) })
+    }
+
+    /// Whether there is a value that has not expired. Does not count as a use.
+    pub fn contains_key<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pin().contains_key(q)
+    }
+
+    /// Whether a load of this key is in flight, a refresh included.
+    pub fn is_loading<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pin().is_loading(q)
+    }
+
+    /// Stores a value, in the place of any other; a load of the key that is in flight will not be stored.
+    ///
+    /// A value heavier than the whole capacity, or with a time to live of zero, is dropped, and the old one is removed.
+    ///
+    /// # Panics
+    /// If the weigher or `ttl_with` does, before anything is changed; if the eviction listener does, afterwards.
+    pub fn insert(&self, key: K, value: V)
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        // Two statements: what was not kept is dropped when the pin is gone.
+        let refused = self.pin().put(key, value, None);
+        drop(refused);
+    }
+
+    /// As [`insert`](Self::insert), with a time to live of its own: `Duration::MAX` is never, zero is not stored.
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        let refused = self.pin().put(key, value, Some(ttl));
+        drop(refused);
+    }
+
+    /// Removes a key; its value, if that had not expired. A load of the key that is in flight is handed to those who
+    /// already wait, and will not be stored.
+    pub fn remove<Q>(&self, q: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+        S: BuildHasher,
+    {
+        self.pin().remove(q)
+    }
+
+    /// Removes a key if its value has not expired and `doomed` says so, and returns the value. `doomed` is called again
+    /// if another thread replaces the value meanwhile; it runs under the pin.
+    pub fn remove_if<Q>(&self, q: &Q, doomed: impl FnMut(&K, &V) -> bool) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+        S: BuildHasher,
+    {
+        self.pin().remove_if(q, doomed)
+    }
+
+    /// As [`remove`](Self::remove), and tells only whether there was a value that had not expired.
+    pub fn invalidate<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pin().invalidate(q)
+    }
+
+    /// Removes everything, loads in flight included: nothing that was loaded from before this call is stored after it.
+    /// Cost: a walk over all entries.
+    #[doc(alias = "clear")]
+    pub fn invalidate_all(&self) {
+        self.pin().invalidate_all();
+    }
+
+    /// Removes the entries that `keep` does not want. Keys that are being loaded or refreshed cannot be asked about, and
+    /// are removed: a load that began before this call is not stored after it. `keep` runs under the pin. Cost: a walk
+    /// over all entries.
+    pub fn retain(&self, keep: impl FnMut(&K, &V) -> bool) {
+        self.pin().retain(keep);
+    }
+
+    /// Removes what has expired, and flights that were given up and not taken on. How many entries went. Cost: a walk
+    /// over all entries.
+    #[doc(alias = "run_pending_tasks")]
+    pub fn purge_expired(&self) -> usize {
+        self.pin().purge_expired()
+    }
+
+    /// Changes the weight that the cache may hold, and evicts down to it.
+    pub fn set_capacity(&self, weight: u64)
+    where
+        S: BuildHasher,
+    {
+        self.pin().set_capacity(weight);
+    }
+
+    /// The live entries, borrowed, in no order.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter::new(&self.core)
+    }
+}
+
+#[cfg(feature = "std")]
+impl<'c, K, V, S> IntoIterator for &'c Cache<K, V, S> {
+    type Item = Ref<'c, K, V>;
+    type IntoIter = Iter<'c, K, V>;
+    fn into_iter(self) -> Iter<'c, K, V> {
+        self.iter()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name())
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

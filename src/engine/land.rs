@@ -1,0 +1,190 @@
+//! How a flight ends: with a value, an error, neither, or the old value confirmed.
+
+use super::board::Flight;
+use super::{Core, RemovalCause, Scope, Shard};
+use crate::error::SharedError;
+use crate::expiry::{self, Hot, NEVER};
+use crate::flight::node::{Failure, Node, Stamps};
+use crate::flight::word::GaveUp;
+use crate::stats::Event;
+use crate::sync::mutant;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+/// On which terms a value is kept: what user code has to say about it, asked before the flight is touched.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// 0: handed over only.
+    pub(crate) weight: u32,
+    pub(crate) stamps: Stamps,
+}
+
+impl<K, V> Core<K, V> {
+    /// Runs the weigher and `ttl_with`. `explicit` is a time to live of this value alone; `delta` how long it took to
+    /// load, in ns (0: it was not loaded).
+    pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, delta: u64) -> Terms {
+        let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
+        let asked = explicit.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)));
+        let ttl = match asked {
+            Some(ttl) if explicit.is_some() => expiry::nanos(ttl),
+            Some(ttl) => expiry::jittered(expiry::nanos(ttl), self.config.jitter, self.random()),
+            None if self.config.ttl == NEVER => NEVER,
+            None => expiry::jittered(self.config.ttl, self.config.jitter, self.random()),
+        };
+        let stamps = self.stamps(ttl, delta);
+        let kept = ttl != 0 && Scope::keeps(self, weight);
+        Terms { weight: if kept { weight } else { 0 }, stamps }
+    }
+
+    fn stamps(&self, ttl: u64, delta: u64) -> Stamps {
+        let born = self.config.time.now();
+        let expires = expiry::expires_at(born, ttl);
+        let quiet = match self.config.idle {
+            NEVER => expiry::quiet_until(expires, delta, self.config.beta),
+            _ => self.idle_deadline(born),
+        };
+        Stamps { born, expires, hot: Hot::new(quiet, delta) }
+    }
+}
+
+impl<K, V> Scope<'_, K, V> {
+    /// The leader's value becomes the entry, or is handed to those who wait and no more. True: stored.
+    ///
+    /// # Safety
+    /// The caller holds this lease of this flight, with its shares; the lease ends here.
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: Terms) -> bool {
+        // SAFETY: the caller has shares of both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        let shard = self.core.shard_of_order(node.link().order());
+        node.word.begin_publish(lease);
+        // SAFETY: the transition into PUBLISHING was won in the line above.
+        unsafe { node.write(value, terms.stamps) };
+        let stored = match old {
+            None => self.publish_cold(shard, node, terms.weight),
+            Some(old) => self.publish_successor(shard, node, old, terms.weight),
+        };
+        self.core.bells.ring(flight.node.addr().get());
+        if stored && old.is_none() {
+            self.seat(shard, node, None);
+        }
+        self.make_room(shard);
+        stored
+    }
+
+    fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {
+        // A flight that was removed is not stored. If the mark comes after this look, the remover finds READY, or
+        // leaves GONE behind for us to find; the two RMWs on the word decide which, so the weight is taken out once.
+        let weight = if node.link().is_marked() { 0 } else { weight };
+        node.set_weight(weight);
+        if weight == 0 {
+            // Nobody finds it any more, before it can be taken for an entry.
+            self.remove(shard, node, RemovalCause::Expired);
+            node.word.publish();
+            return false;
+        }
+        self.weigh_in(shard, weight);
+        let gone = node.word.publish().gone();
+        if gone && !mutant("weight left behind") {
+            self.weigh_out(shard, weight);
+        }
+        !gone
+    }
+
+    fn publish_successor(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: &Node<K, V>, weight: u32) -> bool {
+        node.set_weight(weight);
+        if weight == 0 {
+            node.word.publish();
+            self.remove(shard, old, RemovalCause::Replaced);
+            return false;
+        }
+        self.weigh_in(shard, weight);
+        node.word.publish();
+        // The list's share. It cannot fail: the lease has one.
+        let shared = node.share();
+        debug_assert!(shared);
+        if self.replace(shard, old, node) {
+            return true;
+        }
+        // The old entry was removed meanwhile, and with it the right to be stored.
+        self.weigh_out(shard, weight);
+        // SAFETY: the share taken above; the lease's is still there.
+        unsafe { self.release(NonNull::from(node)) };
+        false
+    }
+
+    /// Ends a flight with an error (none: abandoned) for all who wait.
+    ///
+    /// # Safety
+    /// As for [`Self::publish`].
+    pub(crate) unsafe fn fail(&self, flight: Flight<K, V>, lease: u32, error: Option<SharedError>) {
+        // SAFETY: the caller has a share.
+        let node = unsafe { flight.node.as_ref() };
+        self.core.counters.count(Event::LoadFailure);
+        self.cool_down(flight);
+        node.word.fail(lease, Failure::into_raw(error));
+        self.ended(flight);
+    }
+
+    /// Gives a flight up: to those who wait, if it is still worth anything, or for good.
+    ///
+    /// # Safety
+    /// As for [`Self::publish`].
+    pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) {
+        // SAFETY: the caller has shares of both.
+        let (node, listed) = unsafe { (flight.node.as_ref(), flight.old.unwrap_or(flight.node).as_ref()) };
+        match node.word.give_up(lease, !listed.link().is_marked()) {
+            // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
+            GaveUp::Handed => self.core.bells.ring(flight.node.addr().get()),
+            GaveUp::Ended => self.ended(flight),
+        }
+    }
+
+    /// The entry being refreshed is good for longer; those who wait look again and find it.
+    ///
+    /// # Safety
+    /// As for [`Self::publish`]; and the flight has an old entry.
+    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) {
+        // SAFETY: the caller has shares of both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        node.word.begin_publish(lease);
+        if let Some(old) = old {
+            old.renew(stamps.expires, stamps.hot);
+        }
+        node.word.renewed();
+        self.ended(flight);
+    }
+
+    /// The flight's word was taken to FAILED or DEAD by the caller's own RMW: what follows for the table and for those
+    /// who wait.
+    pub(crate) fn ended(&self, flight: Flight<K, V>) {
+        // SAFETY: the caller has shares of both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        let shard = self.core.shard_of_order(node.link().order());
+        match old {
+            None => {
+                self.remove(shard, node, RemovalCause::Expired);
+            }
+            Some(old) => {
+                old.word.refresh_ended(flight.node.cast());
+                // While it was being refreshed the hand could not take it.
+                self.make_room(shard);
+            }
+        }
+        self.core.bells.ring(flight.node.addr().get());
+    }
+
+    /// A refresh of a good entry failed: no dice are rolled for it until the cooldown is over.
+    pub(crate) fn cool_down(&self, flight: Flight<K, V>) {
+        let Some(old) = flight.old else { return };
+        // SAFETY: the caller has shares of both.
+        let old = unsafe { old.as_ref() };
+        let (hot, now) = (old.hot(), self.core.config.time.now());
+        if hot.eternal() || self.core.config.idle != NEVER {
+            return;
+        }
+        let until = now.saturating_add(self.core.config.cooldown).min(old.expires());
+        if until > hot.quiet_until() {
+            old.set_quiet(hot, until);
+        }
+    }
+}

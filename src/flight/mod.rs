@@ -1,0 +1,7 @@
+#![doc = include_str!("PROTOCOL.md")]
+
+pub(crate) mod bell;
+pub(crate) mod node;
+#[cfg(feature = "std")]
+pub(crate) mod reentry;
+pub(crate) mod word;

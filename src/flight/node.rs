@@ -1,0 +1,296 @@
+//! The node: a flight first, then an entry, in one allocation.
+//!
+//! | field | bytes | written | read |
+//! |---|--:|---|---|
+//! | link: next, order, tally | 16 | table; tally: share count | every walk |
+//! | word | 8 | transitions | every lookup |
+//! | hot: quiet-until, δ | 8 | before READY; renewal, cooldown | every hit of an entry that expires |
+//! | born: creation time, use counter | 8 | before READY; use counter by hits while warming | every hit |
+//! | expires | 8 | before READY; renewal | past quiet-until |
+//! | weight, slot | 8 | before READY; when a slot is taken | removal, hand |
+//! | key, value | K + V | creation; before READY | every hit |
+//!
+//! 72 bytes for `u64 → u64` on 64-bit targets. The use counter shares its word with the creation time because that
+//! never changes once READY: two plain stores that race can lose a use, and nothing else.
+
+use super::word::{State, Word};
+use crate::error::SharedError;
+use crate::expiry::{Hot, NEVER};
+use crate::link::Link;
+use crate::reclaim::{Retire, allocate, deallocate};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, order};
+use alloc::boxed::Box;
+use core::mem::MaybeUninit;
+use core::ptr::{self, NonNull};
+
+const USES: u64 = 0b11;
+const USE_BITS: u32 = 2;
+
+/// Boxed to be thin, aligned to leave the word its low bits.
+#[repr(align(16))]
+pub(crate) struct Failure(pub(crate) SharedError);
+
+impl Failure {
+    /// What [`Word::fail`] takes.
+    pub(crate) fn into_raw(error: Option<SharedError>) -> *mut () {
+        error.map_or(ptr::null_mut(), |e| Box::into_raw(Box::new(Failure(e))).cast())
+    }
+
+    /// Frees an error that did not get into a word.
+    ///
+    /// # Safety
+    /// `raw` came from [`Self::into_raw`] and nobody else has it.
+    pub(crate) unsafe fn free(raw: *mut ()) {
+        if !raw.is_null() {
+            // SAFETY: by this function's contract.
+            drop(unsafe { Box::from_raw(raw.cast::<Failure>()) });
+        }
+    }
+}
+
+/// The times of a value, fixed when it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamps {
+    pub(crate) born: u64,
+    pub(crate) expires: u64,
+    pub(crate) hot: Hot,
+}
+
+#[repr(C)]
+pub(crate) struct Node<K, V> {
+    link: Link,
+    pub(crate) word: Word,
+    hot: AtomicU64,
+    born: AtomicU64,
+    expires: AtomicU64,
+    weight: AtomicU32,
+    pub(crate) slot: AtomicU32,
+    key: K,
+    value: UnsafeCell<MaybeUninit<V>>,
+}
+
+impl<K, V> Node<K, V> {
+    fn build(key: K, order: u32, shares: u32, word: Word, value: MaybeUninit<V>) -> NonNull<Self> {
+        allocate(Self {
+            link: Link::node(order, shares),
+            word,
+            hot: AtomicU64::new(Hot::ETERNAL.0),
+            born: AtomicU64::new(0),
+            expires: AtomicU64::new(NEVER),
+            weight: AtomicU32::new(0),
+            slot: AtomicU32::new(0),
+            key,
+            value: UnsafeCell::new(value),
+        })
+    }
+
+    /// A flight with its first leader. Who gets its shares is the caller's affair.
+    pub(crate) fn flight(key: K, order: u32) -> NonNull<Self> {
+        Self::build(key, order, 0, Word::computing(), MaybeUninit::uninit())
+    }
+
+    /// Sets the count of a node that nobody else can reach yet.
+    pub(crate) fn set_shares(&self, shares: u32) {
+        self.link.tally().store(shares, Ordering::Relaxed);
+    }
+
+    /// An entry whose one share will be the list's.
+    pub(crate) fn entry(key: K, order: u32, value: V, weight: u32, stamps: Stamps) -> NonNull<Self> {
+        let node = Self::build(key, order, 1, Word::ready(), MaybeUninit::new(value));
+        // SAFETY: just allocated.
+        let shared = unsafe { node.as_ref() };
+        shared.stamp(weight, stamps);
+        node
+    }
+
+    #[inline]
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    /// The address of the link, good for the whole node.
+    pub(crate) fn as_link(this: NonNull<Self>) -> NonNull<Link> {
+        this.cast()
+    }
+
+    /// The node around a link.
+    ///
+    /// # Safety
+    /// `link` came from [`Self::as_link`] for the same `K` and `V`, and the node is alive for `'p`.
+    #[inline]
+    pub(crate) unsafe fn of_link<'p>(link: NonNull<Link>) -> &'p Self {
+        // SAFETY: `Node` is `repr(C)` with the link first, and by contract the pointer was made from one to the whole
+        // node, which lives long enough. Shared access only: everything that changes is atomic or in a cell.
+        unsafe { link.cast::<Self>().as_ref() }
+    }
+
+    #[inline]
+    pub(crate) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// The value.
+    ///
+    /// # Safety
+    /// The caller has read a word that is `valued`, and holds a pin from before the node was retired, or a share.
+    #[inline]
+    pub(crate) unsafe fn value(&self) -> &V {
+        // SAFETY: a valued word is set (Release) after the value was written, and was read with Acquire; from then on
+        // the slot is not written again until the node is disposed of, which the pin or share holds off.
+        self.value.with(|v| unsafe { (*v).assume_init_ref() })
+    }
+
+    /// Moves the value in, with its weight and times.
+    ///
+    /// # Safety
+    /// The caller has won the transition into PUBLISHING and has not yet left it.
+    pub(crate) unsafe fn write(&self, value: V, stamps: Stamps) {
+        // SAFETY: PUBLISHING is won once a node, so nobody else writes; nobody reads before READY.
+        self.value.with_mut(|v| unsafe { (*v).write(value) });
+        self.stamp(0, stamps);
+    }
+
+    // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read
+    // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
+    // anything: each is one word, and a reader that misses it acts as if it had come earlier.
+    fn stamp(&self, weight: u32, stamps: Stamps) {
+        self.weight.store(weight, Ordering::Relaxed);
+        self.born.store(stamps.born << USE_BITS, Ordering::Relaxed);
+        self.expires.store(stamps.expires, Ordering::Relaxed);
+        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+    }
+
+    /// Stamped before READY; 0 means handed over only.
+    pub(crate) fn set_weight(&self, weight: u32) {
+        self.weight.store(weight, Ordering::Relaxed);
+    }
+
+    pub(crate) fn stored_weight(&self) -> u32 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn hot(&self) -> Hot {
+        Hot(self.hot.load(Ordering::Relaxed))
+    }
+
+    /// Replaces quiet-until if it is still what it was.
+    pub(crate) fn set_quiet(&self, was: Hot, quiet: u64) {
+        let new = was.with_quiet(quiet).0;
+        let _ = self.hot.compare_exchange(was.0, new, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    pub(crate) fn expires(&self) -> u64 {
+        self.expires.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn renew(&self, expires: u64, hot: Hot) {
+        self.expires.store(expires, Ordering::Relaxed);
+        self.hot.store(hot.0, Ordering::Relaxed);
+    }
+
+    pub(crate) fn born(&self) -> u64 {
+        self.born.load(Ordering::Relaxed) >> USE_BITS
+    }
+
+    /// Counts a use, up to three. Once there, a hit writes nothing.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        let word = self.born.load(Ordering::Relaxed);
+        if word & USES != USES {
+            self.born.store(word + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes one use off; whether there was one.
+    pub(crate) fn take_use(&self) -> bool {
+        let word = self.born.load(Ordering::Relaxed);
+        if word & USES != 0 {
+            self.born.store(word - 1, Ordering::Relaxed);
+        }
+        word & USES != 0
+    }
+
+    /// Takes a share, unless there is none left: nobody revives a zero.
+    ///
+    /// # Panics
+    /// When two thousand million shares are out: only forgetting them gets there.
+    pub(crate) fn share(&self) -> bool {
+        let mut count = self.link.tally().load(Ordering::Relaxed);
+        while count != 0 {
+            assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
+            // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another share.
+            match self.link.tally().compare_exchange_weak(
+                count,
+                count + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(now) => count = now,
+            }
+        }
+        false
+    }
+
+    /// Gives a share back. True: it was the last one, and the caller must retire the node.
+    #[must_use]
+    pub(crate) fn unshare(&self) -> bool {
+        // Release: our use of the node comes before its disposal; the fence is the other side, as in Arc.
+        if self.link.tally().fetch_sub(1, order("unshare", Ordering::Release)) != 1 {
+            return false;
+        }
+        fence(Ordering::Acquire);
+        true
+    }
+}
+
+impl<K, V> Retire for Node<K, V> {
+    unsafe fn dispose(this: NonNull<Self>) {
+        /// Frees the memory however the drops before it end.
+        struct Free<T>(NonNull<T>);
+        impl<T> Drop for Free<T> {
+            fn drop(&mut self) {
+                // SAFETY: made by `dispose`, whose contract this passes on.
+                unsafe { deallocate(self.0) };
+            }
+        }
+        let memory = Free(this);
+        let node = memory.0.as_ptr();
+        // SAFETY: by contract nobody else can reach the node, and it is alive.
+        let end = unsafe { (*node).word.load() };
+        // Locals are dropped in reverse: the key, then the value, even if the key's drop panics; then the memory.
+        // SAFETY: a valued word means the value was written, and nobody uses it again.
+        let _value = end.valued().then(|| unsafe {
+            (*node).value.with_mut(|v| (*v).assume_init_read())
+        });
+        if let State::Failed(Some(error)) = end.state() {
+            // SAFETY: the word's pointer came from `Failure::into_raw`, and the word goes with the node.
+            unsafe { Failure::free(error.as_ptr()) };
+        }
+        // SAFETY: the key is initialised from creation to here, and not used again. The other fields need no drop
+        // outside of loom.
+        let _key = unsafe { ptr::read(&raw const (*node).key) };
+        #[cfg(loom)]
+        // SAFETY: loom's atomics own heap state; each is dropped once, here.
+        unsafe {
+            ptr::drop_in_place(&raw mut (*node).link);
+            ptr::drop_in_place(&raw mut (*node).word);
+            ptr::drop_in_place(&raw mut (*node).hot);
+            ptr::drop_in_place(&raw mut (*node).born);
+            ptr::drop_in_place(&raw mut (*node).expires);
+            ptr::drop_in_place(&raw mut (*node).weight);
+            ptr::drop_in_place(&raw mut (*node).slot);
+        }
+    }
+
+    fn weight(&self) -> u32 {
+        self.stored_weight()
+    }
+}
+
+// SAFETY: a node moves between threads with its key and value, and gives shared access to both (`Send + Sync` of
+// each); its other parts are atomics, and the value's cell is governed by the word.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Node<K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Node<K, V> {}

@@ -1,0 +1,321 @@
+//! The right and duty to load a key's value, and what a lookup gives.
+
+use crate::engine::board::{Boarded, Flight, Spare, Wanted};
+use crate::engine::{Core, RemovalCause};
+use crate::entry::{CoreRef, Entry};
+use crate::error::SharedError;
+use crate::flight::node::Node;
+use crate::key::ToKey;
+use crate::reclaim::Pin;
+use crate::stats::Event;
+use crate::unwind;
+use crate::waiter::Waiter;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::time::Duration;
+use equivalent::Equivalent;
+
+/// What [`Cache::lease`](crate::Cache::lease) found.
+#[non_exhaustive]
+#[derive(Debug)]
+#[must_use = "an ignored lease is a flight given up"]
+pub enum Lookup<'c, K, V> {
+    /// A value to use.
+    Hit(Entry<'c, K, V>),
+    /// A value to use, and this caller has been chosen to load its replacement early (XFetch).
+    Refresh(Entry<'c, K, V>, Lease<'c, K, V>),
+    /// No value; this caller loads it.
+    Lead(Lease<'c, K, V>),
+    /// No value; somebody else is loading it.
+    Wait(Waiter<'c, K, V>),
+}
+
+/// The right and duty to load a key's value: held by one caller at a time.
+///
+/// End it with [`fulfil`](Self::fulfil), [`fail`](Self::fail), [`fail_with`](Self::fail_with) or
+/// [`renew`](Self::renew). Dropping it, by a panic too, gives the flight up: one of those who wait takes it on, at
+/// once. Forgetting it (`mem::forget`) leaves those who wait without an answer but their own deadlines.
+///
+/// It can be sent to another thread, and the loader's time is measured from when the lease was given.
+pub struct Lease<'c, K, V> {
+    core: CoreRef<'c, K, V>,
+    flight: Flight<K, V>,
+    number: u32,
+    started: u64,
+    early: bool,
+}
+
+impl<'c, K, V> Lease<'c, K, V> {
+    /// # Safety
+    /// The caller hands over this lease of the flight, with its shares.
+    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, early: bool) -> Self {
+        let started = core.get().config.time.precise();
+        Self { core, flight, number, started, early }
+    }
+
+    fn node(&self) -> &Node<K, V> {
+        // SAFETY: the lease owns a share.
+        unsafe { self.flight.node.as_ref() }
+    }
+
+    fn old(&self) -> Option<&Node<K, V>> {
+        // SAFETY: the lease owns a share.
+        self.flight.old.map(|old| unsafe { old.as_ref() })
+    }
+
+    /// The key to load.
+    pub fn key(&self) -> &K {
+        self.node().key()
+    }
+
+    /// The value that the load will replace, still good or expired, if there is one: for conditional requests.
+    pub fn stale(&self) -> Option<&V> {
+        // SAFETY: an entry that a successor hangs from has its value; the lease owns a share of it.
+        self.old().map(|old| unsafe { old.value() })
+    }
+
+    /// The value to go on with if this load fails: the old one, while it is good.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) fn still_good(&self) -> Option<&V> {
+        let old = self.old().filter(|old| self.early && !self.core.get().over(old))?;
+        // SAFETY: as in `stale`.
+        Some(unsafe { old.value() })
+    }
+
+    /// The flight, to compare.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) fn flight(&self) -> *const () {
+        self.flight.node.as_ptr().cast()
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.core.get().config.time.precise().saturating_sub(self.started)
+    }
+
+    /// Gives the value to everyone who waits and stores it, for the cache's time to live.
+    ///
+    /// `Ok` if it was stored; `Err` if it was only handed over, because the key was removed or overwritten during the
+    /// load, the time to live is zero, it is heavier than the whole capacity, or too much retired memory waits to be
+    /// freed.
+    ///
+    /// # Panics
+    /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction listener, or of a value
+    /// that is dropped to make room, reaches the caller after the value was published.
+    pub fn fulfil(self, value: V) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let delta = self.elapsed();
+        self.land(value, None, delta)
+    }
+
+    /// As [`fulfil`](Self::fulfil), with a time to live of its own: zero is handed over and not stored,
+    /// `Duration::MAX` is never.
+    ///
+    /// # Panics
+    /// As [`fulfil`](Self::fulfil).
+    pub fn fulfil_with_ttl(self, value: V, ttl: Duration) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let delta = self.elapsed();
+        self.land(value, Some(ttl), delta)
+    }
+
+    /// `delta`: how long the value took to load; 0 for one that was not loaded.
+    pub(crate) fn land(
+        self,
+        value: V,
+        ttl: Option<Duration>,
+        delta: u64,
+    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let terms = self.core.get().terms(self.key(), &value, ttl, delta);
+        let (core, flight, number) = self.into_parts();
+        // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
+        // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
+        let entry = unsafe { Entry::new(core.clone(), flight.node) };
+        let scope = core.get().scope(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
+        let stored = unsafe { scope.publish(flight, number, value, terms) };
+        if let Some(old) = flight.old {
+            // SAFETY: the lease's share.
+            unsafe { scope.release(old) };
+        }
+        drop(scope);
+        if stored { Ok(entry) } else { Err(entry) }
+    }
+
+    /// The old value is confirmed: it stays, with its time to live begun anew, and so do those who wait get it. `None`,
+    /// and the flight is given up, if there is no old value; the entry is given even if it was removed meanwhile.
+    ///
+    /// # Panics
+    /// If `ttl_with` panics; the flight is given up then.
+    pub fn renew(self) -> Option<Entry<'c, K, V>> {
+        let old = self.flight.old?;
+        let delta = self.elapsed();
+        let terms = self.core.get().terms(self.key(), self.stale()?, None, delta);
+        let (core, flight, number) = self.into_parts();
+        // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
+        let entry = unsafe { Entry::new(core.clone(), old) };
+        let scope = core.get().scope(core.get().limbo().enter());
+        // SAFETY: as in `land`; there is an old entry.
+        unsafe { scope.renew(flight, number, terms.stamps) };
+        // SAFETY: the lease's share.
+        unsafe { scope.release(flight.node) };
+        Some(entry)
+    }
+
+    /// Ends the flight without a value: those who wait see it as abandoned.
+    pub fn fail(self) {
+        self.end(None);
+    }
+
+    /// Ends the flight with an error, shared with all who wait.
+    pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
+        self.end(Some(Arc::new(error)));
+    }
+
+    pub(crate) fn end(self, error: Option<SharedError>) {
+        let (core, flight, number) = self.into_parts();
+        let scope = core.get().scope(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
+        unsafe {
+            scope.fail(flight, number, error);
+            scope.disembark(flight);
+        }
+    }
+
+    /// The lease, without its `Drop`.
+    fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
+        let core = unsafe { core::ptr::read(&this.core) };
+        (core, this.flight, this.number)
+    }
+}
+
+impl<K, V> Drop for Lease<'_, K, V> {
+    fn drop(&mut self) {
+        let core = self.core.get();
+        let scope = core.scope(core.limbo().enter());
+        if unwind::panicking() {
+            core.counters.count(Event::LoadFailure);
+            scope.cool_down(self.flight);
+        }
+        // SAFETY: the lease and its shares are ours, and end here.
+        unsafe {
+            scope.give_up(self.flight, self.number);
+            scope.disembark(self.flight);
+        }
+    }
+}
+
+impl<K: fmt::Debug, V> fmt::Debug for Lease<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("key", self.key()).finish_non_exhaustive()
+    }
+}
+
+// SAFETY: a lease is counted references to nodes and a `CoreRef`; no part of it belongs to a thread.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Lease<'_, K, V> {}
+// SAFETY: `&Lease` gives `&K` and `&V` only.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Lease<'_, K, V> {}
+
+/// What a caller met, with handles of its own.
+pub(crate) enum Met<'c, K, V, T> {
+    /// What the caller made of the hit.
+    Hit(T),
+    Lead(Lease<'c, K, V>),
+    Wait(Waiter<'c, K, V>),
+    Full,
+}
+
+/// Looks a key up and gets on board; `take` makes of a hit what the caller wants, under the pin.
+pub(crate) fn embark<'c, K, V, Q, T>(
+    core: &CoreRef<'c, K, V>,
+    hash: u64,
+    q: &Q,
+    wanted: Wanted,
+    pin: impl Fn() -> Pin,
+    take: impl Fn(&Node<K, V>) -> Option<T>,
+) -> Met<'c, K, V, T>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+{
+    loop {
+        let mut spare = Spare::none();
+        let scope = core.get().scope(pin());
+        let boarded = scope.board(hash, q, wanted, &mut spare);
+        core.get().counters.lookup(matches!(boarded, Boarded::Hit(_)));
+        return match boarded {
+            Boarded::Hit(node) => match take(node) {
+                Some(taken) => {
+                    node.touch();
+                    Met::Hit(taken)
+                }
+                None => continue,
+            },
+            // SAFETY: the lease and its shares were just given to us.
+            Boarded::Lead { flight, lease, early } => {
+                Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) })
+            }
+            Boarded::Wait { flight, counted, listening } => {
+                // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
+                // bell of the core that `core` refers to.
+                Met::Wait(unsafe { Waiter::new(core.clone(), flight, counted, listening) })
+            }
+            Boarded::Full => Met::Full,
+        };
+    }
+}
+
+impl<'c, K, V> Lookup<'c, K, V> {
+    /// [`Cache::lease`](crate::Cache::lease).
+    pub(crate) fn at<Q>(core: CoreRef<'c, K, V>, hash: u64, q: &Q, pin: impl Fn() -> Pin) -> Self
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        // SAFETY: a hit's word was seen valued; the share just taken is handed over.
+        let counted = |node: &Node<K, V>| {
+            node.share().then(|| unsafe { Entry::new(core.clone(), core::ptr::NonNull::from(node)) })
+        };
+        match embark(&core, hash, q, Wanted::Value, pin, counted) {
+            Met::Hit(entry) => Self::Hit(entry),
+            Met::Lead(lease) => match lease.entry_of_old() {
+                Some(entry) if lease.early => Self::Refresh(entry, lease),
+                _ => Self::Lead(lease),
+            },
+            Met::Wait(waiter) => Self::Wait(waiter),
+            Met::Full => Self::Wait(Waiter::overloaded(core)),
+        }
+    }
+}
+
+impl<'c, K, V> Lease<'c, K, V> {
+    fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
+        let old = self.old()?;
+        let shared = old.share();
+        debug_assert!(shared, "our own share keeps the count above zero");
+        // SAFETY: the share just taken; an entry with a successor has its value.
+        Some(unsafe { Entry::new(self.core.clone(), self.flight.old?) })
+    }
+
+    /// The old value, if it may be served: what `compute` shows.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) fn present(&self) -> Option<&V> {
+        let old = self.old().filter(|old| !self.core.get().over(old))?;
+        // SAFETY: as in `stale`.
+        Some(unsafe { old.value() })
+    }
+
+    /// Removes the old value; the flight with it is only worth giving up then.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) fn remove_old(&self) {
+        let Some(old) = self.old() else { return };
+        let core = self.core.get();
+        let scope = core.scope(core.limbo().enter());
+        scope.remove(core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+    }
+
+    /// The cache that this is a lease of.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    pub(crate) fn core(&self) -> &Core<K, V> {
+        self.core.get()
+    }
+}

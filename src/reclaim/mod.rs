@@ -1,0 +1,38 @@
+//! When a node's memory may be freed, and where it comes from. Nothing outside this module knows either.
+//!
+//! A node that nobody points at any more (its last share was given back) is *retired*: a caller who found it earlier,
+//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns ([`limbo`]); an epoch back
+//! end ([`epoch`]) says when a bag is ripe, that is, when every pin that was held as the bag was sealed has ended. So
+//! the cache knows how much it has retired, can bound it, and frees everything in its own `Drop`.
+//!
+//! The back end is `crossbeam-epoch` with a collector of this crate's own; under loom it is a stand-in that lets go
+//! of a bag as early as the rules permit, so that a missing pin is a model failure.
+
+#[cfg_attr(not(loom), path = "epoch.rs")]
+#[cfg_attr(loom, path = "standin.rs")]
+mod epoch;
+mod limbo;
+mod memory;
+
+pub(crate) use epoch::{Epoch, Handle, Pin};
+pub(crate) use limbo::{Limbo, Retired};
+pub(crate) use memory::{allocate, deallocate};
+
+use crate::sync::AtomicBool;
+use alloc::sync::Arc;
+
+/// Set once every pin that was held as a bag was sealed has ended.
+pub(crate) type Ripe = Arc<AtomicBool>;
+
+/// What a [`Limbo`] holds.
+pub(crate) trait Retire {
+    /// Drops what the object owns and frees its memory. User code runs in here and may panic; the memory is freed
+    /// all the same.
+    ///
+    /// # Safety
+    /// `this` came from [`allocate`], nobody else can reach it, and it is not used again.
+    unsafe fn dispose(this: core::ptr::NonNull<Self>);
+
+    /// What it weighs against the cache's capacity.
+    fn weight(&self) -> u32;
+}

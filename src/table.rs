@@ -1,0 +1,337 @@
+//! The split-ordered list: one sorted linked list that is also a hash table.
+//!
+//! Shalev and Shavit, *Split-Ordered Lists: Lock-Free Extensible Hash Tables*, J. ACM 53(3), 2006, over the list of
+//! Michael, *High Performance Dynamic Lock-Free Hash Tables and List-Based Sets*, SPAA 2002. Nodes are sorted by their
+//! reversed hash, so a bucket's nodes are adjacent at every table size, and doubling the table splits each bucket
+//! without moving a node. A bucket is a *cell*: a link in the list itself, in an array of doubling segments.
+//!
+//! What differs from the papers:
+//! * A cell is initialised by one claimer (UNINIT → CLAIMED → LINKED); everybody else starts from the nearest LINKED
+//!   ancestor meanwhile, and waits for nobody.
+//! * Nodes of equal order are a *run*; a new key goes to its end, so two inserters of one key meet at one link.
+//! * *Replace* is one CAS: `old.next` from `succ` to `(new, marked)` with `new.next = succ`. It removes the old node and
+//!   links the new one at once, and the key is never absent in between.
+//! * Unlinking is anybody's; the list's share of a node is the affair of whoever won its mark, once [`Table::unlink`]
+//!   has returned.
+//!
+//! All references handed out live under a pin: an unlinked node is freed only after a grace period.
+
+use crate::link::Link;
+use crate::reclaim::Pin;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, order, zeroed_slice};
+use alloc::boxed::Box;
+use core::ptr::{self, NonNull};
+
+/// Cells in the first segment, as a power of two.
+const FIRST: u32 = if cfg!(loom) { 0 } else { 4 };
+/// The most buckets a table grows to: 2²⁸.
+const MOST: u32 = 28;
+const SEGMENTS: usize = (MOST - FIRST + 1) as usize;
+
+/// States of a cell, in its tally. UNINIT is zero: segments are zeroed memory.
+const UNINIT: u32 = 0;
+const CLAIMED: u32 = 1;
+const LINKED: u32 = 2;
+
+/// A hash table of links.
+pub(crate) struct Table {
+    segments: [AtomicPtr<Link>; SEGMENTS],
+    mask: AtomicUsize,
+    nodes: AtomicUsize,
+}
+
+/// Where in the list a hash belongs: odd, so that it comes behind its bucket's cell, which is even.
+#[inline]
+pub(crate) fn order_of(hash: u64) -> u32 {
+    (hash as u32).reverse_bits() | 1
+}
+
+/// Where a search ended.
+pub(crate) struct Place<'p> {
+    previous: &'p Link,
+    /// What follows: the first link behind the run, if nothing was found.
+    next: *mut Link,
+    /// The unmarked node that was looked for.
+    pub(crate) found: Option<NonNull<Link>>,
+}
+
+impl Table {
+    /// An empty table, with room for about `capacity` nodes before it grows.
+    pub(crate) fn new(capacity: usize) -> Self {
+        let buckets = capacity.clamp(1 << FIRST, 1 << MOST).next_power_of_two();
+        let table = Self {
+            segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            mask: AtomicUsize::new(buckets - 1),
+            nodes: AtomicUsize::new(0),
+        };
+        table.cell(0).tally().store(LINKED, Ordering::Release);
+        table
+    }
+
+    fn segment_len(index: usize) -> usize {
+        1 << (FIRST as usize + index.saturating_sub(1))
+    }
+
+    /// Segment and index of a bucket: segment 0 has the first 2^FIRST, each later one as many as all before it.
+    fn locate(bucket: usize) -> (usize, usize) {
+        match bucket >> FIRST {
+            0 => (0, bucket),
+            high => {
+                let segment = high.ilog2() as usize + 1;
+                (segment, bucket - Self::segment_len(segment))
+            }
+        }
+    }
+
+    /// The cell of a bucket, if its segment exists.
+    #[inline]
+    fn existing_cell(&self, bucket: usize) -> Option<&Link> {
+        let (segment, index) = Self::locate(bucket);
+        // Acquire: pairs with the Release that publishes the segment.
+        let first = NonNull::new(self.segments[segment].load(Ordering::Acquire))?;
+        // SAFETY: a published segment has `segment_len` cells, of which `index` is one, and lives as long as the table.
+        Some(unsafe { first.add(index).as_ref() })
+    }
+
+    fn cell(&self, bucket: usize) -> &Link {
+        if let Some(cell) = self.existing_cell(bucket) {
+            return cell;
+        }
+        let (segment, index) = Self::locate(bucket);
+        // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
+        let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), Link::cell) });
+        let null = ptr::null_mut();
+        let published = &self.segments[segment];
+        let first = match published.compare_exchange(
+            null,
+            fresh.cast(),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            Ok(_) => fresh.cast(),
+            Err(other) => {
+                // SAFETY: never published, so the box is still ours alone.
+                drop(unsafe { Box::from_raw(fresh) });
+                other
+            }
+        };
+        // SAFETY: as in `existing_cell`.
+        unsafe { &*first.add(index) }
+    }
+
+    /// The LINKED cell nearest above `bucket`, itself included. Writes nothing.
+    #[inline]
+    fn ancestor(&self, mut bucket: usize) -> &Link {
+        loop {
+            match self.existing_cell(bucket) {
+                // Acquire: pairs with the Release in `initialise`, for the cell's link.
+                Some(cell) if cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED => {
+                    return cell;
+                }
+                _ => bucket = Self::parent(bucket),
+            }
+        }
+    }
+
+    /// The bucket that this one split from: without its highest bit. Bucket 0 is always LINKED.
+    fn parent(bucket: usize) -> usize {
+        debug_assert_ne!(bucket, 0);
+        bucket & !(1 << bucket.ilog2())
+    }
+
+    /// Where to start looking for a hash; initialises the bucket's cell if it is nobody's work yet.
+    fn start(&self, pin: &Pin, hash: u64) -> &Link {
+        let bucket = hash as usize & self.mask.load(Ordering::Relaxed);
+        let cell = self.cell(bucket);
+        if cell.tally().load(Ordering::Acquire) == UNINIT {
+            self.initialise(pin, bucket, cell);
+        }
+        self.ancestor(bucket)
+    }
+
+    fn initialise(&self, pin: &Pin, bucket: usize, cell: &Link) {
+        let claim = cell.tally().compare_exchange(
+            UNINIT,
+            CLAIMED,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        if claim.is_err() && !mutant("two initialisers") {
+            return;
+        }
+        cell.set_order((bucket as u32).reverse_bits());
+        let from = self.ancestor(Self::parent(bucket));
+        let raw = ptr::from_ref(cell).cast_mut();
+        loop {
+            let place = self.search_from(pin, from, cell.order(), |_| false);
+            cell.prepare(place.next);
+            if place.previous.swing(place.next, raw) {
+                break;
+            }
+        }
+        // Release: whoever starts from this cell sees that it is in the list.
+        cell.tally().store(LINKED, order("cell linked", Ordering::Release));
+    }
+
+    /// Walks from `from`, unlinking marked nodes, to the first unmarked node of `order` that `hit` accepts, or behind
+    /// the run of `order`.
+    fn search_from<'p>(
+        &'p self,
+        _pin: &'p Pin,
+        from: &'p Link,
+        order: u32,
+        mut hit: impl FnMut(NonNull<Link>) -> bool,
+    ) -> Place<'p> {
+        'again: loop {
+            let mut previous = from;
+            let mut next = previous.next().link();
+            loop {
+                let Some(current) = NonNull::new(next) else {
+                    return Place { previous, next, found: None };
+                };
+                // SAFETY: reached through the list under the pin: not freed while it is held.
+                let link: &'p Link = unsafe { current.as_ref() };
+                let after = link.next();
+                if after.marked() {
+                    if !previous.swing(next, after.link()) {
+                        continue 'again;
+                    }
+                    next = after.link();
+                    continue;
+                }
+                if link.order() > order {
+                    return Place { previous, next, found: None };
+                }
+                if link.order() == order && hit(current) {
+                    return Place { previous, next, found: Some(current) };
+                }
+                previous = link;
+                next = after.link();
+            }
+        }
+    }
+
+    /// Looks for a node to change something; helps to unlink what is marked on the way.
+    pub(crate) fn search<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        hit: impl FnMut(NonNull<Link>) -> bool,
+    ) -> Place<'p> {
+        self.search_from(pin, self.start(pin, hash), order_of(hash), hit)
+    }
+
+    /// Looks for a node to read it. Writes nothing, never starts over: wait-free.
+    ///
+    /// Linearizable although it walks through marked nodes: their links are frozen, and one that was replaced leads to
+    /// its replacement. A key that is missed was absent at some moment of the walk.
+    #[inline]
+    pub(crate) fn find(
+        &self,
+        _pin: &Pin,
+        hash: u64,
+        mut hit: impl FnMut(NonNull<Link>) -> bool,
+    ) -> Option<NonNull<Link>> {
+        let order = order_of(hash);
+        let bucket = hash as usize & self.mask.load(Ordering::Relaxed);
+        let mut next = self.ancestor(bucket).next();
+        while let Some(current) = NonNull::new(next.link()) {
+            // SAFETY: reached through the list under the pin: not freed while it is held.
+            let link = unsafe { current.as_ref() };
+            if link.order() > order {
+                return None;
+            }
+            next = link.next();
+            if link.order() == order && !next.marked() && hit(current) {
+                return Some(current);
+            }
+        }
+        None
+    }
+
+    /// Links `node`, which is not in the list, at the end of its run, where `place` found nothing. False: something
+    /// changed there, search again.
+    pub(crate) fn insert(&self, place: &Place<'_>, node: NonNull<Link>) -> bool {
+        debug_assert!(place.found.is_none());
+        // SAFETY: the caller's own node, not yet shared.
+        unsafe { node.as_ref() }.prepare(place.next);
+        if mutant("blind insert") {
+            place.previous.prepare(node.as_ptr());
+        } else if !place.previous.swing(place.next, node.as_ptr()) {
+            return false;
+        }
+        let nodes = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
+        let mask = self.mask.load(Ordering::Relaxed);
+        if nodes > mask && mask + 1 < 1 << MOST {
+            // Losing this means that somebody else has just doubled.
+            let _ = self.mask.compare_exchange(
+                mask,
+                mask * 2 + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
+        }
+        true
+    }
+
+    /// Puts `new`, which is not in the list, in the place of `old`, in one step. False: `old` is marked already.
+    pub(crate) fn replace(&self, old: &Link, new: NonNull<Link>) -> bool {
+        // SAFETY: the caller owns a share of `new`.
+        old.replace_by(unsafe { new.as_ref() }, new.as_ptr())
+    }
+
+    /// Marks `node` as removed. True for exactly one caller, who must then call [`Self::unlink`].
+    pub(crate) fn mark(&self, node: &Link) -> bool {
+        let won = node.mark();
+        if won {
+            self.nodes.fetch_sub(1, Ordering::Relaxed);
+        }
+        won
+    }
+
+    /// Makes sure that `node`, which is marked and has this hash, cannot be reached from the list any more. No user
+    /// code runs in here.
+    pub(crate) fn unlink(&self, pin: &Pin, hash_order: u32) {
+        // The walk unlinks every marked node of the run; it cannot end before it has passed the node's place.
+        let hash = u64::from(hash_order.reverse_bits());
+        let bucket = hash as usize & self.mask.load(Ordering::Relaxed);
+        let _ = self.search_from(pin, self.ancestor(bucket), hash_order, |_| false);
+    }
+
+    /// The first node of the list.
+    pub(crate) fn first<'p>(&'p self, pin: &'p Pin) -> Option<NonNull<Link>> {
+        self.after(pin, self.cell(0))
+    }
+
+    /// The next node behind `link`, marked or not; cells are passed over.
+    pub(crate) fn after<'p>(&'p self, _pin: &'p Pin, link: &'p Link) -> Option<NonNull<Link>> {
+        let mut next = link.next().link();
+        loop {
+            let current = NonNull::new(next)?;
+            // SAFETY: reached through the list under the pin.
+            let link = unsafe { current.as_ref() };
+            if link.order() & 1 == 1 {
+                return Some(current);
+            }
+            next = link.next().link();
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for (index, segment) in self.segments.iter().enumerate() {
+            let first = segment.load(Ordering::Acquire);
+            if !first.is_null() {
+                let cells = ptr::slice_from_raw_parts_mut(first, Self::segment_len(index));
+                // SAFETY: it came from `Box::into_raw` of a slice of this length; `&mut self` means nobody uses it.
+                drop(unsafe { Box::from_raw(cells) });
+            }
+        }
+    }
+}
+
+// SAFETY: the table carries pointers between threads; the nodes behind them are `Send + Sync` by the bounds on `Core`.
+unsafe impl Send for Table {}
+// SAFETY: as above.
+unsafe impl Sync for Table {}
