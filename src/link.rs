@@ -1,6 +1,6 @@
 //! What a node and a bucket cell have in common: a place in the list.
 
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, order};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, mutant, order};
 use core::ptr;
 
 const MARK: usize = 1;
@@ -103,7 +103,7 @@ impl Link {
     fn mark_with(&self, mut target: impl FnMut(*mut Link) -> *mut Link) -> bool {
         loop {
             let next = self.next();
-            if next.marked() {
+            if next.marked() && !mutant("marked twice") {
                 return false;
             }
             let to = target(next.link());

@@ -25,7 +25,7 @@ use core::ptr::{self, NonNull};
 /// Cells in the first segment, as a power of two.
 const FIRST: u32 = if cfg!(loom) { 0 } else { 4 };
 /// The most buckets a table grows to: 2²⁸.
-const MOST: u32 = 28;
+const MOST: u32 = if cfg!(loom) { 2 } else { 28 };
 const SEGMENTS: usize = (MOST - FIRST + 1) as usize;
 
 /// States of a cell, in its tally. UNINIT is zero: segments are zeroed memory.
@@ -165,7 +165,7 @@ impl Table {
         loop {
             let place = self.search_from(pin, from, cell.order(), |_| false);
             cell.prepare(place.next);
-            if place.previous.swing(place.next, raw) {
+            if place.previous.swing(place.next, raw) || mutant("blind cell") {
                 break;
             }
         }
@@ -193,7 +193,7 @@ impl Table {
                 let link: &'p Link = unsafe { current.as_ref() };
                 let after = link.next();
                 if after.marked() {
-                    if !previous.swing(next, after.link()) {
+                    if !previous.swing(next, after.link()) && !mutant("unlinked unchecked") {
                         continue 'again;
                     }
                     next = after.link();
@@ -242,6 +242,9 @@ impl Table {
                 return None;
             }
             next = link.next();
+            if mutant("find stops at a mark") && next.marked() {
+                return None;
+            }
             if link.order() == order && !next.marked() && hit(current) {
                 return Some(current);
             }
@@ -255,23 +258,25 @@ impl Table {
         debug_assert!(place.found.is_none());
         // SAFETY: the caller's own node, not yet shared.
         unsafe { node.as_ref() }.prepare(place.next);
+        // Counted first: once it is linked, somebody may remove it and count it out.
+        let nodes = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
         if mutant("blind insert") {
             place.previous.prepare(node.as_ptr());
         } else if !place.previous.swing(place.next, node.as_ptr()) {
+            self.nodes.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        let nodes = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
+        self.grow(nodes);
+        true
+    }
+
+    /// Doubles the buckets when there are more nodes. Nothing is moved: cells are initialised as they are needed.
+    fn grow(&self, nodes: usize) {
         let mask = self.mask.load(Ordering::Relaxed);
         if nodes > mask && mask + 1 < 1 << MOST {
             // Losing this means that somebody else has just doubled.
-            let _ = self.mask.compare_exchange(
-                mask,
-                mask * 2 + 1,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            );
+            let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
-        true
     }
 
     /// Puts `new`, which is not in the list, in the place of `old`, in one step. False: `old` is marked already.

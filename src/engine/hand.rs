@@ -65,6 +65,9 @@ impl<K, V> Scope<'_, K, V> {
         unsafe { new.as_ref() }.slot.store(slot, Ordering::Relaxed);
         let old = NonNull::from(old);
         let taken = shard.ring.replace(slot, old, new);
+        if mutant("seat not checked") {
+            return true;
+        }
         if taken {
             // SAFETY: the share was the slot's, and the slot has let go of it.
             unsafe { self.release(old) };
@@ -88,7 +91,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
     fn compact(&self, shard: &Shard<K, V>) {
-        if shard.ring.window() <= 2 * shard.entries.load(Ordering::Relaxed) + 64 {
+        if cfg!(loom) || shard.ring.window() <= 2 * shard.entries.load(Ordering::Relaxed) + 64 {
             return;
         }
         for _ in 0..MOVES {
@@ -115,17 +118,28 @@ impl<K, V> Scope<'_, K, V> {
     /// here when it ends.
     pub(crate) fn make_room(&self, home: &Shard<K, V>) {
         while self.core.weight() > self.core.capacity() {
-            let others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, home));
-            if !core::iter::once(home).chain(others).any(|shard| self.evict_one(shard)) {
+            let fullest = self.fullest(home);
+            let others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, fullest));
+            if !core::iter::once(fullest).chain(others).any(|shard| self.evict_one(shard)) {
                 return;
             }
         }
     }
 
+    /// The shard with the most entries; another one than `home` if they are equal, so that a heavy newcomer is not its
+    /// own victim.
+    fn fullest<'s>(&'s self, home: &'s Shard<K, V>) -> &'s Shard<K, V> {
+        let entries = |shard: &Shard<K, V>| shard.entries.load(Ordering::Relaxed);
+        let other = |shard: &Shard<K, V>| !core::ptr::eq(shard, home);
+        let shards = self.core.shards.iter().map(|s| &s.0);
+        shards.max_by_key(|&shard| (entries(shard), other(shard))).unwrap_or(home)
+    }
+
     /// Evicts one entry of a shard, unless a whole round finds none that may go.
     fn evict_one(&self, shard: &Shard<K, V>) -> bool {
         let mut chances = CHANCES;
-        for _ in 0..shard.ring.window() + CHANCES {
+        let round = if cfg!(loom) { 4 } else { shard.ring.window() + CHANCES };
+        for _ in 0..round {
             match self.step(shard, chances > 0) {
                 Step::Freed => return true,
                 Step::Spared => chances = chances.saturating_sub(1),

@@ -102,7 +102,7 @@ impl<K, V> Scope<'_, K, V> {
         // The list's share. It cannot fail: the lease has one.
         let shared = node.share();
         debug_assert!(shared);
-        if self.replace(shard, old, node) {
+        if self.replace(shard, old, node) || mutant("lost swap stays") {
             return true;
         }
         // The old entry was removed meanwhile, and with it the right to be stored.
@@ -134,6 +134,7 @@ impl<K, V> Scope<'_, K, V> {
         let (node, listed) = unsafe { (flight.node.as_ref(), flight.old.unwrap_or(flight.node).as_ref()) };
         match node.word.give_up(lease, !listed.link().is_marked()) {
             // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
+            GaveUp::Handed if mutant("handed in silence") => {}
             GaveUp::Handed => self.core.bells.ring(flight.node.addr().get()),
             GaveUp::Ended => self.ended(flight),
         }
@@ -147,10 +148,15 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         node.word.begin_publish(lease);
+        if mutant("renewed too early") {
+            node.word.renewed();
+        }
         if let Some(old) = old {
             old.renew(stamps.expires, stamps.hot);
         }
-        node.word.renewed();
+        if !mutant("renewed too early") {
+            node.word.renewed();
+        }
         self.ended(flight);
     }
 
@@ -164,6 +170,7 @@ impl<K, V> Scope<'_, K, V> {
             None => {
                 self.remove(shard, node, RemovalCause::Expired);
             }
+            Some(_) if mutant("refresh never ends") => {}
             Some(old) => {
                 old.word.refresh_ended(flight.node.cast());
                 // While it was being refreshed the hand could not take it.

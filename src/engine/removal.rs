@@ -11,6 +11,7 @@ use super::{Freshness, Ptr, RemovalCause, Scope, Shard, Walk};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, Snapshot, State};
 use crate::link::Link;
+use crate::sync::mutant;
 use crate::table::order_of;
 use core::ptr::NonNull;
 
@@ -188,15 +189,15 @@ impl<K, V> Scope<'_, K, V> {
     fn sweep(&self, shard: &Shard<K, V>, node: &Node<K, V>) -> bool {
         match node.word.load().state() {
             State::Ready if !self.core.over(node) || node.link().is_marked() => false,
-            State::Ready | State::Empty { .. } => match node.word.close() {
-                Closing::Entry => self.remove(shard, node, RemovalCause::Expired),
-                Closing::Flight => {
-                    self.remove(shard, node, RemovalCause::Explicit);
-                    self.core.bells.ring(NonNull::from(node).addr().get());
-                    false
-                }
-                Closing::Refused => false,
-            },
+            State::Ready => {
+                node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired)
+            }
+            // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
+            State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
+                self.remove(shard, node, RemovalCause::Explicit);
+                self.core.bells.ring(NonNull::from(node).addr().get());
+                false
+            }
             State::Refreshing(successor) if !node.link().is_marked() => {
                 self.sweep_successor(node, successor.cast());
                 false
@@ -221,9 +222,9 @@ impl<K, V> Scope<'_, K, V> {
         unsafe { self.release(successor) };
     }
 
-    /// Whether a removed value was still good: what `remove` gives back.
+    /// Whether a removed value was stored and still good: what `remove` gives back.
     pub(crate) fn was_good(&self, node: &Node<K, V>, before: Snapshot) -> bool {
-        before.serves() && !self.core.over(node)
+        before.serves() && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
     }
 
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.

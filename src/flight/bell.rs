@@ -67,7 +67,7 @@ impl Bells {
     pub(crate) fn ring(&self, address: usize) {
         let bell = self.of(address);
         if bell.parked.load(Ordering::Relaxed) > 0 && !mutant("silent bell") {
-            bell.event.notify(usize::MAX);
+            bell.event.notify(if mutant("one is woken") { 1 } else { usize::MAX });
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::error::SharedError;
 use crate::expiry::{Hot, NEVER};
 use crate::link::Link;
 use crate::reclaim::{Retire, allocate, deallocate};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, order};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, mutant, order};
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
@@ -217,7 +217,7 @@ impl<K, V> Node<K, V> {
     /// When two thousand million shares are out: only forgetting them gets there.
     pub(crate) fn share(&self) -> bool {
         let mut count = self.link.tally().load(Ordering::Relaxed);
-        while count != 0 {
+        while count != 0 || mutant("zero revived") {
             assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
             // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another share.
             match self.link.tally().compare_exchange_weak(
@@ -229,6 +229,11 @@ impl<K, V> Node<K, V> {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
+        }
+        // Acquire: pairs with the Release of each share given back. The list's was among them, so whoever looks again
+        // cannot find the node again.
+        if !mutant("refusal unordered") {
+            fence(Ordering::Acquire);
         }
         false
     }

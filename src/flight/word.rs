@@ -230,6 +230,10 @@ impl Word {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
             let new = Snapshot(new.0.map_addr(|a| a | now.addr() & GONE));
             let released = order("word release", Ordering::AcqRel);
+            if mutant("torn update") {
+                self.0.store(new.0, released);
+                return Ok((Snapshot(now), new));
+            }
             match self.0.compare_exchange_weak(now, new.0, released, Ordering::Acquire) {
                 Ok(_) => return Ok((Snapshot(now), new)),
                 Err(other) => now = other,
@@ -282,7 +286,7 @@ impl Word {
     /// COMPUTING to EMPTY if somebody waits and `worth_it`, else to DEAD.
     pub(crate) fn give_up(&self, lease: u32, worth_it: bool) -> GaveUp {
         let new = self.by_leader(lease, |waiters| {
-            if waiters > 0 && worth_it && lease < MOST {
+            if waiters > 0 && worth_it && lease < MOST && !mutant("never handed") {
                 Snapshot::number(Tag::Empty, lease, waiters)
             } else {
                 Snapshot::plain(Tag::Dead)
@@ -364,13 +368,14 @@ impl Word {
     /// READY to REFRESHING, unless GONE.
     pub(crate) fn refresh(&self, successor: NonNull<()>) -> bool {
         let new = Snapshot::pointer(Tag::Refreshing, successor.as_ptr());
-        self.update(|s| (s.tag() == Tag::Ready && !s.gone()).then_some(new)).is_ok()
+        let ready = |s: Snapshot| s.tag() == Tag::Ready || mutant("second refresh") && s.serves();
+        self.update(|s| (ready(s) && !s.gone()).then_some(new)).is_ok()
     }
 
     /// REFRESHING (this successor) back to READY: it has ended without a value.
     pub(crate) fn refresh_ended(&self, successor: NonNull<()>) {
         let of = |s: Snapshot| {
-            (s.tag() == Tag::Refreshing && s.target() == successor.as_ptr())
+            (s.tag() == Tag::Refreshing && (s.target() == successor.as_ptr() || mutant("any refresh ends")))
                 .then(|| Snapshot::plain(Tag::Ready))
         };
         // Whoever meets the ended successor may have been faster.

@@ -21,7 +21,7 @@ use core::ptr;
 /// Slots in the first segment, as a power of two.
 const FIRST: u32 = if cfg!(loom) { 1 } else { 6 };
 /// Segments: slot numbers have 32 bits.
-const SEGMENTS: usize = (32 - FIRST - 1) as usize;
+const SEGMENTS: usize = if cfg!(loom) { 4 } else { (32 - FIRST - 1) as usize };
 
 struct Segment<T> {
     head: AtomicUsize,
@@ -83,6 +83,10 @@ impl<T> Segment<T> {
                 return Popped::Empty;
             }
             let next = head.wrapping_add(1);
+            if mutant("slot not emptied") {
+                self.head.store(next, Ordering::Release);
+                break;
+            }
             match self.head.compare_exchange_weak(head, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => head = now,
@@ -90,7 +94,12 @@ impl<T> Segment<T> {
         }
         // AcqRel: publishes the new head to a pusher that comes late (module docs), and acquires what the pusher
         // wrote into the entry.
-        let taken = self.cell(head).swap(ptr::null_mut(), Ordering::AcqRel);
+        let cell = self.cell(head);
+        let taken = if mutant("slot not emptied") {
+            cell.load(Ordering::Acquire)
+        } else {
+            cell.swap(ptr::null_mut(), Ordering::AcqRel)
+        };
         ptr::NonNull::new(taken).map_or(Popped::Hole, Popped::Entry)
     }
 }

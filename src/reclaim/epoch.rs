@@ -2,8 +2,8 @@
 //!
 //! Not crossbeam's global collector: a pin held for long in some other crate must not hold up our memory.
 
-use super::Ripe;
-use crate::sync::Ordering;
+use super::Grace;
+use alloc::sync::Arc;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
 
 /// While it is held, nothing that was reachable when it was taken is freed. Re-entrant, `!Send`.
@@ -75,11 +75,9 @@ impl Handle {
 }
 
 impl Pin {
-    /// Sets `ripe` once every pin held now has ended.
-    pub(crate) fn after_grace(&self, ripe: Ripe) {
-        // Release: whatever ran under the pins that ended happens before the flag is seen (with crossbeam's own
-        // fences between their unpin and this call). Pairs with the Acquire in `Limbo::collect`.
-        self.0.defer(move || ripe.store(true, Ordering::Release));
+    /// Ripens `grace` once every pin held now has ended.
+    pub(crate) fn after_grace(&self, grace: Arc<Grace>) {
+        self.0.defer(move || grace.ripen());
     }
 
     /// Hands over what is deferred and tries to move the epoch on.

@@ -5,20 +5,27 @@
 //! sealer first makes sure that the bag is no longer the open one, then asks the epoch for a grace period: a
 //! slow retirer that still holds the bag's address is pinned, and so keeps the bag alive.
 
-use super::{Epoch, Handle, Pin, Retire, Ripe};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use super::{Epoch, Grace, Handle, Pin, Retire};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant};
 use alloc::{boxed::Box, sync::Arc};
 use core::ptr::{self, NonNull};
 
 /// Nodes a bag. Larger means fewer grace periods and more memory waiting.
 const BAG: usize = if cfg!(loom) { 2 } else { 64 };
 
+/// Retired nodes from which on one try to move the epoch on is not enough.
+const BACKLOG: usize = 16 * BAG;
+/// The most tries in one call.
+const TRIES: usize = 256;
+/// Epochs until what is retired now is ripe: after so many tries without effect somebody is pinned.
+const GENERATIONS: usize = 3;
+
 struct Bag<T> {
     taken: AtomicUsize,
     filled: AtomicUsize,
     weight: AtomicU64,
     items: [AtomicPtr<T>; BAG],
-    ripe: Ripe,
+    grace: Arc<Grace>,
     /// In the sealed list; written by the bag's owner only (its sealer, then whoever swapped the list out).
     next: AtomicPtr<Bag<T>>,
 }
@@ -28,6 +35,8 @@ pub(crate) struct Limbo<T: Retire> {
     epoch: Epoch,
     open: AtomicPtr<Bag<T>>,
     sealed: AtomicPtr<Bag<T>>,
+    /// Sealed bags whose grace period is over and that are not yet freed.
+    ripened: Arc<AtomicUsize>,
     nodes: AtomicUsize,
     weight: AtomicU64,
 }
@@ -46,6 +55,7 @@ impl<T: Retire> Limbo<T> {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
             sealed: AtomicPtr::new(ptr::null_mut()),
+            ripened: Arc::new(AtomicUsize::new(0)),
             nodes: AtomicUsize::new(0),
             weight: AtomicU64::new(0),
         }
@@ -97,7 +107,7 @@ impl<T: Retire> Limbo<T> {
                 counted += BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
             }
             // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
-            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG {
+            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG && !mutant("every retirer seals") {
                 return Retired::Bagged;
             }
             self.close(bag);
@@ -116,7 +126,7 @@ impl<T: Retire> Limbo<T> {
             filled: AtomicUsize::new(0),
             weight: AtomicU64::new(0),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            ripe: Arc::new(AtomicBool::new(false)),
+            grace: Grace::new(&self.ripened),
             next: AtomicPtr::new(ptr::null_mut()),
         }));
         let null = ptr::null_mut();
@@ -139,9 +149,9 @@ impl<T: Retire> Limbo<T> {
 
     fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
         // SAFETY: the bag is alive: sealed once, by us, and not yet in the sealed list.
-        let ripe = unsafe { bag.as_ref() }.ripe.clone();
+        let grace = unsafe { bag.as_ref() }.grace.clone();
         self.put_back(bag.as_ptr(), bag.as_ptr());
-        pin.after_grace(ripe);
+        pin.after_grace(grace);
         pin.flush();
     }
 
@@ -160,9 +170,22 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Moves the epoch on and frees what is ripe. User code (drops of keys and values) runs in here: hold no pin.
+    ///
+    /// A back end ripens only a few bags a try, so while many wait (after a stall), it is tried as long as that helps.
     pub(crate) fn collect(&self) {
-        self.enter().flush();
-        self.free_ripe(false);
+        let tries = if self.nodes() > BACKLOG { TRIES } else { 1 };
+        let mut vain = 0;
+        for _ in 0..tries {
+            let before = self.ripened.load(Ordering::Relaxed);
+            self.enter().flush();
+            vain = if self.ripened.load(Ordering::Relaxed) == before { vain + 1 } else { 0 };
+            if vain == GENERATIONS {
+                break;
+            }
+        }
+        if self.ripened.load(Ordering::Relaxed) > 0 || mutant("no grace") {
+            self.free_ripe(false);
+        }
     }
 
     fn free_ripe(&self, all: bool) {
@@ -174,8 +197,12 @@ impl<T: Retire> Limbo<T> {
             // SAFETY: the swap made every bag of the list ours, and a bag is freed by its owner.
             let shared = unsafe { &*bag };
             next = shared.next.load(Ordering::Relaxed);
-            // Acquire: pairs with the Release in `Pin::after_grace`: all readers of the bag's nodes are done.
-            if all || shared.ripe.load(Ordering::Acquire) {
+            // Over: all readers of the bag's nodes are done.
+            let over = shared.grace.is_over() || mutant("no grace");
+            if over {
+                self.ripened.fetch_sub(1, Ordering::Relaxed);
+            }
+            if over || all {
                 shared.next.store(ripe.0, Ordering::Relaxed);
                 ripe.0 = bag;
             } else {

@@ -31,6 +31,11 @@ pub(crate) fn allocate<T>(value: T) -> NonNull<T> {
 /// # Safety
 /// `place` came from [`allocate::<T>`](allocate) and is not used again.
 pub(crate) unsafe fn deallocate<T>(place: NonNull<T>) {
+    #[cfg(loom)]
+    for i in 0..size_of::<T>() {
+        // SAFETY: within the block. Whoever still reads it must not find what it looks for; volatile, or it is left out.
+        unsafe { place.as_ptr().cast::<u8>().add(i).write_volatile(0xA5) };
+    }
     // SAFETY: by this function's contract the block was allocated by `alloc` with this very layout, and is freed once.
     unsafe { dealloc(place.as_ptr().cast(), layout::<T>()) };
 }

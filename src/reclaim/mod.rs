@@ -18,11 +18,32 @@ pub(crate) use epoch::{Epoch, Handle, Pin};
 pub(crate) use limbo::{Limbo, Retired};
 pub(crate) use memory::{allocate, deallocate};
 
-use crate::sync::AtomicBool;
+use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use alloc::sync::Arc;
 
-/// Set once every pin that was held as a bag was sealed has ended.
-pub(crate) type Ripe = Arc<AtomicBool>;
+/// How a bag learns that every pin that was held as it was sealed has ended.
+pub(crate) struct Grace {
+    over: AtomicBool,
+    /// Bags of the same limbo whose grace period is over, so that nobody looks for one in vain.
+    ripened: Arc<AtomicUsize>,
+}
+
+impl Grace {
+    fn new(ripened: &Arc<AtomicUsize>) -> Arc<Self> {
+        Arc::new(Self { over: AtomicBool::new(false), ripened: ripened.clone() })
+    }
+
+    /// The back end's call. Release: whatever ran under the pins that ended happens before this is seen (with the back
+    /// end's own ordering between their end and this call). Pairs with the Acquire in `is_over`.
+    fn ripen(&self) {
+        self.ripened.fetch_add(1, Ordering::Relaxed);
+        self.over.store(true, Ordering::Release);
+    }
+
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
 
 /// What a [`Limbo`] holds.
 pub(crate) trait Retire {

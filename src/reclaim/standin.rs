@@ -6,13 +6,13 @@
 //! * a retirement that the epoch has moved past happens before every later pin, which therefore cannot meet what was
 //!   unlinked before: `moved` (an RMW with Release when a bag is sealed, with Acquire at each pin).
 
-use super::Ripe;
+use super::Grace;
 use crate::sync::{AtomicUsize, Ordering, mutant};
 use alloc::{sync::Arc, vec::Vec};
 use std::sync::Mutex as Bookkeeping;
 
 struct Waiting {
-    ripe: Ripe,
+    grace: Arc<Grace>,
     /// The pins that were held when the bag was sealed.
     held: Vec<u64>,
 }
@@ -75,11 +75,11 @@ impl Handle {
 }
 
 impl Pin {
-    pub(crate) fn after_grace(&self, ripe: Ripe) {
+    pub(crate) fn after_grace(&self, grace: Arc<Grace>) {
         self.state.moved.fetch_add(1, Ordering::AcqRel);
         let mut books = self.state.books.lock().unwrap();
         let held = books.held.clone();
-        books.waiting.push(Waiting { ripe, held });
+        books.waiting.push(Waiting { grace, held });
     }
 
     pub(crate) fn flush(&self) {}
@@ -87,7 +87,7 @@ impl Pin {
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.state.left.fetch_add(1, Ordering::AcqRel);
+        self.state.left.fetch_add(1, Ordering::Release);
         let flip = {
             let mut books = self.state.books.lock().unwrap();
             let id = self.id;
@@ -103,9 +103,9 @@ impl Drop for Pin {
         };
         if !flip.is_empty() {
             // Acquire: what every unpinned thread did before it left.
-            self.state.left.load(Ordering::Acquire);
+            self.state.left.fetch_add(0, Ordering::Acquire);
             for w in flip {
-                w.ripe.store(true, Ordering::Release);
+                w.grace.ripen();
             }
         }
     }
