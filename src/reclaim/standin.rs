@@ -9,7 +9,7 @@
 use super::Grace;
 use crate::sync::{AtomicUsize, Ordering, mutant};
 use alloc::{sync::Arc, vec::Vec};
-use std::sync::Mutex as Bookkeeping;
+use core::cell::RefCell;
 
 struct Waiting {
     grace: Arc<Grace>,
@@ -24,8 +24,18 @@ struct Books {
     waiting: Vec<Waiting>,
 }
 
+/// What loom does not see.
+#[derive(Default)]
+struct Hidden(RefCell<Books>);
+
+// SAFETY: loom's threads are coroutines of one system thread, and none is switched away from while it borrows: there is
+// no operation of loom's in between.
+unsafe impl Send for Hidden {}
+// SAFETY: as above.
+unsafe impl Sync for Hidden {}
+
 struct State {
-    books: Bookkeeping<Books>,
+    books: Hidden,
     left: AtomicUsize,
     moved: AtomicUsize,
 }
@@ -40,7 +50,7 @@ pub(crate) struct Pin {
 
 fn enter(state: &Arc<State>) -> Pin {
     let id = {
-        let mut books = state.books.lock().unwrap();
+        let mut books = state.books.0.borrow_mut();
         books.next += 1;
         let id = books.next;
         if !mutant("no pin") {
@@ -55,7 +65,7 @@ fn enter(state: &Arc<State>) -> Pin {
 impl Epoch {
     pub(crate) fn new() -> Self {
         Self(Arc::new(State {
-            books: Bookkeeping::default(),
+            books: Hidden::default(),
             left: AtomicUsize::new(0),
             moved: AtomicUsize::new(0),
         }))
@@ -77,7 +87,7 @@ impl Handle {
 impl Pin {
     pub(crate) fn after_grace(&self, grace: Arc<Grace>) {
         self.state.moved.fetch_add(1, Ordering::AcqRel);
-        let mut books = self.state.books.lock().unwrap();
+        let mut books = self.state.books.0.borrow_mut();
         let held = books.held.clone();
         books.waiting.push(Waiting { grace, held });
     }
@@ -89,7 +99,7 @@ impl Drop for Pin {
     fn drop(&mut self) {
         self.state.left.fetch_add(1, Ordering::Release);
         let flip = {
-            let mut books = self.state.books.lock().unwrap();
+            let mut books = self.state.books.0.borrow_mut();
             let id = self.id;
             books.held.retain(|&h| h != id);
             for w in &mut books.waiting {
