@@ -1,4 +1,49 @@
 //! A lock-free, `no_std`-friendly in-process cache core that makes cache stampedes impossible.
+//!
+//! When a hot entry expires, one caller computes it anew, and everyone else keeps the value that is still good or waits
+//! for the bell; [XFetch](Builder::xfetch) refreshes it before it ever expires.
+//!
+//! ```
+//! use bellwether::Cache;
+//! use std::time::Duration;
+//!
+//! let pages: Cache<String, String> = Cache::builder()
+//!     .max_capacity(10_000)
+//!     .time_to_live(Duration::from_secs(60))
+//!     .build()?;
+//! // However many threads ask: one renders, the others wait for it, or keep the page that is still good.
+//! let page = pages.get_with("/", || format!("rendered {}", "/"));
+//! assert_eq!(page, "rendered /");
+//! # Ok::<(), bellwether::BuildError>(())
+//! ```
+//!
+//! # Choosing a verb
+//!
+//! | you want | call | waits? |
+//! |---|---|---|
+//! | the value if it is there | [`Cache::get`], [`get_ref`](Cache::get_ref), [`get_entry`](Cache::get_entry) | never |
+//! | the value, loaded once if it is not | [`Cache::get_with`], [`try_get_with`](Cache::try_get_with) | for the load of another |
+//! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`], with a [`Lease`] or a [`Waiter`] | only in [`Waiter::wait`] |
+//! | to decide on a value while nobody else does | [`Cache::compute`] | for a load in flight |
+//! | many plain calls in a row | [`Cache::pin`] | never |
+//!
+//! # What is lock-free and what blocks
+//!
+//! Reads, writes, eviction and the bookkeeping of loads are lock-free: they are made of atomics, in a split-ordered list
+//! and slot rings, with memory reclaimed by epochs. A hit is wait-free but for the pin of the epoch. Those who *wait*
+//! for the load of another sleep on an `event-listener`; its list of sleepers is guarded by a mutex of its own (a
+//! spin lock or critical section without std), which is touched only by callers who sleep and by whoever wakes
+//! them. A loader runs on the thread of the caller who leads.
+//!
+//! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
+//! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)
+//! new values are handed to their callers and not kept, past four times that, misses load without a flight, and all is
+//! well again when the pin is gone. [`Stats::retired_bytes`] and [`Stats::bypassed`] show it.
+//!
+//! # Features
+//!
+//! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
+//!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -49,3 +94,8 @@ pub use pinned::{Local, Pinned};
 pub use stats::Stats;
 pub use timer::{ManualClock, Timer};
 pub use waiter::{Waited, Waiter};
+
+/// The README's code runs as a doctest.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

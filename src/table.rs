@@ -193,7 +193,9 @@ impl Table {
                 let link: &'p Link = unsafe { current.as_ref() };
                 let after = link.next();
                 if after.marked() {
-                    if !previous.swing(next, after.link()) && !mutant("unlinked unchecked") {
+                    if mutant("blind unlink") {
+                        previous.prepare(after.link());
+                    } else if !previous.swing(next, after.link()) {
                         continue 'again;
                     }
                     next = after.link();

@@ -8,6 +8,7 @@ use crate::flight::node::{Failure, Node};
 use crate::flight::word::{Left, Rechecked, Snapshot, State};
 use crate::lease::Lease;
 use crate::stats::Event;
+use crate::sync::mutant;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
@@ -123,9 +124,15 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked { flight, listening, .. } => {
                 // Registered first, then looked again, by an RMW: see `Bells::ring`.
-                listening.renew();
+                if !mutant("looks before it listens") {
+                    listening.renew();
+                }
                 // SAFETY: the waiter owns a share.
                 match unsafe { flight.node.as_ref() }.word.recheck() {
+                    Rechecked::Parked if mutant("looks before it listens") => {
+                        listening.renew();
+                        return None;
+                    }
                     Rechecked::Parked => return None,
                     ended => (*flight, ended),
                 }

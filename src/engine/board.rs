@@ -8,6 +8,7 @@ use crate::flight::word::{Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
 use crate::stats::Event;
+use crate::sync::mutant;
 use crate::table::order_of;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
@@ -260,6 +261,12 @@ impl<'c, K, V> Scope<'c, K, V> {
             Joined::Counted(_) | Joined::Publishing => {
                 self.core.counters.count(Event::Coalesced);
                 let counted = joined != Joined::Publishing;
+                let listening = if mutant("listens too late") {
+                    // SAFETY: as above.
+                    unsafe { self.core.bells.listen(flight.node.addr().get()) }
+                } else {
+                    listening
+                };
                 return Some(Boarded::Wait { flight, counted, listening });
             }
             Joined::Full | Joined::Moved(_) => {

@@ -332,7 +332,6 @@ impl Word {
     pub(crate) fn recheck(&self) -> Rechecked {
         let checked = self.update(|s| match s.state() {
             State::Empty { .. } => Self::claimed(s, 1),
-            State::Computing { .. } | State::Publishing if mutant("no recheck rmw") => None,
             State::Computing { .. } | State::Publishing => Some(s),
             _ => None,
         });
