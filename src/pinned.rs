@@ -211,7 +211,7 @@ impl<'c, K, V, S> Pinned<'c, K, V, S> {
     /// As [`Cache::set_capacity`].
     pub fn set_capacity(&self, weight: u64) {
         self.scope.core.set_capacity(weight);
-        self.scope.make_room(self.scope.core.shard(0));
+        self.scope.make_room_anew(self.scope.core.shard(0));
     }
 
     /// As [`Cache::iter`], borrowed from this pin.

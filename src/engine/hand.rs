@@ -135,6 +135,17 @@ impl<K, V> Scope<'_, K, V> {
         shards.max_by_key(|&shard| (entries(shard), other(shard))).unwrap_or(home)
     }
 
+    /// The same for who lowered the capacity, or made an entry evictable again.
+    ///
+    /// Whoever adds weight passes a fence (in [`Self::settle`]) before the hand looks at the capacity and at entries;
+    /// with the fence here one of the two sees the other.
+    pub(crate) fn make_room_anew(&self, home: &Shard<K, V>) {
+        if !mutant("no room fence") {
+            fence(Ordering::SeqCst);
+        }
+        self.make_room(home);
+    }
+
     /// Evicts one entry of a shard, unless a whole round finds none that may go.
     fn evict_one(&self, shard: &Shard<K, V>) -> bool {
         let mut chances = CHANCES;

@@ -175,7 +175,7 @@ impl<K, V> Scope<'_, K, V> {
                 old.word.refresh_ended(flight.node.cast());
                 // While it was being refreshed the hand could not take it.
                 if !mutant("no room after a refresh") {
-                    self.make_room(shard);
+                    self.make_room_anew(shard);
                 }
             }
         }

@@ -1,6 +1,8 @@
 //! The cache without its hasher: what the public types, whatever face they have, are made of.
 //!
-//! * this file: the parts of a cache, and [`Scope`], in which an operation runs;
+//! * this file: the parts of a cache;
+//! * [`scope`]: what an operation runs in, and what is done after it;
+//! * [`read`]: finding a value that may be served;
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
 //! * [`land`]: how a flight ends;
 //! * [`removal`]: insertion, and everything behind a won mark;
@@ -10,23 +12,23 @@ pub(crate) mod board;
 pub(crate) mod config;
 mod hand;
 pub(crate) mod land;
+mod read;
 mod removal;
+pub(crate) mod scope;
 
-use crate::expiry::{self, Hot, NEVER};
+use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::Node;
-use crate::link::Link;
 use crate::policy::ring::Ring;
-use crate::reclaim::{Limbo, Pin, Retired};
+use crate::reclaim::Limbo;
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded, mutant};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded};
 use crate::table::{Table, order_of};
-use crate::unwind;
-use alloc::{boxed::Box, vec::Vec};
+use alloc::boxed::Box;
 use config::Config;
-use core::cell::{Cell, RefCell};
-use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
+pub(crate) use read::{Freshness, Walk};
+pub(crate) use scope::Scope;
 
 /// Why a value was removed from the cache.
 #[non_exhaustive]
@@ -78,15 +80,6 @@ pub(crate) enum Pressure {
     Soft,
     /// Misses load without a flight.
     Hard,
-}
-
-/// Whether a value may be served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Freshness {
-    Good,
-    /// Good, and the dice say: refresh it.
-    Early,
-    Over,
 }
 
 impl<K, V> Core<K, V> {
@@ -175,330 +168,6 @@ impl<K, V> Core<K, V> {
     /// A bag of retired nodes heavier than this is sealed before it is full.
     fn heavy(&self) -> u64 {
         if self.config.weigher.is_some() { (self.capacity() / 32).max(1) } else { NEVER }
-    }
-
-    /// The hit path's question: may this value be served? Never rolls dice. Counts as a use where idling matters.
-    #[inline]
-    pub(crate) fn good(&self, node: &Node<K, V>) -> bool {
-        let hot = node.hot();
-        if hot.eternal() {
-            return true;
-        }
-        let now = self.config.time.now();
-        if now < hot.quiet_until() && self.config.idle == NEVER {
-            return true;
-        }
-        self.good_past_quiet(node, hot, now)
-    }
-
-    #[cold]
-    fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
-        if now >= node.expires() {
-            return false;
-        }
-        if self.config.idle == NEVER {
-            return true;
-        }
-        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of the clock.
-        let alive = now < hot.quiet_until();
-        let deadline = self.idle_deadline(now);
-        if alive && deadline != hot.quiet_until() {
-            node.set_quiet(hot, deadline);
-        }
-        alive
-    }
-
-    /// Rounded up to the grain of `Hot`.
-    fn idle_deadline(&self, now: u64) -> u64 {
-        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000)
-    }
-
-    /// The same without counting as a use: for whoever only looks on.
-    pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
-        let hot = node.hot();
-        if hot.eternal() {
-            return false;
-        }
-        let now = self.config.time.now();
-        now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until())
-    }
-
-    /// The read-through question: may it be served, and does this caller refresh it early?
-    pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
-        if !self.good(node) {
-            return Freshness::Over;
-        }
-        let (hot, beta) = (node.hot(), self.config.beta);
-        let (expires, delta) = (node.expires(), hot.delta());
-        if hot.eternal() || beta == 0.0 || delta == 0 || expires == NEVER {
-            return Freshness::Good;
-        }
-        let now = self.config.time.now();
-        let quiet = match self.config.idle {
-            NEVER => hot.quiet_until(),
-            _ => expiry::quiet_until(expires, delta, beta),
-        };
-        if now >= quiet && expiry::roll(now, expires, delta, beta, self.random()) {
-            Freshness::Early
-        } else {
-            Freshness::Good
-        }
-    }
-
-    /// A place for an operation to run in.
-    #[inline]
-    pub(crate) fn scope(&self, pin: Pin) -> Scope<'_, K, V> {
-        Scope {
-            core: self,
-            pin: ManuallyDrop::new(pin),
-            after: RefCell::new(Vec::new()),
-            sealed: Cell::new(false),
-        }
-    }
-
-    /// Gives back a share from outside of any pin.
-    ///
-    /// # Safety
-    /// The caller owns the share, and does not use it again.
-    pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
-        // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare() {
-            let scope = self.scope(self.limbo.enter());
-            // SAFETY: that was the last share.
-            unsafe { scope.retire(node) };
-        }
-    }
-
-    /// Finds an entry to read it, by hash and key.
-    #[inline]
-    pub(crate) fn find<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
-        let link = self.shard(hash).table.find(pin, hash, |link| {
-            // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
-            is_key(unsafe { Node::<K, V>::of_link(link) }.key())
-        })?;
-        // SAFETY: as above; the pin is held for 'p.
-        Some(unsafe { Node::of_link(link) })
-    }
-
-    /// The node whose value a plain read of `node` serves now: itself, or a successor that is about to take its place.
-    #[inline]
-    pub(crate) fn serving<'p>(&'p self, pin: &'p Pin, node: &'p Node<K, V>) -> Option<&'p Node<K, V>> {
-        let word = node.word.load();
-        if word.serves() && self.good(node) {
-            return Some(node);
-        }
-        self.serving_successor(pin, word)
-    }
-
-    /// A live value's node. Counts the lookup.
-    #[inline]
-    pub(crate) fn live<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
-        let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node));
-        self.counters.lookup(found.is_some());
-        found.inspect(|node| node.touch())
-    }
-
-    /// Reads a live value: the plain hit.
-    #[inline]
-    pub(crate) fn read<R>(
-        &self,
-        pin: &Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        take: impl FnOnce(&V) -> R,
-    ) -> Option<R> {
-        // SAFETY: seen valued under the pin.
-        self.live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
-    }
-
-    /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
-    /// lookup only if it is a hit.
-    #[inline]
-    pub(crate) fn read_quietly<R>(
-        &self,
-        pin: &Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-        take: impl FnOnce(&V) -> R,
-    ) -> Option<R> {
-        let node = self.find(pin, hash, is_key)?;
-        if !node.word.load().serves() || !self.quiet(node) {
-            return None;
-        }
-        self.counters.lookup(true);
-        node.touch();
-        // SAFETY: seen valued under the pin.
-        Some(take(unsafe { node.value() }))
-    }
-
-    /// Whether the value is good, and no dice are to be rolled for it.
-    #[inline]
-    fn quiet(&self, node: &Node<K, V>) -> bool {
-        let hot = node.hot();
-        if hot.eternal() {
-            return true;
-        }
-        let quiet = match self.config.idle {
-            NEVER => hot.quiet_until(),
-            _ if !self.good(node) => return false,
-            _ => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),
-        };
-        self.config.time.now() < quiet
-    }
-
-    /// A live value's node, without a trace of having looked.
-    pub(crate) fn glimpse<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
-        let node = self.find(pin, hash, is_key)?;
-        let word = node.word.load();
-        if word.serves() && !self.over(node) {
-            return Some(node);
-        }
-        self.serving_successor(pin, word)
-    }
-
-    #[cold]
-    fn serving_successor<'p>(
-        &'p self,
-        _pin: &'p Pin,
-        word: crate::flight::word::Snapshot,
-    ) -> Option<&'p Node<K, V>> {
-        let crate::flight::word::State::Refreshing(next) = word.state() else { return None };
-        // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
-        // it: it is retired only after the entry's word was taken back or the entry was marked.
-        let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
-        ((next.word.load().serves() || mutant("successor not ready")) && self.good(next)).then_some(next)
-    }
-}
-
-/// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
-///
-/// Under the pin run Hash, Eq, Clone and the closures of `retain` and `iter`; listeners and drops of values run after
-/// it, in [`Scope`]'s own drop.
-pub(crate) struct Scope<'c, K, V> {
-    pub(crate) core: &'c Core<K, V>,
-    pin: ManuallyDrop<Pin>,
-    after: RefCell<Vec<(Ptr<K, V>, RemovalCause)>>,
-    sealed: Cell<bool>,
-}
-
-impl<'c, K, V> Scope<'c, K, V> {
-    #[inline]
-    pub(crate) fn pin(&self) -> &Pin {
-        &self.pin
-    }
-
-    /// Gives back a share.
-    ///
-    /// # Safety
-    /// The caller owns the share, and from now on uses the node only under this scope's pin.
-    pub(crate) unsafe fn release(&self, node: Ptr<K, V>) {
-        // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare() {
-            // SAFETY: that was the last share.
-            unsafe { self.retire(node) };
-        }
-    }
-
-    /// # Safety
-    /// The last share of `node` was given back, by the caller: so it is out of the list and the ring, nobody who pins
-    /// from now on can find it, and nobody else retires it.
-    unsafe fn retire(&self, node: Ptr<K, V>) {
-        // SAFETY: handed on; nodes come from `allocate`.
-        let retired = unsafe { self.core.limbo.retire(&self.pin, node, self.core.heavy()) };
-        if retired == Retired::Sealed {
-            self.sealed.set(true);
-        }
-    }
-
-    /// The node around a link of this core's tables.
-    fn node(&self, link: NonNull<Link>) -> &Node<K, V> {
-        // SAFETY: the tables of this core hold nodes of this type only, and links are only had under this pin.
-        unsafe { Node::of_link(link) }
-    }
-}
-
-impl<K, V> Drop for Scope<'_, K, V> {
-    fn drop(&mut self) {
-        // SAFETY: dropped once, here, and not used afterwards.
-        unsafe { ManuallyDrop::drop(&mut self.pin) };
-        let removed = core::mem::take(self.after.get_mut());
-        if !removed.is_empty() {
-            self.core.announce(removed);
-        }
-        let due = self.sealed.get() || self.core.pressure() != Pressure::Normal;
-        if due && !unwind::panicking() {
-            self.core.limbo.collect();
-        }
-    }
-}
-
-impl<K, V> Core<K, V> {
-    /// Tells the listener about removed values, and gives back the shares that kept them for it.
-    fn announce(&self, removed: Vec<(Ptr<K, V>, RemovalCause)>) {
-        struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
-        impl<K, V> Drop for Release<'_, K, V> {
-            fn drop(&mut self) {
-                // SAFETY: the share was taken for this announcement; this is its end.
-                unsafe { self.0.release_unpinned(self.1) };
-            }
-        }
-        unwind::each(removed.into_iter(), |(node, cause)| {
-            let kept = Release(self, node);
-            if let Some(listener) = &self.config.listener {
-                // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
-                let (key, value) = unsafe { (kept.1.as_ref().key(), kept.1.as_ref().value()) };
-                listener(key, value, cause);
-            }
-        });
-    }
-}
-
-/// A walk over all shards, a node at a time.
-pub(crate) struct Walk<K, V> {
-    shard: usize,
-    at: Option<Ptr<K, V>>,
-}
-
-impl<K, V> Walk<K, V> {
-    pub(crate) fn start() -> Self {
-        Self { shard: 0, at: None }
-    }
-
-    /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
-    ///
-    /// # Safety
-    /// All steps of a walk are on the same core and under a pin that is held throughout.
-    pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
-        while let Some(shard) = core.shards.get(self.shard) {
-            let next = match self.at {
-                None => shard.table.first(pin),
-                // SAFETY: met in the step before, so alive under the pin.
-                Some(at) => shard.table.after(pin, unsafe { at.as_ref() }.link()),
-            };
-            if let Some(link) = next {
-                // SAFETY: the tables of this core hold nodes of this type only, alive under the pin.
-                let node = unsafe { Node::of_link(link) };
-                self.at = Some(NonNull::from(node));
-                return Some(node);
-            }
-            *self = Self { shard: self.shard + 1, at: None };
-        }
-        None
     }
 }
 

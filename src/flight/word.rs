@@ -1,144 +1,14 @@
 //! The state word: one atomic, named transitions, each a single read-modify-write. No other code touches the bits.
 //!
-//! Layout, low bits first: three bits of tag, one bit GONE, then the payload: for COMPUTING and EMPTY half lease
-//! number, half waiter count; for REFRESHING the address of the successor; for FAILED the address of the error, or 0.
-//! Pointers keep their provenance: the word is an `AtomicPtr`, and nodes are aligned to 16.
-//!
 //! Every transition is AcqRel (Acquire when it fails). Release: what was written before (the value before READY, the
 //! error before FAILED, the successor before REFRESHING, a waiter's registration before it is counted in) is seen by
 //! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
 //! sees all that its predecessor did.
 
 use crate::sync::{AtomicPtr, Ordering, mutant, order};
-use core::ptr::{self, NonNull};
-
-const TAG: usize = 0b0111;
-const GONE: usize = 0b1000;
-const PAYLOAD_SHIFT: u32 = 4;
-/// Half of the payload each: 30 bits on 64-bit targets, 14 on 32-bit ones.
-const HALF: u32 = (usize::BITS - PAYLOAD_SHIFT) / 2;
-/// The largest lease number, and the largest count of waiters. Neither wraps: at the last lease a flight that is given
-/// up ends instead of being handed over, and the waiter that would be one too many is turned away.
-pub(crate) const MOST: u32 = (1 << HALF) - 1;
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(usize)]
-enum Tag {
-    Empty,
-    Computing,
-    Publishing,
-    Ready,
-    Refreshing,
-    Failed,
-    Dead,
-    Closed,
-}
-
-impl Tag {
-    const ALL: [Tag; 8] = [
-        Tag::Empty,
-        Tag::Computing,
-        Tag::Publishing,
-        Tag::Ready,
-        Tag::Refreshing,
-        Tag::Failed,
-        Tag::Dead,
-        Tag::Closed,
-    ];
-}
-
-/// What a word says, decoded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum State {
-    /// Given up, and somebody waits: the first to claim leads.
-    Empty { lease: u32, waiters: u32 },
-    /// A leader is loading.
-    Computing { lease: u32, waiters: u32 },
-    /// The value is being moved in; no user code runs.
-    Publishing,
-    /// An entry.
-    Ready,
-    /// An entry whose replacement is being loaded by the successor.
-    Refreshing(NonNull<()>),
-    /// Ended with an error (none: abandoned).
-    Failed(Option<NonNull<()>>),
-    /// Ended without a value: look again.
-    Dead,
-    /// An entry that is being evicted.
-    Closed,
-}
-
-/// A value of the word, as read by one atomic access.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Snapshot(*mut ());
-
-impl Snapshot {
-    fn number(tag: Tag, lease: u32, waiters: u32) -> Self {
-        debug_assert!(lease <= MOST && waiters <= MOST);
-        let payload = (lease as usize) << HALF | waiters as usize;
-        Self(ptr::without_provenance_mut(payload << PAYLOAD_SHIFT | tag as usize))
-    }
-
-    fn plain(tag: Tag) -> Self {
-        Self(ptr::without_provenance_mut(tag as usize))
-    }
-
-    fn pointer(tag: Tag, to: *mut ()) -> Self {
-        debug_assert_eq!(to.addr() & (TAG | GONE), 0);
-        Self(to.map_addr(|a| a | tag as usize))
-    }
-
-    fn tag(self) -> Tag {
-        Tag::ALL[self.0.addr() & TAG]
-    }
-
-    fn halves(self) -> (u32, u32) {
-        let payload = self.0.addr() >> PAYLOAD_SHIFT;
-        ((payload >> HALF) as u32, payload as u32 & MOST)
-    }
-
-    fn target(self) -> *mut () {
-        self.0.map_addr(|a| a & !(TAG | GONE))
-    }
-
-    /// The state that this is.
-    pub(crate) fn state(self) -> State {
-        let (lease, waiters) = self.halves();
-        match self.tag() {
-            Tag::Empty => State::Empty { lease, waiters },
-            Tag::Computing => State::Computing { lease, waiters },
-            Tag::Publishing => State::Publishing,
-            Tag::Ready => State::Ready,
-            // SAFETY: a REFRESHING word is only ever made from a `NonNull` (`Word::refresh`).
-            Tag::Refreshing => State::Refreshing(unsafe { NonNull::new_unchecked(self.target()) }),
-            Tag::Failed => State::Failed(NonNull::new(self.target())),
-            Tag::Dead => State::Dead,
-            Tag::Closed => State::Closed,
-        }
-    }
-
-    /// Whether the node has been removed from the list by somebody who got as far as to say so.
-    pub(crate) fn gone(self) -> bool {
-        self.0.addr() & GONE != 0
-    }
-
-    /// Whether the node's value may be read.
-    #[inline]
-    pub(crate) fn valued(self) -> bool {
-        matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
-    }
-
-    /// Whether the node is an entry in service.
-    #[inline]
-    pub(crate) fn serves(self) -> bool {
-        matches!(self.tag(), Tag::Ready | Tag::Refreshing)
-    }
-
-    /// Whether the node is a flight in progress, its own or its successor's.
-    pub(crate) fn loading(self) -> bool {
-        matches!(self.tag(), Tag::Empty | Tag::Computing | Tag::Publishing | Tag::Refreshing)
-    }
-}
+pub(crate) use super::snapshot::{Snapshot, State};
+use super::snapshot::{GONE, MOST, Tag};
+use core::ptr::NonNull;
 
 /// How a leader's giving up went.
 #[must_use]
@@ -414,6 +284,3 @@ impl Word {
         }
     }
 }
-
-// SAFETY: the pointers in the word are only numbers to it; who dereferences them answers for that.
-unsafe impl Send for Snapshot {}

@@ -1,0 +1,237 @@
+//! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
+
+use super::{Core, Ptr};
+use crate::expiry::{self, Hot, NEVER};
+use crate::flight::node::Node;
+use crate::flight::word::{Snapshot, State};
+use crate::reclaim::Pin;
+use crate::sync::mutant;
+use core::ptr::NonNull;
+
+/// Whether a value may be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Freshness {
+    Good,
+    /// Good, and the dice say: refresh it.
+    Early,
+    Over,
+}
+
+impl<K, V> Core<K, V> {
+    /// The hit path's question: may this value be served? Never rolls dice. Counts as a use where idling matters.
+    #[inline]
+    pub(crate) fn good(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.eternal() {
+            return true;
+        }
+        let now = self.config.time.now();
+        if now < hot.quiet_until() && self.config.idle == NEVER {
+            return true;
+        }
+        self.good_past_quiet(node, hot, now)
+    }
+
+    #[cold]
+    fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
+        if now >= node.expires() {
+            return false;
+        }
+        if self.config.idle == NEVER {
+            return true;
+        }
+        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of the clock.
+        let alive = now < hot.quiet_until();
+        let deadline = self.idle_deadline(now);
+        if alive && deadline != hot.quiet_until() {
+            node.set_quiet(hot, deadline);
+        }
+        alive
+    }
+
+    /// Rounded up to the grain of `Hot`.
+    pub(super) fn idle_deadline(&self, now: u64) -> u64 {
+        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000)
+    }
+
+    /// The same without counting as a use: for whoever only looks on.
+    pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.eternal() {
+            return false;
+        }
+        let now = self.config.time.now();
+        now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until())
+    }
+
+    /// The read-through question: may it be served, and does this caller refresh it early?
+    pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
+        if !self.good(node) {
+            return Freshness::Over;
+        }
+        let (hot, beta) = (node.hot(), self.config.beta);
+        let (expires, delta) = (node.expires(), hot.delta());
+        if hot.eternal() || beta == 0.0 || delta == 0 || expires == NEVER {
+            return Freshness::Good;
+        }
+        let now = self.config.time.now();
+        let quiet = match self.config.idle {
+            NEVER => hot.quiet_until(),
+            _ => expiry::quiet_until(expires, delta, beta),
+        };
+        if now >= quiet && expiry::roll(now, expires, delta, beta, self.random()) {
+            Freshness::Early
+        } else {
+            Freshness::Good
+        }
+    }
+
+    /// Finds an entry to read it, by hash and key.
+    #[inline]
+    pub(crate) fn find<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let link = self.shard(hash).table.find(pin, hash, |link| {
+            // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
+            is_key(unsafe { Node::<K, V>::of_link(link) }.key())
+        })?;
+        // SAFETY: as above; the pin is held for 'p.
+        Some(unsafe { Node::of_link(link) })
+    }
+
+    /// The node whose value a plain read of `node` serves now: itself, or a successor that is about to take its place.
+    #[inline]
+    pub(crate) fn serving<'p>(&'p self, pin: &'p Pin, node: &'p Node<K, V>) -> Option<&'p Node<K, V>> {
+        let word = node.word.load();
+        if word.serves() && self.good(node) {
+            return Some(node);
+        }
+        self.serving_successor(pin, word)
+    }
+
+    /// A live value's node. Counts the lookup.
+    #[inline]
+    pub(crate) fn live<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node));
+        self.counters.lookup(found.is_some());
+        found.inspect(|node| node.touch())
+    }
+
+    /// Reads a live value: the plain hit.
+    #[inline]
+    pub(crate) fn read<R>(
+        &self,
+        pin: &Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        take: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        // SAFETY: seen valued under the pin.
+        self.live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
+    }
+
+    /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
+    /// lookup only if it is a hit.
+    #[inline]
+    pub(crate) fn read_quietly<R>(
+        &self,
+        pin: &Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        take: impl FnOnce(&V) -> R,
+    ) -> Option<R> {
+        let node = self.find(pin, hash, is_key)?;
+        if !node.word.load().serves() || !self.quiet(node) {
+            return None;
+        }
+        self.counters.lookup(true);
+        node.touch();
+        // SAFETY: seen valued under the pin.
+        Some(take(unsafe { node.value() }))
+    }
+
+    /// Whether the value is good, and no dice are to be rolled for it.
+    #[inline]
+    fn quiet(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.eternal() {
+            return true;
+        }
+        let quiet = match self.config.idle {
+            NEVER => hot.quiet_until(),
+            _ if !self.good(node) => return false,
+            _ => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),
+        };
+        self.config.time.now() < quiet
+    }
+
+    /// A live value's node, without a trace of having looked.
+    pub(crate) fn glimpse<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let node = self.find(pin, hash, is_key)?;
+        let word = node.word.load();
+        if word.serves() && !self.over(node) {
+            return Some(node);
+        }
+        self.serving_successor(pin, word)
+    }
+
+    #[cold]
+    fn serving_successor<'p>(
+        &'p self,
+        _pin: &'p Pin,
+        word: Snapshot,
+    ) -> Option<&'p Node<K, V>> {
+        let State::Refreshing(next) = word.state() else { return None };
+        // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
+        // it: it is retired only after the entry's word was taken back or the entry was marked.
+        let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
+        ((next.word.load().serves() || mutant("successor not ready")) && self.good(next)).then_some(next)
+    }
+}
+
+/// A walk over all shards, a node at a time.
+pub(crate) struct Walk<K, V> {
+    shard: usize,
+    at: Option<Ptr<K, V>>,
+}
+
+impl<K, V> Walk<K, V> {
+    pub(crate) fn start() -> Self {
+        Self { shard: 0, at: None }
+    }
+
+    /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
+    ///
+    /// # Safety
+    /// All steps of a walk are on the same core and under a pin that is held throughout.
+    pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
+        while let Some(shard) = core.shards.get(self.shard) {
+            let next = match self.at {
+                None => shard.table.first(pin),
+                // SAFETY: met in the step before, so alive under the pin.
+                Some(at) => shard.table.after(pin, unsafe { at.as_ref() }.link()),
+            };
+            if let Some(link) = next {
+                // SAFETY: the tables of this core hold nodes of this type only, alive under the pin.
+                let node = unsafe { Node::of_link(link) };
+                self.at = Some(NonNull::from(node));
+                return Some(node);
+            }
+            *self = Self { shard: self.shard + 1, at: None };
+        }
+        None
+    }
+}
