@@ -10,7 +10,9 @@ use crate::hasher::DefaultHashBuilder;
 use crate::iter::Iter;
 use crate::key::ToKey;
 use crate::lease::Lookup;
-use crate::pinned::{Local, Pinned};
+use crate::pinned::Local;
+#[cfg(feature = "std")]
+use crate::pinned::Pinned;
 use crate::stats::Stats;
 use alloc::sync::Arc;
 #[cfg(feature = "std")]

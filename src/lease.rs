@@ -14,6 +14,7 @@ use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
 use core::time::Duration;
 use equivalent::Equivalent;
 
@@ -251,8 +252,8 @@ where
                 }
                 None => continue,
             },
-            // SAFETY: the lease and its shares were just given to us.
             Boarded::Lead { flight, lease, early } => {
+                // SAFETY: the lease and its shares were just given to us.
                 Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) })
             }
             Boarded::Wait { flight, counted, listening } => {
@@ -271,9 +272,10 @@ impl<'c, K, V> Lookup<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
-        // SAFETY: a hit's word was seen valued; the share just taken is handed over.
         let counted = |node: &Node<K, V>| {
-            node.share().then(|| unsafe { Entry::new(core.clone(), core::ptr::NonNull::from(node)) })
+            // SAFETY: a hit's word was seen valued; the share just taken is handed over.
+            let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
+            node.share().then(entry)
         };
         match embark(&core, hash, q, Wanted::Value, pin, counted) {
             Met::Hit(entry) => Self::Hit(entry),

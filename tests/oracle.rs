@@ -199,7 +199,8 @@ impl<'c, S: std::hash::BuildHasher> Run<'c, S> {
         let now = self.now();
         let mut expected: Vec<_> =
             self.model.entries.iter().filter(|(_, e)| now < e.1).map(|(k, e)| (*k, e.0)).collect();
-        (seen.sort_unstable(), expected.sort_unstable());
+        seen.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(seen, expected);
         assert_eq!(self.cache.len() as u64, self.cache.weight());
         for (key, _, changed) in &self.held {

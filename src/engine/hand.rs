@@ -10,7 +10,7 @@
 
 use super::{Core, Pressure, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
-use crate::flight::word::Closing;
+use crate::flight::word::{Closing, State};
 use crate::policy::ring::Popped;
 use crate::stats::Event;
 use crate::sync::{Ordering, fence, mutant};
@@ -25,6 +25,8 @@ enum Step {
     Freed,
     Spared,
     Skipped,
+    /// Passed over, and might go by now.
+    Reopened,
     Empty,
 }
 
@@ -126,16 +128,7 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// The shard with the most entries; another one than `home` if they are equal, so that a heavy newcomer is not its
-    /// own victim.
-    fn fullest<'s>(&'s self, home: &'s Shard<K, V>) -> &'s Shard<K, V> {
-        let entries = |shard: &Shard<K, V>| shard.entries.load(Ordering::Relaxed);
-        let other = |shard: &Shard<K, V>| !core::ptr::eq(shard, home);
-        let shards = self.core.shards.iter().map(|s| &s.0);
-        shards.max_by_key(|&shard| (entries(shard), other(shard))).unwrap_or(home)
-    }
-
-    /// The same for who lowered the capacity, or made an entry evictable again.
+    /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.
     ///
     /// Whoever adds weight passes a fence (in [`Self::settle`]) before the hand looks at the capacity and at entries;
     /// with the fence here one of the two sees the other.
@@ -146,13 +139,25 @@ impl<K, V> Scope<'_, K, V> {
         self.make_room(home);
     }
 
+    /// The shard with the most entries; another one than `home` if they are equal, so that a heavy newcomer is not its
+    /// own victim.
+    fn fullest<'s>(&'s self, home: &'s Shard<K, V>) -> &'s Shard<K, V> {
+        let entries = |shard: &Shard<K, V>| shard.entries.load(Ordering::Relaxed);
+        let other = |shard: &Shard<K, V>| !core::ptr::eq(shard, home);
+        let shards = self.core.shards.iter().map(|s| &s.0);
+        shards.max_by_key(|&shard| (entries(shard), other(shard))).unwrap_or(home)
+    }
+
     /// Evicts one entry of a shard, unless a whole round finds none that may go.
     fn evict_one(&self, shard: &Shard<K, V>) -> bool {
         let mut chances = CHANCES;
         let round = if cfg!(loom) { 4 } else { shard.ring.window() + CHANCES };
-        for _ in 0..round {
+        let mut steps = round;
+        while steps > 0 {
+            steps -= 1;
             match self.step(shard, chances > 0) {
                 Step::Freed => return true,
+                Step::Reopened => steps = round,
                 Step::Spared => chances = chances.saturating_sub(1),
                 Step::Skipped => {}
                 Step::Empty => return false,
@@ -181,7 +186,10 @@ impl<K, V> Scope<'_, K, V> {
         }
         if node.word.close() == Closing::Refused {
             self.reseat(shard, held);
-            return Step::Skipped;
+            // If its refresh has ended meanwhile, the leader's own look for room missed it: it was in our hand. (The
+            // fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.)
+            let ready = matches!(node.word.load().state(), State::Ready) && !mutant("hand looks once");
+            return if ready { Step::Reopened } else { Step::Skipped };
         }
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         self.remove(shard, node, cause);
@@ -194,8 +202,8 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn clear_ring(&self, shard: &Shard<K, V>) {
         loop {
             match shard.ring.pop() {
-                // SAFETY: the slot's share. It is not the last one: the list has one too, until the nodes are retired.
                 Popped::Entry(held) => {
+                    // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
                     let last = unsafe { held.as_ref() }.unshare();
                     debug_assert!(!last, "a slot kept a removed node");
                 }

@@ -140,6 +140,7 @@ impl<K, V> Core<K, V> {
 
     /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
     /// lookup only if it is a hit.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     pub(crate) fn read_quietly<R>(
         &self,
@@ -159,6 +160,7 @@ impl<K, V> Core<K, V> {
     }
 
     /// Whether the value is good, and no dice are to be rolled for it.
+    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     fn quiet(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();

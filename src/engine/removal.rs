@@ -165,9 +165,11 @@ impl<K, V> Scope<'_, K, V> {
                 continue;
             }
             let word = node.word.load();
-            // SAFETY: where the word is valued, and we are pinned.
-            let tested = word.valued() && !word.loading();
-            if !tested || doomed(node.key(), unsafe { node.value() }) {
+            // What is in flight cannot be asked about.
+            let asked = word.valued() && !word.loading();
+            // SAFETY: called where the word is valued, and we are pinned.
+            let value = || unsafe { node.value() };
+            if !asked || doomed(node.key(), value()) {
                 // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
                 self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
             }

@@ -5,7 +5,7 @@ use core::cell::Cell;
 use core::ptr;
 
 thread_local! {
-    static INNERMOST: Cell<*const Frame> = Cell::new(ptr::null());
+    static INNERMOST: Cell<*const Frame> = const { Cell::new(ptr::null()) };
 }
 
 /// A running load; frames are linked through the stack.
