@@ -2,7 +2,7 @@
 
 use crate::cache::Cache;
 use crate::engine::board::Wanted;
-use crate::engine::{Core, Pressure};
+use crate::engine::Core;
 use crate::entry::CoreRef;
 use crate::error::{LoadError, SharedError};
 use crate::expiry::nanos;
@@ -225,7 +225,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 Met::Full => thread::yield_now(),
             }
         };
-        match reentry::during(lease.flight(), || f(lease.present())) {
+        match lease.guarded(|_| f(lease.present())) {
             Op::Put(value) => drop(lease.land(value, None, 0)),
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
@@ -250,14 +250,18 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let handle = CoreRef::borrowed(core);
         let mut deadline = None;
         loop {
-            if core.pressure() == Pressure::Hard {
+            if core.overloaded() {
                 // Not a flight more; what is there is served all the same.
                 let pin = core.limbo().enter();
                 return core.read(&pin, hash, |k| q.equivalent(k), V::clone).ok_or(Alone::Pressed(load));
             }
             // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
             let take = |node: &crate::flight::node::Node<K, V>| Some(unsafe { node.value() }.clone());
-            let mut waiter = match embark(&handle, hash, q, Wanted::Value, || core.limbo().enter(), take) {
+            let met = embark(&handle, hash, q, Wanted::Value, || core.limbo().enter(), take);
+            if deadline.is_none() {
+                core.counters.lookup(matches!(met, Met::Hit(_)));
+            }
+            let mut waiter = match met {
                 Met::Hit(value) => return Ok(value),
                 Met::Lead(lease) => return lead(lease, load).map_err(Alone::Failed),
                 Met::Full => return Err(Alone::Turned(load, LoadError::Overloaded)),
@@ -292,17 +296,17 @@ where
     V: Clone,
     E: Any + Send + Sync,
 {
-    match reentry::during(lease.flight(), load) {
+    match lease.guarded(|_| load()) {
         Ok(value) => {
             let (Ok(entry) | Err(entry)) = lease.fulfil(value);
             Ok(V::clone(&entry))
         }
         Err(error) => {
             let error = Arc::new(error);
-            let old = lease.still_good().cloned();
-            if old.is_some() {
-                lease.core().counters.count(Event::StaleServe);
-            }
+            let old = lease.guarded(|core| {
+                let old = lease.still_good().cloned();
+                old.inspect(|_| core.counters.count(Event::StaleServe))
+            });
             lease.end(Some(error.clone() as SharedError));
             old.ok_or(LoadError::Load(error))
         }

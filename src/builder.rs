@@ -15,6 +15,9 @@ use core::time::Duration;
 /// Entries below which a cache has one shard: splitting a small cache costs hit ratio and buys nothing.
 const ENTRIES_PER_SHARD: u64 = 4096;
 
+/// Bounds what a wrong `initial_capacity` can allocate: 4M entries are 64 MiB of cells. The table grows by itself.
+const MOST_INITIAL: usize = 1 << 22;
+
 /// The settings of a cache to be. From [`Cache::builder`].
 pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_capacity: Option<u64>,
@@ -70,7 +73,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Entries to make room for at once (a hint; the table grows by itself, without a pause). Default 0.
+    /// Entries to make room for at once: a hint, at most 4 million, and no more than the capacity where every entry weighs
+    /// 1. The table grows by itself, without a pause. Default 0.
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
         self
@@ -84,7 +88,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Parts that keys are spread over, 1 to 1024. Default: one for every core, and one below a few thousand entries.
+    /// Parts that keys are spread over, 1 to 1024. Default: one for every core, and one below a few thousand entries (the
+    /// `initial_capacity`, where a weigher is given).
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -218,7 +223,11 @@ impl<K, V, S> Builder<K, V, S> {
         if self.idle == Some(Duration::ZERO) {
             return Err(BuildError::ZeroTimeToIdle);
         }
-        let shards = self.shards.unwrap_or_else(|| default_shards(max_capacity));
+        // How many entries to expect; where weights say nothing about it, the user's own guess.
+        let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
+        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
+        let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
+        let shards = self.shards.unwrap_or_else(|| default_shards(expected));
         if !(1..=1024).contains(&shards) {
             return Err(BuildError::Shards(shards));
         }
@@ -230,7 +239,7 @@ impl<K, V, S> Builder<K, V, S> {
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
-            initial_capacity: self.initial_capacity,
+            initial_capacity: initial,
             shards,
             weigher: self.weigher,
             listener: self.listener,
@@ -250,12 +259,12 @@ impl<K, V, S> Builder<K, V, S> {
     }
 }
 
-fn default_shards(max_capacity: u64) -> usize {
+fn default_shards(entries: u64) -> usize {
     #[cfg(feature = "std")]
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
     #[cfg(not(feature = "std"))]
     let cores = 1;
-    (max_capacity / ENTRIES_PER_SHARD).clamp(1, cores.min(64)) as usize
+    (entries / ENTRIES_PER_SHARD).clamp(1, cores.min(64)) as usize
 }
 
 #[cfg(feature = "std")]

@@ -206,7 +206,16 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        self.pin().get_entry(q)
+        let hash = self.hash(q);
+        let pin = self.core.limbo().enter();
+        loop {
+            let node = self.core.live(&pin, hash, |k| q.equivalent(k))?;
+            // A share refused: it was removed just now, and everybody has let go of it.
+            if node.share() {
+                // SAFETY: the share just taken; seen valued under the pin.
+                return Some(unsafe { Entry::new(CoreRef::borrowed(&self.core), core::ptr::NonNull::from(node)) });
+            }
+        }
     }
 
     /// The values of several keys, in their order, under one pin.
@@ -216,7 +225,9 @@ impl<K, V, S> Cache<K, V, S> {
         V: Clone,
         S: BuildHasher,
     {
-        self.pin().get_many(keys)
+        let pin = self.core.limbo().enter();
+        let get = |q: &Q| self.core.read(&pin, self.hash(q), |k| q.equivalent(k), V::clone);
+        keys.into_iter().map(get).collect()
     }
 
     /// As [`get_ref`](Self::get_ref), without counting as a use: for eviction, idling and statistics it did not happen.
@@ -238,7 +249,8 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        self.pin().contains_key(q)
+        let hash = self.hash(q);
+        self.core.glimpse(&self.core.limbo().enter(), hash, |k| q.equivalent(k)).is_some()
     }
 
     /// Whether a load of this key is in flight, a refresh included.
@@ -247,7 +259,8 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        self.pin().is_loading(q)
+        let hash = self.hash(q);
+        self.core.loading(&self.core.limbo().enter(), hash, |k| q.equivalent(k))
     }
 
     /// Stores a value, in the place of any other; a load of the key that is in flight will not be stored.
@@ -329,10 +342,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Changes the weight that the cache may hold, and evicts down to it.
-    pub fn set_capacity(&self, weight: u64)
-    where
-        S: BuildHasher,
-    {
+    pub fn set_capacity(&self, weight: u64) {
         self.pin().set_capacity(weight);
     }
 

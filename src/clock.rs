@@ -5,7 +5,8 @@ use alloc::boxed::Box;
 
 /// A source of time, in nanoseconds since a fixed origin.
 ///
-/// It should not go backwards. One that stands still or steps back is harmless: an entry then lives longer.
+/// It should not go backwards. One that stands still or steps back is harmless: an entry then lives longer. It must not
+/// panic: it is read while loads change hands, and a flight can be lost with its waiters if it does.
 pub trait Clock: Send + Sync {
     /// The time now, cheap and possibly coarse: it is read on hits of entries that expire.
     fn now(&self) -> u64;

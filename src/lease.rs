@@ -5,6 +5,7 @@ use crate::engine::{Core, RemovalCause};
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
 use crate::flight::node::Node;
+use crate::flight::reentry;
 use crate::key::ToKey;
 use crate::reclaim::Pin;
 use crate::stats::Event;
@@ -86,7 +87,6 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// The flight, to compare.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     pub(crate) fn flight(&self) -> *const () {
         self.flight.node.as_ptr().cast()
     }
@@ -126,7 +126,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         ttl: Option<Duration>,
         delta: u64,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let terms = self.core.get().terms(self.key(), &value, ttl, delta);
+        let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, delta));
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
         // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
@@ -150,7 +150,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub fn renew(self) -> Option<Entry<'c, K, V>> {
         let old = self.flight.old?;
         let delta = self.elapsed();
-        let terms = self.core.get().terms(self.key(), self.stale()?, None, delta);
+        let value = self.stale()?;
+        let terms = self.guarded(|core| core.terms(self.key(), value, None, delta));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };
@@ -159,7 +160,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         unsafe { scope.renew(flight, number, terms.stamps) };
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
+        drop(scope);
         Some(entry)
+    }
+
+    /// Runs user code on behalf of the load: if it asks for this key, it is told so rather than left to wait for itself.
+    pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {
+        reentry::during(self.flight(), || run(self.core.get()))
     }
 
     /// Ends the flight without a value: those who wait see it as abandoned.
@@ -242,27 +249,30 @@ where
     loop {
         let mut spare = Spare::none();
         let scope = core.get().scope(pin());
-        let boarded = scope.board(hash, q, wanted, &mut spare);
-        core.get().counters.lookup(matches!(boarded, Boarded::Hit(_)));
-        return match boarded {
-            Boarded::Hit(node) => match take(node) {
-                Some(taken) => {
-                    node.touch();
-                    Met::Hit(taken)
-                }
-                None => continue,
-            },
+        let met = match scope.board(hash, q, wanted, &mut spare) {
+            // None: it was removed just now.
+            Boarded::Hit(node) => take(node).inspect(|_| node.touch()).map(Met::Hit),
             Boarded::Lead { flight, lease, early } => {
                 // SAFETY: the lease and its shares were just given to us.
-                Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) })
+                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) }))
             }
             Boarded::Wait { flight, counted, listening } => {
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
-                Met::Wait(unsafe { Waiter::new(core.clone(), flight, counted, listening) })
+                Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, counted, listening) }))
             }
-            Boarded::Full => Met::Full,
+            Boarded::Full => Some(Met::Full),
         };
+        // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
+        // a local still, or its lease would be lost.
+        let end = move || drop((scope, spare));
+        match &met {
+            Some(Met::Lead(lease)) => reentry::during(lease.flight(), end),
+            _ => end(),
+        }
+        if let Some(met) = met {
+            return met;
+        }
     }
 }
 
@@ -277,11 +287,19 @@ impl<'c, K, V> Lookup<'c, K, V> {
             let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
             node.share().then(entry)
         };
-        match embark(&core, hash, q, Wanted::Value, pin, counted) {
+        if core.get().overloaded() {
+            // Not a flight more; what is there is served all the same.
+            let pin = pin();
+            let hit = core.get().live(&pin, hash, |k| q.equivalent(k)).and_then(counted);
+            return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
+        }
+        let met = embark(&core, hash, q, Wanted::Value, pin, counted);
+        core.get().counters.lookup(matches!(met, Met::Hit(_)));
+        match met {
             Met::Hit(entry) => Self::Hit(entry),
             Met::Lead(lease) => match lease.entry_of_old() {
-                Some(entry) if lease.early => Self::Refresh(entry, lease),
-                _ => Self::Lead(lease),
+                Some(entry) => Self::Refresh(entry, lease),
+                None => Self::Lead(lease),
             },
             Met::Wait(waiter) => Self::Wait(waiter),
             Met::Full => Self::Wait(Waiter::overloaded(core)),
@@ -290,8 +308,9 @@ impl<'c, K, V> Lookup<'c, K, V> {
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
+    /// The old value, if it was still good as the lease was given.
     fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
-        let old = self.old()?;
+        let old = self.old().filter(|_| self.early)?;
         let shared = old.share();
         debug_assert!(shared, "our own share keeps the count above zero");
         // SAFETY: the share just taken; an entry with a successor has its value.
@@ -315,9 +334,4 @@ impl<'c, K, V> Lease<'c, K, V> {
         scope.remove(core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
     }
 
-    /// The cache that this is a lease of.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
-    pub(crate) fn core(&self) -> &Core<K, V> {
-        self.core.get()
-    }
 }

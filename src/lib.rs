@@ -38,7 +38,14 @@
 //! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
 //! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)
 //! new values are handed to their callers and not kept, past four times that, misses load without a flight, and all is
-//! well again when the pin is gone. [`Stats::retired_bytes`] and [`Stats::bypassed`] show it.
+//! well again when the pin is gone. [`Stats::retired_bytes`] and [`Stats::bypassed`] show it. (`lease` answers
+//! `Overloaded` then; `compute`, which has no way to decline, goes on.)
+//!
+//! A removed value is dropped some 64 removals later, by whichever thread comes by; at once in [`Cache::purge_expired`],
+//! [`Cache::invalidate_all`] and [`Cache::retain`] where nobody holds a pin; and all of them when the cache is dropped.
+//!
+//! On 32-bit targets without 64-bit atomics the entry's times are guarded by `portable-atomic`'s fallback locks, and a
+//! flight counts at most 16,383 waiters.
 //!
 //! # Features
 //!

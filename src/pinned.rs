@@ -117,11 +117,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.cache.hash(q);
-        let node = self.scope.core.find(self.scope.pin(), hash, |k| q.equivalent(k));
-        node.is_some_and(|node| node.word.load().loading())
+        self.scope.core.loading(self.scope.pin(), hash, |k| q.equivalent(k))
     }
 
-    /// As [`Cache::insert`].
+    /// As [`Cache::insert`]; a value that is not kept is dropped at once, under this pin.
     pub fn insert(&self, key: K, value: V)
     where
         K: Hash + Eq,
@@ -129,7 +128,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.put(key, value, None);
     }
 
-    /// As [`Cache::insert_with_ttl`].
+    /// As [`Cache::insert_with_ttl`]; a value that is not kept is dropped at once, under this pin.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
     where
         K: Hash + Eq,

@@ -67,7 +67,7 @@ struct Stripe {
 
 // Everything here is Relaxed: counters order nothing.
 pub(crate) struct Counters {
-    events: [AtomicU64; EVENTS],
+    events: Padded<[AtomicU64; EVENTS]>,
     stripes: Option<Box<[Padded<Stripe>]>>,
 }
 
@@ -91,7 +91,7 @@ impl Counters {
         let stripe =
             || Padded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
         Self {
-            events: core::array::from_fn(|_| AtomicU64::new(0)),
+            events: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
             stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
         }
     }

@@ -18,7 +18,7 @@
 
 use crate::link::Link;
 use crate::reclaim::Pin;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, mutant, order, zeroed_slice};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Padded, mutant, order, zeroed_slice};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
@@ -37,7 +37,8 @@ const LINKED: u32 = 2;
 pub(crate) struct Table {
     segments: [AtomicPtr<Link>; SEGMENTS],
     mask: AtomicUsize,
-    nodes: AtomicUsize,
+    /// On a line of its own: insertions write it, and every walk reads what is beside it.
+    nodes: Padded<AtomicUsize>,
 }
 
 /// Where in the list a hash belongs: odd, so that it comes behind its bucket's cell, which is even.
@@ -62,7 +63,7 @@ impl Table {
         let table = Self {
             segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             mask: AtomicUsize::new(buckets - 1),
-            nodes: AtomicUsize::new(0),
+            nodes: Padded(AtomicUsize::new(0)),
         };
         table.cell(0).tally().store(LINKED, Ordering::Release);
         table
@@ -195,7 +196,7 @@ impl Table {
                 if after.marked() {
                     if mutant("blind unlink") {
                         previous.prepare(after.link());
-                    } else if !previous.swing(next, after.link()) {
+                    } else if !previous.swing(next, after.link()) && !mutant("unlinked unchecked") {
                         continue 'again;
                     }
                     next = after.link();

@@ -60,6 +60,9 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
 /// Wait on it as a thread ([`wait`](Self::wait), with std) or as a task (`.await`). Dropping it leaves the flight, at
 /// once; if its leader had given up and nobody else waits, the flight ends. It holds no pin: a parked thread or a
 /// stored future holds up no memory but its own.
+///
+/// The wakers of tasks are called under a lock of `event-listener`: like that crate, this one asks of a waker that it only
+/// schedules its task, and neither panics nor polls or drops a `Waiter` on the spot. Executors' wakers do just that.
 pub struct Waiter<'c, K, V> {
     /// Before `core`: a registration is dropped before the bells may be.
     place: Place<K, V>,

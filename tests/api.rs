@@ -88,6 +88,12 @@ fn plain_reads_and_walks() {
     assert_eq!((entry.as_str(), cache.get(&6)), ("6", None));
     let stats = cache.stats();
     assert_eq!((stats.hits, stats.misses), (4, 2), "{stats:?}");
+    // A lookup is counted once, whatever it takes.
+    assert_eq!((cache.get_with(&5, String::new).as_str(), cache.get_with(&50, String::new).as_str()), ("5", ""));
+    drop(cache.lease(&51));
+    cache.compute(&52, |_| bellwether::Op::Nop);
+    assert_eq!((cache.stats().hits, cache.stats().misses), (5, 4));
+    cache.invalidate(&50);
     let keys: HashSet<u32> = (&cache).into_iter().map(|r| *Ref::key(&r)).collect();
     assert_eq!(keys, (0..10).filter(|&k| k != 6).collect());
     // References outlive the iterator they came from.
@@ -127,7 +133,10 @@ fn without_a_capacity_limit_nothing_is_allocated_up_front_and_nothing_evicted() 
     (0..100_000).for_each(|k| cache.insert(k, k));
     assert_eq!((cache.len(), cache.stats().evictions), (100_000, 0));
     assert!((0..100_000).all(|k| cache.get(&k) == Some(k)), "through every growth of the table");
-    let sized: Cache<u32, u32> = Cache::builder().max_capacity(10).initial_capacity(100_000).build().unwrap();
-    (0..100).for_each(|k| sized.insert(k, k));
-    assert_eq!(sized.len(), 10);
+    // A wild guess is not taken at its word.
+    for guess in [100_000, usize::MAX] {
+        let sized: Cache<u32, u32> = Cache::builder().max_capacity(10).initial_capacity(guess).build().unwrap();
+        (0..100).for_each(|k| sized.insert(k, k));
+        assert_eq!(sized.len(), 10);
+    }
 }

@@ -112,6 +112,18 @@ fn re_entry_is_answered_at_once() {
     assert_eq!(outer, 121);
     assert_eq!((cache.get(&1), cache.get(&2)), (Some(121), Some(21)));
     assert_eq!(cache.stats().bypassed, 1);
+    // So is user code that the cache runs for the load: the weigher, and what decides on a time to live.
+    static CACHE: std::sync::OnceLock<Cache<u32, u64>> = std::sync::OnceLock::new();
+    let asking = CACHE.get_or_init(|| {
+        let ask = |key: &u32| CACHE.get().unwrap().get_with(key, || 7);
+        Cache::builder()
+            .max_capacity(10)
+            .weigher(move |key, _| ask(key) as u32)
+            .ttl_with(move |key, _| Some(SECOND * ask(key) as u32))
+            .build()
+            .unwrap()
+    });
+    assert_eq!((asking.get_with(&1, || 5), asking.weight(), asking.stats().bypassed), (5, 7, 2));
     // After a panic the thread is not taken for loading any more.
     quietly(|| {
         let dying = Loader::new(End::Panic);

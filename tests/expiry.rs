@@ -122,6 +122,18 @@ fn idling() {
 }
 
 #[test]
+fn an_endless_time_to_idle_does_not_hide_the_time_to_live() {
+    for idle in [Duration::from_nanos(u64::MAX - 1), Duration::from_nanos(u64::MAX), Duration::MAX] {
+        let (builder, clock) = timed();
+        let cache: TestCache = builder.time_to_idle(idle).time_to_live(SECOND).build().unwrap();
+        cache.insert(1, 1);
+        assert_eq!(cache.get(&1), Some(1));
+        clock.advance(SECOND);
+        assert_eq!(cache.get(&1), None, "{idle:?}");
+    }
+}
+
+#[test]
 fn early_refresh_depends_on_beta_and_on_the_load_time() {
     for (beta, load, early) in [(0.0, 1000, false), (1e9, 0, false), (1e9, 1000, true)] {
         let (builder, clock) = timed();

@@ -122,7 +122,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
                 let freshness = self.core.freshness(node);
-                if Self::content(wanted, freshness) {
+                if wanted == Wanted::Value && freshness == Freshness::Good {
                     return Some(Boarded::Hit(node));
                 }
                 let refreshing = self.refresh(node, freshness, spare, begin);
@@ -262,6 +262,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 self.core.counters.count(Event::Coalesced);
                 let counted = joined != Joined::Publishing;
                 let listening = if mutant("listens too late") {
+                    drop(listening);
                     // SAFETY: as above.
                     unsafe { self.core.bells.listen(flight.node.addr().get()) }
                 } else {

@@ -63,11 +63,11 @@ impl<K, V> Scope<'_, K, V> {
             None => self.publish_cold(shard, node, terms.weight),
             Some(old) => self.publish_successor(shard, node, old, terms.weight),
         };
-        self.core.bells.ring(flight.node.addr().get());
         if stored && old.is_none() {
             self.seat(shard, node, None);
         }
         self.make_room(shard);
+        self.ring(flight.node);
         stored
     }
 
@@ -86,6 +86,8 @@ impl<K, V> Scope<'_, K, V> {
         let gone = node.word.publish().gone();
         if gone && !mutant("weight left behind") {
             self.weigh_out(shard, weight);
+            // Its remover found no value yet, and is done with the weight.
+            node.set_weight(0);
         }
         !gone
     }
@@ -102,11 +104,16 @@ impl<K, V> Scope<'_, K, V> {
         // The list's share. It cannot fail: the lease has one.
         let shared = node.share();
         debug_assert!(shared);
-        if self.replace(shard, old, node) || mutant("lost swap stays") {
+        if shard.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
+            self.replaced(shard, old, node);
+            return true;
+        }
+        if mutant("lost swap stays") {
             return true;
         }
         // The old entry was removed meanwhile, and with it the right to be stored.
         self.weigh_out(shard, weight);
+        node.set_weight(0);
         // SAFETY: the share taken above; the lease's is still there.
         unsafe { self.release(NonNull::from(node)) };
         false
@@ -135,7 +142,7 @@ impl<K, V> Scope<'_, K, V> {
         match node.word.give_up(lease, !listed.link().is_marked()) {
             // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
             GaveUp::Handed if mutant("handed in silence") => {}
-            GaveUp::Handed => self.core.bells.ring(flight.node.addr().get()),
+            GaveUp::Handed => self.ring(flight.node),
             GaveUp::Ended => self.ended(flight),
         }
     }
@@ -179,7 +186,7 @@ impl<K, V> Scope<'_, K, V> {
                 }
             }
         }
-        self.core.bells.ring(flight.node.addr().get());
+        self.ring(flight.node);
     }
 
     /// A refresh of a good entry failed: no dice are rolled for it until the cooldown is over.

@@ -51,7 +51,7 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 pub(crate) struct Shard<K, V> {
     table: Table,
     ring: Ring<Node<K, V>>,
-    entries: AtomicUsize,
+    entries: Padded<AtomicUsize>,
 }
 
 /// A cache without its hasher.
@@ -63,7 +63,8 @@ pub(crate) struct Core<K, V> {
     weight: Padded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
-    limbo: Limbo<Node<K, V>>,
+    /// On lines of its own: every removal writes here, and a hit must not notice.
+    limbo: Padded<Limbo<Node<K, V>>>,
 }
 
 /// Bytes of retired nodes past which new values are not kept. Far above what a thread that is descheduled while pinned
@@ -86,7 +87,7 @@ impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         let room = config.initial_capacity.div_ceil(config.shards);
         let shard = |_| {
-            Padded(Shard { table: Table::new(room), ring: Ring::new(), entries: AtomicUsize::new(0) })
+            Padded(Shard { table: Table::new(room), ring: Ring::new(), entries: Padded(AtomicUsize::new(0)) })
         };
         Self {
             counters: Counters::new(config.record_stats),
@@ -95,7 +96,7 @@ impl<K, V> Core<K, V> {
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
-            limbo: Limbo::new(),
+            limbo: Padded(Limbo::new()),
             config,
         }
     }
@@ -162,6 +163,14 @@ impl<K, V> Core<K, V> {
             Pressure::Soft
         } else {
             Pressure::Hard
+        }
+    }
+
+    /// Whether too much is retired for another flight; tries to free some first.
+    pub(crate) fn overloaded(&self) -> bool {
+        self.pressure() == Pressure::Hard && {
+            self.limbo.collect();
+            self.pressure() == Pressure::Hard
         }
     }
 

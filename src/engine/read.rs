@@ -49,9 +49,9 @@ impl<K, V> Core<K, V> {
         alive
     }
 
-    /// Rounded up to the grain of `Hot`.
+    /// Rounded up to the grain of `Hot`; never eternal, which would hide the time to live.
     pub(super) fn idle_deadline(&self, now: u64) -> u64 {
-        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000)
+        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
     }
 
     /// The same without counting as a use: for whoever only looks on.
@@ -109,7 +109,7 @@ impl<K, V> Core<K, V> {
         if word.serves() && self.good(node) {
             return Some(node);
         }
-        self.serving_successor(pin, word)
+        self.serving_successor(pin, word, |next| self.good(next))
     }
 
     /// A live value's node. Counts the lookup.
@@ -123,6 +123,11 @@ impl<K, V> Core<K, V> {
         let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node));
         self.counters.lookup(found.is_some());
         found.inspect(|node| node.touch())
+    }
+
+    /// Whether a load of the key is in flight.
+    pub(crate) fn loading(&self, pin: &Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
+        self.find(pin, hash, is_key).is_some_and(|node| node.word.load().loading())
     }
 
     /// Reads a live value: the plain hit.
@@ -187,7 +192,7 @@ impl<K, V> Core<K, V> {
         if word.serves() && !self.over(node) {
             return Some(node);
         }
-        self.serving_successor(pin, word)
+        self.serving_successor(pin, word, |next| !self.over(next))
     }
 
     #[cold]
@@ -195,12 +200,13 @@ impl<K, V> Core<K, V> {
         &'p self,
         _pin: &'p Pin,
         word: Snapshot,
+        good: impl FnOnce(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let State::Refreshing(next) = word.state() else { return None };
         // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
         // it: it is retired only after the entry's word was taken back or the entry was marked.
         let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
-        ((next.word.load().serves() || mutant("successor not ready")) && self.good(next)).then_some(next)
+        ((next.word.load().serves() || mutant("successor not ready")) && good(next)).then_some(next)
     }
 }
 

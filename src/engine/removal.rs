@@ -5,9 +5,8 @@
 //! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. None of it is
 //! user code, so no panic can leave it half-done.
 
-use super::board::Wanted;
 use super::land::Terms;
-use super::{Freshness, Ptr, RemovalCause, Scope, Shard, Walk};
+use super::{Ptr, RemovalCause, Scope, Shard, Walk};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, Snapshot, State};
 use crate::link::Link;
@@ -82,17 +81,12 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Puts `new`, with its list share, in the place of `old` by one CAS, and does what follows. False: `old` is marked
-    /// already.
-    pub(super) fn replace(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>) -> bool {
-        if !shard.table.replace(old.link(), Node::as_link(NonNull::from(new))) {
-            return false;
-        }
+    /// What follows when `new`, with its list share, was put in the place of `old`.
+    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>) {
         let before = self.gone(shard, old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
         self.unlisted(shard, old, before, RemovalCause::Replaced);
-        true
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped
@@ -119,18 +113,17 @@ impl<K, V> Scope<'_, K, V> {
             let place = shard.table.search(self.pin(), hash, hit);
             // The weight goes in before the node can be found, so that nobody takes it out first.
             self.weigh_in(shard, terms.weight);
-            let linked = match place.found {
-                Some(old) => self.replace(shard, self.node(old), entry),
-                None => {
-                    let linked = shard.table.insert(&place, Node::as_link(node));
-                    if linked {
-                        self.seat(shard, entry, None);
-                    }
-                    linked
-                }
+            let old = place.found.map(|link| self.node(link));
+            let linked = match old {
+                Some(old) => shard.table.replace(old.link(), Node::as_link(node)),
+                None => shard.table.insert(&place, Node::as_link(node)),
             };
             if linked {
                 new.linked();
+                match old {
+                    Some(old) => self.replaced(shard, old, entry),
+                    None => self.seat(shard, entry, None),
+                }
                 self.make_room(shard);
                 return None;
             }
@@ -174,6 +167,7 @@ impl<K, V> Scope<'_, K, V> {
                 self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
             }
         }
+        self.let_go();
     }
 
     /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
@@ -185,6 +179,7 @@ impl<K, V> Scope<'_, K, V> {
             let shard = self.core.shard_of_order(node.link().order());
             purged += usize::from(self.sweep(shard, node));
         }
+        self.let_go();
         purged
     }
 
@@ -197,7 +192,7 @@ impl<K, V> Scope<'_, K, V> {
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);
-                self.core.bells.ring(NonNull::from(node).addr().get());
+                self.ring(NonNull::from(node));
                 false
             }
             State::Refreshing(successor) if !node.link().is_marked() => {
@@ -218,7 +213,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         if next.word.end_empty() {
             old.word.refresh_ended(successor.cast());
-            self.core.bells.ring(successor.addr().get());
+            self.ring(successor);
         }
         // SAFETY: the share taken above.
         unsafe { self.release(successor) };
@@ -233,10 +228,5 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn clear_away(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
         let cause = if self.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size };
         self.remove(shard, node, cause);
-    }
-
-    /// Whether a caller who wants this much is content with `freshness`.
-    pub(super) fn content(wanted: Wanted, freshness: Freshness) -> bool {
-        wanted == Wanted::Value && freshness == Freshness::Good
     }
 }

@@ -19,12 +19,22 @@ pub(crate) struct Scope<'c, K, V> {
     pin: ManuallyDrop<Pin>,
     pub(super) after: RefCell<Vec<(Ptr<K, V>, RemovalCause)>>,
     sealed: Cell<bool>,
+    /// Flights whose waiters are to be woken. There is one at most, but in a sweep.
+    rung: Cell<Option<Ptr<K, V>>>,
+    rung_more: RefCell<Vec<Ptr<K, V>>>,
 }
 
 impl<'c, K, V> Scope<'c, K, V> {
     #[inline]
     pub(crate) fn pin(&self) -> &Pin {
         &self.pin
+    }
+
+    /// Wakes those who wait for a flight whose word was just changed, once the pin is gone: wakers are user code.
+    pub(crate) fn ring(&self, flight: Ptr<K, V>) {
+        if let Some(before) = self.rung.replace(Some(flight)) {
+            self.rung_more.borrow_mut().push(before);
+        }
     }
 
     /// Gives back a share.
@@ -50,6 +60,12 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
     }
 
+    /// What was retired so far need not wait for more: whoever cleans up wants values dropped.
+    pub(super) fn let_go(&self) {
+        self.core.limbo().seal_open(&self.pin);
+        self.sealed.set(true);
+    }
+
     /// The node around a link of this core's tables.
     pub(super) fn node(&self, link: NonNull<Link>) -> &Node<K, V> {
         // SAFETY: the tables of this core hold nodes of this type only, and links are only had under this pin.
@@ -61,9 +77,10 @@ impl<K, V> Drop for Scope<'_, K, V> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
+        let more = core::mem::take(self.rung_more.get_mut());
         let removed = core::mem::take(self.after.get_mut());
-        if !removed.is_empty() {
-            self.core.announce(removed);
+        if self.rung.get().is_some() || !removed.is_empty() {
+            self.core.tell(self.rung.get().into_iter().chain(more), removed);
         }
         let due = self.sealed.get() || self.core.pressure() != Pressure::Normal;
         if due && !unwind::panicking() {
@@ -73,8 +90,8 @@ impl<K, V> Drop for Scope<'_, K, V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Tells the listener about removed values, and gives back the shares that kept them for it.
-    fn announce(&self, removed: Vec<(Ptr<K, V>, RemovalCause)>) {
+    /// Wakes those who wait, tells the listener about removed values, and gives back the shares that kept them for it.
+    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, removed: Vec<(Ptr<K, V>, RemovalCause)>) {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
@@ -82,7 +99,11 @@ impl<K, V> Core<K, V> {
                 unsafe { self.0.release_unpinned(self.1) };
             }
         }
-        unwind::each(removed.into_iter(), |(node, cause)| {
+        // A flight's address is all that its bell is found by: it need not be alive.
+        let rung = rung.map(|flight| (flight, None));
+        let removed = removed.into_iter().map(|(node, cause)| (node, Some(cause)));
+        unwind::each(rung.chain(removed), |(node, cause)| {
+            let Some(cause) = cause else { return self.bells.ring(node.addr().get()) };
             let kept = Release(self, node);
             if let Some(listener) = &self.config.listener {
                 // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
@@ -102,6 +123,8 @@ impl<K, V> Core<K, V> {
             pin: ManuallyDrop::new(pin),
             after: RefCell::new(Vec::new()),
             sealed: Cell::new(false),
+            rung: Cell::new(None),
+            rung_more: RefCell::new(Vec::new()),
         }
     }
 

@@ -2,7 +2,6 @@
 
 pub(crate) mod bell;
 pub(crate) mod node;
-#[cfg(feature = "std")]
 pub(crate) mod reentry;
 mod snapshot;
 pub(crate) mod word;

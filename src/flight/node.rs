@@ -17,7 +17,7 @@ use super::word::{State, Word};
 use crate::error::SharedError;
 use crate::expiry::{Hot, NEVER};
 use crate::link::Link;
-use crate::reclaim::{Retire, allocate, deallocate};
+use crate::reclaim::{Retire, allocate, deallocate, owned};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, mutant, order};
 use alloc::boxed::Box;
 use core::mem::MaybeUninit;
@@ -260,25 +260,28 @@ impl<K, V> Retire for Node<K, V> {
                 unsafe { deallocate(self.0) };
             }
         }
-        let memory = Free(this);
+        // SAFETY: by contract it came from `allocate` and is alive.
+        let memory = Free(unsafe { owned(this) });
         let node = memory.0.as_ptr();
         // SAFETY: by contract nobody else can reach the node, and it is alive.
         let end = unsafe { (*node).word.load() };
-        // Locals are dropped in reverse: the key, then the value, even if the key's drop panics; then the memory.
+        // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics; then the memory.
         // SAFETY: a valued word means the value was written, and nobody uses it again.
         let _value = end.valued().then(|| unsafe {
             (*node).value.with_mut(|v| (*v).assume_init_read())
         });
+        // SAFETY: the key is initialised from creation to here, and not used again. The other fields need no drop
+        // outside of loom.
+        let _key = unsafe { ptr::read(&raw const (*node).key) };
         if let State::Failed(Some(error)) = end.state() {
             // SAFETY: the word's pointer came from `Failure::into_raw`, and the word goes with the node.
             unsafe { Failure::free(error.as_ptr()) };
         }
-        // SAFETY: the key is initialised from creation to here, and not used again. The other fields need no drop
-        // outside of loom.
-        let _key = unsafe { ptr::read(&raw const (*node).key) };
         #[cfg(loom)]
-        // SAFETY: loom's atomics own heap state; each is dropped once, here.
+        // SAFETY: alive until here; loom's atomics may own heap state, and each is dropped once. The store is one that
+        // loom sees, so that it tries a walker before and after the node is freed.
         unsafe {
+            (*node).link.prepare(ptr::null_mut());
             ptr::drop_in_place(&raw mut (*node).link);
             ptr::drop_in_place(&raw mut (*node).word);
             ptr::drop_in_place(&raw mut (*node).hot);

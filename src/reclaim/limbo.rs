@@ -13,9 +13,7 @@ use core::ptr::{self, NonNull};
 /// Nodes a bag. Larger means fewer grace periods and more memory waiting.
 const BAG: usize = if cfg!(loom) { 2 } else { 64 };
 
-/// Retired nodes from which on one try to move the epoch on is not enough.
-const BACKLOG: usize = 16 * BAG;
-/// The most tries in one call.
+/// The most tries to move the epoch on in one call.
 const TRIES: usize = 256;
 /// Epochs until what is retired now is ripe: after so many tries without effect somebody is pinned.
 const GENERATIONS: usize = 3;
@@ -116,6 +114,20 @@ impl<T: Retire> Limbo<T> {
         }
     }
 
+    /// Seals the open bag as it is.
+    pub(crate) fn seal_open(&self, pin: &Pin) {
+        // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
+        let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) else { return };
+        // SAFETY: it was the open bag under our pin (see `retire`).
+        let shared = unsafe { bag.as_ref() };
+        let rest = BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
+        // AcqRel: as in `retire`. If a retirer is still writing, it is the one to seal.
+        if rest > 0 && shared.filled.fetch_add(rest, Ordering::AcqRel) + rest == BAG {
+            self.close(bag);
+            self.seal(pin, bag);
+        }
+    }
+
     fn open_bag(&self) -> NonNull<Bag<T>> {
         // Acquire: pairs with the Release below, for the bag's fields.
         if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
@@ -171,11 +183,11 @@ impl<T: Retire> Limbo<T> {
 
     /// Moves the epoch on and frees what is ripe. User code (drops of keys and values) runs in here: hold no pin.
     ///
-    /// A back end ripens only a few bags a try, so while many wait (after a stall), it is tried as long as that helps.
+    /// A bag is ripe some epochs after it was sealed, and a back end ripens only a few bags a try: so it is tried as long as
+    /// that helps.
     pub(crate) fn collect(&self) {
-        let tries = if self.nodes() > BACKLOG { TRIES } else { 1 };
         let mut vain = 0;
-        for _ in 0..tries {
+        for _ in 0..TRIES {
             let before = self.ripened.load(Ordering::Relaxed);
             self.enter().flush();
             vain = if self.ripened.load(Ordering::Relaxed) == before { vain + 1 } else { 0 };

@@ -23,7 +23,19 @@ pub(crate) fn allocate<T>(value: T) -> NonNull<T> {
     let Some(place) = NonNull::new(raw) else { handle_alloc_error(layout::<T>()) };
     // SAFETY: `place` was just allocated with the size and at least the alignment of `T`.
     unsafe { place.write(value) };
+    place.as_ptr().expose_provenance();
     place
+}
+
+/// The block's own pointer, with the right to free it. While an object lives, pointers to it are made from shared
+/// references, which do not have that right.
+///
+/// # Safety
+/// `place` is the address of something from [`allocate::<T>`](allocate) that was not yet freed.
+pub(crate) unsafe fn owned<T>(place: NonNull<T>) -> NonNull<T> {
+    let raw = core::ptr::with_exposed_provenance_mut(place.addr().get());
+    // SAFETY: the address of an object is not null.
+    unsafe { NonNull::new_unchecked(raw) }
 }
 
 /// Frees the memory without dropping what is in it.

@@ -16,7 +16,7 @@ mod memory;
 
 pub(crate) use epoch::{Epoch, Handle, Pin};
 pub(crate) use limbo::{Limbo, Retired};
-pub(crate) use memory::{allocate, deallocate};
+pub(crate) use memory::{allocate, deallocate, owned};
 
 use crate::sync::{AtomicBool, AtomicUsize, Ordering};
 use alloc::sync::Arc;

@@ -17,6 +17,7 @@ use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 
 type Strings = Cache<String, u64>;
+type Part = (&'static str, fn() -> bool);
 
 macro_rules! hold {
     ($condition:expr) => {
@@ -29,7 +30,7 @@ macro_rules! hold {
 
 #[unsafe(no_mangle)]
 pub extern "C" fn main() -> i32 {
-    let parts: [(&str, fn() -> bool); 5] = [
+    let parts: [Part; 5] = [
         ("a lease is fulfilled, and its waiter gets the value", fulfilled),
         ("a lease that is dropped goes to a waiter", handed_over),
         ("plain operations on a pin", plain),
@@ -49,14 +50,20 @@ pub extern "C" fn main() -> i32 {
     failed
 }
 
-fn lead<'c>(local: &Local<'c, String, u64, bellwether::DefaultHashBuilder>, key: &str) -> Option<Lease<'c, String, u64>> {
+fn lead<'c>(
+    local: &Local<'c, String, u64, bellwether::DefaultHashBuilder>,
+    key: &str,
+) -> Option<Lease<'c, String, u64>> {
     match local.lease(key) {
         Lookup::Lead(lease) => Some(lease),
         _ => None,
     }
 }
 
-fn join<'c>(local: &Local<'c, String, u64, bellwether::DefaultHashBuilder>, key: &str) -> Option<Waiter<'c, String, u64>> {
+fn join<'c>(
+    local: &Local<'c, String, u64, bellwether::DefaultHashBuilder>,
+    key: &str,
+) -> Option<Waiter<'c, String, u64>> {
     match local.lease(key) {
         Lookup::Wait(waiter) => Some(waiter),
         _ => None,
