@@ -142,6 +142,9 @@ impl<K, V> Scope<'_, K, V> {
     /// The shard with the most entries; another one than `home` if they are equal, so that a heavy newcomer is not its
     /// own victim.
     fn fullest<'s>(&'s self, home: &'s Shard<K, V>) -> &'s Shard<K, V> {
+        if self.core.shards.len() == 1 {
+            return home;
+        }
         let entries = |shard: &Shard<K, V>| shard.entries.load(Ordering::Relaxed);
         let other = |shard: &Shard<K, V>| !core::ptr::eq(shard, home);
         let shards = self.core.shards.iter().map(|s| &s.0);

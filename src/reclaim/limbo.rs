@@ -93,7 +93,13 @@ impl<T: Retire> Limbo<T> {
             let bag = self.open_bag();
             // SAFETY: `bag` was the open bag under our pin, and bags are freed a grace period after they ceased to be.
             let shared = unsafe { bag.as_ref() };
-            let place = shared.taken.fetch_add(1, Ordering::Relaxed);
+            let place = if mutant("torn bag") {
+                let place = shared.taken.load(Ordering::Relaxed);
+                shared.taken.store(place + 1, Ordering::Relaxed);
+                place
+            } else {
+                shared.taken.fetch_add(1, Ordering::Relaxed)
+            };
             if place >= BAG {
                 self.close(bag);
                 continue;
@@ -105,7 +111,7 @@ impl<T: Retire> Limbo<T> {
                 counted += BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
             }
             // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
-            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG && !mutant("every retirer seals") {
+            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG {
                 return Retired::Bagged;
             }
             self.close(bag);

@@ -1,0 +1,639 @@
+//! Does each operation on both, the cache and the model, and compares.
+
+use crate::input::{Aside, Beta, Input, Op, Settings, Time, Worth};
+use crate::model::{Entry as Known, Flight, Model, State};
+use crate::parts::{Error, Hashing, Key, Token, Value, removed, take_removed};
+use bellwether::{
+    BuildError, Cache, Clock, Entry, Lease, LoadError, Lookup, ManualClock, Op as Decision, Waited, Waiter,
+};
+use std::cell::{Cell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+type Subject = Cache<Key, Value, Hashing>;
+
+/// The cache is built at this time of its clock, which can step back behind it.
+const ORIGIN: u64 = 1_000_000_000;
+/// Handles kept at a time.
+const HANDS: usize = 8;
+
+enum Held<'c> {
+    Lease(Lease<'c, Key, Value>, Rc<Flight>, u64),
+    Waiter(Waiter<'c, Key, Value>, Rc<Flight>),
+    Entry(Entry<'c, Key, Value>, u64),
+}
+
+struct Driver<'c> {
+    cache: &'c Subject,
+    clock: &'c ManualClock,
+    model: Model,
+    held: RefCell<Vec<Held<'c>>>,
+}
+
+/// Runs one input.
+pub fn run(input: Input) {
+    let clock = ManualClock::new();
+    clock.set(ORIGIN);
+    let beta = match input.settings.beta {
+        Beta::Off => 0.0,
+        Beta::One => 1.0,
+        Beta::Eager => 50.0,
+    };
+    let cache = match build(&input.settings, beta, &clock) {
+        Ok(cache) => cache,
+        Err(BuildError::ZeroTimeToIdle) => return,
+        Err(other) => panic!("{other}"),
+    };
+    take_removed();
+    let model = Model::new(&input.settings, beta);
+    let driver = Driver { cache: &cache, clock: &clock, model, held: RefCell::default() };
+    for op in &input.ops {
+        driver.step(op);
+        driver.check();
+    }
+    drop(driver);
+    drop(cache);
+    assert_eq!(Token::alive(), 0, "keys, values and errors that outlive the cache (or were dropped twice)");
+    assert!(take_removed().is_empty(), "the listener is not for the cache's own end");
+}
+
+fn build(settings: &Settings, beta: f64, clock: &ManualClock) -> Result<Subject, BuildError> {
+    let mut builder = Cache::builder()
+        .max_capacity(settings.capacity.map_or(u64::MAX, u64::from))
+        .shards(usize::from(settings.shards % 3) + 1)
+        .xfetch(beta)
+        .error_cooldown(settings.cooldown.duration())
+        .seed(settings.seed)
+        .wait_timeout(Duration::ZERO)
+        .clock(clock.clone())
+        .timer(clock.clone())
+        .eviction_listener(removed)
+        .hasher(Hashing(settings.hash));
+    if settings.weighs {
+        builder = builder.weigher(|_, v: &Value| v.weight.into());
+    }
+    if let Some(ttl) = settings.ttl {
+        builder = builder.time_to_live(ttl.duration());
+    }
+    if settings.ttl_with {
+        builder = builder.ttl_with(|_, v: &Value| v.ttl);
+    }
+    if let Some(idle) = settings.idle {
+        builder = builder.time_to_idle(idle.duration());
+    }
+    if settings.record_stats {
+        builder = builder.record_stats();
+    }
+    builder.build()
+}
+
+fn id(entry: &Option<Rc<Known>>) -> Option<u64> {
+    entry.as_ref().map(|e| e.value)
+}
+
+impl<'c> Driver<'c> {
+    fn step(&self, op: &Op) {
+        match *op {
+            Op::Insert(key, worth) => self.insert(key.id(), worth, None),
+            Op::InsertWithTtl(key, worth, ttl) => self.insert(key.id(), worth, Some(ttl.duration())),
+            Op::GetWith(key, worth, aside) => self.get_with(key.id(), worth, aside),
+            Op::TryGetWith(key, worth, aside) => self.try_get_with(key.id(), worth, aside),
+            Op::Lease(key) => self.lease(key.id()),
+            Op::Fulfil(at, worth) => self.with_lease(at, |l, f, s| self.fulfil(l, f, s, worth, None)),
+            Op::FulfilWithTtl(at, worth, ttl) => {
+                self.with_lease(at, |l, f, s| self.fulfil(l, f, s, worth, Some(ttl.duration())));
+            }
+            Op::Renew(at) => self.with_lease(at, |l, f, s| self.renew(l, f, s)),
+            Op::Fail(at) => self.with_lease(at, |lease, flight, _| {
+                lease.fail();
+                self.model.fail(&flight, None);
+            }),
+            Op::FailWith(at) => self.with_lease(at, |lease, flight, _| {
+                let error = Error::new();
+                self.model.fail(&flight, Some(error.id));
+                lease.fail_with(error);
+            }),
+            Op::Drop(at) => {
+                if let Some(held) = self.take(at, |_| true) {
+                    self.let_go(held);
+                }
+            }
+            Op::Poll(at) => {
+                self.wait(at, |mut waiter| match Pin::new(&mut waiter).poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(answer) => Ok(answer),
+                    Poll::Pending => Err(waiter),
+                })
+            }
+            Op::WaitTimeout(at) => self.wait(at, |waiter| waiter.wait_timeout(Duration::ZERO)),
+            Op::SetCapacity(capacity) => {
+                if self.model.bounded() {
+                    self.model.capacity.set(capacity.into());
+                    self.cache.set_capacity(capacity.into());
+                }
+            }
+            Op::Purge => assert_eq!(self.cache.purge_expired(), self.model.purge()),
+            Op::Iterate => self.iterate(),
+            Op::Advance(by) => self.advance(by.duration()),
+            Op::AdvanceFar => self.advance(Duration::from_secs(1 << 40)),
+            Op::StepBack(by) => self.step_back(by),
+            Op::Get(..) | Op::GetRef(..) | Op::GetEntry(..) | Op::GetMany(..) | Op::Peek(..) => self.read(op),
+            Op::Contains(..) | Op::IsLoading(..) => self.read(op),
+            Op::Remove(..) | Op::RemoveIf(..) | Op::Invalidate(..) | Op::InvalidateAll | Op::Retain(..) => {
+                self.remove(op);
+            }
+            Op::ComputePut(..) | Op::ComputeRemove(..) | Op::ComputeNop(..) => self.compute(op),
+        }
+    }
+
+    /// What must hold after every operation.
+    fn check(&self) {
+        let (cache, model) = (self.cache, &self.model);
+        model.settle(take_removed());
+        assert_eq!((cache.len(), cache.weight()), (model.len(), model.weight()));
+        assert_eq!(cache.capacity(), model.capacity.get());
+        assert!(
+            cache.weight() <= cache.capacity() || model.all_refreshing(),
+            "weight {} in {}",
+            cache.weight(),
+            cache.capacity()
+        );
+        let (stats, expected) = (cache.stats(), model.stats.borrow());
+        assert_eq!(stats.loads, expected.loads);
+        assert_eq!(stats.load_failures, expected.load_failures);
+        assert_eq!(stats.coalesced, expected.coalesced);
+        assert_eq!(stats.evictions, expected.evictions);
+        assert_eq!(stats.handovers, expected.handovers);
+        assert_eq!(stats.wait_timeouts, expected.wait_timeouts);
+        assert_eq!(stats.bypassed, expected.bypassed);
+        assert_eq!(stats.stale_serves, expected.stale_serves);
+        // One thread, no pin kept: what is retired is freed after a few bags.
+        assert!(stats.retired_bytes < 256 << 10, "{} bytes retired", stats.retired_bytes);
+    }
+
+    // Time.
+
+    fn tick(&self) {
+        self.model.now.set(self.clock.now().saturating_sub(ORIGIN));
+    }
+
+    fn advance(&self, by: Duration) {
+        // Idle deadlines are kept for some 35 years only: no leaps there.
+        let by = if self.model.idles() { by.min(Duration::from_millis(300)) } else { by };
+        self.clock.advance(by);
+        self.tick();
+    }
+
+    fn step_back(&self, by: Time) {
+        let by = u64::try_from(by.duration().as_nanos()).unwrap_or(u64::MAX);
+        self.clock.set(self.clock.now().saturating_sub(by));
+        self.tick();
+    }
+
+    // Reads.
+
+    fn read(&self, op: &Op) {
+        let (cache, model) = (self.cache, &self.model);
+        match *op {
+            Op::Get(key) => {
+                let found = cache.get(&key.id()).map(|v| v.id);
+                assert_eq!(found, id(&model.get(key.id())));
+            }
+            Op::GetRef(key) => {
+                let found = cache.get_ref(&key.id());
+                assert_eq!(found.as_ref().map(|v| v.id), id(&model.get(key.id())));
+            }
+            Op::GetEntry(key) => {
+                let expected = model.get(key.id());
+                let found = cache.get_entry(&key.id());
+                assert_eq!(
+                    found.as_ref().map(|e| (e.id, u64::from(Entry::weight(e)))),
+                    expected.map(|e| (e.value, e.weight))
+                );
+                if let Some(entry) = found {
+                    let value = entry.id;
+                    self.hold(Held::Entry(entry, value));
+                }
+            }
+            Op::GetMany(a, b) => {
+                let found: Vec<_> = cache.get_many([&a.id(), &b.id()]).into_iter().map(|v| v.map(|v| v.id)).collect();
+                assert_eq!(found, [id(&model.get(a.id())), id(&model.get(b.id()))]);
+            }
+            Op::Peek(key) => {
+                assert_eq!(cache.peek(&key.id()).map(|v| v.id), id(&model.peek(key.id())));
+            }
+            Op::Contains(key) => assert_eq!(cache.contains_key(&key.id()), model.peek(key.id()).is_some()),
+            Op::IsLoading(key) => assert_eq!(cache.is_loading(&key.id()), model.flight(key.id()).is_some()),
+            _ => unreachable!("not a read"),
+        }
+    }
+
+    fn iterate(&self) {
+        let mut seen: Vec<_> = self.cache.iter().map(|v| (bellwether::Ref::key(&v).id, v.id)).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, self.model.good());
+    }
+
+    // Writes.
+
+    fn insert(&self, key: u8, worth: Worth, ttl: Option<Duration>) {
+        let value = Value::new(worth);
+        self.model.insert(key, &value, ttl);
+        match ttl {
+            None if value.weight.is_multiple_of(2) => self.cache.pin().insert(Key::new(key), value),
+            None => self.cache.insert(Key::new(key), value),
+            Some(ttl) => self.cache.insert_with_ttl(Key::new(key), value, ttl),
+        }
+    }
+
+    fn remove(&self, op: &Op) {
+        let (cache, model) = (self.cache, &self.model);
+        match *op {
+            Op::Remove(key) => {
+                assert_eq!(cache.remove(&key.id()).map(|v| v.id), id(&model.peek(key.id())));
+                model.clear(key.id());
+            }
+            Op::RemoveIf(key, doomed) => {
+                let expected = model.peek(key.id());
+                let asked = Cell::new(0);
+                let found = cache.remove_if(&key.id(), |k, v| {
+                    asked.set(asked.get() + 1);
+                    assert_eq!((k.id, Some(v.id)), (key.id(), id(&expected)));
+                    doomed
+                });
+                assert_eq!(asked.get(), i32::from(expected.is_some()));
+                assert_eq!(found.map(|v| v.id), id(&expected).filter(|_| doomed));
+                if doomed && expected.is_some() {
+                    model.clear(key.id());
+                }
+            }
+            Op::Invalidate(key) => {
+                assert_eq!(cache.invalidate(&key.id()), model.peek(key.id()).is_some());
+                model.clear(key.id());
+            }
+            Op::InvalidateAll => self.invalidate_all(),
+            Op::Retain(keep) => self.retain(keep),
+            _ => unreachable!("not a removal"),
+        }
+    }
+
+    fn invalidate_all(&self) {
+        self.cache.invalidate_all();
+        self.model.keys().into_iter().for_each(|key| self.model.clear(key));
+    }
+
+    fn retain(&self, keep: u8) {
+        let model = &self.model;
+        let kept = |key: u8| keep >> key & 1 == 1;
+        let mut asked = Vec::new();
+        self.cache.retain(|k, v| {
+            asked.push((k.id, v.id));
+            kept(k.id)
+        });
+        asked.sort_unstable();
+        // Whatever is being loaded goes unasked; expired entries are asked about.
+        let quiet = |key: &u8| model.flight(*key).is_none();
+        let expected: Vec<_> =
+            model.keys().into_iter().filter(quiet).filter_map(|k| Some((k, model.entry(k)?.value))).collect();
+        assert_eq!(asked, expected);
+        for key in model.keys() {
+            if !kept(key) || !quiet(&key) {
+                model.clear(key);
+            }
+        }
+    }
+
+    fn compute(&self, op: &Op) {
+        let (Op::ComputePut(key, _) | Op::ComputeRemove(key) | Op::ComputeNop(key)) = *op else { unreachable!() };
+        let (key, model) = (key.id(), &self.model);
+        if model.flight(key).is_some_and(|f| !f.empty()) {
+            return; // It would wait for a lease that this thread holds.
+        }
+        // To take over what was given up is no use of the entry.
+        let present = if model.flight(key).is_some() { model.peek(key) } else { model.get(key) };
+        let flight = model.lead(key);
+        let called = Cell::new(false);
+        self.cache.compute(&key, |value| {
+            called.set(true);
+            assert_eq!(value.map(|v| v.id), id(&present));
+            match *op {
+                Op::ComputePut(_, worth) => {
+                    let value = Value::new(worth);
+                    model.publish(&flight, &value, None, 0);
+                    Decision::Put(value)
+                }
+                Op::ComputeRemove(_) => {
+                    if flight.old.is_some() {
+                        model.clear(key);
+                    }
+                    model.give_up(&flight);
+                    Decision::Remove
+                }
+                _ => {
+                    model.give_up(&flight);
+                    Decision::Nop
+                }
+            }
+        });
+        assert!(called.get());
+    }
+
+    // Read-through.
+
+    /// What a call will meet, before it is made.
+    fn foretell(&self, key: u8) -> Meeting {
+        let present = self.model.get(key);
+        match (present, self.model.flight(key)) {
+            (Some(entry), Some(_)) => Meeting::Hit(entry.value, false),
+            (Some(entry), None) => Meeting::Hit(entry.value, self.model.may_roll(&entry)),
+            (None, Some(flight)) if !flight.empty() => Meeting::Waits(flight),
+            (None, _) => Meeting::Leads,
+        }
+    }
+
+    /// The loader's part: its flight (None: it runs for its caller alone), what it does besides, its value.
+    fn load(&self, key: u8, worth: Worth, aside: Aside, leads: bool) -> (Option<Rc<Flight>>, Value) {
+        let flight = leads.then(|| self.model.lead(key));
+        match aside {
+            Aside::Advance(by) => self.advance(by.duration()),
+            Aside::StepBack(by) => self.step_back(by),
+            Aside::Invalidate => {
+                self.cache.invalidate(&key);
+                self.model.clear(key);
+            }
+            Aside::InvalidateAll => self.invalidate_all(),
+            Aside::Insert(other) => self.insert(key, other, None),
+            Aside::Reenter if leads => self.reenter(key, worth),
+            Aside::Reenter | Aside::Nothing | Aside::Fail => {}
+        }
+        (flight, Value::new(worth))
+    }
+
+    fn reenter(&self, key: u8, worth: Worth) {
+        let present = self.model.get(key);
+        let value = Value::new(worth);
+        let mine = value.id;
+        let found = self.cache.get_with(&key, move || value).id;
+        let refused = self.cache.try_get_with(&key, || Err::<Value, _>(Error::new()));
+        match present {
+            Some(entry) => {
+                assert_eq!(found, entry.value);
+                assert_eq!(refused.ok().map(|v| v.id), Some(entry.value));
+            }
+            None => {
+                assert_eq!(found, mine);
+                assert!(matches!(refused, Err(LoadError::Reentrant)));
+                self.model.count(|s| &mut s.bypassed);
+                self.model.stats.borrow_mut().coalesced += 2;
+            }
+        }
+    }
+
+    /// After a call that met `meeting`: whether its loader ran as it should have.
+    fn waited(&self, meeting: &Meeting) {
+        if let Meeting::Waits(flight) = meeting {
+            self.model.join(flight);
+            self.model.leave(flight);
+            self.model.count(|s| &mut s.wait_timeouts);
+        }
+    }
+
+    fn get_with(&self, key: u8, worth: Worth, aside: Aside) {
+        let meeting = self.foretell(key);
+        let (leads, started) = (!matches!(meeting, Meeting::Waits(_)), self.clock.now());
+        self.waited(&meeting);
+        let ran = RefCell::new(None);
+        let found = self.cache.get_with(&key, || {
+            let (flight, value) = self.load(key, worth, aside, leads);
+            if let Some(flight) = flight {
+                self.model.publish(&flight, &value, None, self.clock.now().saturating_sub(started));
+            } else {
+                self.model.count(|s| &mut s.bypassed);
+            }
+            ran.replace(Some(value.id));
+            value
+        });
+        match (meeting, ran.into_inner()) {
+            (Meeting::Hit(value, _), None) => assert_eq!(found.id, value),
+            (Meeting::Hit(_, false), Some(_)) => panic!("key {key}: loaded in spite of a good value"),
+            (_, Some(mine)) => assert_eq!(found.id, mine),
+            (_, None) => panic!("key {key}: a value from nowhere"),
+        }
+    }
+
+    fn try_get_with(&self, key: u8, worth: Worth, aside: Aside) {
+        let meeting = self.foretell(key);
+        let (early, started) = (self.model.peek(key), self.clock.now());
+        self.waited(&meeting);
+        let ran = RefCell::new(None);
+        let found = self.cache.try_get_with(&key, || {
+            let (flight, value) = self.load(key, worth, aside, true);
+            let flight = flight.expect("a leader");
+            if matches!(aside, Aside::Fail | Aside::StepBack(_)) {
+                let error = Error::new();
+                let stale = early.as_ref().filter(|e| !self.model.over(e)).map(|e| e.value);
+                if stale.is_some() {
+                    self.model.count(|s| &mut s.stale_serves);
+                }
+                self.model.fail(&flight, Some(error.id));
+                ran.replace(Some(stale.ok_or(error.id)));
+                return Err(error);
+            }
+            self.model.publish(&flight, &value, None, self.clock.now().saturating_sub(started));
+            ran.replace(Some(Ok(value.id)));
+            Ok(value)
+        });
+        let answer = match found {
+            Ok(value) => Ok(value.id),
+            Err(LoadError::Load(error)) => Err(error.id),
+            Err(LoadError::TimedOut) => {
+                assert!(matches!(meeting, Meeting::Waits(_)) && ran.into_inner().is_none());
+                return;
+            }
+            Err(_) => panic!("key {key}: neither a value, nor its own error, nor a deadline"),
+        };
+        match (meeting, ran.into_inner()) {
+            (Meeting::Hit(value, _), None) => assert_eq!(answer, Ok(value)),
+            (Meeting::Hit(_, true) | Meeting::Leads, Some(mine)) => assert_eq!(answer, mine),
+            _ => panic!("key {key}: loaded without need, or not where needed"),
+        }
+    }
+
+    // Handles.
+
+    fn hold(&self, held: Held<'c>) {
+        self.held.borrow_mut().push(held);
+        if self.held.borrow().len() > HANDS {
+            // Entries first: they are many, and nothing more can happen to them.
+            let entry = self.take(0, |h| matches!(h, Held::Entry(..)));
+            let first = entry.or_else(|| self.take(0, |_| true));
+            first.into_iter().for_each(|held| self.let_go(held));
+        }
+    }
+
+    fn take(&self, at: u8, wanted: fn(&Held<'c>) -> bool) -> Option<Held<'c>> {
+        let mut held = self.held.borrow_mut();
+        let fit: Vec<_> = (0..held.len()).filter(|i| wanted(&held[*i])).collect();
+        (!fit.is_empty()).then(|| held.remove(fit[usize::from(at) % fit.len()]))
+    }
+
+    fn let_go(&self, held: Held<'c>) {
+        match held {
+            Held::Lease(lease, flight, _) => {
+                drop(lease);
+                self.model.give_up(&flight);
+            }
+            Held::Waiter(waiter, flight) => {
+                drop(waiter);
+                self.model.leave(&flight);
+            }
+            Held::Entry(entry, value) => assert_eq!(entry.id, value),
+        }
+    }
+
+    fn lease(&self, key: u8) {
+        let meeting = self.foretell(key);
+        let started = self.clock.now();
+        match (self.cache.lease(&key), meeting) {
+            (Lookup::Hit(entry), Meeting::Hit(value, _)) => {
+                assert_eq!(entry.id, value);
+                self.hold(Held::Entry(entry, value));
+            }
+            (Lookup::Refresh(entry, lease), Meeting::Hit(value, true)) => {
+                assert_eq!(entry.id, value);
+                drop(entry);
+                self.hold_lease(lease, self.model.lead(key), started);
+            }
+            (Lookup::Lead(lease), Meeting::Leads) => self.hold_lease(lease, self.model.lead(key), started),
+            (Lookup::Wait(waiter), Meeting::Waits(flight)) => {
+                self.model.join(&flight);
+                self.hold(Held::Waiter(waiter, flight));
+            }
+            (lookup, meeting) => panic!("key {key}: {meeting:?} was expected, got {}", name(&lookup)),
+        }
+    }
+
+    fn hold_lease(&self, lease: Lease<'c, Key, Value>, flight: Rc<Flight>, started: u64) {
+        assert_eq!(lease.key().id, flight.key);
+        assert_eq!(lease.stale().map(|v| v.id), id(&flight.old));
+        self.hold(Held::Lease(lease, flight, started));
+    }
+
+    fn with_lease(&self, at: u8, then: impl FnOnce(Lease<'c, Key, Value>, Rc<Flight>, u64)) {
+        if let Some(Held::Lease(lease, flight, started)) = self.take(at, |h| matches!(h, Held::Lease(..))) {
+            assert_eq!(lease.stale().map(|v| v.id), id(&flight.old));
+            then(lease, flight, started);
+        }
+    }
+
+    fn fulfil(
+        &self,
+        lease: Lease<'c, Key, Value>,
+        flight: Rc<Flight>,
+        started: u64,
+        worth: Worth,
+        ttl: Option<Duration>,
+    ) {
+        let value = Value::new(worth);
+        let mine = value.id;
+        let delta = self.clock.now().saturating_sub(started);
+        let kept = self.model.publish(&flight, &value, ttl, delta);
+        let landed = match ttl {
+            None => lease.fulfil(value),
+            Some(ttl) => lease.fulfil_with_ttl(value, ttl),
+        };
+        assert_eq!(landed.is_ok(), kept);
+        let (Ok(entry) | Err(entry)) = landed;
+        assert_eq!(entry.id, mine);
+        assert_eq!(Entry::weight(&entry) > 0, kept, "a weight of 0 means: only handed over");
+        self.hold(Held::Entry(entry, mine));
+    }
+
+    fn renew(&self, lease: Lease<'c, Key, Value>, flight: Rc<Flight>, started: u64) {
+        let renewed = lease.renew();
+        assert_eq!(renewed.as_ref().map(|e| e.id), id(&flight.old));
+        match &flight.old {
+            Some(old) => {
+                self.model.renew(old, self.clock.now().saturating_sub(started));
+                self.model.end(&flight, State::Dead);
+            }
+            None => self.model.give_up(&flight),
+        }
+        if let Some(entry) = renewed {
+            let value = entry.id;
+            self.hold(Held::Entry(entry, value));
+        }
+    }
+
+    fn wait(
+        &self,
+        at: u8,
+        how: impl FnOnce(Waiter<'c, Key, Value>) -> Result<Waited<'c, Key, Value>, Waiter<'c, Key, Value>>,
+    ) {
+        let Some(Held::Waiter(waiter, flight)) = self.take(at, |h| matches!(h, Held::Waiter(..))) else { return };
+        let started = self.clock.now();
+        let state = flight.state.borrow().clone();
+        let old = flight.old.as_ref().filter(|old| !self.model.over(old)).map(|old| old.value);
+        match (how(waiter), state) {
+            (Err(waiter), State::Computing) => self.hold(Held::Waiter(waiter, flight)),
+            (Ok(Waited::Lead(lease)), State::Empty) => {
+                self.model.count(|s| &mut s.loads);
+                self.model.count(|s| &mut s.handovers);
+                flight.state.replace(State::Computing);
+                flight.waiters.set(flight.waiters.get() - 1);
+                self.hold_lease(lease, flight, started);
+            }
+            (Ok(Waited::Ready(entry)), State::Published(known)) => {
+                assert_eq!(entry.id, known.value);
+                self.hold(Held::Entry(entry, known.value));
+            }
+            (Ok(Waited::Failed(error)), State::Failed(Some(known))) => {
+                assert_eq!(error.downcast_ref::<Error>().map(|e| e.id), Some(known));
+            }
+            (Ok(Waited::Abandoned), State::Failed(None)) => {}
+            (Ok(Waited::Ready(entry)), State::Dead) => assert_eq!(Some(entry.id), old),
+            (Ok(Waited::Abandoned), State::Dead) => assert_eq!(old, None),
+            (answer, _) => panic!("a waiter's answer does not fit its flight: {}", answer.map_or("none", |w| said(&w))),
+        }
+    }
+}
+
+/// What a caller meets. Read-through calls and leases count as a use of what they meet.
+enum Meeting {
+    /// This value; or, if the dice may say so, a refresh of it.
+    Hit(u64, bool),
+    Leads,
+    Waits(Rc<Flight>),
+}
+
+impl std::fmt::Debug for Meeting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Hit(value, early) => write!(f, "Hit({value}, {early})"),
+            Self::Leads => f.write_str("Leads"),
+            Self::Waits(_) => f.write_str("Waits"),
+        }
+    }
+}
+
+fn name(lookup: &Lookup<'_, Key, Value>) -> &'static str {
+    match lookup {
+        Lookup::Hit(_) => "Hit",
+        Lookup::Refresh(..) => "Refresh",
+        Lookup::Lead(_) => "Lead",
+        Lookup::Wait(_) => "Wait",
+        _ => "something new",
+    }
+}
+
+fn said(waited: &Waited<'_, Key, Value>) -> &'static str {
+    match waited {
+        Waited::Ready(_) => "Ready",
+        Waited::Lead(_) => "Lead",
+        Waited::Failed(_) => "Failed",
+        Waited::Abandoned => "Abandoned",
+        _ => "something else",
+    }
+}

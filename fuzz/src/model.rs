@@ -1,0 +1,356 @@
+//! What the cache must do, said plainly.
+
+use crate::input::Settings;
+use crate::parts::Value;
+use bellwether::{RemovalCause, Stats};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+pub const NEVER: u64 = u64::MAX;
+/// Entries remember no later time than this one, some 35 years, for when to be looked at closely.
+const HORIZON: u64 = ((1 << 50) - 2) * 1000;
+
+/// A value that is or was stored, or was only handed over.
+pub struct Entry {
+    pub value: u64,
+    pub weight: u64,
+    hint: Option<Duration>,
+    expires: Cell<u64>,
+    idle: Cell<u64>,
+    delta: Cell<u64>,
+    /// No dice before this, after a failed refresh.
+    calm: Cell<u64>,
+}
+
+#[derive(Clone)]
+pub enum State {
+    Computing,
+    /// Given up, and somebody waits.
+    Empty,
+    Published(Rc<Entry>),
+    /// With this error, or without one.
+    Failed(Option<u64>),
+    Dead,
+}
+
+pub struct Flight {
+    pub key: u8,
+    pub old: Option<Rc<Entry>>,
+    pub state: RefCell<State>,
+    pub waiters: Cell<u32>,
+    /// Whether it is still what callers of the key meet.
+    attached: Cell<bool>,
+}
+
+impl Flight {
+    pub fn is(&self, wanted: fn(&State) -> bool) -> bool {
+        wanted(&self.state.borrow())
+    }
+
+    pub fn empty(&self) -> bool {
+        self.is(|s| matches!(s, State::Empty))
+    }
+}
+
+#[derive(Default)]
+struct Slot {
+    entry: Option<Rc<Entry>>,
+    flight: Option<Rc<Flight>>,
+}
+
+pub struct Model {
+    slots: RefCell<BTreeMap<u8, Slot>>,
+    pub capacity: Cell<u64>,
+    bounded: bool,
+    weighs: bool,
+    ttl: u64,
+    ttl_with: bool,
+    idle: u64,
+    beta: f64,
+    cooldown: u64,
+    /// The cache's time: ns since it was built.
+    pub now: Cell<u64>,
+    /// Values whose removal the listener has yet to tell.
+    left: RefCell<Vec<(u8, u64)>>,
+    pub stats: RefCell<Stats>,
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(NEVER)
+}
+
+impl Model {
+    pub fn new(settings: &Settings, beta: f64) -> Self {
+        Self {
+            slots: RefCell::default(),
+            capacity: Cell::new(settings.capacity.map_or(NEVER, u64::from)),
+            bounded: settings.capacity.is_some(),
+            weighs: settings.weighs,
+            ttl: settings.ttl.map_or(NEVER, |t| nanos(t.duration())),
+            ttl_with: settings.ttl_with,
+            idle: settings.idle.map_or(NEVER, |t| nanos(t.duration())),
+            beta,
+            cooldown: nanos(settings.cooldown.duration()),
+            now: Cell::new(0),
+            left: RefCell::default(),
+            stats: RefCell::default(),
+        }
+    }
+
+    pub fn bounded(&self) -> bool {
+        self.bounded
+    }
+
+    pub fn idles(&self) -> bool {
+        self.idle != NEVER
+    }
+
+    pub fn count(&self, what: impl FnOnce(&mut Stats) -> &mut u64) {
+        *what(&mut self.stats.borrow_mut()) += 1;
+    }
+
+    // Time.
+
+    pub fn over(&self, entry: &Entry) -> bool {
+        let (now, expires) = (self.now.get(), entry.expires.get());
+        (expires != NEVER && now >= expires) || (self.idles() && now >= entry.idle.get())
+    }
+
+    fn idle_deadline(&self) -> u64 {
+        self.now.get().saturating_add(self.idle)
+    }
+
+    fn life(&self, explicit: Option<Duration>, hint: Option<Duration>) -> u64 {
+        let asked = explicit.or(if self.ttl_with { hint } else { None });
+        asked.map_or(self.ttl, nanos)
+    }
+
+    /// Whether the dice may say: refresh it now.
+    pub fn may_roll(&self, entry: &Entry) -> bool {
+        let (now, expires, delta) = (self.now.get(), entry.expires.get(), entry.delta.get());
+        let ahead = (44.5 * self.beta * delta as f64) as u64;
+        self.beta > 0.0
+            && delta > 0
+            && expires != NEVER
+            && now.saturating_add(ahead).saturating_add(1000) >= expires
+            && now.saturating_add(1000) >= entry.calm.get()
+    }
+
+    /// A load that refreshed an entry has failed.
+    pub fn cool_down(&self, entry: &Entry) {
+        if entry.expires.get() != NEVER && !self.idles() {
+            let calm = self.now.get().saturating_add(self.cooldown).min(entry.expires.get());
+            entry.calm.set(calm.min(HORIZON));
+        }
+    }
+
+    pub fn renew(&self, entry: &Entry, delta: u64) {
+        entry.expires.set(self.now.get().saturating_add(self.life(None, entry.hint)));
+        entry.idle.set(self.idle_deadline());
+        entry.delta.set(delta);
+        entry.calm.set(0);
+    }
+
+    // Looking.
+
+    pub fn entry(&self, key: u8) -> Option<Rc<Entry>> {
+        self.slots.borrow().get(&key)?.entry.clone()
+    }
+
+    pub fn flight(&self, key: u8) -> Option<Rc<Flight>> {
+        self.slots.borrow().get(&key)?.flight.clone()
+    }
+
+    /// The entry that a plain read finds.
+    pub fn peek(&self, key: u8) -> Option<Rc<Entry>> {
+        self.entry(key).filter(|e| !self.over(e))
+    }
+
+    /// The same, as a use.
+    pub fn get(&self, key: u8) -> Option<Rc<Entry>> {
+        let entry = self.peek(key)?;
+        entry.idle.set(self.idle_deadline());
+        Some(entry)
+    }
+
+    pub fn good(&self) -> Vec<(u8, u64)> {
+        let slots = self.slots.borrow();
+        let entry = |(key, slot): (&u8, &Slot)| slot.entry.as_ref().filter(|e| !self.over(e)).map(|e| (*key, e.value));
+        slots.iter().filter_map(entry).collect()
+    }
+
+    pub fn keys(&self) -> Vec<u8> {
+        self.slots.borrow().keys().copied().collect()
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.borrow().values().filter(|s| s.entry.is_some()).count()
+    }
+
+    pub fn weight(&self) -> u64 {
+        self.slots.borrow().values().filter_map(|s| s.entry.as_ref()).map(|e| e.weight).sum()
+    }
+
+    /// Whether every entry is being refreshed, so that none can be evicted.
+    pub fn all_refreshing(&self) -> bool {
+        self.slots.borrow().values().all(|s| s.entry.is_none() || s.flight.is_some())
+    }
+
+    // Writing.
+
+    fn leaves(&self, key: u8, entry: Option<Rc<Entry>>) {
+        if let Some(entry) = entry {
+            self.left.borrow_mut().push((key, entry.value));
+        }
+    }
+
+    /// Nothing is at the key any more; a flight goes on for those who wait.
+    pub fn clear(&self, key: u8) {
+        let slot = self.slots.borrow_mut().remove(&key).unwrap_or_default();
+        if let Some(flight) = slot.flight {
+            flight.attached.set(false);
+        }
+        self.leaves(key, slot.entry);
+    }
+
+    fn make(&self, value: &Value, explicit: Option<Duration>, delta: u64) -> (Rc<Entry>, bool) {
+        let life = self.life(explicit, value.ttl);
+        let weight = if self.weighs { u64::from(value.weight).max(1) } else { 1 };
+        let entry = Entry {
+            value: value.id,
+            weight,
+            hint: value.ttl,
+            expires: Cell::new(self.now.get().saturating_add(life)),
+            idle: Cell::new(self.idle_deadline()),
+            delta: Cell::new(delta),
+            calm: Cell::new(0),
+        };
+        (Rc::new(entry), life != 0 && weight <= self.capacity.get())
+    }
+
+    fn store(&self, key: u8, entry: Rc<Entry>) {
+        self.clear(key);
+        self.slots.borrow_mut().insert(key, Slot { entry: Some(entry), flight: None });
+    }
+
+    pub fn insert(&self, key: u8, value: &Value, explicit: Option<Duration>) {
+        let (entry, kept) = self.make(value, explicit, 0);
+        if kept { self.store(key, entry) } else { self.clear(key) }
+    }
+
+    // Flights.
+
+    /// A lease is given: of a new flight, or of the one that was given up.
+    pub fn lead(&self, key: u8) -> Rc<Flight> {
+        self.count(|s| &mut s.loads);
+        if let Some(flight) = self.flight(key) {
+            assert!(flight.empty(), "two leaders of one flight");
+            self.count(|s| &mut s.handovers);
+            flight.state.replace(State::Computing);
+            return flight;
+        }
+        let flight = Rc::new(Flight {
+            key,
+            old: self.entry(key),
+            state: RefCell::new(State::Computing),
+            waiters: Cell::new(0),
+            attached: Cell::new(true),
+        });
+        self.slots.borrow_mut().entry(key).or_default().flight = Some(flight.clone());
+        flight
+    }
+
+    pub fn join(&self, flight: &Flight) {
+        self.count(|s| &mut s.coalesced);
+        flight.waiters.set(flight.waiters.get() + 1);
+    }
+
+    pub fn leave(&self, flight: &Flight) {
+        flight.waiters.set(flight.waiters.get() - 1);
+        if flight.waiters.get() == 0 && flight.empty() {
+            self.end(flight, State::Dead);
+        }
+    }
+
+    pub fn end(&self, flight: &Flight, state: State) {
+        flight.state.replace(state);
+        if flight.attached.replace(false) {
+            let mut slots = self.slots.borrow_mut();
+            let slot = slots.get_mut(&flight.key).expect("an attached flight has its slot");
+            slot.flight = None;
+            if slot.entry.is_none() {
+                slots.remove(&flight.key);
+            }
+        }
+    }
+
+    pub fn give_up(&self, flight: &Flight) {
+        if flight.waiters.get() > 0 && flight.attached.get() {
+            flight.state.replace(State::Empty);
+        } else {
+            self.end(flight, State::Dead);
+        }
+    }
+
+    pub fn fail(&self, flight: &Flight, error: Option<u64>) {
+        self.count(|s| &mut s.load_failures);
+        flight.old.iter().for_each(|old| self.cool_down(old));
+        self.end(flight, State::Failed(error));
+    }
+
+    /// Whether it is stored.
+    pub fn publish(&self, flight: &Flight, value: &Value, explicit: Option<Duration>, delta: u64) -> bool {
+        let (entry, kept) = self.make(value, explicit, delta);
+        let attached = flight.attached.get();
+        self.end(flight, State::Published(entry.clone()));
+        match (attached, kept) {
+            (true, true) => self.store(flight.key, entry),
+            (true, false) => self.clear(flight.key),
+            (false, _) => {}
+        }
+        attached && kept
+    }
+
+    /// How many entries go.
+    pub fn purge(&self) -> usize {
+        let mut purged = 0;
+        for key in self.keys() {
+            match (self.entry(key), self.flight(key)) {
+                // A refresh that was given up ends; its entry is looked at next time.
+                (_, Some(flight)) if flight.empty() => self.end(&flight, State::Dead),
+                (Some(entry), None) if self.over(&entry) => {
+                    self.clear(key);
+                    purged += 1;
+                }
+                _ => {}
+            }
+        }
+        purged
+    }
+
+    // Accounts.
+
+    /// What the listener was told: everything that left, and what was evicted.
+    pub fn settle(&self, told: Vec<(u8, u64, RemovalCause)>) {
+        for (key, value, cause) in told {
+            let left = self.left.borrow().iter().position(|l| *l == (key, value));
+            if let Some(at) = left {
+                self.left.borrow_mut().swap_remove(at);
+                assert_ne!(cause, RemovalCause::Size, "key {key}");
+                continue;
+            }
+            assert!(self.bounded, "key {key} left an unbounded cache: {cause:?}");
+            let entry = self.entry(key).filter(|e| e.value == value).expect("evicted what was not there");
+            assert!(self.flight(key).is_none(), "evicted an entry that is being refreshed");
+            match cause {
+                RemovalCause::Size => self.count(|s| &mut s.evictions),
+                other => assert!(other == RemovalCause::Expired && self.over(&entry), "evicted as {other:?}"),
+            }
+            self.slots.borrow_mut().remove(&key);
+        }
+        let left = self.left.borrow();
+        assert!(left.is_empty(), "the listener was not told of {left:?}");
+    }
+}

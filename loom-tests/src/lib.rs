@@ -1,0 +1,249 @@
+//! Helpers of the loom models in `tests/`. Empty without `--cfg loom`; see README.md.
+#![cfg(loom)]
+
+use bellwether::{Builder, Cache, Entry, Lease, Lookup, RemovalCause, Waiter};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+pub use loom::thread::spawn;
+
+/// Explores `script` with every schedule of at most `preemptions` preemptions, and says how many there were.
+/// `LOOM_MAX_PREEMPTIONS` overrides the number.
+pub fn model(preemptions: usize, script: impl Fn() + Send + Sync + 'static) {
+    let executions = std::sync::Arc::new(AtomicUsize::new(0));
+    let mut builder = loom::model::Builder::new();
+    let preemptions = *builder.preemption_bound.get_or_insert(preemptions);
+    builder.max_branches = 100_000;
+    let (count, begun) = (executions.clone(), Instant::now());
+    builder.check(move || {
+        count.fetch_add(1, Relaxed);
+        script();
+    });
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    println!("model {name}: bound {preemptions}, {} executions, {:.2?}", executions.load(Relaxed), begun.elapsed());
+}
+
+/// Runs the model `name` of this test binary in a process of its own, with the bug `mutant` injected, and expects it to
+/// fail. A child, because loom may abort where a model deadlocks or panics on several threads.
+pub fn caught(name: &str, mutant: &str) {
+    let exe = std::env::current_exe().expect("the path of the test binary");
+    let begun = Instant::now();
+    let out = std::process::Command::new(exe)
+        .args(["--exact", name, "--nocapture", "--test-threads=1"])
+        .env("BELLWETHER_MUTANT", mutant)
+        .output()
+        .expect("the test binary runs");
+    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    assert!(stdout.contains("running 1 test"), "no model is named {name}:\n{stdout}{stderr}");
+    assert!(!out.status.success(), "the model {name} does not see the bug «{mutant}»:\n{stdout}{stderr}");
+    let said = stderr
+        .lines()
+        .find(|l| l.starts_with("thread "))
+        .map_or("", |_| stderr.lines().skip_while(|l| !l.starts_with("thread ")).nth(1).unwrap_or(""));
+    println!("mutant «{mutant}» caught by {name} in {:.2?}: {said}", begun.elapsed());
+}
+
+/// For each model the bugs that it must see: one test a model, `bugs::` and its name.
+#[macro_export]
+macro_rules! bugs {
+    ($($model:ident: $($mutant:literal),+;)*) => {
+        mod bugs {
+            $(#[test]
+            fn $model() {
+                let _exists = super::$model;
+                $($crate::caught(stringify!($model), $mutant);)+
+            })*
+        }
+    };
+}
+
+/// A value that loom watches: it panics if one leaks, if one is dropped twice, and if one is read without having been
+/// published properly, or while or after it is dropped.
+#[derive(Debug)]
+pub struct Value {
+    number: loom::cell::UnsafeCell<u32>,
+    drops: loom::sync::Arc<()>,
+}
+
+impl Value {
+    /// A value that reads `number`.
+    pub fn new(number: u32) -> Self {
+        Self { number: loom::cell::UnsafeCell::new(number), drops: loom::sync::Arc::new(()) }
+    }
+
+    /// The number, by an access that loom checks.
+    pub fn read(&self) -> u32 {
+        // SAFETY: written at creation only; loom checks that this happened before.
+        self.number.with(|n| unsafe { *n })
+    }
+}
+
+impl Clone for Value {
+    fn clone(&self) -> Self {
+        Self::new(self.read())
+    }
+}
+
+impl Drop for Value {
+    fn drop(&mut self) {
+        // A write, to loom: every read must have happened before.
+        self.number.with_mut(|_| ());
+        let _ = &self.drops;
+    }
+}
+
+// SAFETY: loom checks every access to the cell.
+unsafe impl Send for Value {}
+// SAFETY: as above; shared access only reads.
+unsafe impl Sync for Value {}
+
+/// Hashes a `u64` to itself: the key says its bucket, and keys that differ by 2³² collide in the order of the list.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plain(u64);
+
+impl BuildHasher for Plain {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+impl Hasher for Plain {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are u64")
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = value;
+    }
+}
+
+/// A key of bucket 0, and `SAME` one of the same hash (of the bits that count).
+pub const KEY: u64 = 0;
+/// Collides with [`KEY`], and is not equal to it.
+pub const SAME: u64 = 1 << 32;
+/// A third one.
+pub const SAME_TOO: u64 = 2 << 32;
+
+/// The cache of the models.
+pub type Models = Cache<u64, Value, Plain>;
+/// Shared by the threads of a model.
+pub type Shared = std::sync::Arc<Models>;
+/// A lease of any cache here.
+pub type Led = Lease<'static, u64, Value>;
+/// A waiter of any cache here.
+pub type Waits = Waiter<'static, u64, Value>;
+/// An entry of any cache here.
+pub type Got = Entry<'static, u64, Value>;
+
+/// What the listener was told.
+#[derive(Clone, Debug, Default)]
+pub struct Told(std::sync::Arc<std::sync::Mutex<Vec<(u64, u32, RemovalCause)>>>);
+
+impl Told {
+    /// Everything so far.
+    pub fn all(&self) -> Vec<(u64, u32, RemovalCause)> {
+        self.0.lock().unwrap().clone()
+    }
+
+    /// The listener that tells.
+    fn listener(&self) -> impl Fn(&u64, &Value, RemovalCause) + Send + Sync + 'static {
+        let log = self.0.clone();
+        move |key, value, cause| {
+            let line = (*key, value.read(), cause);
+            log.lock().unwrap().push(line);
+        }
+    }
+
+    /// How often the listener was called.
+    pub fn count(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+}
+
+/// A builder with this capacity, and with as many buckets as there can be under loom.
+pub fn builder(capacity: u64) -> Builder<u64, Value, Plain> {
+    growing(capacity).initial_capacity(4)
+}
+
+/// The same with one bucket to begin with.
+pub fn growing(capacity: u64) -> Builder<u64, Value, Plain> {
+    Cache::builder().max_capacity(capacity).shards(1).seed(1).hasher(Plain::default())
+}
+
+/// A cache without listener and expiry.
+pub fn cache(capacity: u64) -> Shared {
+    share(builder(capacity))
+}
+
+/// Builds and shares.
+pub fn share(builder: Builder<u64, Value, Plain>) -> Shared {
+    std::sync::Arc::new(builder.build().expect("a valid configuration"))
+}
+
+/// A cache, and what its listener is told.
+pub fn listened(capacity: u64) -> (Shared, Told) {
+    let told = Told::default();
+    (share(builder(capacity).eviction_listener(told.listener())), told)
+}
+
+/// A clock that loom does not see: models never move it while threads run.
+#[derive(Clone, Debug, Default)]
+pub struct Still(std::sync::Arc<std::sync::atomic::AtomicU64>);
+
+impl Still {
+    /// Moves the time on by a second.
+    pub fn tick(&self) {
+        self.0.fetch_add(1_000_000_000, Relaxed);
+    }
+}
+
+impl bellwether::Clock for Still {
+    fn now(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// A cache whose `KEY` has the value 1, which has just expired: who asks refreshes it.
+pub fn expired() -> Shared {
+    expired_and_listened().0
+}
+
+/// The same, and what its listener is told.
+pub fn expired_and_listened() -> (Shared, Told) {
+    expired_of(10)
+}
+
+/// The same with this capacity.
+pub fn expired_of(capacity: u64) -> (Shared, Told) {
+    let (clock, told) = (Still::default(), Told::default());
+    let builder = builder(capacity).time_to_live(Duration::from_secs(1)).clock(clock.clone());
+    let cache = share(builder.eviction_listener(told.listener()));
+    cache.insert(KEY, Value::new(1));
+    clock.tick();
+    (cache, told)
+}
+
+/// Asks for `KEY`, with handles that can go to a thread.
+pub fn ask(cache: &Shared) -> Lookup<'static, u64, Value> {
+    cache.lease_owned(&KEY)
+}
+
+/// Asks for `KEY`, which must be for this caller to load.
+pub fn lead(cache: &Shared) -> Led {
+    match ask(cache) {
+        Lookup::Lead(lease) => lease,
+        other => panic!("expected to lead, got {other:?}"),
+    }
+}
+
+/// Asks for `KEY`, which must be loading.
+pub fn wait(cache: &Shared) -> Waits {
+    match ask(cache) {
+        Lookup::Wait(waiter) => waiter,
+        other => panic!("expected to wait, got {other:?}"),
+    }
+}

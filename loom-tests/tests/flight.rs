@@ -1,0 +1,530 @@
+//! Where the transitions of a flight's state word meet: leaders, those who wait, those who leave, the sweep.
+#![cfg(loom)]
+
+use bellwether::{Lookup, Waited};
+use bellwether_loom_tests::{KEY, Led, Shared, Value, Waits, ask, bugs, cache, expired, lead, model, spawn, wait};
+
+/// Waits, loads what it comes to lead, and gives the number it ends up with; None: no value, look again.
+fn answer(waiter: Waits, load: u32) -> Option<u32> {
+    outcome(waiter.wait(), load)
+}
+
+fn outcome(waited: Waited<'static, u64, Value>, load: u32) -> Option<u32> {
+    match waited {
+        Waited::Ready(entry) => Some(entry.read()),
+        Waited::Lead(lease) => Some(fulfil(lease, load)),
+        Waited::Failed(error) => Some(error.downcast_ref::<Value>().expect("the leader's error").read()),
+        Waited::Abandoned => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn fulfil(lease: Led, number: u32) -> u32 {
+    let (Ok(entry) | Err(entry)) = lease.fulfil(Value::new(number));
+    entry.read()
+}
+
+/// Read-through by hand: looks again until it has a value.
+fn load(cache: &Shared, number: u32) -> u32 {
+    loop {
+        let got = match ask(cache) {
+            Lookup::Hit(entry) => Some(entry.read()),
+            Lookup::Lead(lease) => Some(fulfil(lease, number)),
+            Lookup::Wait(waiter) => answer(waiter, number),
+            other => panic!("{other:?}"),
+        };
+        if let Some(number) = got {
+            return number;
+        }
+    }
+}
+
+/// Nothing is in flight, and this is the value.
+fn landed(cache: &Shared, number: Option<u32>) {
+    assert!(!cache.is_loading(&KEY), "a flight was left behind");
+    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
+    let stored = usize::from(number.is_some());
+    assert_eq!((cache.len(), cache.weight()), (stored, stored as u64));
+}
+
+/// COMPUTING → PUBLISHING → READY while another joins and parks: it gets the value, fully written.
+/// Sees «word release», «word load relaxed», «silent bell», «listens too late».
+#[test]
+fn publish_meets_a_waiter() {
+    model(3, || {
+        let cache = cache(10);
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || assert_eq!(load(&other, 8), 7));
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        thread.join().unwrap();
+        landed(&cache, Some(7));
+    });
+}
+
+/// The same for a task.
+/// Sees «silent bell».
+#[test]
+fn publish_meets_a_task() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let thread = spawn(move || assert_eq!(outcome(loom::future::block_on(waiter), 8), Some(7)));
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        thread.join().unwrap();
+        landed(&cache, Some(7));
+    });
+}
+
+/// One rings for two who wait.
+/// Sees «one is woken».
+#[test]
+fn publish_meets_two_waiters() {
+    model(2, || {
+        let cache = cache(10);
+        let (lease, one) = (lead(&cache), wait(&cache));
+        let other = cache.clone();
+        let first = spawn(move || assert_eq!(answer(one, 8), Some(7)));
+        let second = spawn(move || assert_eq!(load(&other, 9), 7));
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        first.join().unwrap();
+        second.join().unwrap();
+        landed(&cache, Some(7));
+    });
+}
+
+/// COMPUTING → FAILED while another joins: it gets the error, fully written, or starts afresh.
+/// Sees «silent bell».
+#[test]
+fn failure_meets_a_waiter() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let other = cache.clone();
+        let thread = spawn(move || {
+            assert_eq!(answer(waiter, 8), Some(9));
+            load(&other, 8)
+        });
+        lease.fail_with(Value::new(9));
+        assert_eq!(thread.join().unwrap(), 8);
+        landed(&cache, Some(8));
+    });
+}
+
+/// COMPUTING → EMPTY with one who waits: it leads, and nobody else has to look again.
+/// Sees «never handed», «handed in silence».
+#[test]
+fn abandon_meets_a_waiter() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let thread = spawn(move || match waiter.wait() {
+            Waited::Lead(lease) => fulfil(lease, 8),
+            other => panic!("{other:?}"),
+        });
+        drop(lease);
+        assert_eq!(thread.join().unwrap(), 8);
+        assert_eq!(cache.stats().handovers, 1);
+        landed(&cache, Some(8));
+    });
+}
+
+/// COMPUTING → EMPTY or DEAD while another only just joins.
+/// Sees «torn update», «refusal unordered».
+#[test]
+fn abandon_meets_a_caller() {
+    model(3, || {
+        let cache = cache(10);
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || load(&other, 8));
+        drop(lease);
+        assert_eq!(thread.join().unwrap(), 8);
+        landed(&cache, Some(8));
+    });
+}
+
+/// COMPUTING → EMPTY with two who wait: all are woken, the first to claim leads, the other parks again.
+/// Sees «torn update», «looks before it listens».
+#[test]
+fn abandon_meets_two_waiters() {
+    model(2, || {
+        let cache = cache(10);
+        let (lease, one, two) = (lead(&cache), wait(&cache), wait(&cache));
+        let first = spawn(move || answer(one, 8).unwrap());
+        let second = spawn(move || answer(two, 8).unwrap());
+        drop(lease);
+        assert_eq!((first.join().unwrap(), second.join().unwrap()), (8, 8));
+        assert_eq!(cache.stats().handovers, 1);
+        landed(&cache, Some(8));
+    });
+}
+
+/// COMPUTING → EMPTY against the leaving of the one who waits: one of the two ends the flight.
+/// Sees «last leaver leaves it», «torn update».
+#[test]
+fn abandon_meets_the_last_leaver() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let thread = spawn(move || drop(waiter));
+        drop(lease);
+        thread.join().unwrap();
+        landed(&cache, None);
+    });
+}
+
+/// EMPTY: two leave, the last one ends the flight.
+/// Sees «torn update».
+#[test]
+fn leaver_meets_leaver() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, one, two) = (lead(&cache), wait(&cache), wait(&cache));
+        drop(lease);
+        let thread = spawn(move || drop(one));
+        drop(two);
+        thread.join().unwrap();
+        landed(&cache, None);
+    });
+}
+
+/// EMPTY: the last who waits leaves as a new caller claims the flight; the caller leads that or one of its own.
+/// Sees «torn update».
+#[test]
+fn leaver_meets_a_claim() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let thread = spawn(move || drop(waiter));
+        assert_eq!(fulfil(lead(&cache), 8), 8);
+        thread.join().unwrap();
+        landed(&cache, Some(8));
+    });
+}
+
+/// EMPTY → COMPUTING by one who waits or by a new caller: one of them.
+/// Sees «torn update».
+#[test]
+fn claim_meets_claim() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let thread = spawn(move || answer(waiter, 8).unwrap());
+        let mine = load(&cache, 9);
+        assert_eq!(thread.join().unwrap(), mine);
+        assert_eq!(cache.stats().handovers, 1);
+        landed(&cache, Some(mine));
+    });
+}
+
+/// The same with two new callers, while the one who waits is woken and never polled.
+/// Sees «torn update».
+#[test]
+fn two_callers_claim() {
+    model(2, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let other = cache.clone();
+        let thread = spawn(move || load(&other, 8));
+        let mine = load(&cache, 9);
+        assert_eq!(thread.join().unwrap(), mine);
+        drop(waiter);
+        assert_eq!(cache.stats().handovers, 1);
+        landed(&cache, Some(mine));
+    });
+}
+
+/// PUBLISHING against the leaving of the one who waits.
+/// Sees «torn update».
+#[test]
+fn publish_meets_a_leaver() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let thread = spawn(move || drop(waiter));
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        thread.join().unwrap();
+        landed(&cache, Some(7));
+    });
+}
+
+/// EMPTY → DEAD by the sweep against EMPTY → COMPUTING by the one who waits.
+/// Sees «sweep of a stale look», «torn update».
+#[test]
+fn purge_meets_a_waiter() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let thread = spawn(move || answer(waiter, 8));
+        assert_eq!(cache.purge_expired(), 0);
+        let number = thread.join().unwrap();
+        landed(&cache, number);
+    });
+}
+
+/// The sweep against a leader that gives up: the one who waits is told, whoever ends the flight.
+/// Sees «torn update».
+#[test]
+fn purge_meets_an_abandon() {
+    model(2, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        let other = cache.clone();
+        let leader = spawn(move || drop(lease));
+        let sweep = spawn(move || other.purge_expired());
+        let number = answer(waiter, 8);
+        leader.join().unwrap();
+        sweep.join().unwrap();
+        landed(&cache, number);
+    });
+}
+
+/// EMPTY → DEAD by the sweep against the claim of a new caller.
+/// Sees «sweep of a stale look», «torn update».
+#[test]
+fn purge_meets_a_caller() {
+    model(3, || {
+        let cache = cache(10);
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let other = cache.clone();
+        let thread = spawn(move || other.purge_expired());
+        assert_eq!(fulfil(lead(&cache), 8), 8);
+        thread.join().unwrap();
+        drop(waiter);
+        landed(&cache, Some(8));
+    });
+}
+
+/// Two callers miss at once: one flight.
+/// Sees «blind insert».
+#[test]
+fn two_callers_miss() {
+    model(3, || {
+        let cache = cache(10);
+        let other = cache.clone();
+        let thread = spawn(move || load(&other, 8));
+        let mine = load(&cache, 9);
+        assert_eq!(thread.join().unwrap(), mine);
+        assert_eq!(cache.stats().loads, 1);
+        landed(&cache, Some(mine));
+    });
+}
+
+/// The same by `get_with`, with what it keeps in thread-locals.
+/// Sees «blind insert».
+#[test]
+fn two_callers_get_with() {
+    model(2, || {
+        let cache = cache(10);
+        let other = cache.clone();
+        let thread = spawn(move || other.get_with(&KEY, || Value::new(8)).read());
+        let mine = cache.get_with(&KEY, || Value::new(9)).read();
+        assert_eq!(thread.join().unwrap(), mine);
+        assert_eq!(cache.stats().loads, 1);
+        landed(&cache, Some(mine));
+    });
+}
+
+/// READY → REFRESHING by two who find it expired: one successor, and the other waits for it.
+/// Sees «second refresh».
+#[test]
+fn two_callers_refresh() {
+    model(2, || {
+        let cache = expired();
+        let other = cache.clone();
+        let thread = spawn(move || load(&other, 8));
+        let mine = load(&cache, 9);
+        assert_eq!(thread.join().unwrap(), mine);
+        assert_eq!(cache.stats().loads, 1);
+        landed(&cache, Some(mine));
+    });
+}
+
+/// The successor publishes and takes the place of the old one, while a caller comes by one or the other.
+/// Sees «torn update», «word release».
+#[test]
+fn refresh_meets_a_caller() {
+    model(2, || {
+        let cache = expired();
+        let lease = lead(&cache);
+        assert_eq!(lease.stale().map(Value::read), Some(1));
+        let other = cache.clone();
+        let thread = spawn(move || assert_eq!(load(&other, 8), 7));
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        thread.join().unwrap();
+        assert_eq!(cache.stats().loads, 1);
+        landed(&cache, Some(7));
+    });
+}
+
+/// A successor fails, and so REFRESHING → READY: by its leader or by a caller who meets it first. That one's own
+/// successor is not taken off by the late leader.
+/// Sees «any refresh ends», «refresh never ends».
+#[test]
+fn failed_refresh_meets_a_caller() {
+    model(3, || {
+        let cache = expired();
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || match ask(&other) {
+            Lookup::Lead(lease) => Some(lease),
+            Lookup::Wait(waiter) => {
+                assert!(matches!(waiter.wait(), Waited::Abandoned));
+                None
+            }
+            other => panic!("{other:?}"),
+        });
+        lease.fail();
+        let second = thread.join().unwrap();
+        assert_eq!(cache.is_loading(&KEY), second.is_some());
+        if let Some(second) = second {
+            drop(wait(&cache));
+            assert!(second.fulfil(Value::new(8)).is_ok());
+            landed(&cache, Some(8));
+        }
+    });
+}
+
+/// A successor is given up: whoever waits or comes by leads on, with the old value still at hand.
+/// Sees «never handed», «handed in silence».
+#[test]
+fn abandoned_refresh_meets_a_caller() {
+    model(3, || {
+        let cache = expired();
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || {
+            let lease = match ask(&other) {
+                Lookup::Lead(lease) => lease,
+                Lookup::Wait(waiter) => match waiter.wait() {
+                    Waited::Lead(lease) => lease,
+                    other => panic!("{other:?}"),
+                },
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(lease.stale().map(Value::read), Some(1));
+            fulfil(lease, 8)
+        });
+        drop(lease);
+        assert_eq!(thread.join().unwrap(), 8);
+        landed(&cache, Some(8));
+    });
+}
+
+/// A successor that was given up: the sweep ends it as a new caller claims it.
+/// Sees «torn update».
+#[test]
+fn purge_meets_an_empty_refresh() {
+    model(3, || {
+        let cache = expired();
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let other = cache.clone();
+        let thread = spawn(move || other.purge_expired());
+        assert_eq!(fulfil(lead(&cache), 8), 8);
+        thread.join().unwrap();
+        drop(waiter);
+        landed(&cache, Some(8));
+    });
+}
+
+/// A successor that was given up: the sweep ends it as the last one who waits leaves.
+/// Sees «last leaver leaves it».
+#[test]
+fn purge_meets_the_last_leaver_of_a_refresh() {
+    model(3, || {
+        let cache = expired();
+        let (lease, waiter) = (lead(&cache), wait(&cache));
+        drop(lease);
+        let other = cache.clone();
+        let thread = spawn(move || other.purge_expired());
+        drop(waiter);
+        thread.join().unwrap();
+        assert!(!cache.is_loading(&KEY), "a flight was left behind");
+    });
+}
+
+/// PUBLISHING → DEAD, the old entry being good for longer: those who wait, and those who come by, get it.
+/// Sees «renewed too early».
+#[test]
+fn renewal_meets_a_caller() {
+    model(3, || {
+        let cache = expired();
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || load(&other, 8));
+        assert_eq!(lease.renew().map(|e| e.read()), Some(1));
+        assert_eq!(thread.join().unwrap(), 1);
+        assert_eq!(cache.stats().loads, 1);
+        landed(&cache, Some(1));
+    });
+}
+
+/// `compute` waits for the swap of a published successor, and sees its value.
+/// Sees «torn update».
+#[test]
+fn compute_meets_a_refresh() {
+    model(1, || {
+        let cache = expired();
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || {
+            other.compute(&KEY, |old| bellwether::Op::Put(Value::new(old.map_or(0, Value::read) + 1)));
+        });
+        assert!(lease.fulfil(Value::new(7)).is_ok());
+        thread.join().unwrap();
+        landed(&cache, Some(8));
+    });
+}
+
+/// Two read-modify-writes of one key: none is lost.
+/// Sees «second refresh».
+#[test]
+fn compute_meets_compute() {
+    model(1, || {
+        let cache = cache(10);
+        cache.insert(KEY, Value::new(1));
+        let increment = |old: Option<&Value>| bellwether::Op::Put(Value::new(old.unwrap().read() + 1));
+        let other = cache.clone();
+        let thread = spawn(move || other.compute(&KEY, increment));
+        cache.compute(&KEY, increment);
+        thread.join().unwrap();
+        landed(&cache, Some(3));
+    });
+}
+
+bugs! {
+    publish_meets_a_waiter: "word release", "word load relaxed", "silent bell", "listens too late";
+    publish_meets_a_task: "silent bell";
+    publish_meets_two_waiters: "one is woken";
+    failure_meets_a_waiter: "silent bell";
+    abandon_meets_a_waiter: "never handed", "handed in silence";
+    abandon_meets_a_caller: "torn update", "refusal unordered";
+    abandon_meets_two_waiters: "torn update", "looks before it listens";
+    abandon_meets_the_last_leaver: "last leaver leaves it", "torn update";
+    leaver_meets_leaver: "torn update";
+    leaver_meets_a_claim: "torn update";
+    claim_meets_claim: "torn update";
+    two_callers_claim: "torn update";
+    publish_meets_a_leaver: "torn update";
+    purge_meets_a_waiter: "sweep of a stale look", "torn update";
+    purge_meets_an_abandon: "torn update";
+    purge_meets_a_caller: "sweep of a stale look", "torn update";
+    two_callers_miss: "blind insert";
+    two_callers_get_with: "blind insert";
+    two_callers_refresh: "second refresh";
+    refresh_meets_a_caller: "torn update", "word release";
+    failed_refresh_meets_a_caller: "any refresh ends", "refresh never ends";
+    abandoned_refresh_meets_a_caller: "never handed", "handed in silence";
+    purge_meets_an_empty_refresh: "torn update";
+    purge_meets_the_last_leaver_of_a_refresh: "last leaver leaves it";
+    renewal_meets_a_caller: "renewed too early";
+    compute_meets_a_refresh: "torn update";
+    compute_meets_compute: "second refresh";
+}
