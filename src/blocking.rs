@@ -1,8 +1,8 @@
 //! The blocking face: how a thread waits, and the read-through verbs for threads.
 
 use crate::cache::Cache;
-use crate::engine::board::Wanted;
 use crate::engine::Core;
+use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
 use crate::error::{LoadError, SharedError};
 use crate::expiry::nanos;
@@ -270,9 +270,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 }
                 Met::Wait(waiter) => waiter,
             };
-            let until = *deadline.get_or_insert_with(|| {
-                core.config.wait_timeout.map_or(Deadline::Never, |t| Deadline::after(core, t))
-            });
+            let until = *deadline
+                .get_or_insert_with(|| core.config.wait_timeout.map_or(Deadline::Never, |t| Deadline::after(core, t)));
             load = match waiter.wait_until(until) {
                 Some(Woken::Ready(entry)) => return Ok(V::clone(&entry)),
                 Some(Woken::Lead(lease)) => return lead(lease, load).map_err(Alone::Failed),

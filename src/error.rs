@@ -110,15 +110,15 @@ pub enum BuildError {
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::MissingCapacity => {
-                f.write_str("max_capacity is required (u64::MAX for an unbounded cache)")
-            }
+            Self::MissingCapacity => f.write_str("max_capacity is required (u64::MAX for an unbounded cache)"),
             Self::Shards(n) => write!(f, "shards must be within 1..=1024, not {n}"),
             Self::Beta(b) => write!(f, "xfetch's beta must be finite and not negative, not {b}"),
             Self::Jitter(j) => write!(f, "ttl_jitter must be within 0.0..1.0, not {j}"),
             Self::ZeroTimeToIdle => f.write_str("time_to_idle must be longer than zero"),
             Self::MissingClock => f.write_str("expiry and deadlines need a clock: without std, give one with clock()"),
-            Self::MissingTimer => f.write_str("a deadline under a custom clock needs a timer that follows that clock: give one with timer()"),
+            Self::MissingTimer => f.write_str(
+                "a deadline under a custom clock needs a timer that follows that clock: give one with timer()",
+            ),
         }
     }
 }

@@ -120,12 +120,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
-    pub(crate) fn land(
-        self,
-        value: V,
-        ttl: Option<Duration>,
-        delta: u64,
-    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+    pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, delta));
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
@@ -333,5 +328,4 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.scope(core.limbo().enter());
         scope.remove(core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
     }
-
 }

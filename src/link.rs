@@ -35,20 +35,12 @@ impl Link {
     /// For a node with this many shares.
     pub(crate) fn node(order: u32, shares: u32) -> Self {
         debug_assert_eq!(order & 1, 1);
-        Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            order: AtomicU32::new(order),
-            tally: AtomicU32::new(shares),
-        }
+        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU32::new(order), tally: AtomicU32::new(shares) }
     }
 
     /// For a cell that is not in the list yet: all zero.
     pub(crate) fn cell() -> Self {
-        Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            order: AtomicU32::new(0),
-            tally: AtomicU32::new(0),
-        }
+        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU32::new(0), tally: AtomicU32::new(0) }
     }
 
     #[inline]

@@ -88,8 +88,7 @@ fn stripe() -> usize {
 
 impl Counters {
     pub(crate) fn new(record: bool) -> Self {
-        let stripe =
-            || Padded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
+        let stripe = || Padded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
         Self {
             events: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
             stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
@@ -111,9 +110,8 @@ impl Counters {
 
     pub(crate) fn snapshot(&self) -> Stats {
         let event = |e: Event| self.events[e as usize].load(Ordering::Relaxed);
-        let sum = |f: fn(&Stripe) -> &AtomicU64| {
-            self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum()
-        };
+        let sum =
+            |f: fn(&Stripe) -> &AtomicU64| self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum();
         Stats {
             hits: sum(|s| &s.hits),
             misses: sum(|s| &s.misses),

@@ -3,14 +3,10 @@
 //! Everything else in the crate is written against this module, so that a loom model runs the very code that ships.
 
 #[cfg(not(loom))]
-pub(crate) use portable_atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use portable_atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(all(feature = "std", loom))]
 pub(crate) use loom::thread_local;
@@ -60,10 +56,7 @@ impl<T> core::ops::Deref for Padded<T> {
 /// # Safety
 /// The all-zero bit pattern is the value that `make` gives, and `T` is not zero-sized.
 #[cfg(not(loom))]
-pub(crate) unsafe fn zeroed_slice<T>(
-    n: usize,
-    _make: impl Fn() -> T,
-) -> alloc::boxed::Box<[T]> {
+pub(crate) unsafe fn zeroed_slice<T>(n: usize, _make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
     use alloc::alloc::{alloc_zeroed, handle_alloc_error};
     let layout = core::alloc::Layout::array::<T>(n).expect("a table of this size cannot exist");
     assert!(layout.size() > 0);

@@ -103,12 +103,7 @@ impl Table {
         let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), Link::cell) });
         let null = ptr::null_mut();
         let published = &self.segments[segment];
-        let first = match published.compare_exchange(
-            null,
-            fresh.cast(),
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        ) {
+        let first = match published.compare_exchange(null, fresh.cast(), Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => fresh.cast(),
             Err(other) => {
                 // SAFETY: never published, so the box is still ours alone.
@@ -151,12 +146,7 @@ impl Table {
     }
 
     fn initialise(&self, pin: &Pin, bucket: usize, cell: &Link) {
-        let claim = cell.tally().compare_exchange(
-            UNINIT,
-            CLAIMED,
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        );
+        let claim = cell.tally().compare_exchange(UNINIT, CLAIMED, Ordering::Relaxed, Ordering::Relaxed);
         if claim.is_err() && !mutant("two initialisers") {
             return;
         }
@@ -215,12 +205,7 @@ impl Table {
     }
 
     /// Looks for a node to change something; helps to unlink what is marked on the way.
-    pub(crate) fn search<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        hit: impl FnMut(NonNull<Link>) -> bool,
-    ) -> Place<'p> {
+    pub(crate) fn search<'p>(&'p self, pin: &'p Pin, hash: u64, hit: impl FnMut(NonNull<Link>) -> bool) -> Place<'p> {
         self.search_from(pin, self.start(pin, hash), order_of(hash), hit)
     }
 

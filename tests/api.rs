@@ -15,11 +15,15 @@ fn sync<T: Sync>() {}
 macro_rules! is_send {
     ($t:ty) => {{
         #[allow(dead_code)]
-        trait No { const IS: bool = false; }
+        trait No {
+            const IS: bool = false;
+        }
         impl<T: ?Sized> No for T {}
         struct Probe<T: ?Sized>(std::marker::PhantomData<T>);
         #[allow(dead_code)]
-        impl<T: ?Sized + Send> Probe<T> { const IS: bool = true; }
+        impl<T: ?Sized + Send> Probe<T> {
+            const IS: bool = true;
+        }
         <Probe<$t>>::IS
     }};
 }

@@ -9,12 +9,8 @@ use std::thread;
 #[test]
 fn weight_stays_within_the_capacity_from_many_threads() {
     for (capacity, shards) in [(0, 1), (1, 1), (2, 2), (500, 1), (500, 4)] {
-        let cache: TestCache = Cache::builder()
-            .max_capacity(capacity)
-            .shards(shards)
-            .weigher(|&key, _| key % 7)
-            .build()
-            .unwrap();
+        let cache: TestCache =
+            Cache::builder().max_capacity(capacity).shards(shards).weigher(|&key, _| key % 7).build().unwrap();
         thread::scope(|scope| {
             for thread in 0..8 {
                 let cache = &cache;

@@ -52,7 +52,11 @@ fn a_drop_in_the_middle_of_a_lookup() {
     let cache = CACHE.get_or_init(|| Cache::new(100));
     pile_up(cache);
     ACT.set(Act::Ask);
-    assert_eq!(cache.get_with(&1000, || Unruly(6)).0, 6, "the drop asked for the key that is being led, and was answered");
+    assert_eq!(
+        cache.get_with(&1000, || Unruly(6)).0,
+        6,
+        "the drop asked for the key that is being led, and was answered"
+    );
     assert_eq!(ACT.get(), Act::Nothing, "and it did ask");
 
     cache.invalidate(&1000);

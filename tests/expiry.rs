@@ -36,11 +36,8 @@ fn expiry_counts_from_completion_and_handles_tell_their_times() {
 #[test]
 fn which_time_to_live_wins() {
     let (builder, clock) = timed();
-    let cache: TestCache = builder
-        .time_to_live(10 * SECOND)
-        .ttl_with(|&key, _| (key % 2 == 0).then_some(3 * SECOND))
-        .build()
-        .unwrap();
+    let cache: TestCache =
+        builder.time_to_live(10 * SECOND).ttl_with(|&key, _| (key % 2 == 0).then_some(3 * SECOND)).build().unwrap();
     cache.insert(1, 0);
     cache.insert(2, 0);
     cache.insert_with_ttl(4, 0, 5 * SECOND);
@@ -164,7 +161,8 @@ fn a_seed_makes_the_dice_repeatable() {
             .map(|_| {
                 cache.invalidate(&1);
                 cache.get_with(&1, || (clock.advance(10 * SECOND), 1).1);
-                (0..100).take_while(|_| (clock.advance(SECOND), matches!(cache.lease(&1), Lookup::Hit(_))).1).count() as u32
+                (0..100).take_while(|_| (clock.advance(SECOND), matches!(cache.lease(&1), Lookup::Hit(_))).1).count()
+                    as u32
             })
             .collect()
     };
@@ -177,9 +175,8 @@ fn a_seed_makes_the_dice_repeatable() {
 fn jitter_spreads_and_only_shortens() {
     let (builder, _clock) = timed();
     let cache: TestCache = builder.time_to_live(10 * SECOND).ttl_jitter(0.5).build().unwrap();
-    let lives: Vec<_> = (0..50)
-        .map(|key| (cache.insert(key, 0), Ref::expires_in(&cache.get_ref(&key).unwrap()).unwrap()).1)
-        .collect();
+    let lives: Vec<_> =
+        (0..50).map(|key| (cache.insert(key, 0), Ref::expires_in(&cache.get_ref(&key).unwrap()).unwrap()).1).collect();
     assert!(lives.iter().all(|&t| t >= 5 * SECOND && t <= 10 * SECOND));
     assert!(lives.iter().max().unwrap().saturating_sub(*lives.iter().min().unwrap()) > 2 * SECOND);
     cache.insert_with_ttl(99, 0, 7 * SECOND);

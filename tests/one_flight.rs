@@ -43,12 +43,8 @@ fn a_herd_on_an_expired_entry_computes_once() {
 fn a_herd_computes_once_where_nothing_is_kept() {
     // Zero TTL, and capacities that hold nothing or next to nothing.
     let (zero, _) = timed();
-    let caches = [
-        zero.time_to_live(std::time::Duration::ZERO).build().unwrap(),
-        Cache::new(0),
-        Cache::new(1),
-        Cache::new(2),
-    ];
+    let caches =
+        [zero.time_to_live(std::time::Duration::ZERO).build().unwrap(), Cache::new(0), Cache::new(1), Cache::new(2)];
     for cache in &caches {
         let keys = [1, 2, 3];
         let flights: Vec<_> = keys.iter().map(|_| Loader::gated(End::Value(9))).collect();

@@ -27,18 +27,11 @@ pub(crate) fn draw(runs: &[Run], path: &Path) -> Result {
     let picture = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     picture.fill(&WHITE)?;
     let (title, rows) = picture.split_vertically(TITLE_HEIGHT);
-    title.margin(18, 0, 0, 0).titled(
-        &format!(
-            "One landing page, {WORKERS} workers, {} ways of caching",
-            runs.len()
-        ),
-        ("sans-serif", 28),
-    )?;
+    title
+        .margin(18, 0, 0, 0)
+        .titled(&format!("One landing page, {WORKERS} workers, {} ways of caching", runs.len()), ("sans-serif", 28))?;
     // The same scale in all rows, so that they can be compared.
-    let slowest = runs
-        .iter()
-        .flat_map(|run| &run.requests)
-        .map(|request| request.length());
+    let slowest = runs.iter().flat_map(|run| &run.requests).map(|request| request.length());
     let max_latency = 1.1 * millis(slowest.max().unwrap_or(RUN));
     for (row, run) in rows.split_evenly((runs.len(), 1)).iter().zip(runs) {
         let (left, right) = row.split_horizontally(WIDTH / 2);
@@ -60,40 +53,27 @@ fn draw_concurrency(area: &Area<'_>, run: &Run) -> Result {
         level = workers as f64;
         steps.push((at, level));
     }
-    chart.draw_series(
-        AreaSeries::new(steps, 0.0, CONCURRENCY.mix(0.35)).border_style(CONCURRENCY),
-    )?;
+    chart.draw_series(AreaSeries::new(steps, 0.0, CONCURRENCY.mix(0.35)).border_style(CONCURRENCY))?;
     Ok(())
 }
 
 fn draw_latency(area: &Area<'_>, run: &Run, max_latency: f64) -> Result {
-    let caption = format!(
-        "{}: how long requests take (larger dot: more requests)",
-        run.name
-    );
+    let caption = format!("{}: how long requests take (larger dot: more requests)", run.name);
     let mut chart = axes(area, &caption, "milliseconds", max_latency)?;
     // Thousands of hits would be drawn over each other: one dot for all that share a pixel, larger for more of them.
     let mut dots: HashMap<_, (Point, f64)> = HashMap::new();
     for request in &run.requests {
         let point = (request.start.as_secs_f64(), millis(request.length()));
-        let (_, count) = dots
-            .entry(chart.backend_coord(&point))
-            .or_insert((point, 0.0));
+        let (_, count) = dots.entry(chart.backend_coord(&point)).or_insert((point, 0.0));
         *count += 1.0;
     }
-    let dot =
-        |(point, count): (Point, f64)| Circle::new(point, 1.0 + count.sqrt(), LATENCY.filled());
+    let dot = |(point, count): (Point, f64)| Circle::new(point, 1.0 + count.sqrt(), LATENCY.filled());
     chart.draw_series(dots.into_values().map(dot))?;
     Ok(())
 }
 
 /// Empty axes: the time of the run, and zero to `y_max`.
-fn axes<'a, 'b>(
-    area: &'a Area<'b>,
-    caption: &str,
-    y_name: &str,
-    y_max: f64,
-) -> Result<Chart<'a, 'b>> {
+fn axes<'a, 'b>(area: &'a Area<'b>, caption: &str, y_name: &str, y_max: f64) -> Result<Chart<'a, 'b>> {
     // The last requests begin within the run and end after it.
     let x_max = RUN.as_secs_f64() + 0.3;
     let mut chart = ChartBuilder::on(area)

@@ -115,10 +115,7 @@ impl Database {
     fn with_connection<T>(&self, work: impl FnOnce(&Connection) -> T) -> T {
         const INTACT: &str = "nothing panics under this lock";
         let idle = self.idle.lock().expect(INTACT);
-        let mut idle = self
-            .returned
-            .wait_while(idle, |idle| idle.is_empty())
-            .expect(INTACT);
+        let mut idle = self.returned.wait_while(idle, |idle| idle.is_empty()).expect(INTACT);
         let connection = idle.pop().expect("it was waited for");
         drop(idle);
         let result = work(&connection);
@@ -131,12 +128,7 @@ impl Database {
 fn query(connection: &Connection, added_cents: i64) -> rusqlite::Result<Customer> {
     connection
         .prepare_cached(BEST_CUSTOMER)?
-        .query_row([added_cents], |row| {
-            Ok(Customer {
-                name: row.get(0)?,
-                cents: row.get(1)?,
-            })
-        })
+        .query_row([added_cents], |row| Ok(Customer { name: row.get(0)?, cents: row.get(1)? }))
 }
 
 /// Adds orders until the query is slow enough; returns their number and the query's time.

@@ -68,14 +68,8 @@ fn herd<T: Send>(size: usize, ask: impl Fn() -> T + Sync) -> Herd<T> {
     let last_answered = answered.iter().map(|(_, _, at)| *at).max();
     Herd {
         panicked: size - answered.len(),
-        slowest: answered
-            .iter()
-            .map(|(_, asked, at)| *at - *asked)
-            .max()
-            .unwrap_or_default(),
-        wall: last_answered
-            .zip(first_asked)
-            .map_or(Duration::ZERO, |(last, first)| last - first),
+        slowest: answered.iter().map(|(_, asked, at)| *at - *asked).max().unwrap_or_default(),
+        wall: last_answered.zip(first_asked).map_or(Duration::ZERO, |(last, first)| last - first),
         answers: answered.into_iter().map(|(answer, ..)| answer).collect(),
     }
 }
@@ -144,10 +138,7 @@ fn failing_loader(db: &Database) -> Result {
     let errors: Vec<_> = all.answers.iter().filter_map(load_error).collect();
     let distinct: HashSet<_> = errors.iter().map(|error| Arc::as_ptr(error)).collect();
     let text = errors.first().ok_or("the query did not fail")?;
-    println!(
-        "     fails            {calls} call; {} threads got its one error, \"{text}\"",
-        errors.len()
-    );
+    println!("     fails            {calls} call; {} threads got its one error, \"{text}\"", errors.len());
     ensure(
         errors.len() == HERD && distinct.len() as u64 == calls,
         "the error of a failed load was not shared by all who waited",

@@ -63,19 +63,12 @@ impl Run {
             name: server.name,
             coalesces: matches!(server.caching, Caching::ReadThrough(_)),
             requests,
-            generations: server
-                .generations
-                .into_inner()
-                .expect("a push does not panic"),
+            generations: server.generations.into_inner().expect("a push does not panic"),
         }
     }
 
     fn max_concurrency(&self) -> usize {
-        self.concurrency()
-            .into_iter()
-            .map(|(_, workers)| workers)
-            .max()
-            .unwrap_or(0)
+        self.concurrency().into_iter().map(|(_, workers)| workers).max().unwrap_or(0)
     }
 }
 
@@ -134,19 +127,8 @@ impl Server {
 /// One server for each way of caching.
 fn servers() -> Result<Vec<Server>> {
     let begin = Instant::now();
-    let server = |name, caching| Server {
-        name,
-        caching,
-        begin,
-        generations: Mutex::new(Vec::new()),
-    };
-    let pages = |beta| {
-        Pages::builder()
-            .max_capacity(100)
-            .time_to_live(TTL)
-            .xfetch(beta)
-            .build()
-    };
+    let server = |name, caching| Server { name, caching, begin, generations: Mutex::new(Vec::new()) };
+    let pages = |beta| Pages::builder().max_capacity(100).time_to_live(TTL).xfetch(beta).build();
     Ok(vec![
         server("no cache", Caching::None),
         server("look, then store", Caching::LookThenStore(pages(0.0)?)),
@@ -197,14 +179,8 @@ fn end_of_work(workers: Vec<ScopedJoinHandle<'_, Vec<Span>>>) -> Vec<Span> {
 }
 
 fn print_table(runs: &[Run]) {
-    println!(
-        "\n   {:<20} {:>11} {:>13} {:>29}",
-        "", "generations", "at most", "a request takes"
-    );
-    println!(
-        "   {:<20} {:>11} {:>13} {:>9} {:>9} {:>9}",
-        "", "of the page", "at a time", "p50", "p99", "max"
-    );
+    println!("\n   {:<20} {:>11} {:>13} {:>29}", "", "generations", "at most", "a request takes");
+    println!("   {:<20} {:>11} {:>13} {:>9} {:>9} {:>9}", "", "of the page", "at a time", "p50", "p99", "max");
     for run in runs {
         let mut waits: Vec<_> = run.requests.iter().map(Span::length).collect();
         waits.sort();
@@ -235,13 +211,7 @@ fn percentile(sorted: &[Duration], percent: usize) -> Duration {
 pub(crate) fn check(runs: &[Run]) -> Result {
     for run in runs.iter().filter(|run| run.coalesces) {
         let most = run.max_concurrency();
-        ensure(
-            most == 1,
-            format!(
-                "{}: {most} workers generated the page at the same time",
-                run.name
-            ),
-        )?;
+        ensure(most == 1, format!("{}: {most} workers generated the page at the same time", run.name))?;
     }
     Ok(())
 }

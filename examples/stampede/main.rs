@@ -42,10 +42,8 @@ fn run() -> Result {
 
 /// Cargo's target directory: the one place where an example may leave a file behind.
 fn target_dir() -> io::Result<PathBuf> {
-    let dir = env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"),
-        PathBuf::from,
-    );
+    let dir = env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
     fs::create_dir_all(&dir)?;
     Ok(dir)
 }
@@ -53,18 +51,12 @@ fn target_dir() -> io::Result<PathBuf> {
 /// A progress bar on standard error. It draws nothing if that is not a terminal.
 fn progress(steps: u64, message: &'static str) -> Result<ProgressBar> {
     let style = ProgressStyle::with_template("   {msg} [{bar:40}] {pos}/{len}")?;
-    Ok(ProgressBar::new(steps)
-        .with_style(style)
-        .with_message(message))
+    Ok(ProgressBar::new(steps).with_style(style).with_message(message))
 }
 
 /// `Err(message)` unless `holds`.
 fn ensure(holds: bool, message: impl Into<String>) -> Result {
-    if holds {
-        Ok(())
-    } else {
-        Err(message.into().into())
-    }
+    if holds { Ok(()) } else { Err(message.into().into()) }
 }
 
 /// A duration in the unit that a reader would choose.

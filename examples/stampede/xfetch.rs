@@ -72,41 +72,24 @@ pub(crate) fn run() -> Result {
     for (beta, measured) in BETAS.into_iter().zip(means) {
         let theory = in_theory(beta);
         println!("   beta {beta}");
-        let gap = print_row(
-            "load times from first refresh to expiry",
-            measured.gap,
-            theory.gap,
-        );
-        let winners = print_row(
-            "refreshes, if nothing coordinated them",
-            measured.winners,
-            theory.winners,
-        );
+        let gap = print_row("load times from first refresh to expiry", measured.gap, theory.gap);
+        let winners = print_row("refreshes, if nothing coordinated them", measured.winners, theory.winners);
         furthest = furthest.max(gap).max(winners);
     }
     ensure(
         furthest <= TOLERANCE,
-        format!(
-            "the early refreshes are not XFetch's: {:.1} % off its theory",
-            furthest * 100.0
-        ),
+        format!("the early refreshes are not XFetch's: {:.1} % off its theory", furthest * 100.0),
     )
 }
 
 fn in_theory(beta: f64) -> Measure {
-    Measure {
-        gap: beta * ((READS_PER_DELTA * beta).ln() + EULER_GAMMA),
-        winners: (1.0 / beta).exp(),
-    }
+    Measure { gap: beta * ((READS_PER_DELTA * beta).ln() + EULER_GAMMA), winners: (1.0 / beta).exp() }
 }
 
 /// Prints what was measured beside the theory, and returns their relative difference.
 fn print_row(what: &str, measured: f64, theory: f64) -> f64 {
     let difference = measured / theory - 1.0;
-    println!(
-        "     {what:<44} {measured:>9.3} {theory:>8.3} {:>+10.1} %",
-        difference * 100.0
-    );
+    println!("     {what:<44} {measured:>9.3} {theory:>8.3} {:>+10.1} %", difference * 100.0);
     difference.abs()
 }
 
@@ -121,19 +104,10 @@ struct Readers {
 impl Readers {
     fn new(beta: f64) -> Result<Self> {
         let clock = ManualClock::new();
-        let cache = Cache::builder()
-            .max_capacity(100)
-            .time_to_live(TTL)
-            .xfetch(beta)
-            .clock(clock.clone())
-            .seed(1)
-            .build()?;
+        let cache =
+            Cache::builder().max_capacity(100).time_to_live(TTL).xfetch(beta).clock(clock.clone()).seed(1).build()?;
         let random = SplitMix64(2);
-        Ok(Self {
-            cache,
-            clock,
-            random,
-        })
+        Ok(Self { cache, clock, random })
     }
 
     /// The means over `CYCLES` cycles.
@@ -146,10 +120,7 @@ impl Readers {
             bar.inc(1);
         }
         let cycles = CYCLES as f64;
-        Measure {
-            gap: sum.gap / cycles,
-            winners: sum.winners / cycles,
-        }
+        Measure { gap: sum.gap / cycles, winners: sum.winners / cycles }
     }
 
     /// Loads the value, and reads it until the first winner would have loaded it anew.

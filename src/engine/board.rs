@@ -72,13 +72,7 @@ impl<K, V> Spare<K, V> {
 
 impl<'c, K, V> Scope<'c, K, V> {
     /// Gets on board at `q`.
-    pub(crate) fn board<'s, Q>(
-        &'s self,
-        hash: u64,
-        q: &Q,
-        wanted: Wanted,
-        spare: &mut Spare<K, V>,
-    ) -> Boarded<'s, K, V>
+    pub(crate) fn board<'s, Q>(&'s self, hash: u64, q: &Q, wanted: Wanted, spare: &mut Spare<K, V>) -> Boarded<'s, K, V>
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
@@ -132,9 +126,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 }
                 refreshing
             }
-            State::Refreshing(_) if wanted == Wanted::Value && self.core.good(node) => {
-                Some(Boarded::Hit(node))
-            }
+            State::Refreshing(_) if wanted == Wanted::Value && self.core.good(node) => Some(Boarded::Hit(node)),
             State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
             State::Failed(_) | State::Dead | State::Closed => {
                 self.clear_away(shard, node);

@@ -86,9 +86,8 @@ pub(crate) enum Pressure {
 impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         let room = config.initial_capacity.div_ceil(config.shards);
-        let shard = |_| {
-            Padded(Shard { table: Table::new(room), ring: Ring::new(), entries: Padded(AtomicUsize::new(0)) })
-        };
+        let shard =
+            |_| Padded(Shard { table: Table::new(room), ring: Ring::new(), entries: Padded(AtomicUsize::new(0)) });
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),

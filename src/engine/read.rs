@@ -88,12 +88,7 @@ impl<K, V> Core<K, V> {
 
     /// Finds an entry to read it, by hash and key.
     #[inline]
-    pub(crate) fn find<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
+    pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         let link = self.shard(hash).table.find(pin, hash, |link| {
             // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
             is_key(unsafe { Node::<K, V>::of_link(link) }.key())
@@ -114,12 +109,7 @@ impl<K, V> Core<K, V> {
 
     /// A live value's node. Counts the lookup.
     #[inline]
-    pub(crate) fn live<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
+    pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node));
         self.counters.lookup(found.is_some());
         found.inspect(|node| node.touch())

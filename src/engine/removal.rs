@@ -42,12 +42,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// The same; gives the word as it was before.
-    pub(crate) fn remove_with(
-        &self,
-        shard: &Shard<K, V>,
-        node: &Node<K, V>,
-        cause: RemovalCause,
-    ) -> Option<Snapshot> {
+    pub(crate) fn remove_with(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> Option<Snapshot> {
         if !shard.table.mark(node.link()) {
             return None;
         }
@@ -186,9 +181,7 @@ impl<K, V> Scope<'_, K, V> {
     fn sweep(&self, shard: &Shard<K, V>, node: &Node<K, V>) -> bool {
         match node.word.load().state() {
             State::Ready if !self.core.over(node) || node.link().is_marked() => false,
-            State::Ready => {
-                node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired)
-            }
+            State::Ready => node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired),
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);

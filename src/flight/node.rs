@@ -220,12 +220,7 @@ impl<K, V> Node<K, V> {
         while count != 0 || mutant("zero revived") {
             assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
             // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another share.
-            match self.link.tally().compare_exchange_weak(
-                count,
-                count + 1,
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match self.link.tally().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
@@ -267,9 +262,7 @@ impl<K, V> Retire for Node<K, V> {
         let end = unsafe { (*node).word.load() };
         // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics; then the memory.
         // SAFETY: a valued word means the value was written, and nobody uses it again.
-        let _value = end.valued().then(|| unsafe {
-            (*node).value.with_mut(|v| (*v).assume_init_read())
-        });
+        let _value = end.valued().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
         // SAFETY: the key is initialised from creation to here, and not used again. The other fields need no drop
         // outside of loom.
         let _key = unsafe { ptr::read(&raw const (*node).key) };

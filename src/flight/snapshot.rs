@@ -29,16 +29,8 @@ pub(super) enum Tag {
 }
 
 impl Tag {
-    const ALL: [Tag; 8] = [
-        Tag::Empty,
-        Tag::Computing,
-        Tag::Publishing,
-        Tag::Ready,
-        Tag::Refreshing,
-        Tag::Failed,
-        Tag::Dead,
-        Tag::Closed,
-    ];
+    const ALL: [Tag; 8] =
+        [Tag::Empty, Tag::Computing, Tag::Publishing, Tag::Ready, Tag::Refreshing, Tag::Failed, Tag::Dead, Tag::Closed];
 }
 
 /// What a word says, decoded.

@@ -5,9 +5,9 @@
 //! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
 //! sees all that its predecessor did.
 
-use crate::sync::{AtomicPtr, Ordering, mutant, order};
-pub(crate) use super::snapshot::{Snapshot, State};
 use super::snapshot::{GONE, MOST, Tag};
+pub(crate) use super::snapshot::{Snapshot, State};
+use crate::sync::{AtomicPtr, Ordering, mutant, order};
 use core::ptr::NonNull;
 
 /// How a leader's giving up went.
@@ -91,10 +91,7 @@ impl Word {
     }
 
     /// One RMW from `now` to `next(now)`; the GONE bit is kept. `Err` has the word that `next` declined.
-    fn update(
-        &self,
-        mut next: impl FnMut(Snapshot) -> Option<Snapshot>,
-    ) -> Result<(Snapshot, Snapshot), Snapshot> {
+    fn update(&self, mut next: impl FnMut(Snapshot) -> Option<Snapshot>) -> Result<(Snapshot, Snapshot), Snapshot> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
@@ -172,9 +169,7 @@ impl Word {
 
     fn claimed(s: Snapshot, counted: u32) -> Option<Snapshot> {
         match s.state() {
-            State::Empty { lease, waiters } => {
-                Some(Snapshot::number(Tag::Computing, lease + 1, waiters - counted))
-            }
+            State::Empty { lease, waiters } => Some(Snapshot::number(Tag::Computing, lease + 1, waiters - counted)),
             _ => None,
         }
     }
@@ -216,15 +211,9 @@ impl Word {
     /// Counts a waiter out; the last one of an EMPTY flight ends it.
     pub(crate) fn leave(&self) -> Left {
         let left = self.update(|s| match s.state() {
-            State::Computing { lease, waiters } => {
-                Some(Snapshot::number(Tag::Computing, lease, waiters - 1))
-            }
-            State::Empty { waiters: 1, .. } if !mutant("last leaver leaves it") => {
-                Some(Snapshot::plain(Tag::Dead))
-            }
-            State::Empty { lease, waiters } => {
-                Some(Snapshot::number(Tag::Empty, lease, waiters - 1))
-            }
+            State::Computing { lease, waiters } => Some(Snapshot::number(Tag::Computing, lease, waiters - 1)),
+            State::Empty { waiters: 1, .. } if !mutant("last leaver leaves it") => Some(Snapshot::plain(Tag::Dead)),
+            State::Empty { lease, waiters } => Some(Snapshot::number(Tag::Empty, lease, waiters - 1)),
             _ => None,
         });
         match left {

@@ -106,10 +106,7 @@ impl<T> Segment<T> {
 
 impl<T> Ring<T> {
     pub(crate) fn new() -> Self {
-        Self {
-            segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            last: AtomicUsize::new(0),
-        }
+        Self { segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())), last: AtomicUsize::new(0) }
     }
 
     fn segment(&self, index: usize) -> Option<&Segment<T>> {
@@ -211,9 +208,8 @@ impl<T> Ring<T> {
     }
 
     fn exchange(&self, number: u32, from: ptr::NonNull<T>, to: *mut T) -> bool {
-        self.slot(number).is_some_and(|cell| {
-            cell.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-        })
+        self.slot(number)
+            .is_some_and(|cell| cell.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 }
 

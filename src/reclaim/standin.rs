@@ -64,11 +64,7 @@ fn enter(state: &Arc<State>) -> Pin {
 
 impl Epoch {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(State {
-            books: Hidden::default(),
-            left: AtomicUsize::new(0),
-            moved: AtomicUsize::new(0),
-        }))
+        Self(Arc::new(State { books: Hidden::default(), left: AtomicUsize::new(0), moved: AtomicUsize::new(0) }))
     }
     pub(crate) fn register(&self) -> Handle {
         Handle(self.0.clone())
@@ -105,8 +101,7 @@ impl Drop for Pin {
             for w in &mut books.waiting {
                 w.held.retain(|&h| h != id);
             }
-            let (ready, waiting) =
-                core::mem::take(&mut books.waiting).into_iter().partition(|w| w.held.is_empty());
+            let (ready, waiting) = core::mem::take(&mut books.waiting).into_iter().partition(|w| w.held.is_empty());
             books.waiting = waiting;
             let ready: Vec<Waiting> = ready;
             ready

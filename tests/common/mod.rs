@@ -145,12 +145,10 @@ pub fn ask<'s, S: BuildHasher + Sync>(
     loader: &Loader,
 ) -> Caller<'s> {
     let loader = loader.clone();
-    Caller(spawn(scope, move || {
-        match catch_unwind(AssertUnwindSafe(|| cache.try_get_with(&key, || loader.run()))) {
-            Ok(Ok(value)) => Answer::Value(value),
-            Ok(Err(error)) => Answer::Error(error),
-            Err(_) => Answer::Panicked,
-        }
+    Caller(spawn(scope, move || match catch_unwind(AssertUnwindSafe(|| cache.try_get_with(&key, || loader.run()))) {
+        Ok(Ok(value)) => Answer::Value(value),
+        Ok(Err(error)) => Answer::Error(error),
+        Err(_) => Answer::Panicked,
     }))
 }
 
@@ -166,10 +164,7 @@ pub fn ask_infallibly<'s>(scope: &'s Scope<'s, '_>, cache: &'s TestCache, key: K
 }
 
 /// Callers need little stack, and there are up to a thousand of them.
-fn spawn<'s, T: Send + 's>(
-    scope: &'s Scope<'s, '_>,
-    f: impl FnOnce() -> T + Send + 's,
-) -> ScopedJoinHandle<'s, T> {
+fn spawn<'s, T: Send + 's>(scope: &'s Scope<'s, '_>, f: impl FnOnce() -> T + Send + 's) -> ScopedJoinHandle<'s, T> {
     thread::Builder::new().stack_size(256 << 10).spawn_scoped(scope, f).unwrap()
 }
 
