@@ -96,7 +96,7 @@ fn share_meets_removal() {
     });
 }
 
-/// Two threads retire into one bag: one of them seals it, once.
+/// Two threads retire into one bag: each in a place of its own, and one of them seals it.
 /// Sees «torn bag».
 #[test]
 fn two_retirers() {
