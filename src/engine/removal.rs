@@ -214,7 +214,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Whether a removed value was stored and still good: what `remove` gives back.
     pub(crate) fn was_good(&self, node: &Node<K, V>, before: Snapshot) -> bool {
-        before.serves() && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
+        before.valued() && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
     }
 
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
