@@ -69,11 +69,13 @@ impl Table {
         table
     }
 
+    #[inline]
     fn segment_len(index: usize) -> usize {
         1 << (FIRST as usize + index.saturating_sub(1))
     }
 
     /// Segment and index of a bucket: segment 0 has the first 2^FIRST, each later one as many as all before it.
+    #[inline]
     fn locate(bucket: usize) -> (usize, usize) {
         match bucket >> FIRST {
             0 => (0, bucket),
@@ -130,6 +132,7 @@ impl Table {
     }
 
     /// The bucket that this one split from: without its highest bit. Bucket 0 is always LINKED.
+    #[inline]
     fn parent(bucket: usize) -> usize {
         debug_assert_ne!(bucket, 0);
         bucket & !(1 << bucket.ilog2())
@@ -187,6 +190,8 @@ impl Table {
                     if mutant("blind unlink") {
                         previous.prepare(after.link());
                     } else if !previous.swing(next, after.link()) {
+                        // Something was linked here, or `previous` is being removed itself: then a swing there would
+                        // be lost with it, and the node still be reachable from whatever comes before.
                         continue 'again;
                     }
                     next = after.link();
