@@ -163,34 +163,35 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let core = self.core.get();
         // SAFETY: we own a share of each.
         let old = unsafe { flight.old.map(|old| old.as_ref()) };
-        let release = |node| {
-            // SAFETY: our share, given back once: each arm below passes on one node or none.
-            unsafe { core.release_unpinned(node) }
-        };
+        // What is given back is freed when the scope ends, and user code runs then: when all is settled.
+        let scope = core.scope(core.limbo().enter());
         let entry = |node, other: Option<_>| {
-            other.into_iter().for_each(release);
+            // SAFETY: our share of the other node, given back once.
+            other.into_iter().for_each(|other| unsafe { scope.release(other) });
             // SAFETY: our share of a node whose word is valued.
             Woken::Ready(unsafe { Entry::new(self.core.clone(), node) })
         };
-        match word.state() {
+        // SAFETY: our shares, given back once: by one of the arms below.
+        let leave = || unsafe { scope.disembark(flight) };
+        let woken = match word.state() {
             _ if word.valued() => entry(flight.node, flight.old),
             State::Failed(error) => {
                 // SAFETY: the error lives as long as the node, of which we own a share.
                 let error = error.map(|e| unsafe { e.cast::<Failure>().as_ref() }.0.clone());
-                release(flight.node);
-                flight.old.into_iter().for_each(release);
+                leave();
                 Woken::Failed(error)
             }
             // Renewed: the old value is what the load has found.
             _ => match flight.old {
                 Some(node) if old.is_some_and(|old| !core.over(old)) => entry(node, Some(flight.node)),
                 _ => {
-                    release(flight.node);
-                    flight.old.into_iter().for_each(release);
+                    leave();
                     Woken::Again
                 }
             },
-        }
+        };
+        drop(scope);
+        woken
     }
 }
 
