@@ -1,7 +1,7 @@
 //! Helpers of the loom models in `tests/`. Empty without `--cfg loom`; see README.md.
 #![cfg(loom)]
 
-use bellwether::{Builder, Cache, Entry, Lease, Lookup, RemovalCause, Waiter};
+use bellwether::{Builder, Cache, Entry, Lease, Lookup, RemovalCause, Waited, Waiter};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
@@ -246,4 +246,49 @@ pub fn wait(cache: &Shared) -> Waits {
         Lookup::Wait(waiter) => waiter,
         other => panic!("expected to wait, got {other:?}"),
     }
+}
+
+/// Waits, loads what it comes to lead, and gives the number it ends up with; None: no value, look again.
+pub fn answer(waiter: Waits, load: u32) -> Option<u32> {
+    outcome(waiter.wait(), load)
+}
+
+/// What [`answer`] makes of how a wait ended.
+pub fn outcome(waited: Waited<'static, u64, Value>, load: u32) -> Option<u32> {
+    match waited {
+        Waited::Ready(entry) => Some(entry.read()),
+        Waited::Lead(lease) => Some(fulfil(lease, load)),
+        Waited::Failed(error) => Some(error.downcast_ref::<Value>().expect("the leader's error").read()),
+        Waited::Abandoned => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Fulfils a lease; the number of the entry, stored or only handed over.
+pub fn fulfil(lease: Led, number: u32) -> u32 {
+    let (Ok(entry) | Err(entry)) = lease.fulfil(Value::new(number));
+    entry.read()
+}
+
+/// Read-through by hand: looks again until it has a value.
+pub fn load(cache: &Shared, number: u32) -> u32 {
+    loop {
+        let got = match ask(cache) {
+            Lookup::Hit(entry) => Some(entry.read()),
+            Lookup::Lead(lease) => Some(fulfil(lease, number)),
+            Lookup::Wait(waiter) => answer(waiter, number),
+            other => panic!("{other:?}"),
+        };
+        if let Some(number) = got {
+            return number;
+        }
+    }
+}
+
+/// Nothing is in flight, and this is the value.
+pub fn landed(cache: &Shared, number: Option<u32>) {
+    assert!(!cache.is_loading(&KEY), "a flight was left behind");
+    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
+    let stored = usize::from(number.is_some());
+    assert_eq!((cache.len(), cache.weight()), (stored, stored as u64));
 }
