@@ -208,14 +208,9 @@ impl<K, V, S> Cache<K, V, S> {
     {
         let hash = self.hash(q);
         let pin = self.core.limbo().enter();
-        loop {
-            let node = self.core.live(&pin, hash, |k| q.equivalent(k))?;
-            // A share refused: it was removed just now, and everybody has let go of it.
-            if node.share() {
-                // SAFETY: the share just taken; seen valued under the pin.
-                return Some(unsafe { Entry::new(CoreRef::borrowed(&self.core), core::ptr::NonNull::from(node)) });
-            }
-        }
+        let node = self.core.shared(&pin, hash, |k| q.equivalent(k))?;
+        // SAFETY: the share just taken; seen valued under the pin.
+        Some(unsafe { Entry::new(CoreRef::borrowed(&self.core), core::ptr::NonNull::from(node)) })
     }
 
     /// The values of several keys, in their order, under one pin.

@@ -66,15 +66,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        loop {
-            let node = self.live(q)?;
-            // A share refused: it was removed just now, and everybody has let go of it.
-            if node.share() {
-                let core = CoreRef::borrowed(self.scope.core);
-                // SAFETY: the share just taken; seen valued under the pin.
-                return Some(unsafe { Entry::new(core, NonNull::from(node)) });
-            }
-        }
+        let core = self.scope.core;
+        let node = core.shared(self.scope.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
+        // SAFETY: the share just taken; seen valued under the pin.
+        Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
     }
 
     /// As [`Cache::get_many`].

@@ -97,22 +97,38 @@ impl<K, V> Core<K, V> {
         Some(unsafe { Node::of_link(link) })
     }
 
-    /// The node whose value a plain read of `node` serves now: itself, or a successor that is about to take its place.
+    /// The node whose value `node` serves now, if it is `good`: itself, or a successor that is about to take its place.
     #[inline]
-    pub(crate) fn serving<'p>(&'p self, pin: &'p Pin, node: &'p Node<K, V>) -> Option<&'p Node<K, V>> {
+    fn serving<'p>(
+        &'p self,
+        pin: &'p Pin,
+        node: &'p Node<K, V>,
+        good: impl Fn(&Node<K, V>) -> bool,
+    ) -> Option<&'p Node<K, V>> {
         let word = node.word.load();
-        if word.serves() && self.good(node) {
+        if word.serves() && good(node) {
             return Some(node);
         }
-        self.serving_successor(pin, word, |next| self.good(next))
+        self.serving_successor(pin, word, good)
     }
 
     /// A live value's node. Counts the lookup.
     #[inline]
     pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
-        let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node));
+        let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node, |n| self.good(n)));
         self.counters.lookup(found.is_some());
         found.inspect(|node| node.touch())
+    }
+
+    /// A live value's node, with a share of it that is the caller's. Counts the lookup.
+    pub(crate) fn shared<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
+        loop {
+            let node = self.live(pin, hash, &is_key)?;
+            // A share refused: it was removed just now, and everybody has let go of it.
+            if node.share() {
+                return Some(node);
+            }
+        }
     }
 
     /// Whether a load of the key is in flight.
@@ -177,12 +193,7 @@ impl<K, V> Core<K, V> {
         hash: u64,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&'p Node<K, V>> {
-        let node = self.find(pin, hash, is_key)?;
-        let word = node.word.load();
-        if word.serves() && !self.over(node) {
-            return Some(node);
-        }
-        self.serving_successor(pin, word, |next| !self.over(next))
+        self.serving(pin, self.find(pin, hash, is_key)?, |n| !self.over(n))
     }
 
     #[cold]

@@ -168,19 +168,19 @@ impl<T: Retire> Limbo<T> {
     fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
         // SAFETY: the bag is alive: sealed once, by us, and not yet in the sealed list.
         let grace = unsafe { bag.as_ref() }.grace.clone();
-        self.put_back(bag.as_ptr(), bag.as_ptr());
+        self.put_back(bag.as_ptr());
         pin.after_grace(grace);
         pin.flush();
     }
 
-    /// Pushes the chain `first..=last`, which the caller owns, onto the sealed list.
-    fn put_back(&self, first: *mut Bag<T>, last: *mut Bag<T>) {
+    /// Pushes a bag, which the caller owns, onto the sealed list.
+    fn put_back(&self, bag: *mut Bag<T>) {
         let mut head = self.sealed.load(Ordering::Relaxed);
         loop {
-            // SAFETY: the chain is the caller's, so its bags are alive.
-            unsafe { &*last }.next.store(head, Ordering::Relaxed);
+            // SAFETY: the bag is the caller's, so it is alive.
+            unsafe { &*bag }.next.store(head, Ordering::Relaxed);
             // Release: pairs with the Acquire of the swap in `collect`.
-            match self.sealed.compare_exchange_weak(head, first, Ordering::Release, Ordering::Relaxed) {
+            match self.sealed.compare_exchange_weak(head, bag, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
@@ -224,7 +224,7 @@ impl<T: Retire> Limbo<T> {
                 shared.next.store(ripe.0, Ordering::Relaxed);
                 ripe.0 = bag;
             } else {
-                self.put_back(bag, bag);
+                self.put_back(bag);
             }
         }
         ripe.free();
@@ -235,7 +235,7 @@ impl<T: Retire> Drop for Limbo<T> {
     fn drop(&mut self) {
         let open = self.open.swap(ptr::null_mut(), Ordering::Acquire);
         if !open.is_null() {
-            self.put_back(open, open);
+            self.put_back(open);
         }
         // Everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
         self.free_ripe(true);
