@@ -1,85 +1,22 @@
 //! The blocking face: how a thread waits, and the read-through verbs for threads.
 
 use crate::cache::Cache;
-use crate::engine::Core;
+use crate::deadline::Deadline;
 use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
 use crate::error::{LoadError, SharedError};
-use crate::expiry::nanos;
 use crate::flight::reentry;
 use crate::key::ToKey;
 use crate::lease::{Lease, Met, embark};
 use crate::stats::Event;
 use crate::waiter::{Waited, Waiter, Woken};
-use alloc::{sync::Arc, task::Wake};
+use alloc::sync::Arc;
 use core::any::Any;
 use core::convert::Infallible;
-use core::future::Future;
 use core::hash::{BuildHasher, Hash};
-use core::pin::Pin;
-use core::task::{Context, Waker};
 use core::time::Duration;
 use equivalent::Equivalent;
-use event_listener::{EventListener, Listener};
-use std::thread::{self, Thread};
-use std::time::Instant;
-
-/// When a thread stops waiting.
-#[derive(Clone, Copy)]
-enum Deadline {
-    Never,
-    /// By the system's clock.
-    At(Instant),
-    /// By the cache's own clock and timer.
-    AtClock(u64),
-}
-
-impl Deadline {
-    fn after<K, V>(core: &Core<K, V>, timeout: Duration) -> Self {
-        let time = &core.config.time;
-        if time.is_custom() && core.config.timer.is_some() {
-            return Self::AtClock(time.now().saturating_add(nanos(timeout)));
-        }
-        Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
-    }
-
-    /// Sleeps until the listener is notified; false if the deadline came first.
-    fn sleep<K, V>(self, core: &Core<K, V>, listener: EventListener) -> bool {
-        match self {
-            Self::Never => {
-                listener.wait();
-                true
-            }
-            Self::At(at) => listener.wait_deadline(at).is_some(),
-            Self::AtClock(at) => sleep_by_timer(core, listener, at),
-        }
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-fn sleep_by_timer<K, V>(core: &Core<K, V>, mut listener: EventListener, at: u64) -> bool {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    if let Some(timer) = &core.config.timer {
-        timer.wake_at(core.config.time.to_clock(at), waker.clone());
-    }
-    let mut cx = Context::from_waker(&waker);
-    loop {
-        if Pin::new(&mut listener).poll(&mut cx).is_ready() {
-            return true;
-        }
-        if core.config.time.now() >= at {
-            return false;
-        }
-        thread::park();
-    }
-}
+use std::thread;
 
 impl<'c, K, V> Waiter<'c, K, V> {
     /// Sleeps until the flight has ended, or this waiter takes it on.

@@ -88,8 +88,10 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Parts that keys are spread over, 1 to 1024. Default: one for every core, and one below a few thousand entries (the
-    /// `initial_capacity`, where a weigher is given).
+    /// The most parts that keys are spread over, 1 to 1024. Default: one for every core, up to 64.
+    ///
+    /// There is never more than one for every 4,096 entries that are expected: the capacity, or where a weigher is given,
+    /// `initial_capacity`. So the hit ratio of a small cache depends neither on this nor on the number of cores.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
@@ -227,10 +229,11 @@ impl<K, V, S> Builder<K, V, S> {
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
         let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
         let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
-        let shards = self.shards.unwrap_or_else(|| default_shards(expected));
+        let shards = self.shards.unwrap_or_else(default_shards);
         if !(1..=1024).contains(&shards) {
             return Err(BuildError::Shards(shards));
         }
+        let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
         if self.clock.is_some() && self.timer.is_none() && self.wait_timeout.is_some() {
             return Err(BuildError::MissingTimer);
         }
@@ -259,12 +262,11 @@ impl<K, V, S> Builder<K, V, S> {
     }
 }
 
-fn default_shards(entries: u64) -> usize {
+fn default_shards() -> usize {
     #[cfg(feature = "std")]
-    let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+    return std::thread::available_parallelism().map_or(1, |n| n.get().min(64));
     #[cfg(not(feature = "std"))]
-    let cores = 1;
-    (entries / ENTRIES_PER_SHARD).clamp(1, cores.min(64)) as usize
+    return 1;
 }
 
 #[cfg(feature = "std")]

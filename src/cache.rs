@@ -109,6 +109,13 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
+    /// For this crate's own tests and fuzzers, with no other thread at work: whether each entry is in one slot of the
+    /// eviction rings, and all counts are right.
+    #[doc(hidden)]
+    pub fn validate(&self) -> Result<(), alloc::string::String> {
+        self.core.validate()
+    }
+
     /// Registers the calling thread: what pins without std. Costs some 400 ns.
     pub fn register(&self) -> Local<'_, K, V, S> {
         Local::new(self)
@@ -316,24 +323,27 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Removes everything, loads in flight included: nothing that was loaded from before this call is stored after it.
-    /// Cost: a walk over all entries.
+    /// Cost: a walk over all entries, with a new pin every few hundred.
     #[doc(alias = "clear")]
     pub fn invalidate_all(&self) {
-        self.pin().invalidate_all();
+        self.core.remove_where(|_, _| true);
     }
 
     /// Removes the entries that `keep` does not want. Keys that are being loaded or refreshed cannot be asked about, and
-    /// are removed: a load that began before this call is not stored after it. `keep` runs under the pin. Cost: a walk
-    /// over all entries.
-    pub fn retain(&self, keep: impl FnMut(&K, &V) -> bool) {
-        self.pin().retain(keep);
+    /// are removed: a load that began before this call is not stored after it. `keep` runs under a pin. Cost: a walk
+    /// over all entries, with a new pin every few hundred.
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.core.remove_where(|k, v| !keep(k, v));
     }
 
-    /// Removes what has expired, and flights that were given up and not taken on. How many entries went. Cost: a walk
-    /// over all entries.
+    /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
+    ///
+    /// Nothing needs this call: an expired value is never given out, and is the first to go when room is needed. It frees
+    /// memory earlier ([`start_janitor`](Self::start_janitor) does so regularly). Cost: a walk over all entries, with a new
+    /// pin every few hundred.
     #[doc(alias = "run_pending_tasks")]
     pub fn purge_expired(&self) -> usize {
-        self.pin().purge_expired()
+        self.core.purge()
     }
 
     /// Changes the weight that the cache may hold, and evicts down to it.

@@ -59,6 +59,7 @@ extern crate alloc;
 mod builder;
 mod cache;
 mod clock;
+mod doubling;
 mod engine;
 mod entry;
 mod error;
@@ -81,6 +82,10 @@ mod waiter;
 
 #[cfg(feature = "std")]
 mod blocking;
+#[cfg(feature = "std")]
+mod deadline;
+#[cfg(feature = "std")]
+mod janitor;
 
 #[cfg(feature = "std")]
 pub use blocking::Op;
@@ -95,6 +100,8 @@ pub use equivalent::Equivalent;
 pub use error::{BuildError, LoadError};
 pub use hasher::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
+#[cfg(feature = "std")]
+pub use janitor::Janitor;
 pub use key::ToKey;
 pub use lease::{Lease, Lookup};
 pub use pinned::{Local, Pinned};

@@ -263,10 +263,11 @@ impl Table {
         true
     }
 
-    /// Doubles the buckets when there are more nodes. Nothing is moved: cells are initialised as they are needed.
+    /// Doubles the buckets when there are a quarter more nodes than those. (At as many, a cache of 2²⁰ entries would have
+    /// 2²¹ buckets, for the one that comes before another one goes.) Nothing is moved: cells are initialised as needed.
     fn grow(&self, nodes: usize) {
         let mask = self.mask.load(Ordering::Relaxed);
-        if nodes > mask && mask + 1 < 1 << MOST {
+        if nodes > mask + mask / 4 && mask + 1 < 1 << MOST {
             // Losing this means that somebody else has just doubled.
             let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
@@ -303,12 +304,23 @@ impl Table {
 
     /// The next node behind `link`, marked or not; cells are passed over.
     pub(crate) fn after<'p>(&'p self, _pin: &'p Pin, link: &'p Link) -> Option<NonNull<Link>> {
+        Self::next_node(link, 0)
+    }
+
+    /// The first node whose order is above this one.
+    pub(crate) fn behind<'p>(&'p self, _pin: &'p Pin, order: u32) -> Option<NonNull<Link>> {
+        let bucket = order.reverse_bits() as usize & self.mask.load(Ordering::Relaxed);
+        Self::next_node(self.ancestor(bucket), order)
+    }
+
+    /// The next node behind `link` whose order is above `order`. The caller is pinned.
+    fn next_node(link: &Link, order: u32) -> Option<NonNull<Link>> {
         let mut next = link.next().link();
         loop {
             let current = NonNull::new(next)?;
             // SAFETY: reached through the list under the pin.
             let link = unsafe { current.as_ref() };
-            if link.order() & 1 == 1 {
+            if link.order() & 1 == 1 && link.order() > order {
                 return Some(current);
             }
             next = link.next().link();

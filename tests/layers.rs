@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
     &["sync", "unwind", "clock", "key", "error", "hasher", "expiry"],
-    &["timer", "stats", "link"],
+    &["timer", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.
     &["reclaim"],
     &["flight", "table", "policy"],
@@ -16,11 +16,11 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     // What callers hold.
     &["entry"],
-    &["lease", "waiter", "iter"],
+    &["lease", "waiter", "iter", "deadline"],
     // The cache.
     &["cache", "builder", "pinned"],
     // How to sleep.
-    &["blocking"],
+    &["blocking", "janitor"],
     &["lib"],
 ];
 

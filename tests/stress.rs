@@ -77,6 +77,9 @@ fn stress<S: BuildHasher + Default + Send + Sync>(shards: usize) {
     let clock = bellwether::ManualClock::new();
     let cache: Stressed<S> = Cache::builder()
         .max_capacity(20)
+        // There are as many shards as that only where as many entries are expected, and weights are unknown.
+        .weigher(|_, _| 1)
+        .initial_capacity(shards * 4096)
         .shards(shards)
         .time_to_live(Duration::from_nanos(500))
         .xfetch(3.0)

@@ -17,6 +17,7 @@ mod replay;
 mod report;
 mod s3fifo;
 mod simple;
+mod simulation;
 mod trace;
 
 use args::{Args, Size};

@@ -7,15 +7,10 @@ use crate::{
     replay::{self, Outcome, STRIDE},
     s3fifo::S3Fifo,
     simple::{Fifo, Lru, Sieve},
+    simulation::Policy,
     trace::Trace,
 };
 use indicatif::ProgressBar;
-
-/// A cache for one thread in which all entries weigh the same.
-pub(crate) trait Policy {
-    /// Read-through: whether the key was there. It is there afterwards.
-    fn request(&mut self, key: u32) -> bool;
-}
 
 /// A policy by its name, for a capacity and a number of keys.
 type Simulation = (&'static str, fn(u64, u32) -> Box<dyn Policy>);

@@ -1,6 +1,6 @@
 //! S3-FIFO (Yang et al., SOSP'23), one thread.
 
-use crate::race::Policy;
+use crate::simulation::Policy;
 use std::collections::VecDeque;
 
 /// Where a key is.

@@ -1,6 +1,6 @@
 //! FIFO, LRU and SIEVE, one thread, as plain as they come.
 
-use crate::{list::List, race::Policy};
+use crate::{list::List, simulation::Policy};
 use std::collections::VecDeque;
 
 /// First in, first out.

@@ -68,7 +68,6 @@ pub fn run(input: Input) {
 fn build(settings: &Settings, beta: f64, clock: &ManualClock) -> Result<Subject, BuildError> {
     let mut builder = Cache::builder()
         .max_capacity(settings.capacity.map_or(u64::MAX, u64::from))
-        .shards(usize::from(settings.shards % 3) + 1)
         .xfetch(beta)
         .error_cooldown(settings.cooldown.duration())
         .seed(settings.seed)
@@ -78,7 +77,9 @@ fn build(settings: &Settings, beta: f64, clock: &ManualClock) -> Result<Subject,
         .eviction_listener(removed)
         .hasher(Hashing(settings.hash));
     if settings.weighs {
-        builder = builder.weigher(|_, v: &Value| v.weight.into());
+        // There are several shards only where enough entries are expected, and that is a guess only with a weigher.
+        let shards = usize::from(settings.shards % 3) + 1;
+        builder = builder.weigher(|_, v: &Value| v.weight.into()).initial_capacity(4096 * shards).shards(shards);
     }
     if let Some(ttl) = settings.ttl {
         builder = builder.time_to_live(ttl.duration());

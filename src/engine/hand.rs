@@ -1,8 +1,7 @@
-//! Slots, and the hand that goes over them.
+//! Slots, and the hand that goes over them: what the [`policy`](crate::policy) needs from the rest of the cache.
 //!
-//! Every stored entry sits in a slot of its shard's ring, and the slot owns a share of it. The hand takes entries in
-//! the order of their storing; one that was used since gets another round, up to [`CHANCES`] times for one eviction,
-//! then the next one goes as it is. An entry that is being refreshed is never taken.
+//! Every stored entry sits in a slot of its shard's rings, and the slot owns a share of it. Which entry goes is the policy's
+//! affair; an entry that is being refreshed never does.
 //!
 //! Seating and removing meet like this: who seats writes the slot number, fills the cell, and then looks at the mark;
 //! who removes sets the mark, and then looks at the slot number and the cell. A fence in the middle of each makes one
@@ -11,70 +10,119 @@
 use super::{Core, Pressure, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
-use crate::policy::ring::Popped;
+use crate::policy::{Keeper, Member, Room};
 use crate::stats::Event;
-use crate::sync::{Ordering, fence, mutant};
+use crate::sync::{AtomicU32, Ordering, fence, mutant};
 use core::ptr::NonNull;
 
-/// Used entries that the hand passes over before it takes one in any case.
-const CHANCES: usize = 8;
-/// Slots that a push moves on while the ring is mostly holes.
-const MOVES: usize = 2;
+impl<K, V> Member for Node<K, V> {
+    fn hash(&self) -> u32 {
+        self.link().order()
+    }
+    fn weight(&self) -> u32 {
+        self.stored_weight()
+    }
+    fn uses(&self) -> u32 {
+        Node::uses(self)
+    }
+    fn set_uses(&self, uses: u32) {
+        Node::set_uses(self, uses);
+    }
+    fn slot(&self) -> &AtomicU32 {
+        &self.slot
+    }
+}
 
-enum Step {
-    Freed,
-    Spared,
-    Skipped,
-    /// Passed over, and might go by now.
-    Reopened,
-    Empty,
+/// What a shard's policy may do with its entries, within an operation.
+struct Seats<'s, 'c, K, V> {
+    scope: &'s Scope<'c, K, V>,
+    shard: &'s Shard<K, V>,
+}
+
+impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
+    fn removed(&self, node: &Node<K, V>) -> bool {
+        node.link().is_marked()
+    }
+
+    fn expired(&self, node: &Node<K, V>) -> bool {
+        self.scope.core.over(node)
+    }
+
+    fn settle(&self, node: &Node<K, V>) {
+        self.scope.fence_slots();
+        if node.link().is_marked() {
+            self.scope.clear_cell(self.shard, node);
+        }
+    }
+
+    fn release(&self, held: Ptr<K, V>) {
+        // SAFETY: the slot's share is given to who takes an entry out of it, and by that to here.
+        unsafe { self.scope.release(held) };
+    }
+
+    fn evict(&self, node: &Node<K, V>) -> bool {
+        let cause = if self.scope.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size };
+        if node.word.close() == Closing::Refused {
+            return false;
+        }
+        self.scope.remove(self.shard, node, cause);
+        self.release(NonNull::from(node));
+        true
+    }
+
+    fn reopened(&self, node: &Node<K, V>) -> bool {
+        // The fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.
+        matches!(node.word.load().state(), State::Ready) && !mutant("hand looks once")
+    }
+}
+
+/// What a newcomer adds to the total weight, beside what it replaces.
+///
+/// What it weighs more goes in before it can be found, so that nobody takes it out first; what it weighs less comes out
+/// once it is there. So nobody ever sees both weights, and evicts for it.
+#[must_use]
+pub(super) struct Weighed {
+    new: u32,
+    /// What was there and already counted.
+    pub(super) old: u32,
 }
 
 impl<K, V> Scope<'_, K, V> {
-    fn fence_slots(&self) {
+    pub(super) fn fence_slots(&self) {
         if !mutant("no slot fence") {
             fence(Ordering::SeqCst);
         }
     }
 
-    /// Gives a stored node its slot: that of `old`, which it replaced, or a new one at the end of the ring.
+    fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
+        Seats { scope: self, shard }
+    }
+
+    fn room(&self, shard: &Shard<K, V>) -> Room {
+        let capacity = self.core.capacity();
+        let part = if capacity == u64::MAX { capacity } else { capacity / self.core.shards.len() as u64 };
+        Room { capacity: part, entries: shard.entries.load(Ordering::Relaxed) }
+    }
+
+    /// Gives a stored node its slot: that of `old`, which it replaced, or a new one.
     pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
         let this = NonNull::from(node);
         if !node.share() {
             return; // Removed already, and everybody has let go of it.
         }
-        if old.is_none_or(|old| !self.take_seat(shard, this, old)) {
-            shard.ring.push(this, |slot| node.slot.store(slot, Ordering::Relaxed));
-        }
-        self.settle(shard, node);
-        self.compact(shard);
-    }
-
-    /// After the cell was filled: if the node was removed meanwhile, its remover may have looked too early.
-    fn settle(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
-        self.fence_slots();
-        if node.link().is_marked() {
-            self.clear_cell(shard, node);
+        match old.map(NonNull::from) {
+            Some(old) if self.take_seat(shard, old, this) => self.seats(shard).settle(node),
+            _ => shard.policy.admit(this, self.room(shard), &self.seats(shard)),
         }
     }
 
-    fn take_seat(&self, shard: &Shard<K, V>, new: Ptr<K, V>, old: &Node<K, V>) -> bool {
-        let slot = old.slot.load(Ordering::Relaxed);
-        if slot == 0 {
-            return false;
-        }
-        // SAFETY: the caller owns a share of `new`. Its slot is written before the ring can show it to anyone.
-        unsafe { new.as_ref() }.slot.store(slot, Ordering::Relaxed);
-        let old = NonNull::from(old);
-        let taken = shard.ring.replace(slot, old, new);
-        if mutant("seat not checked") {
-            return true;
-        }
-        if taken {
+    fn take_seat(&self, shard: &Shard<K, V>, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
+        let taken = shard.policy.take_over(old, new);
+        if taken && !mutant("seat not checked") {
             // SAFETY: the share was the slot's, and the slot has let go of it.
             unsafe { self.release(old) };
         }
-        taken
+        taken || mutant("seat not checked")
     }
 
     /// Empties the slot of a node that was just marked.
@@ -85,44 +133,23 @@ impl<K, V> Scope<'_, K, V> {
 
     fn clear_cell(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
         let this = NonNull::from(node);
-        if shard.ring.clear(node.slot.load(Ordering::Relaxed), this) {
+        if shard.policy.clear(this) {
             // SAFETY: as in `take_seat`.
             unsafe { self.release(this) };
         }
     }
 
-    /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
-    fn compact(&self, shard: &Shard<K, V>) {
-        if cfg!(loom) || shard.ring.window() <= 2 * shard.entries.load(Ordering::Relaxed) + 64 {
-            return;
-        }
-        for _ in 0..MOVES {
-            match shard.ring.pop() {
-                Popped::Entry(node) => self.reseat(shard, node),
-                Popped::Hole => {}
-                Popped::Empty => return,
-            }
-        }
-    }
-
-    /// Puts back at the end what the hand holds, with its share.
-    fn reseat(&self, shard: &Shard<K, V>, held: Ptr<K, V>) {
-        // SAFETY: the slot's share is ours until it is in a slot again; after that the pin covers the node.
-        let node = unsafe { held.as_ref() };
-        shard.ring.push(held, |slot| node.slot.store(slot, Ordering::Relaxed));
-        self.settle(shard, node);
-    }
-
-    /// Evicts until the weight is within the capacity.
+    /// Evicts until the weight is within the capacity, on behalf of a newcomer of this weight in `home` (0: nobody).
     ///
     /// The last caller to leave a slot filled looks at the weight afterwards, so however many add at once, it is within
     /// the capacity when all have returned. Entries that are being refreshed are passed over; their leader comes by
     /// here when it ends.
-    pub(crate) fn make_room(&self, home: &Shard<K, V>) {
+    pub(crate) fn make_room(&self, home: &Shard<K, V>, newcomer: u32) {
         while self.core.weight() > self.core.capacity() {
-            let fullest = self.fullest(home);
-            let others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, fullest));
-            if !core::iter::once(fullest).chain(others).any(|shard| self.evict_one(shard)) {
+            let first = self.heaviest(home, u64::from(newcomer));
+            let others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
+            let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &self.seats(shard));
+            if !core::iter::once(first).chain(others).any(evict) {
                 return;
             }
         }
@@ -130,89 +157,35 @@ impl<K, V> Scope<'_, K, V> {
 
     /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.
     ///
-    /// Whoever adds weight passes a fence (in [`Self::settle`]) before the hand looks at the capacity and at entries;
-    /// with the fence here one of the two sees the other.
+    /// Whoever adds weight passes a fence (in `settle`) before the hand looks at the capacity and at entries; with the
+    /// fence here one of the two sees the other.
     pub(crate) fn make_room_anew(&self, home: &Shard<K, V>) {
         if !mutant("no room fence") {
             fence(Ordering::SeqCst);
         }
-        self.make_room(home);
+        self.make_room(home, 0);
     }
 
-    /// The shard with the most entries; another one than `home` if they are equal, so that a heavy newcomer is not its
-    /// own victim.
-    fn fullest<'s>(&'s self, home: &'s Shard<K, V>) -> &'s Shard<K, V> {
-        if self.core.shards.len() == 1 {
+    /// The shard that gives: `home` if it has more than its part of the capacity even without the newcomer, else the
+    /// one that has most. (A heavy newcomer is not its own victim while others have entries.)
+    fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
+        let total = |shard: &Shard<K, V>| {
+            let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };
+            shard.policy.total().saturating_sub(own)
+        };
+        let shards = self.core.shards.len() as u64;
+        if shards == 1 || total(home) >= (self.core.capacity() / shards).max(1) {
             return home;
         }
-        let entries = |shard: &Shard<K, V>| shard.entries.load(Ordering::Relaxed);
-        let other = |shard: &Shard<K, V>| !core::ptr::eq(shard, home);
-        let shards = self.core.shards.iter().map(|s| &s.0);
-        shards.max_by_key(|&shard| (entries(shard), other(shard))).unwrap_or(home)
+        self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)
     }
 
-    /// Evicts one entry of a shard, unless a whole round finds none that may go.
-    fn evict_one(&self, shard: &Shard<K, V>) -> bool {
-        let mut chances = CHANCES;
-        let round = if cfg!(loom) { 4 } else { shard.ring.window() + CHANCES };
-        let mut steps = round;
-        while steps > 0 {
-            steps -= 1;
-            match self.step(shard, chances > 0) {
-                Step::Freed => return true,
-                Step::Reopened => steps = round,
-                Step::Spared => chances = chances.saturating_sub(1),
-                Step::Skipped => {}
-                Step::Empty => return false,
-            }
-        }
-        false
-    }
-
-    fn step(&self, shard: &Shard<K, V>, merciful: bool) -> Step {
-        let held = match shard.ring.pop() {
-            Popped::Entry(held) => held,
-            Popped::Hole => return Step::Skipped,
-            Popped::Empty => return Step::Empty,
-        };
-        // SAFETY: the slot's share is ours now.
-        let node = unsafe { held.as_ref() };
-        let over = self.core.over(node);
-        if node.link().is_marked() {
-            // SAFETY: the slot's share.
-            unsafe { self.release(held) };
-            return Step::Skipped;
-        }
-        if !over && node.take_use() && merciful {
-            self.reseat(shard, held);
-            return Step::Spared;
-        }
-        if node.word.close() == Closing::Refused {
-            self.reseat(shard, held);
-            // If its refresh has ended meanwhile, the leader's own look for room missed it: it was in our hand. (The
-            // fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.)
-            let ready = matches!(node.word.load().state(), State::Ready) && !mutant("hand looks once");
-            return if ready { Step::Reopened } else { Step::Skipped };
-        }
-        let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
-        self.remove(shard, node, cause);
-        // SAFETY: the slot's share.
-        unsafe { self.release(held) };
-        Step::Freed
-    }
-
-    /// Empties the ring of a cache that is being dropped.
-    pub(super) fn clear_ring(&self, shard: &Shard<K, V>) {
-        loop {
-            match shard.ring.pop() {
-                Popped::Entry(held) => {
-                    // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
-                    let last = unsafe { held.as_ref() }.unshare();
-                    debug_assert!(!last, "a slot kept a removed node");
-                }
-                Popped::Hole => {}
-                Popped::Empty => return,
-            }
+    /// Empties the rings of a cache that is being dropped.
+    pub(super) fn clear_rings(&self, shard: &Shard<K, V>) {
+        while let Some(held) = shard.policy.drain() {
+            // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
+            let last = unsafe { held.as_ref() }.unshare();
+            debug_assert!(!last, "a slot kept a removed node");
         }
     }
 
@@ -221,13 +194,32 @@ impl<K, V> Scope<'_, K, V> {
         u64::from(weight) <= core.capacity() && core.pressure() == Pressure::Normal
     }
 
-    /// Accounts for a stored value.
-    pub(super) fn weigh_in(&self, shard: &Shard<K, V>, weight: u32) {
-        self.core.weight.fetch_add(u64::from(weight), Ordering::Relaxed);
-        shard.entries.fetch_add(1, Ordering::Relaxed);
+    /// Accounts for a value that is about to be stored, in the place of `old` or of nothing.
+    pub(super) fn weigh_in(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> Weighed {
+        // A flight's value will be counted by its publisher, and taken out with its mark. What is valued stays so, and
+        // its weight is fixed while it is not marked: that it is not is what the newcomer's CAS tells.
+        let old = old.filter(|old| old.word.load().valued()).map_or(0, Node::stored_weight);
+        self.core.weight.fetch_add(u64::from(new.saturating_sub(old)), Ordering::Relaxed);
+        if old == 0 {
+            shard.entries.fetch_add(1, Ordering::Relaxed);
+        }
+        Weighed { new, old }
     }
 
-    /// Takes that back.
+    /// The newcomer is in the place of what was there.
+    pub(super) fn weighed(&self, weighed: &Weighed) {
+        self.core.weight.fetch_sub(u64::from(weighed.old.saturating_sub(weighed.new)), Ordering::Relaxed);
+    }
+
+    /// It did not get there.
+    pub(super) fn weigh_back(&self, shard: &Shard<K, V>, weighed: &Weighed) {
+        self.core.weight.fetch_sub(u64::from(weighed.new.saturating_sub(weighed.old)), Ordering::Relaxed);
+        if weighed.old == 0 {
+            shard.entries.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A stored value is removed.
     pub(super) fn weigh_out(&self, shard: &Shard<K, V>, weight: u32) {
         self.core.weight.fetch_sub(u64::from(weight), Ordering::Relaxed);
         shard.entries.fetch_sub(1, Ordering::Relaxed);

@@ -66,7 +66,7 @@ impl<K, V> Scope<'_, K, V> {
         if stored && old.is_none() {
             self.seat(shard, node, None);
         }
-        self.make_room(shard);
+        self.make_room(shard, terms.weight);
         self.ring(flight.node);
         stored
     }
@@ -82,10 +82,10 @@ impl<K, V> Scope<'_, K, V> {
             node.word.publish();
             return false;
         }
-        self.weigh_in(shard, weight);
+        let weighed = self.weigh_in(shard, weight, None);
         let gone = node.word.publish().gone();
         if gone && !mutant("weight left behind") {
-            self.weigh_out(shard, weight);
+            self.weigh_back(shard, &weighed);
             // Its remover found no value yet, and is done with the weight.
             node.set_weight(0);
         }
@@ -99,20 +99,20 @@ impl<K, V> Scope<'_, K, V> {
             self.remove(shard, old, RemovalCause::Replaced);
             return false;
         }
-        self.weigh_in(shard, weight);
+        let weighed = self.weigh_in(shard, weight, Some(old));
         node.word.publish();
         // The list's share. It cannot fail: the lease has one.
         let shared = node.share();
         debug_assert!(shared);
         if shard.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
-            self.replaced(shard, old, node);
+            self.replaced(shard, old, node, &weighed);
             return true;
         }
         if mutant("lost swap stays") {
             return true;
         }
         // The old entry was removed meanwhile, and with it the right to be stored.
-        self.weigh_out(shard, weight);
+        self.weigh_back(shard, &weighed);
         node.set_weight(0);
         // SAFETY: the share taken above; the lease's is still there.
         unsafe { self.release(NonNull::from(node)) };

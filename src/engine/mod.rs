@@ -6,7 +6,9 @@
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
 //! * [`land`]: how a flight ends;
 //! * [`removal`]: insertion, and everything behind a won mark;
-//! * [`hand`]: slots, and the eviction that they serve.
+//! * [`hand`]: slots, and the eviction that they serve;
+//! * [`sweep`]: what goes over all entries;
+//! * [`validate`]: whether everything is in its place.
 
 pub(crate) mod board;
 pub(crate) mod config;
@@ -15,11 +17,13 @@ pub(crate) mod land;
 mod read;
 mod removal;
 pub(crate) mod scope;
+mod sweep;
+mod validate;
 
 use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::Node;
-use crate::policy::ring::Ring;
+use crate::policy::Policy;
 use crate::reclaim::Limbo;
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded};
@@ -27,8 +31,9 @@ use crate::table::{Table, order_of};
 use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
-pub(crate) use read::{Freshness, Walk};
+pub(crate) use read::Freshness;
 pub(crate) use scope::Scope;
+pub(crate) use sweep::Walk;
 
 /// Why a value was removed from the cache.
 #[non_exhaustive]
@@ -50,7 +55,7 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 /// A part of the cache that keys are spread over by hash.
 pub(crate) struct Shard<K, V> {
     table: Table,
-    ring: Ring<Node<K, V>>,
+    policy: Policy<Node<K, V>>,
     entries: Padded<AtomicUsize>,
 }
 
@@ -87,7 +92,7 @@ impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         let room = config.initial_capacity.div_ceil(config.shards);
         let shard =
-            |_| Padded(Shard { table: Table::new(room), ring: Ring::new(), entries: Padded(AtomicUsize::new(0)) });
+            |_| Padded(Shard { table: Table::new(room), policy: Policy::new(), entries: Padded(AtomicUsize::new(0)) });
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
@@ -183,7 +188,7 @@ impl<K, V> Drop for Core<K, V> {
     fn drop(&mut self) {
         let scope = self.scope(self.limbo.enter());
         for shard in &self.shards {
-            scope.clear_ring(shard);
+            scope.clear_rings(shard);
         }
         let mut walk = Walk::start();
         // SAFETY: under the scope's pin.

@@ -1,12 +1,11 @@
 //! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
 
-use super::{Core, Ptr};
+use super::Core;
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
 use crate::reclaim::Pin;
 use crate::sync::mutant;
-use core::ptr::NonNull;
 
 /// Whether a value may be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -208,39 +207,5 @@ impl<K, V> Core<K, V> {
         // it: it is retired only after the entry's word was taken back or the entry was marked.
         let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
         ((next.word.load().serves() || mutant("successor not ready")) && good(next)).then_some(next)
-    }
-}
-
-/// A walk over all shards, a node at a time.
-pub(crate) struct Walk<K, V> {
-    shard: usize,
-    at: Option<Ptr<K, V>>,
-}
-
-impl<K, V> Walk<K, V> {
-    pub(crate) fn start() -> Self {
-        Self { shard: 0, at: None }
-    }
-
-    /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
-    ///
-    /// # Safety
-    /// All steps of a walk are on the same core and under a pin that is held throughout.
-    pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
-        while let Some(shard) = core.shards.get(self.shard) {
-            let next = match self.at {
-                None => shard.table.first(pin),
-                // SAFETY: met in the step before, so alive under the pin.
-                Some(at) => shard.table.after(pin, unsafe { at.as_ref() }.link()),
-            };
-            if let Some(link) = next {
-                // SAFETY: the tables of this core hold nodes of this type only, alive under the pin.
-                let node = unsafe { Node::of_link(link) };
-                self.at = Some(NonNull::from(node));
-                return Some(node);
-            }
-            *self = Self { shard: self.shard + 1, at: None };
-        }
-        None
     }
 }

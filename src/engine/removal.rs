@@ -5,10 +5,11 @@
 //! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. None of it is
 //! user code, so no panic can leave it half-done.
 
+use super::hand::Weighed;
 use super::land::Terms;
-use super::{Ptr, RemovalCause, Scope, Shard, Walk};
+use super::{Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
-use crate::flight::word::{Closing, Snapshot, State};
+use crate::flight::word::Snapshot;
 use crate::link::Link;
 use crate::sync::mutant;
 use crate::table::order_of;
@@ -46,16 +47,16 @@ impl<K, V> Scope<'_, K, V> {
         if !shard.table.mark(node.link()) {
             return None;
         }
-        let before = self.gone(shard, node);
+        let before = self.gone(shard, node, 0);
         self.unseat(shard, node);
         self.unlisted(shard, node, before, cause);
         Some(before)
     }
 
-    /// GONE, and the value's weight.
-    fn gone(&self, shard: &Shard<K, V>, node: &Node<K, V>) -> Snapshot {
+    /// GONE, and the value's weight, unless a newcomer has accounted for it.
+    fn gone(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
         let before = node.word.set_gone();
-        if before.valued() && node.stored_weight() != 0 {
+        if before.valued() && node.stored_weight() != 0 && accounted == 0 {
             self.weigh_out(shard, node.stored_weight());
         }
         before
@@ -77,8 +78,9 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// What follows when `new`, with its list share, was put in the place of `old`.
-    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>) {
-        let before = self.gone(shard, old);
+    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
+        self.weighed(weighed);
+        let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
         self.unlisted(shard, old, before, RemovalCause::Replaced);
@@ -106,9 +108,8 @@ impl<K, V> Scope<'_, K, V> {
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
             let place = shard.table.search(self.pin(), hash, hit);
-            // The weight goes in before the node can be found, so that nobody takes it out first.
-            self.weigh_in(shard, terms.weight);
             let old = place.found.map(|link| self.node(link));
+            let weighed = self.weigh_in(shard, terms.weight, old);
             let linked = match old {
                 Some(old) => shard.table.replace(old.link(), Node::as_link(node)),
                 None => shard.table.insert(&place, Node::as_link(node)),
@@ -116,13 +117,13 @@ impl<K, V> Scope<'_, K, V> {
             if linked {
                 new.linked();
                 match old {
-                    Some(old) => self.replaced(shard, old, entry),
+                    Some(old) => self.replaced(shard, old, entry, &weighed),
                     None => self.seat(shard, entry, None),
                 }
-                self.make_room(shard);
+                self.make_room(shard, terms.weight);
                 return None;
             }
-            self.weigh_out(shard, terms.weight);
+            self.weigh_back(shard, &weighed);
         }
     }
 
@@ -141,75 +142,6 @@ impl<K, V> Scope<'_, K, V> {
                 return Some((node, before));
             }
         }
-    }
-
-    /// Removes what `doomed` says, of all shards. Loads in flight are always removed: nothing that was loaded from
-    /// before this call is stored after it.
-    pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
-        let mut walk = Walk::start();
-        // SAFETY: under this scope's pin.
-        while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
-            if node.link().is_marked() {
-                continue;
-            }
-            let word = node.word.load();
-            // What is in flight cannot be asked about.
-            let asked = word.valued() && !word.loading();
-            // SAFETY: called where the word is valued, and we are pinned.
-            let value = || unsafe { node.value() };
-            if !asked || doomed(node.key(), value()) {
-                // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
-                self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
-            }
-        }
-        self.let_go();
-    }
-
-    /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
-    pub(crate) fn purge(&self) -> usize {
-        let mut purged = 0;
-        let mut walk = Walk::start();
-        // SAFETY: under this scope's pin.
-        while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
-            let shard = self.core.shard_of_order(node.link().order());
-            purged += usize::from(self.sweep(shard, node));
-        }
-        self.let_go();
-        purged
-    }
-
-    fn sweep(&self, shard: &Shard<K, V>, node: &Node<K, V>) -> bool {
-        match node.word.load().state() {
-            State::Ready if !self.core.over(node) || node.link().is_marked() => false,
-            State::Ready => node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired),
-            // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
-            State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
-                self.remove(shard, node, RemovalCause::Explicit);
-                self.ring(NonNull::from(node));
-                false
-            }
-            State::Refreshing(successor) if !node.link().is_marked() => {
-                self.sweep_successor(node, successor.cast());
-                false
-            }
-            _ => false,
-        }
-    }
-
-    /// Ends a successor that was given up and not taken on.
-    fn sweep_successor(&self, old: &Node<K, V>, successor: Ptr<K, V>) {
-        // SAFETY: read from an entry that is unmarked under the present pin, so alive under it.
-        let next = unsafe { successor.as_ref() };
-        // The share keeps its address from being used anew before the entry's word has let go of it.
-        if !next.share() {
-            return;
-        }
-        if next.word.end_empty() {
-            old.word.refresh_ended(successor.cast());
-            self.ring(successor);
-        }
-        // SAFETY: the share taken above.
-        unsafe { self.release(successor) };
     }
 
     /// Whether a removed value was stored and still good: what `remove` gives back.

@@ -202,13 +202,14 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Takes one use off; whether there was one.
-    pub(crate) fn take_use(&self) -> bool {
+    /// Uses counted, up to three.
+    pub(crate) fn uses(&self) -> u32 {
+        (self.born.load(Ordering::Relaxed) & USES) as u32
+    }
+
+    pub(crate) fn set_uses(&self, uses: u32) {
         let word = self.born.load(Ordering::Relaxed);
-        if word & USES != 0 {
-            self.born.store(word - 1, Ordering::Relaxed);
-        }
-        word & USES != 0
+        self.born.store(word & !USES | u64::from(uses) & USES, Ordering::Relaxed);
     }
 
     /// Takes a share, unless there is none left: nobody revives a zero.

@@ -1,3 +1,287 @@
-//! Which entry goes when room is needed: slot rings, and a hand over them (`engine::hand`).
+//! Which entry goes when room is needed.
+//!
+//! S3-FIFO's shape (Yang, Zhang, Qiu, Yue and Rashmi, *FIFO Queues Are All You Need for Cache Eviction*, SOSP 2023) with
+//! what replays of real traces taught (design section 9):
+//!
+//! * Two FIFO rings of slots, *small* and *main* ([`rings`]). New keys enter small. An entry counts its uses, up to three,
+//!   by itself: a hit touches nothing else.
+//! * The *share* of small adapts: it grows with each miss on a key that small evicted lately, and shrinks with each miss on
+//!   one that main did ([`share`], [`ghosts`]).
+//! * A frequency [`sketch`] learns of a key when it is inserted, and is told of its uses when the hand meets it; hits never
+//!   touch it.
+//! * Small gives when it is at or above its share, else main does. Who leaves small with two uses enters main. Others enter
+//!   it if it is below its share and they were counted twice, or, if it is full, at least four times and at least twice more
+//!   than main's next victim, which leaves in their stead. Floor and margin are what survives loops. (The design has no
+//!   margin. Without it, replays of `../shared/traces` give 0.8762 of the optimum, with it 0.8753; but a loop over three
+//!   times the cache's size gives 0.42, with it 0.98.)
+//! * A missing key that is remembered as evicted enters main at once if that is below its share, or if the key was counted
+//!   more often than main's next victim.
+//! * Main's hand takes a use off an entry and moves on, over [`CHANCES`] entries at most, then takes the next as it is.
+//! * Whatever has expired goes first.
+//!
+//! **Bound.** To displace one entry the hand moves at most [`PROMOTIONS`] entries from small to main and passes over at
+//! most [`CHANCES`] in main for each time that main gives, beside entries that are being refreshed (never evicted), and holes
+//! left by removed entries (each is met once). An insertion of a remembered key passes over another [`CHANCES`].
+//!
+//! Everything is counted in weight but for the bounds above: the share is one of the capacity's weight. Ghosts and sketch
+//! are sized by the number of entries, and nothing is allocated for a ring that was never pushed to. A cache without
+//! bounds keeps no sketch.
+//!
+//! The module knows entries only as [`Member`]s, and what may become of them only through a [`Keeper`]. So it can be replayed
+//! alone, as `tests/policy.rs` does.
 
-pub(crate) mod ring;
+pub(crate) mod ghosts;
+mod hand;
+pub(crate) mod rings;
+pub(crate) mod share;
+pub(crate) mod sketch;
+
+use crate::sync::{AtomicU32, Ordering, Padded, untracked::AtomicU64};
+use core::ptr::NonNull;
+use ghosts::{Age, Ghosts};
+use rings::{Popped, Rings, Which};
+use share::Share;
+use sketch::Sketch;
+
+/// Used entries that main's hand passes over before it takes one in any case.
+pub(crate) const CHANCES: usize = 8;
+/// Entries that go from small to main before one has to leave.
+pub(crate) const PROMOTIONS: usize = 8;
+/// Uses with which an entry leaves small for main.
+const WARM: u32 = 2;
+/// Times that a key must have been counted to enter main where there is room.
+const KNOWN: u32 = 2;
+/// Times that a key must have been counted to take the place of another one in main.
+const FAMOUS: u32 = 4;
+/// It must have been counted more often than that one by more than this.
+const MARGIN: u32 = 1;
+/// Slots that a push moves on while a ring is mostly holes.
+const MOVES: usize = 2;
+/// Set in a slot's number if it is one of main's.
+const IN_MAIN: u32 = 1 << 31;
+
+/// What the policy asks of an entry.
+pub(crate) trait Member {
+    /// 31 bits of the key's hash.
+    fn hash(&self) -> u32;
+    /// What it weighs; fixed while it is in a slot.
+    fn weight(&self) -> u32;
+    /// How often it was used since it was last reset, up to three.
+    fn uses(&self) -> u32;
+    fn set_uses(&self, uses: u32);
+    /// Where its slot's number is kept; 0 is none.
+    fn slot(&self) -> &AtomicU32;
+}
+
+/// What the policy asks of whoever owns the entries. A slot owns a share of its entry; the hand has it while it holds one.
+pub(crate) trait Keeper<T> {
+    /// Whether the entry was removed meanwhile.
+    fn removed(&self, entry: &T) -> bool;
+    /// Whether its time is over.
+    fn expired(&self, entry: &T) -> bool;
+    /// The entry was put in a slot: if it was removed meanwhile, its remover may have looked too early.
+    fn settle(&self, entry: &T);
+    /// Gives a slot's share back.
+    fn release(&self, entry: NonNull<T>);
+    /// Evicts the entry that the hand holds, and gives the slot's share back; false if it is being refreshed.
+    fn evict(&self, entry: &T) -> bool;
+    /// Whether an entry that was refused, and is back in a slot, might go by now.
+    fn reopened(&self, entry: &T) -> bool;
+}
+
+/// How large the part of the cache is that a policy serves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Room {
+    /// The most that it should weigh; `u64::MAX` for no bounds.
+    pub(crate) capacity: u64,
+    /// The entries that are there.
+    pub(crate) entries: usize,
+}
+
+/// One step of the hand.
+enum Step {
+    Freed,
+    /// An entry went from small to main.
+    Promoted,
+    Skipped,
+    /// Passed over, and might go by now.
+    Reopened,
+    Empty,
+}
+
+/// Rings, ghosts and counts of one shard.
+pub(crate) struct Policy<T> {
+    rings: Rings<T>,
+    /// What is in each ring, by weight; it may be off for a moment, on either side of zero.
+    weights: [Padded<AtomicU64>; 2],
+    ghosts: [Ghosts; 2],
+    share: Share,
+    sketch: Sketch,
+}
+
+/// All bits well mixed (the finalizer of SplitMix64).
+fn mixed(hash: u32) -> u64 {
+    let mut x = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    x ^ (x >> 31)
+}
+
+impl<T: Member> Policy<T> {
+    pub(crate) fn new() -> Self {
+        Self {
+            rings: Rings::new(),
+            weights: [Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0))],
+            ghosts: [Ghosts::new(), Ghosts::new()],
+            share: Share::new(),
+            sketch: Sketch::new(),
+        }
+    }
+
+    fn weight(&self, ring: Which) -> u64 {
+        let weight = self.weights[ring as usize].load(Ordering::Relaxed);
+        if weight as i64 > 0 { weight } else { 0 }
+    }
+
+    /// What the rings hold, by weight.
+    pub(crate) fn total(&self) -> u64 {
+        self.weight(Which::Small) + self.weight(Which::Main)
+    }
+
+    fn main_has_room(&self, room: Room) -> bool {
+        self.weight(Which::Main) < room.capacity - self.share.of(room.capacity).min(room.capacity)
+    }
+
+    /// Gives a new entry its slot, and the share that the caller has taken for it.
+    pub(crate) fn admit(&self, entry: NonNull<T>, room: Room, keeper: &impl Keeper<T>) {
+        // SAFETY: the caller has a share of the entry.
+        let hash = mixed(unsafe { entry.as_ref() }.hash());
+        let mut ring = Which::Small;
+        if room.capacity != u64::MAX {
+            self.sketch.add(hash, room.entries);
+            if self.remembered(hash, room) && self.enters_main(hash, room, keeper) {
+                ring = Which::Main;
+            }
+        }
+        self.put(ring, entry, keeper);
+        self.compact(ring, room, keeper);
+    }
+
+    /// Whether a key was evicted lately; the shares learn from it.
+    fn remembered(&self, hash: u64, room: Room) -> bool {
+        let [small, main] = &self.ghosts;
+        let (small, main) = (small.take(hash), main.take(hash));
+        if small == Some(Age::Near) {
+            self.share.grow(room.entries);
+        }
+        if main == Some(Age::Near) {
+            self.share.shrink(room.entries);
+        }
+        small.is_some() || main.is_some()
+    }
+
+    fn enters_main(&self, hash: u64, room: Room, keeper: &impl Keeper<T>) -> bool {
+        self.main_has_room(room) || {
+            let victim = self.next_victim(room, keeper);
+            victim.is_some_and(|victim| self.sketch.estimate(hash) > self.sketch.estimate(victim))
+        }
+    }
+
+    /// Puts `new` in the place of `old`, with the share that the caller has taken for it; false if `old` has none any more.
+    /// The share of `old` goes to the caller.
+    pub(crate) fn take_over(&self, old: NonNull<T>, new: NonNull<T>) -> bool {
+        // SAFETY: the caller keeps both alive.
+        let (was, is) = unsafe { (old.as_ref(), new.as_ref()) };
+        let slot = was.slot().load(Ordering::Relaxed);
+        if slot == 0 {
+            return false;
+        }
+        is.set_uses(was.uses());
+        // Written before the ring can show it to anyone.
+        is.slot().store(slot, Ordering::Relaxed);
+        let taken = self.rings.replace(slot & !IN_MAIN, old, new);
+        if taken {
+            self.account(Self::ring_of(slot), i64::from(is.weight()) - i64::from(was.weight()));
+        }
+        taken
+    }
+
+    /// Takes an entry out of its slot; true if the slot's share is the caller's now.
+    pub(crate) fn clear(&self, entry: NonNull<T>) -> bool {
+        // SAFETY: the caller keeps it alive.
+        let member = unsafe { entry.as_ref() };
+        let cleared = self.rings.clear(member.slot().load(Ordering::Relaxed) & !IN_MAIN, entry);
+        if cleared {
+            // Read anew: it may have been moved, into the other ring, before we took it. Now nobody moves it any more.
+            self.account(Self::ring_of(member.slot().load(Ordering::Relaxed)), -i64::from(member.weight()));
+        }
+        cleared
+    }
+
+    /// Takes any entry out, when the cache is dropped.
+    pub(crate) fn drain(&self) -> Option<NonNull<T>> {
+        [Which::Small, Which::Main].into_iter().find_map(|ring| {
+            loop {
+                match self.rings.pop(ring) {
+                    Popped::Entry(entry) => return Some(entry),
+                    Popped::Hole => {}
+                    Popped::Empty => return None,
+                }
+            }
+        })
+    }
+
+    /// For tests, with nobody at work: how many entries are in slots, each in one.
+    pub(crate) fn validate(&self) -> Result<usize, alloc::string::String> {
+        self.rings.validate().map(|(entries, _)| entries)
+    }
+
+    /// Whether an entry is in the slot that it says.
+    pub(crate) fn holds(&self, entry: NonNull<T>) -> bool {
+        // SAFETY: the caller keeps it alive.
+        let slot = unsafe { entry.as_ref() }.slot().load(Ordering::Relaxed);
+        self.rings.holds(slot & !IN_MAIN, entry)
+    }
+
+    fn ring_of(slot: u32) -> Which {
+        if slot & IN_MAIN == 0 { Which::Small } else { Which::Main }
+    }
+
+    /// A slot's number that is taken over may be of the other ring by then, if the old entry was moved there, to a slot with
+    /// the same number, between two steps of the caller. The count is off by an entry then, and no more.
+    fn account(&self, ring: Which, change: i64) {
+        self.weights[ring as usize].fetch_add(change as u64, Ordering::Relaxed);
+    }
+
+    /// Puts an entry, with its slot's share, at the end of a ring.
+    fn put(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
+        // SAFETY: the share is ours until it is in a slot; after that the caller's pin covers the entry.
+        let member = unsafe { entry.as_ref() };
+        self.account(ring, i64::from(member.weight()));
+        let bit = if ring == Which::Main { IN_MAIN } else { 0 };
+        self.rings.push(ring, entry, |slot| member.slot().store(slot | bit, Ordering::Relaxed));
+        keeper.settle(member);
+    }
+
+    /// The first entry of a ring, with its slot's share.
+    fn take(&self, ring: Which) -> Popped<T> {
+        let popped = self.rings.pop(ring);
+        if let Popped::Entry(entry) = popped {
+            // SAFETY: the slot's share is ours now.
+            self.account(ring, -i64::from(unsafe { entry.as_ref() }.weight()));
+        }
+        popped
+    }
+
+    /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
+    fn compact(&self, ring: Which, room: Room, keeper: &impl Keeper<T>) {
+        if self.rings.window(ring) <= 2 * room.entries + 4 * rings::SLOTS {
+            return;
+        }
+        for _ in 0..MOVES {
+            if let Popped::Entry(entry) = self.take(ring) {
+                self.put(ring, entry, keeper);
+            }
+        }
+    }
+}

@@ -219,6 +219,34 @@ pub fn due_for_early_refresh() -> (TestCache, ManualClock) {
 #[derive(Clone, Copy, Default)]
 pub struct Constant;
 
+/// Hashes integers well, and the same in every run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Spread(u64);
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        let x = self.0.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let x = (x ^ (x >> 31)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        x ^ (x >> 29)
+    }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are integers");
+    }
+    fn write_u32(&mut self, key: u32) {
+        self.write_u64(key.into());
+    }
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    }
+}
+
+impl BuildHasher for Spread {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        Self::default()
+    }
+}
+
 impl BuildHasher for Constant {
     type Hasher = Constant;
     fn build_hasher(&self) -> Constant {

@@ -1,0 +1,107 @@
+//! An array that grows without moving an element.
+//!
+//! Segment 0 has the first `2^FIRST` elements, each later segment as many as all before it. A segment is allocated by
+//! the first who needs it, as zeroed memory, and lives as long as the array; so an element's address never changes.
+
+use crate::sync::{AtomicPtr, Ordering, mutant, order, zeroed_slice};
+use alloc::boxed::Box;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+/// Room for `2^(FIRST + SEGMENTS - 1)` elements, none of which is there to begin with.
+pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = 28> {
+    segments: [AtomicPtr<T>; SEGMENTS],
+    make: fn() -> T,
+    /// Suppresses the automatic `Send` and `Sync`, which atomic pointers would have for any `T`.
+    _owned: PhantomData<*mut T>,
+}
+
+impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
+    /// An empty array; allocates nothing.
+    ///
+    /// # Safety
+    /// The all-zero bit pattern is the value that `make` gives, and `T` is not zero-sized. (Not so under loom, whose
+    /// atomics cannot be zeroed memory: `make` is called there, and only there.)
+    pub(crate) unsafe fn new(make: fn() -> T) -> Self {
+        let segments = core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
+        Self { segments, make, _owned: PhantomData }
+    }
+
+    fn segment_len(segment: usize) -> usize {
+        1 << (FIRST as usize + segment.saturating_sub(1))
+    }
+
+    /// Segment of element `i`, and its index there.
+    #[inline]
+    fn locate(i: usize) -> (usize, usize) {
+        match i >> FIRST {
+            0 => (0, i),
+            high => {
+                let segment = high.ilog2() as usize + 1;
+                (segment, i - Self::segment_len(segment))
+            }
+        }
+    }
+
+    /// Element `i`, if its segment exists.
+    #[inline]
+    pub(crate) fn get(&self, i: usize) -> Option<&T> {
+        let (segment, index) = Self::locate(i);
+        // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
+        let first = NonNull::new(self.segments.get(segment)?.load(order("array acquire", Ordering::Acquire)))?;
+        // SAFETY: a published segment has `segment_len` elements, of which `index` is one by `locate`: the pointer is
+        // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
+        Some(unsafe { first.add(index).as_ref() })
+    }
+
+    /// Element `i`, after allocating its segment if need be.
+    ///
+    /// # Panics
+    /// If there is no room for so many.
+    pub(crate) fn get_or_grow(&self, i: usize) -> &T {
+        if let Some(element) = self.get(i) {
+            return element;
+        }
+        let (segment, index) = Self::locate(i);
+        assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
+        // SAFETY: by the contract of `new`, and this is its `make`.
+        let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), self.make) });
+        let (published, null) = (&self.segments[segment], ptr::null_mut());
+        if mutant("torn growth") {
+            published.store(null, Ordering::Relaxed);
+        }
+        // Release: publishes the segment's content. Acquire, if another was first: for that one's.
+        let release = order("array release", Ordering::Release);
+        let first = match published.compare_exchange(null, fresh.cast(), release, Ordering::Acquire) {
+            Ok(_) => fresh.cast(),
+            Err(other) => {
+                // SAFETY: it came from `Box::into_raw` just above and was never published, so is ours alone.
+                drop(unsafe { Box::from_raw(fresh) });
+                other
+            }
+        };
+        // SAFETY: as in `get`.
+        unsafe { &*first.add(index) }
+    }
+}
+
+impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for Doubling<T, FIRST, SEGMENTS> {
+    fn drop(&mut self) {
+        for (segment, published) in self.segments.iter().enumerate() {
+            // Acquire: for the content, should the owner have come by the array without a synchronisation of its own.
+            let first = published.load(Ordering::Acquire);
+            if !first.is_null() {
+                let elements = ptr::slice_from_raw_parts_mut(first, Self::segment_len(segment));
+                // SAFETY: it came from `Box::into_raw` of a slice of this length, is freed here only, and `&mut self`
+                // means that no reference to an element is left.
+                drop(unsafe { Box::from_raw(elements) });
+            }
+        }
+    }
+}
+
+// SAFETY: the array owns its elements, and nothing else that is bound to a thread.
+unsafe impl<T: Send, const FIRST: u32, const SEGMENTS: usize> Send for Doubling<T, FIRST, SEGMENTS> {}
+// SAFETY: sharing it shares its elements (`Sync`), and an element made by one thread may be dropped by another (`Send`).
+// The array's own state is atomic.
+unsafe impl<T: Send + Sync, const FIRST: u32, const SEGMENTS: usize> Sync for Doubling<T, FIRST, SEGMENTS> {}

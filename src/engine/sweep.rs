@@ -1,0 +1,178 @@
+//! What goes over all entries: a few hundred under one pin, then the next few hundred.
+//!
+//! So a sweep over millions of entries holds up no reclamation, and what it removes is told to the listener and dropped as
+//! it goes. A walk is resumed behind the order of the last node that it met: it misses nothing that was there throughout.
+
+use super::{Core, Ptr, RemovalCause, Scope};
+use crate::flight::node::Node;
+use crate::flight::word::{Closing, State};
+use crate::reclaim::Pin;
+use crate::sync::mutant;
+use core::ptr::NonNull;
+
+/// Nodes visited under one pin, or a few more: those of one order are not parted.
+#[cfg(feature = "std")]
+const SLICE: usize = 256;
+
+enum At<K, V> {
+    Start,
+    /// At this node, under the pin that it was met under.
+    Node(Ptr<K, V>),
+    /// Behind all nodes of this order.
+    Behind(u32),
+}
+
+/// A walk over all shards, a node at a time.
+pub(crate) struct Walk<K, V> {
+    shard: usize,
+    at: At<K, V>,
+}
+
+impl<K, V> Walk<K, V> {
+    pub(crate) fn start() -> Self {
+        Self { shard: 0, at: At::Start }
+    }
+
+    /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
+    ///
+    /// # Safety
+    /// All steps of a walk are on the same core and under a pin that is held throughout, or from the last
+    /// [`pause`](Self::pause) on.
+    pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
+        while let Some(shard) = core.shards.get(self.shard) {
+            let next = match self.at {
+                At::Start => shard.table.first(pin),
+                // SAFETY: met in the step before, so alive under the pin.
+                At::Node(at) => shard.table.after(pin, unsafe { at.as_ref() }.link()),
+                At::Behind(order) => shard.table.behind(pin, order),
+            };
+            if let Some(link) = next {
+                // SAFETY: the tables of this core hold nodes of this type only, alive under the pin.
+                let node = unsafe { Node::of_link(link) };
+                self.at = At::Node(NonNull::from(node));
+                return Some(node);
+            }
+            *self = Self { shard: self.shard + 1, at: At::Start };
+        }
+        None
+    }
+
+    /// Lets go of the pin: the next step is behind all nodes of this order.
+    fn pause(&mut self, order: u32) {
+        self.at = At::Behind(order);
+    }
+}
+
+impl<K, V> Scope<'_, K, V> {
+    /// Visits at least so many nodes; whether there are more.
+    fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
+        let mut left = most;
+        let (mut shard, mut order) = (0, 0);
+        // SAFETY: under this scope's pin; the walk was paused under any other.
+        while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
+            if left == 0 && (walk.shard, node.link().order()) != (shard, order) {
+                // This node is for the next slice: its order is odd, and no other node's is just below.
+                walk.pause(node.link().order() - 1);
+                return true;
+            }
+            (shard, order) = (walk.shard, node.link().order());
+            left = left.saturating_sub(1);
+            visit(self, node);
+        }
+        false
+    }
+
+    /// Removes a node if `doomed` says so. Loads in flight are always removed: nothing that was loaded from before this
+    /// call is stored after it.
+    fn remove_doomed(&self, node: &Node<K, V>, doomed: &mut impl FnMut(&K, &V) -> bool) {
+        if node.link().is_marked() {
+            return;
+        }
+        let word = node.word.load();
+        // What is in flight cannot be asked about.
+        let asked = word.valued() && !word.loading();
+        // SAFETY: called where the word is valued, and we are pinned.
+        let value = || unsafe { node.value() };
+        if !asked || doomed(node.key(), value()) {
+            // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
+            self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
+        }
+    }
+
+    /// As [`Core::remove_where`], under this pin.
+    pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
+        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| scope.remove_doomed(node, &mut doomed));
+        self.let_go();
+    }
+
+    /// As [`Core::purge`], under this pin.
+    pub(crate) fn purge(&self) -> usize {
+        let mut purged = 0;
+        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| purged += usize::from(scope.sweep(node)));
+        self.let_go();
+        purged
+    }
+
+    /// Removes an entry that has expired (true), or a flight that was given up and not taken on.
+    fn sweep(&self, node: &Node<K, V>) -> bool {
+        let shard = self.core.shard_of_order(node.link().order());
+        match node.word.load().state() {
+            State::Ready if !self.core.over(node) || node.link().is_marked() => false,
+            State::Ready => node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired),
+            // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
+            State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
+                self.remove(shard, node, RemovalCause::Explicit);
+                self.ring(NonNull::from(node));
+                false
+            }
+            State::Refreshing(successor) if !node.link().is_marked() => {
+                self.sweep_successor(node, successor.cast());
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// Ends a successor that was given up and not taken on.
+    fn sweep_successor(&self, old: &Node<K, V>, successor: Ptr<K, V>) {
+        // SAFETY: read from an entry that is unmarked under the present pin, so alive under it.
+        let next = unsafe { successor.as_ref() };
+        // The share keeps its address from being used anew before the entry's word has let go of it.
+        if !next.share() {
+            return;
+        }
+        if next.word.end_empty() {
+            old.word.refresh_ended(successor.cast());
+            self.ring(successor);
+        }
+        // SAFETY: the share taken above.
+        unsafe { self.release(successor) };
+    }
+}
+
+#[cfg(feature = "std")]
+impl<K, V> Core<K, V> {
+    /// Visits all nodes, with a new pin every now and then.
+    fn visit_all(&self, mut visit: impl FnMut(&Scope<'_, K, V>, &Node<K, V>)) {
+        let mut walk = Walk::start();
+        loop {
+            let scope = self.scope(self.limbo.enter());
+            if !scope.visit(&mut walk, SLICE, &mut visit) {
+                scope.let_go();
+                return;
+            }
+        }
+    }
+
+    /// Removes what `doomed` says, and all that is in flight.
+    pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
+        self.visit_all(|scope, node| scope.remove_doomed(node, &mut doomed));
+    }
+
+    /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
+    pub(crate) fn purge(&self) -> usize {
+        let mut purged = 0;
+        self.visit_all(|scope, node| purged += usize::from(scope.sweep(node)));
+        purged
+    }
+}

@@ -1,0 +1,96 @@
+//! Which keys were evicted lately: fingerprints, in buckets that are small queues.
+//!
+//! A bucket is one cache line of 32 fingerprints of 16 bits, the newest first; an eviction pushes the oldest out. So the
+//! place of a ghost in its bucket tells its age: with as many places as the cache has entries, the first two of 32 hold
+//! the last sixteenth of a capacity's worth of evictions, on the average. No time is stored, and a ghost costs two bytes.
+//! In the replays this does as well as an exact queue with exact ages (0.8762 of the optimum against 0.8761), which a
+//! stored tick of a few bits does not: its false matches drive the share of small up, and loops collapse.
+//!
+//! A fingerprint matches a wrong key once in about 2,000 lookups of a full bucket. All accesses are Relaxed, and threads
+//! that race may lose a ghost or double one: that only steers a heuristic.
+
+use crate::doubling::Doubling;
+use crate::sync::{
+    Ordering,
+    untracked::{AtomicU64, AtomicUsize},
+};
+
+const WORDS: usize = 8;
+const LANE_BITS: u32 = 16;
+const LANES_PER_WORD: u32 = 4;
+const GHOSTS_PER_BUCKET: usize = WORDS * LANES_PER_WORD as usize;
+/// Places from the front that count as near.
+const NEAR: u32 = 2;
+/// A one in each lane.
+const ONES: u64 = 0x0001_0001_0001_0001;
+
+pub(crate) struct Bucket([AtomicU64; WORDS]);
+
+impl Bucket {
+    pub(crate) fn zero() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+}
+
+/// How long ago a remembered key was evicted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Age {
+    /// So lately that a slightly larger ring would have kept it.
+    Near,
+    Far,
+}
+
+/// The keys evicted from one ring. Hashes must be well mixed in all 64 bits.
+pub(crate) struct Ghosts {
+    buckets: Doubling<Bucket>,
+    mask: AtomicUsize,
+}
+
+impl Ghosts {
+    pub(crate) fn new() -> Self {
+        // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized.
+        Self { buckets: unsafe { Doubling::new(Bucket::zero) }, mask: AtomicUsize::new(0) }
+    }
+
+    fn bucket(&self, hash: u64) -> usize {
+        (hash >> LANE_BITS) as usize & self.mask.load(Ordering::Relaxed)
+    }
+
+    /// 0 is an empty place.
+    fn fingerprint(hash: u64) -> u64 {
+        u64::from(hash as u16).max(1)
+    }
+
+    /// Remembers a key that left a cache with room for so many entries. Growth forgets half of the ghosts: it happens
+    /// only while the cache itself is still growing.
+    pub(crate) fn put(&self, hash: u64, entries: usize) {
+        let mask = self.mask.load(Ordering::Relaxed);
+        if entries > (mask + 1) * GHOSTS_PER_BUCKET {
+            let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let mut pushed = Self::fingerprint(hash);
+        for word in &self.buckets.get_or_grow(self.bucket(hash)).0 {
+            let lanes = word.load(Ordering::Relaxed);
+            word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
+            pushed = lanes >> (64 - LANE_BITS);
+        }
+    }
+
+    /// Forgets a key that is back, and says how long it was away, if it is remembered.
+    pub(crate) fn take(&self, hash: u64) -> Option<Age> {
+        let wanted = Self::fingerprint(hash) * ONES;
+        for (index, word) in self.buckets.get(self.bucket(hash))?.0.iter().enumerate() {
+            let lanes = word.load(Ordering::Relaxed);
+            let differs = lanes ^ wanted;
+            // The lowest lane that is zero has its top bit set here, and none below it has.
+            let equal = differs.wrapping_sub(ONES) & !differs & (ONES << (LANE_BITS - 1));
+            if equal != 0 {
+                let lane = equal.trailing_zeros() / LANE_BITS;
+                word.store(lanes & !(0xFFFF << (lane * LANE_BITS)), Ordering::Relaxed);
+                let place = index as u32 * LANES_PER_WORD + lane;
+                return Some(if place < NEAR { Age::Near } else { Age::Far });
+            }
+        }
+        None
+    }
+}

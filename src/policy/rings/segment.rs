@@ -1,0 +1,203 @@
+//! One segment of a ring: cells, and the positions at which they are pushed to and popped from.
+//!
+//! `head` and `tail` count on for ever: position *p* is cell *p* mod [`SLOTS`], and *p* / `SLOTS` is its *lap*. Each use of
+//! a segment by a ring is one lap (the module above says more); pushes and pops say in which lap they mean to be.
+//!
+//! # Late pushes
+//! A cell is emptied and filled by RMWs only, so each pointer in it is handed to exactly one taker. A slow push may fill
+//! its cell after the hand has passed that position, and the entry would be overlooked, or be in the way of another ring.
+//! So the pusher looks at `head` after it filled the cell, and if it was overtaken takes the entry back and pushes anew.
+//! The two RMWs on the cell order this: if the hand's swap came first, the pusher's CAS acquires from it (through any
+//! RMWs in between) and the later look sees the `head` that the hand had set before. `head` never goes back, so this
+//! holds in whatever lap and ring the segment is by then. Meanwhile
+//! * a pusher of the later lap finds the cell taken, and pushes anew; it leaves a hole, as a removal does;
+//! * the hand of the later lap may meet the late entry in its own ring: it takes it, and the late pusher finds it gone.
+//!
+//! Likewise a slow *pop* may claim its position in one lap and swap in the next, and get an entry of that lap: its
+//! position is a hole then. So **an entry may be popped from another ring than it was pushed to**, by the one hand that
+//! is late or met a late push; when nobody is at work, every entry is in its ring. (An entry that is pushed again while
+//! the one who pushed it before still is in `push` may be taken back by that one, and go to the end of its ring.)
+
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order};
+use core::ptr::{self, NonNull};
+
+/// Slots of a segment, as a power of two.
+pub(super) const SHIFT: u32 = if cfg!(loom) { 1 } else { 7 };
+/// Slots of a segment.
+pub(crate) const SLOTS: usize = 1 << SHIFT;
+
+/// The number of a segment (0: none), and a tag that tells its uses apart: the lap, or the version of the free list.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) struct Link(pub(super) u64);
+
+impl Link {
+    pub(super) const NONE: Self = Self(0);
+
+    pub(super) fn new(number: u32, tag: u32) -> Self {
+        Self(u64::from(tag) << 32 | u64::from(number))
+    }
+
+    /// No successor, in this lap.
+    pub(super) fn none(lap: u32) -> Self {
+        Self::new(0, lap)
+    }
+
+    pub(super) fn number(self) -> u32 {
+        self.0 as u32
+    }
+
+    pub(super) fn tag(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self.number() == 0
+    }
+}
+
+/// The lap of a position.
+pub(super) fn lap_of(position: usize) -> u32 {
+    (position >> SHIFT) as u32
+}
+
+/// What the hand met at one position.
+#[derive(Debug)]
+pub(crate) enum Popped<T> {
+    Entry(NonNull<T>),
+    Hole,
+    Empty,
+}
+
+pub(super) struct Segment<T> {
+    pub(super) head: AtomicUsize,
+    pub(super) tail: AtomicUsize,
+    /// A [`Link`] to the segment behind this one.
+    pub(super) next: AtomicU64,
+    /// The number of the one below, in the free list.
+    pub(super) below: AtomicU32,
+    pub(super) cells: [AtomicPtr<T>; SLOTS],
+}
+
+impl<T> Segment<T> {
+    /// All fields are atomics, and all zero or null: it may as well be zeroed memory.
+    pub(super) fn zero() -> Self {
+        Self {
+            head: AtomicUsize::new(0),
+            tail: AtomicUsize::new(0),
+            next: AtomicU64::new(0),
+            below: AtomicU32::new(0),
+            cells: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+        }
+    }
+
+    pub(super) fn cell(&self, position: usize) -> &AtomicPtr<T> {
+        &self.cells[position % SLOTS]
+    }
+
+    /// A position at the tail; None if this lap has none left.
+    pub(super) fn reserve(&self, lap: u32) -> Option<usize> {
+        // Relaxed: not from before `lap`, by the Acquire of the link that named it; and the CAS refuses what is stale.
+        let mut tail = self.tail.load(Ordering::Relaxed);
+        loop {
+            if lap_of(tail) != lap && !mutant("any lap") {
+                return None;
+            }
+            if mutant("blind reserve") {
+                return Some(self.tail.fetch_add(1, Ordering::Relaxed));
+            }
+            let next = tail.wrapping_add(1);
+            match self.tail.compare_exchange_weak(tail, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(tail),
+                Err(now) => tail = now,
+            }
+        }
+    }
+
+    /// Fills the cell of a reserved position; false if the entry has to be pushed anew.
+    pub(super) fn fill(&self, position: usize, entry: NonNull<T>) -> bool {
+        let (cell, null, raw) = (self.cell(position), ptr::null_mut(), entry.as_ptr());
+        // AcqRel: acquires `head` from a hand that was here before (module docs); and the entry, with its slot number, is
+        // written before it is in the cell.
+        let (strong, weak) = (order("fill order", Ordering::AcqRel), Ordering::Relaxed);
+        if cell.compare_exchange(null, raw, strong, weak).is_err() {
+            return false; // A pusher of an earlier lap came late: this position is its now.
+        }
+        let overtaken = self.head.load(Ordering::Relaxed).wrapping_sub(position) as isize > 0;
+        if !overtaken || mutant("overtaken push stays") {
+            return true;
+        }
+        // AcqRel: it is a cell's RMW. The entry is still there, or somebody else's affair.
+        cell.compare_exchange(raw, null, Ordering::AcqRel, Ordering::Relaxed).is_err()
+    }
+
+    /// Whether the position at `head` is in use; None if the lap is over.
+    fn in_use(&self, lap: u32, head: usize) -> Option<bool> {
+        if lap_of(head) != lap && !mutant("any lap") {
+            return None;
+        }
+        // Relaxed: not from before `lap`. If it is older than `head`, nothing more is known to have been pushed.
+        Some(self.tail.load(Ordering::Relaxed).wrapping_sub(head) as isize > 0)
+    }
+
+    /// As `Rings::pop`; None if the lap is over.
+    pub(super) fn pop(&self, lap: u32) -> Option<Popped<T>> {
+        // Relaxed throughout: not from before `lap`, by the Acquire of the link that named it; the swap below publishes the
+        // new `head` to whom it concerns; and who moves on from this lap knows its final `tail` from who appended.
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            if !self.in_use(lap, head)? {
+                return Some(Popped::Empty);
+            }
+            let next = head.wrapping_add(1);
+            if mutant("torn pop") {
+                self.head.store(next, Ordering::Relaxed);
+                break;
+            }
+            match self.head.compare_exchange_weak(head, next, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => head = now,
+            }
+        }
+        let cell = self.cell(head);
+        let taken = if mutant("slot not emptied") {
+            cell.load(Ordering::Acquire)
+        } else {
+            // AcqRel: publishes `head` to a pusher that comes late (module docs), and acquires what the pusher wrote
+            // into the entry.
+            cell.swap(ptr::null_mut(), Ordering::AcqRel)
+        };
+        Some(NonNull::new(taken).map_or(Popped::Hole, Popped::Entry))
+    }
+
+    /// As `Rings::peek`; None if the lap is over.
+    pub(super) fn peek(&self, lap: u32) -> Option<Popped<T>> {
+        let head = self.head.load(Ordering::Relaxed);
+        if !self.in_use(lap, head)? {
+            return Some(Popped::Empty);
+        }
+        // Acquire: pairs with the Release in `fill`, for what the entry is.
+        Some(NonNull::new(self.cell(head).load(Ordering::Acquire)).map_or(Popped::Hole, Popped::Entry))
+    }
+}
+
+/// For tests.
+impl<T> Segment<T> {
+    /// With nobody at work: adds the entries between `head` and `tail` to `found`, and says what is wrong.
+    /// `lap` is the one that the segment is in, or would be in next.
+    pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<(usize, usize), &'static str> {
+        let start = (lap as usize) << SHIFT;
+        let [head, tail] = [&self.head, &self.tail].map(|p| p.load(Ordering::Relaxed).wrapping_sub(start));
+        if head > tail || tail > SLOTS {
+            return Err("positions of another lap");
+        }
+        for (index, cell) in self.cells.iter().enumerate() {
+            let entry = cell.load(Ordering::Relaxed);
+            match (entry.is_null(), (head..tail).contains(&index)) {
+                (true, _) => {}
+                (false, true) => found.push(entry),
+                (false, false) => return Err("an entry where the hand does not come by"),
+            }
+        }
+        Ok((head, tail))
+    }
+}

