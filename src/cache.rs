@@ -116,6 +116,12 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.validate()
     }
 
+    /// For this crate's own tests: slots in use, holes included, rounded up to whole segments.
+    #[doc(hidden)]
+    pub fn slots(&self) -> usize {
+        self.core.slots()
+    }
+
     /// Registers the calling thread: what pins without std. Costs some 400 ns.
     pub fn register(&self) -> Local<'_, K, V, S> {
         Local::new(self)
@@ -338,8 +344,8 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
     ///
-    /// Nothing needs this call: an expired value is never given out, and is the first to go when room is needed. It frees
-    /// memory earlier ([`start_janitor`](Self::start_janitor) does so regularly). Cost: a walk over all entries, with a new
+    /// Nothing needs this call: an expired value is never given out, and goes as soon as room is needed and the hand comes by
+    /// it. It frees memory earlier ([`start_janitor`](Self::start_janitor) does so regularly). Cost: a walk over all entries, with a new
     /// pin every few hundred.
     #[doc(alias = "run_pending_tasks")]
     pub fn purge_expired(&self) -> usize {

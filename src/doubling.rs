@@ -8,8 +8,11 @@ use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
+/// Under loom two elements will do, and every segment costs it something.
+const USUAL: usize = if cfg!(loom) { 2 } else { 28 };
+
 /// Room for `2^(FIRST + SEGMENTS - 1)` elements, none of which is there to begin with.
-pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = 28> {
+pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
     segments: [AtomicPtr<T>; SEGMENTS],
     make: fn() -> T,
     /// Suppresses the automatic `Send` and `Sync`, which atomic pointers would have for any `T`.

@@ -26,8 +26,9 @@ where
     /// most that long, the time of one such call, and, if a reader holds a pin, until that ends.
     ///
     /// `every` is by the system's monotonic clock, or under a custom clock by that and its timer. The eviction listener and
-    /// drops of values run on the thread. It ends with the handle, or within `every` of the cache: it holds a weak reference.
-    /// (If the last `Arc` of the cache is dropped while it purges, the thread drops the cache, a moment later.)
+    /// drops of values run on the thread. It ends with the handle, or when it would have come next after the cache was dropped:
+    /// it holds a weak reference. (Under a custom clock only the timer, or the drop of the handle, wakes it for that. If the
+    /// last `Arc` is dropped while it purges, the thread drops the cache, a moment later.)
     ///
     /// # Errors
     /// If `every` is zero, if a custom clock has no timer, or if the system refuses another thread.
@@ -43,7 +44,7 @@ where
         let stop = Arc::new(AtomicBool::new(false));
         let (cache, stopped) = (Arc::downgrade(self), stop.clone());
         let thread = thread::Builder::new()
-            .name(if self.name().is_empty() { "janitor".into() } else { format!("{} janitor", self.name()) })
+            .name(format!("janitor {}", self.name()).replace('\0', "?"))
             .spawn(move || while nap(&cache, every, &stopped) && purge(&cache) {})?;
         Ok(Janitor { thread: Some(thread), stop })
     }
@@ -51,21 +52,21 @@ where
 
 /// Sleeps; false if there is nothing more to do.
 fn nap<K, V, S>(cache: &Weak<Cache<K, V, S>>, every: Duration, stop: &AtomicBool) -> bool {
-    let Some(owned) = cache.upgrade() else { return false };
-    let deadline = Deadline::after(owned.core(), every);
-    let nap = Nap::until(owned.core(), deadline);
-    drop(owned);
+    let mut deadline = None;
     loop {
         // Acquire: pairs with the Release of the handle's drop.
         if stop.load(Ordering::Acquire) {
             return false;
         }
-        // The cache's clock is the cache's, which must not be kept for it.
-        match cache.upgrade() {
-            None => return false,
-            Some(cache) if deadline.is_over(cache.core()) => return true,
-            Some(_) => {}
+        // The clock is the cache's, which must not be kept for it.
+        let Some(cache) = cache.upgrade() else { return false };
+        let deadline = *deadline.get_or_insert_with(|| Deadline::after(cache.core(), every));
+        if deadline.is_over(cache.core()) {
+            return true;
         }
+        // Anew each time: the clock may have stepped back since it was woken.
+        let nap = Nap::until(cache.core(), deadline);
+        drop(cache);
         nap.park();
     }
 }

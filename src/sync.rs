@@ -8,7 +8,7 @@ pub(crate) use portable_atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, At
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Atomics that loom does not watch: for numbers that steer a heuristic and nothing else.
+/// Atomics that loom does not watch: for numbers that steer a heuristic, or only report.
 pub(crate) mod untracked {
     pub(crate) use portable_atomic::{AtomicU32, AtomicU64, AtomicUsize};
 }

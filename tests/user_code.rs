@@ -249,3 +249,45 @@ fn panics_in_retain_and_remove_if() {
     cache.retain(|&k, _| k % 2 == 0);
     assert_eq!(cache.len(), 5);
 }
+
+/// A sweep goes over all entries in slices, and listeners and drops run at the end of each.
+#[test]
+fn a_panic_in_a_listener_or_a_drop_does_not_stop_a_sweep() {
+    struct Bomb(bool);
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            assert!(!self.0, "a value's drop panics, as it was told to");
+        }
+    }
+    type Sweep = fn(&Cache<u32, Bomb>);
+    // With whether loads in flight go, too.
+    let sweeps: [(Sweep, bool); 3] = [
+        (|c| c.invalidate_all(), true),
+        (|c| c.retain(|_, _| false), true),
+        (|c| assert!(c.purge_expired() > 0), false),
+    ];
+    for ((sweep, fences), listener_panics) in sweeps.into_iter().flat_map(|s| [(s, true), (s, false)]) {
+        let clock = bellwether::ManualClock::new();
+        let told = std::sync::atomic::AtomicUsize::new(0);
+        let listener = move |_: &u32, _: &Bomb, _| {
+            let first = told.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0;
+            assert!(!(first && listener_panics), "a listener panics, as it was told to");
+        };
+        let builder = Cache::builder().max_capacity(u64::MAX).time_to_live(SECOND).clock(clock.clone());
+        let cache: Cache<u32, Bomb> = builder.eviction_listener(listener).build().unwrap();
+        (0..10_000).for_each(|key| cache.insert(key, Bomb(key == 77 && !listener_panics)));
+        let lease = |key| match cache.lease(&key) {
+            bellwether::Lookup::Lead(lease) => lease,
+            _ => panic!("nobody else leads"),
+        };
+        let leases: Vec<_> = (20_000..20_100).map(lease).collect();
+        clock.advance(SECOND);
+        let ended = quietly(|| catch_unwind(AssertUnwindSafe(|| sweep(&cache))));
+        // When a value is dropped depends on who else is pinned.
+        assert!(ended.is_err() || !listener_panics, "the panic goes on to the caller");
+        assert_eq!(cache.len(), 0);
+        let stored = leases.into_iter().filter_map(|lease| lease.fulfil(Bomb(false)).ok()).count();
+        assert_eq!(stored, if fences { 0 } else { 100 }, "loads that began before the call");
+        let _ = quietly(|| catch_unwind(AssertUnwindSafe(|| drop(cache))));
+    }
+}

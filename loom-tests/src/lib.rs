@@ -25,23 +25,28 @@ pub fn model(preemptions: usize, script: impl Fn() + Send + Sync + 'static) {
 }
 
 /// Runs the model `name` of this test binary in a process of its own, with the bug `mutant` injected, and expects it to
-/// fail. A child, because loom may abort where a model deadlocks or panics on several threads.
+/// fail: with one preemption, which is soon done, or with as many as the model has. A child, because loom may abort where a
+/// model deadlocks or panics on several threads.
 pub fn caught(name: &str, mutant: &str) {
     let exe = std::env::current_exe().expect("the path of the test binary");
     let begun = Instant::now();
-    let out = std::process::Command::new(exe)
-        .args(["--exact", name, "--nocapture", "--test-threads=1"])
-        .env("BELLWETHER_MUTANT", mutant)
-        .output()
-        .expect("the test binary runs");
-    let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
-    assert!(stdout.contains("running 1 test"), "no model is named {name}:\n{stdout}{stderr}");
-    assert!(!out.status.success(), "the model {name} does not see the bug «{mutant}»:\n{stdout}{stderr}");
-    let said = stderr
-        .lines()
-        .find(|l| l.starts_with("thread "))
-        .map_or("", |_| stderr.lines().skip_while(|l| !l.starts_with("thread ")).nth(1).unwrap_or(""));
-    println!("mutant «{mutant}» caught by {name} in {:.2?}: {said}", begun.elapsed());
+    for bound in [Some("1"), None] {
+        let mut child = std::process::Command::new(&exe);
+        child
+            .args(["--exact", name, "--include-ignored", "--nocapture", "--test-threads=1"])
+            .env("BELLWETHER_MUTANT", mutant);
+        child.envs(bound.map(|bound| ("LOOM_MAX_PREEMPTIONS", bound)));
+        let out = child.output().expect("the test binary runs");
+        let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+        assert!(stdout.contains("running 1 test"), "no model is named {name}:\n{stdout}{stderr}");
+        if !out.status.success() {
+            let said = stderr.lines().skip_while(|l| !l.starts_with("thread ")).nth(1).unwrap_or("");
+            let bound = bound.unwrap_or("its own");
+            println!("mutant «{mutant}» caught by {name} in {:.2?}, bound {bound}: {said}", begun.elapsed());
+            return;
+        }
+    }
+    panic!("the model {name} does not see the bug «{mutant}»");
 }
 
 /// For each model the bugs that it must see: one test a model, `bugs::` and its name.
@@ -150,7 +155,7 @@ impl Told {
     }
 
     /// The listener that tells.
-    fn listener(&self) -> impl Fn(&u64, &Value, RemovalCause) + Send + Sync + 'static {
+    pub fn listener(&self) -> impl Fn(&u64, &Value, RemovalCause) + Send + Sync + 'static {
         let log = self.0.clone();
         move |key, value, cause| {
             let line = (*key, value.read(), cause);
@@ -176,7 +181,16 @@ pub fn growing(capacity: u64) -> Builder<u64, Value, Plain> {
 
 /// A cache without listener and expiry.
 pub fn cache(capacity: u64) -> Shared {
-    share(builder(capacity))
+    warmed(share(builder(capacity)), &Told::default())
+}
+
+/// Has a cache make the first segment of its ring: with that, two first insertions at once would be too many schedules.
+fn warmed(cache: Shared, told: &Told) -> Shared {
+    cache.insert(64, Value::new(1));
+    assert!(cache.invalidate(&64));
+    cache.purge_expired();
+    told.0.lock().unwrap().clear();
+    cache
 }
 
 /// Builds and shares.
@@ -187,7 +201,14 @@ pub fn share(builder: Builder<u64, Value, Plain>) -> Shared {
 /// A cache, and what its listener is told.
 pub fn listened(capacity: u64) -> (Shared, Told) {
     let told = Told::default();
-    (share(builder(capacity).eviction_listener(told.listener())), told)
+    (warmed(share(builder(capacity).eviction_listener(told.listener())), &told), told)
+}
+
+/// The same, where a value weighs what it reads.
+pub fn weighed(capacity: u64) -> (Shared, Told) {
+    let told = Told::default();
+    let builder = builder(capacity).weigher(|_, value: &Value| value.read());
+    (warmed(share(builder.eviction_listener(told.listener())), &told), told)
 }
 
 /// A clock that loom does not see: models never move it while threads run.

@@ -37,6 +37,8 @@ impl<K, V> Member for Node<K, V> {
 struct Seats<'s, 'c, K, V> {
     scope: &'s Scope<'c, K, V>,
     shard: &'s Shard<K, V>,
+    /// Read before anything is taken: the clock may be the user's.
+    now: u64,
 }
 
 impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
@@ -45,7 +47,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
-        self.scope.core.over(node)
+        self.scope.core.over_at(node, self.now)
     }
 
     fn settle(&self, node: &Node<K, V>) {
@@ -61,7 +63,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let cause = if self.scope.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size };
+        let cause = if self.expired(node) { RemovalCause::Expired } else { RemovalCause::Size };
         if node.word.close() == Closing::Refused {
             return false;
         }
@@ -95,7 +97,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
-        Seats { scope: self, shard }
+        Seats { scope: self, shard, now: self.core.config.time.now() }
     }
 
     fn room(&self, shard: &Shard<K, V>) -> Room {
@@ -213,6 +215,9 @@ impl<K, V> Scope<'_, K, V> {
 
     /// It did not get there.
     pub(super) fn weigh_back(&self, shard: &Shard<K, V>, weighed: &Weighed) {
+        if mutant("weight not undone") {
+            return;
+        }
         self.core.weight.fetch_sub(u64::from(weighed.new.saturating_sub(weighed.old)), Ordering::Relaxed);
         if weighed.old == 0 {
             shard.entries.fetch_sub(1, Ordering::Relaxed);

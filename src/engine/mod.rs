@@ -26,7 +26,7 @@ use crate::flight::node::Node;
 use crate::policy::Policy;
 use crate::reclaim::Limbo;
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded};
+use crate::sync::{AtomicU64, Ordering, Padded, untracked::AtomicUsize};
 use crate::table::{Table, order_of};
 use alloc::boxed::Box;
 use config::Config;

@@ -55,12 +55,12 @@ impl<K, V> Core<K, V> {
 
     /// The same without counting as a use: for whoever only looks on.
     pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
+        !node.hot().eternal() && self.over_at(node, self.config.time.now())
+    }
+
+    pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
         let hot = node.hot();
-        if hot.eternal() {
-            return false;
-        }
-        let now = self.config.time.now();
-        now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until())
+        !hot.eternal() && (now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until()))
     }
 
     /// The read-through question: may it be served, and does this caller refresh it early?

@@ -3,16 +3,18 @@
 //! So a sweep over millions of entries holds up no reclamation, and what it removes is told to the listener and dropped as
 //! it goes. A walk is resumed behind the order of the last node that it met: it misses nothing that was there throughout.
 
-use super::{Core, Ptr, RemovalCause, Scope};
+use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
 use crate::sync::mutant;
+#[cfg(feature = "std")]
+use crate::unwind;
 use core::ptr::NonNull;
 
 /// Nodes visited under one pin, or a few more: those of one order are not parted.
 #[cfg(feature = "std")]
-const SLICE: usize = 256;
+const SLICE: usize = if cfg!(loom) { 1 } else { 256 };
 
 enum At<K, V> {
     Start,
@@ -72,7 +74,11 @@ impl<K, V> Scope<'_, K, V> {
         while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
             if left == 0 && (walk.shard, node.link().order()) != (shard, order) {
                 // This node is for the next slice: its order is odd, and no other node's is just below.
-                walk.pause(node.link().order() - 1);
+                if mutant("walk stays on its node") {
+                    visit(self, node);
+                } else {
+                    walk.pause(node.link().order() - 1);
+                }
                 return true;
             }
             (shard, order) = (walk.shard, node.link().order());
@@ -126,7 +132,7 @@ impl<K, V> Scope<'_, K, V> {
                 false
             }
             State::Refreshing(successor) if !node.link().is_marked() => {
-                self.sweep_successor(node, successor.cast());
+                self.sweep_successor(shard, node, successor.cast());
                 false
             }
             _ => false,
@@ -134,7 +140,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// Ends a successor that was given up and not taken on.
-    fn sweep_successor(&self, old: &Node<K, V>, successor: Ptr<K, V>) {
+    fn sweep_successor(&self, shard: &Shard<K, V>, old: &Node<K, V>, successor: Ptr<K, V>) {
         // SAFETY: read from an entry that is unmarked under the present pin, so alive under it.
         let next = unsafe { successor.as_ref() };
         // The share keeps its address from being used anew before the entry's word has let go of it.
@@ -143,6 +149,8 @@ impl<K, V> Scope<'_, K, V> {
         }
         if next.word.end_empty() {
             old.word.refresh_ended(successor.cast());
+            // While it was being refreshed the hand could not take it.
+            self.make_room_anew(shard);
             self.ring(successor);
         }
         // SAFETY: the share taken above.
@@ -153,15 +161,22 @@ impl<K, V> Scope<'_, K, V> {
 #[cfg(feature = "std")]
 impl<K, V> Core<K, V> {
     /// Visits all nodes, with a new pin every now and then.
+    ///
+    /// A panic of `visit` ends it. One of a listener or a drop, at the end of a slice, goes on after the last slice: what
+    /// began before the call must not be left behind.
     fn visit_all(&self, mut visit: impl FnMut(&Scope<'_, K, V>, &Node<K, V>)) {
-        let mut walk = Walk::start();
-        loop {
-            let scope = self.scope(self.limbo.enter());
-            if !scope.visit(&mut walk, SLICE, &mut visit) {
-                scope.let_go();
-                return;
-            }
-        }
+        let (mut walk, mut more) = (Walk::start(), true);
+        let slices = core::iter::from_fn(|| {
+            more.then(|| {
+                let scope = self.scope(self.limbo.enter());
+                more = scope.visit(&mut walk, SLICE, &mut visit);
+                if !more {
+                    scope.let_go();
+                }
+                scope
+            })
+        });
+        unwind::each(slices, drop);
     }
 
     /// Removes what `doomed` says, and all that is in flight.

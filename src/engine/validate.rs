@@ -1,7 +1,6 @@
 //! Whether everything is in its place, for tests and fuzzers, with nobody at work.
 
-use super::{Core, Shard, Walk};
-use crate::flight::node::Node;
+use super::{Core, Walk};
 use crate::sync::Ordering;
 use alloc::{format, string::String};
 use core::ptr::NonNull;
@@ -10,7 +9,8 @@ use core::ptr::NonNull;
 #[derive(Clone, Copy, Default)]
 struct Found {
     entries: usize,
-    weight: u64,
+    /// In either ring.
+    weights: [u64; 2],
 }
 
 impl<K, V> Core<K, V> {
@@ -32,25 +32,25 @@ impl<K, V> Core<K, V> {
             let shard = self.shard_of_order(node.link().order());
             let index = self.shards.iter().position(|s| core::ptr::eq(&s.0, shard)).unwrap_or(0);
             found[index].entries += 1;
-            found[index].weight += u64::from(node.stored_weight());
-            Self::in_its_slot(shard, node)?;
+            let ring = shard.policy.holds(NonNull::from(node)).ok_or("an entry is not in the slot that it says")?;
+            found[index].weights[ring] += u64::from(node.stored_weight());
         }
         for (shard, found) in self.shards.iter().zip(found) {
             let entries = shard.entries.load(Ordering::Relaxed);
-            let (slots, weight) = (shard.policy.validate()?, shard.policy.total());
-            if (entries, slots, weight) != (found.entries, found.entries, found.weight) {
+            let (slots, weights) = (shard.policy.validate()?, shard.policy.held());
+            if (entries, slots, weights) != (found.entries, found.entries, found.weights) {
                 return Err(format!(
-                    "{} entries weigh {}; counted {entries}, in slots {slots}, and these weigh {weight}",
-                    found.entries, found.weight
+                    "{} entries weigh {:?}; counted {entries}, in slots {slots}, and these weigh {weights:?}",
+                    found.entries, found.weights
                 ));
             }
-            total += found.weight;
+            total += found.weights.iter().sum::<u64>();
         }
         if self.weight() != total { Err(format!("all weigh {total}, counted {}", self.weight())) } else { Ok(()) }
     }
 
-    fn in_its_slot(shard: &Shard<K, V>, node: &Node<K, V>) -> Result<(), String> {
-        let seated = shard.policy.holds(NonNull::from(node));
-        if seated { Ok(()) } else { Err("an entry is not in the slot that it says".into()) }
+    /// Slots in use, holes included.
+    pub(crate) fn slots(&self) -> usize {
+        self.shards.iter().map(|shard| shard.policy.slots()).sum()
     }
 }

@@ -21,6 +21,8 @@ const LANES_PER_WORD: u32 = 4;
 const GHOSTS_PER_BUCKET: usize = WORDS * LANES_PER_WORD as usize;
 /// Places from the front that count as near.
 const NEAR: u32 = 2;
+/// So many remember four thousand million evictions.
+const MOST_BUCKETS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// A one in each lane.
 const ONES: u64 = 0x0001_0001_0001_0001;
 
@@ -65,7 +67,8 @@ impl Ghosts {
     /// only while the cache itself is still growing.
     pub(crate) fn put(&self, hash: u64, entries: usize) {
         let mask = self.mask.load(Ordering::Relaxed);
-        if entries > (mask + 1) * GHOSTS_PER_BUCKET {
+        // One in 64 more are let pass, as in the sketch.
+        if entries - entries / 64 > (mask + 1) * GHOSTS_PER_BUCKET && mask < MOST_BUCKETS - 1 {
             let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
         let mut pushed = Self::fingerprint(hash);

@@ -3,6 +3,7 @@
 use super::{
     CHANCES, FAMOUS, KNOWN, Keeper, MARGIN, Member, PROMOTIONS, Policy, Room, Step, WARM, mixed,
     rings::{Popped, Which},
+    sketch,
 };
 use core::ptr::NonNull;
 
@@ -12,31 +13,49 @@ const SLACK: usize = if cfg!(loom) { 2 } else { 64 };
 /// How much the hand may still do for one entry.
 struct Effort {
     promotions: usize,
-    /// Looks into each ring. They run out only if it is full of entries that are being refreshed.
+    /// Looks into each ring. They run out where most entries are being refreshed.
     looks: [usize; 2],
 }
 
 impl<T: Member> Policy<T> {
-    /// Evicts one entry, unless a whole round finds none that may go.
+    /// Evicts one entry, unless none may go.
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
     pub(crate) fn evict(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
-        let round = || [Which::Small, Which::Main].map(|ring| self.rings.window(ring) + SLACK);
-        let mut effort = Effort { promotions: PROMOTIONS, looks: round() };
+        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round() };
         while let Some(ring) = self.giver(room, &effort, keeper) {
-            let mut step = self.step(ring, room, &effort, keeper);
-            if matches!(step, Step::Empty) {
-                effort.looks[ring as usize] = 0;
-                continue;
-            }
-            if let Step::Promoted = step {
-                effort.promotions = effort.promotions.saturating_sub(1);
-                step = Step::Skipped;
-            }
-            match step {
+            match self.step(ring, room, &mut effort, keeper) {
                 Step::Freed => return true,
-                Step::Reopened => effort.looks = round(),
-                _ => effort.looks[ring as usize] = effort.looks[ring as usize].saturating_sub(1),
+                Step::Reopened => effort.looks = self.round(),
+                Step::Skipped => effort.looks[ring as usize] = effort.looks[ring as usize].saturating_sub(1),
+                Step::Empty => effort.looks[ring as usize] = 0,
+            }
+        }
+        self.evict_any(room, keeper)
+    }
+
+    fn round(&self) -> [usize; 2] {
+        [Which::Small, Which::Main].map(|ring| self.rings.window(ring) + SLACK)
+    }
+
+    /// Evicts whatever may go, after the policy found nothing: it may have moved an entry into a ring that it had given up,
+    /// or left it too many uses for the rounds that it went. Small comes first, as entries only move from there to main.
+    #[cold]
+    fn evict_any(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+        for ring in [Which::Small, Which::Main] {
+            let mut looks = self.round()[ring as usize];
+            while looks > 0 {
+                looks -= 1;
+                let step = match self.take_present(ring, keeper) {
+                    Ok(held) => self.evict_held(ring, held, room, keeper),
+                    Err(step) => step,
+                };
+                match step {
+                    Step::Freed => return true,
+                    Step::Reopened => looks = self.round()[ring as usize],
+                    Step::Skipped => {}
+                    Step::Empty => break,
+                }
             }
         }
         false
@@ -53,7 +72,7 @@ impl<T: Member> Policy<T> {
             (true, true) if over(Which::Main) => Some(Which::Main),
             (true, true) if over(Which::Small) => Some(Which::Small),
             (true, true) => {
-                let full = effort.promotions > 0 && self.weight(Which::Small) >= self.share.of(room.capacity);
+                let full = effort.promotions > 0 && self.weight(Which::Small) > self.share.of(room.capacity);
                 Some(if full { Which::Small } else { Which::Main })
             }
         }
@@ -65,70 +84,73 @@ impl<T: Member> Policy<T> {
         unsafe { entry.as_ref() }
     }
 
-    fn step(&self, ring: Which, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Step {
+    fn step(&self, ring: Which, room: Room, effort: &mut Effort, keeper: &impl Keeper<T>) -> Step {
         if ring == Which::Main {
             // It goes as it is: who is next after so many chances.
             self.next_victim(room, keeper);
         }
-        let held = match self.take(ring) {
-            Popped::Entry(held) => held,
-            Popped::Hole => return Step::Skipped,
-            Popped::Empty => return Step::Empty,
-        };
-        let member = self.seen(held);
-        if keeper.removed(member) {
-            keeper.release(held);
-            return Step::Skipped;
+        match self.take_present(ring, keeper) {
+            Ok(held) if ring == Which::Small && !keeper.expired(self.seen(held)) => {
+                self.leave_small(held, room, effort, keeper)
+            }
+            Ok(held) => self.evict_held(ring, held, room, keeper),
+            Err(step) => step,
         }
-        if ring == Which::Small && !keeper.expired(member) {
-            return self.leave_small(held, room, effort, keeper);
-        }
-        self.evict_held(ring, held, room, keeper)
     }
 
-    /// Small's first entry, which is in our hand, goes to main or leaves.
-    fn leave_small(&self, held: NonNull<T>, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Step {
+    /// A ring's first entry, unless it was removed meanwhile.
+    fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
+        match self.take(ring) {
+            Popped::Entry(held) if keeper.removed(self.seen(held)) => {
+                keeper.release(held);
+                Err(Step::Skipped)
+            }
+            Popped::Entry(held) => Ok(held),
+            Popped::Hole => Err(Step::Skipped),
+            Popped::Empty => Err(Step::Empty),
+        }
+    }
+
+    /// Small's first entry, which is in our hand, goes to main or leaves. The sketch learns of its uses if it does.
+    fn leave_small(&self, held: NonNull<T>, room: Room, effort: &mut Effort, keeper: &impl Keeper<T>) -> Step {
         let member = self.seen(held);
         let (hash, uses) = (mixed(member.hash()), member.uses());
-        for _ in 0..uses {
-            self.sketch.add(hash, room.entries);
-        }
-        if effort.promotions == 0 {
-            return self.evict_held(Which::Small, held, room, keeper);
-        }
-        let mut step = Step::Promoted;
-        let enters = uses >= WARM || {
-            let counted = self.sketch.estimate(hash);
-            if self.main_has_room(room) {
-                counted >= KNOWN
-            } else {
-                counted >= FAMOUS && {
-                    let victim = self.next_victim(room, keeper);
-                    victim.is_none_or(|victim| counted > self.sketch.estimate(victim) + MARGIN) && {
-                        step = self.evict_head(room, keeper);
-                        true
-                    }
+        let mut step = Step::Skipped;
+        let enters = effort.promotions > 0
+            && (uses >= WARM || {
+                // As it will be once it has learnt.
+                let counted = (self.sketch.estimate(hash) + uses).min(sketch::MOST);
+                if self.main_has_room(room) {
+                    counted >= KNOWN
+                } else {
+                    counted >= FAMOUS && self.beats_main(counted, room, keeper, &mut step)
                 }
-            }
-        };
-        if !enters {
-            return self.evict_held(Which::Small, held, room, keeper);
+            });
+        if enters {
+            member.set_uses(0);
+            effort.promotions -= 1;
+            self.put(Which::Main, held, keeper);
+            self.compact(Which::Main, room, keeper);
+        } else {
+            step = self.evict_held(Which::Small, held, room, keeper);
         }
-        member.set_uses(0);
-        self.put(Which::Main, held, keeper);
+        if enters || matches!(step, Step::Freed) {
+            (0..uses).for_each(|_| self.sketch.add(hash, room.entries));
+        }
         step
     }
 
-    /// Main's first entry makes room for one that beats it.
-    fn evict_head(&self, room: Room, keeper: &impl Keeper<T>) -> Step {
-        match self.take(Which::Main) {
-            Popped::Entry(victim) if keeper.removed(self.seen(victim)) => {
-                keeper.release(victim);
-                Step::Promoted
-            }
-            Popped::Entry(victim) => self.evict_held(Which::Main, victim, room, keeper),
-            Popped::Hole | Popped::Empty => Step::Promoted,
+    /// Whether a key that was counted so often is to take the place of main's next victim, which goes then if it may.
+    fn beats_main(&self, counted: u32, room: Room, keeper: &impl Keeper<T>, step: &mut Step) -> bool {
+        let Some(victim) = self.next_victim(room, keeper) else { return true };
+        let beats = counted > self.sketch.estimate(victim) + MARGIN;
+        if beats {
+            *step = match self.take_present(Which::Main, keeper) {
+                Ok(victim) => self.evict_held(Which::Main, victim, room, keeper),
+                Err(_) => Step::Skipped,
+            };
         }
+        beats
     }
 
     /// Evicts what is in the hand, or puts it back.

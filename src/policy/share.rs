@@ -4,11 +4,11 @@ use crate::sync::{Ordering, untracked::AtomicU32};
 
 /// One, in the fixed point of the share.
 const ONE: u64 = 1 << 32;
-const FIRST: u32 = (ONE / 20) as u32;
+const FIRST: u32 = (ONE / 50) as u32;
 const LEAST: u32 = (ONE / 100) as u32;
 const MOST: u32 = (ONE / 10 * 9) as u32;
 
-/// A fraction between 1 % and 90 % that begins at 5 %. Relaxed: it only steers a heuristic, and a lost step is no harm.
+/// A fraction between 1 % and 90 % that begins at 2 %. Relaxed: it only steers a heuristic, and a lost step is no harm.
 pub(crate) struct Share(AtomicU32);
 
 impl Share {

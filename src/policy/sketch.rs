@@ -30,9 +30,11 @@ const ENTRIES_PER_BLOCK: usize = WORDS;
 const ROW_BITS: u32 = 5;
 const ROWS: u32 = 4;
 /// The most that a counter counts to.
-const MOST: u32 = 15;
+pub(super) const MOST: u32 = 15;
 /// All counters are halved after so many additions, per entry that there is room for.
 const PERIOD: usize = 10;
+/// So many blocks serve two thousand million entries; beyond that the sketch gets coarser.
+const MOST_BLOCKS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// Generations run from 1 to this; 0 is a block that was never touched.
 const GENERATIONS: u32 = 15;
 /// Where a block's last word has the stamp.
@@ -104,7 +106,8 @@ impl Sketch {
     /// Counts one more use of a key, in a cache with room for so many entries.
     pub(crate) fn add(&self, hash: u64, entries: usize) {
         let mask = self.mask.load(Ordering::Relaxed);
-        if entries > (mask + 1) * ENTRIES_PER_BLOCK {
+        // One in 64 more are let pass: the shards of a cache of a power of two have a few too many now and then.
+        if entries - entries / 64 > (mask + 1) * ENTRIES_PER_BLOCK && mask < MOST_BLOCKS - 1 {
             let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
         let block = self.block(hash);

@@ -6,7 +6,7 @@
 //! slow retirer that still holds the bag's address is pinned, and so keeps the bag alive.
 
 use super::{Epoch, Grace, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, untracked};
 use alloc::{boxed::Box, sync::Arc};
 use core::ptr::{self, NonNull};
 
@@ -35,8 +35,8 @@ pub(crate) struct Limbo<T: Retire> {
     sealed: AtomicPtr<Bag<T>>,
     /// Sealed bags whose grace period is over and that are not yet freed.
     ripened: Arc<AtomicUsize>,
-    nodes: AtomicUsize,
-    weight: AtomicU64,
+    nodes: untracked::AtomicUsize,
+    weight: untracked::AtomicU64,
 }
 
 /// Whether [`Limbo::retire`] completed a bag: a good moment to collect.
@@ -54,8 +54,8 @@ impl<T: Retire> Limbo<T> {
             open: AtomicPtr::new(ptr::null_mut()),
             sealed: AtomicPtr::new(ptr::null_mut()),
             ripened: Arc::new(AtomicUsize::new(0)),
-            nodes: AtomicUsize::new(0),
-            weight: AtomicU64::new(0),
+            nodes: untracked::AtomicUsize::new(0),
+            weight: untracked::AtomicU64::new(0),
         }
     }
 
