@@ -4,14 +4,14 @@ use crate::cache::Cache;
 use crate::deadline::Deadline;
 use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
-use crate::error::{LoadError, SharedError};
+use crate::error::LoadError;
 use crate::flight::reentry;
 use crate::key::ToKey;
-use crate::lease::{Lease, Met, embark};
+use crate::lease::{Met, embark};
 use crate::stats::Event;
+use crate::through::{Cloned, End, Form, Next, Through, land, plain_hit, store};
 use crate::waiter::{Waited, Waiter, Woken};
 use alloc::sync::Arc;
-use core::any::Any;
 use core::convert::Infallible;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
@@ -64,16 +64,6 @@ pub enum Op<V> {
     Nop,
 }
 
-/// Why a caller gets no value by way of the cache, with the loader it did not run.
-enum Alone<F, E> {
-    /// The load that it led or joined failed.
-    Failed(LoadError<E>),
-    /// It may not or cannot wait.
-    Turned(F, LoadError<E>),
-    /// Too much retired memory waits to be freed for another flight.
-    Pressed(F),
-}
-
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// The value of a key, loaded by `load` if there is none: by one caller, once, while the others wait for it.
     ///
@@ -97,15 +87,16 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        let infallible = || Ok::<V, Infallible>(load());
-        match self.read_through(q, infallible, true) {
-            Ok(value) => value,
-            Err(Alone::Turned(load, _) | Alone::Pressed(load)) => {
-                self.core().counters.count(Event::Bypassed);
-                let Ok(value) = load();
-                value
+        match self.read_through(q, true) {
+            End::Value(value) => value,
+            End::Lead(lease) => {
+                let value = lease.guarded(|_| load());
+                store::<K, V, Cloned>(lease, value, None)
             }
-            Err(Alone::Failed(_)) => unreachable!("the failure of another is a hand-over here"),
+            End::Alone(_) => {
+                self.core().counters.count(Event::Bypassed);
+                load()
+            }
         }
     }
 
@@ -127,13 +118,20 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        self.read_through(q, load, false).or_else(|alone| match alone {
-            Alone::Failed(error) | Alone::Turned(_, error) => Err(error),
-            Alone::Pressed(load) => {
-                self.core().counters.count(Event::Bypassed);
-                load().map_err(|e| LoadError::Load(Arc::new(e)))
+        match self.read_through(q, false) {
+            End::Value(value) => Ok(value),
+            End::Lead(lease) => {
+                let loaded = lease.guarded(|_| load());
+                land::<K, V, Cloned, E>(lease, loaded, None)
             }
-        })
+            End::Alone(alone) => match alone.error() {
+                Some(error) => Err(error),
+                None => {
+                    self.core().counters.count(Event::Bypassed);
+                    load().map_err(|e| LoadError::Load(Arc::new(e)))
+                }
+            },
+        }
     }
 
     /// Decides on a key, once, while nobody else loads or computes it: `f` gets the value, if there is one that has not
@@ -169,82 +167,39 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         }
     }
 
-    /// `lenient`: the failure of another is no answer, look again.
-    fn read_through<Q, E, F>(&self, q: &Q, mut load: F, lenient: bool) -> Result<V, Alone<F, E>>
+    #[inline]
+    fn read_through<Q>(&self, q: &Q, lenient: bool) -> End<'_, K, V, V>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
-        E: Send + Sync + 'static,
-        F: FnOnce() -> Result<V, E>,
     {
-        let hash = self.hash(q);
-        let core = self.core();
-        let pin = core.limbo().enter();
-        if let Some(value) = core.read_quietly(&pin, hash, |k| q.equivalent(k), V::clone) {
-            return Ok(value);
-        }
-        drop(pin);
-        let handle = CoreRef::borrowed(core);
-        let mut deadline = None;
-        loop {
-            if core.overloaded() {
-                // Not a flight more; what is there is served all the same.
-                let pin = core.limbo().enter();
-                return core.read(&pin, hash, |k| q.equivalent(k), V::clone).ok_or(Alone::Pressed(load));
-            }
-            // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
-            let take = |node: &crate::flight::node::Node<K, V>| Some(unsafe { node.value() }.clone());
-            let met = embark(&handle, hash, q, Wanted::Value, || core.limbo().enter(), take);
-            if deadline.is_none() {
-                core.counters.lookup(matches!(met, Met::Hit(_)));
-            }
-            let mut waiter = match met {
-                Met::Hit(value) => return Ok(value),
-                Met::Lead(lease) => return lead(lease, load).map_err(Alone::Failed),
-                Met::Full => return Err(Alone::Turned(load, LoadError::Overloaded)),
-                Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
-                    return Err(Alone::Turned(load, LoadError::Reentrant));
-                }
-                Met::Wait(waiter) => waiter,
-            };
-            let until = *deadline
-                .get_or_insert_with(|| core.config.wait_timeout.map_or(Deadline::Never, |t| Deadline::after(core, t)));
-            load = match waiter.wait_until(until) {
-                Some(Woken::Ready(entry)) => return Ok(V::clone(&entry)),
-                Some(Woken::Lead(lease)) => return lead(lease, load).map_err(Alone::Failed),
-                Some(Woken::Failed(error)) if !lenient => {
-                    return Err(Alone::Failed(LoadError::of_flight(error)));
-                }
-                Some(Woken::Failed(_) | Woken::Again) => load,
-                Some(Woken::Overloaded) => return Err(Alone::Turned(load, LoadError::Overloaded)),
-                None => {
-                    core.counters.count(Event::WaitTimeout);
-                    return Err(Alone::Turned(load, LoadError::TimedOut));
-                }
-            };
+        let (core, hash) = (self.core(), self.hash(q));
+        match plain_hit(core, q, hash) {
+            Some(value) => End::Value(value),
+            None => wait_through(Through::<K, V, Q, Cloned>::new(core, q, hash, lenient), core.config.wait_timeout),
         }
     }
 }
 
-/// Loads, and ends the lease accordingly.
-fn lead<K, V, E>(lease: Lease<'_, K, V>, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
+/// Sees a lookup through, as a thread.
+pub(crate) fn wait_through<'c, K, V, Q, F>(
+    mut through: Through<'c, '_, K, V, Q, F>,
+    timeout: Option<Duration>,
+) -> End<'c, K, V, F::Out>
 where
-    V: Clone,
-    E: Any + Send + Sync,
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    F: Form<'c, K, V>,
 {
-    match lease.guarded(|_| load()) {
-        Ok(value) => {
-            let (Ok(entry) | Err(entry)) = lease.fulfil(value);
-            Ok(V::clone(&entry))
-        }
-        Err(error) => {
-            let error = Arc::new(error);
-            let old = lease.guarded(|core| {
-                let old = lease.still_good().cloned();
-                old.inspect(|_| core.counters.count(Event::StaleServe))
-            });
-            lease.end(Some(error.clone() as SharedError));
-            old.ok_or(LoadError::Load(error))
-        }
+    let core = through.core();
+    let mut next = through.board();
+    let mut deadline = None;
+    loop {
+        let mut waiter = match next {
+            Next::End(end) => return end,
+            Next::Wait(waiter) => waiter,
+        };
+        let until =
+            *deadline.get_or_insert_with(|| timeout.map_or(Deadline::Never, |timeout| Deadline::after(core, timeout)));
+        next = through.on(waiter.wait_until(until));
     }
 }

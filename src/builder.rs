@@ -33,6 +33,9 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     beta: f64,
     cooldown: Duration,
     wait_timeout: Option<Duration>,
+    stale: Duration,
+    max_waiters: usize,
+    max_loads: usize,
     record_stats: bool,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
@@ -56,6 +59,9 @@ impl<K, V> Builder<K, V> {
             beta: 1.0,
             cooldown: Duration::from_secs(1),
             wait_timeout: None,
+            stale: Duration::ZERO,
+            max_waiters: usize::MAX,
+            max_loads: usize::MAX,
             record_stats: false,
             seed: None,
             clock: None,
@@ -146,6 +152,33 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// How long past its time to live a value is still served by read-through, while one caller loads the next (RFC 5861,
+    /// section 3, `stale-while-revalidate`): so nobody but that caller waits. Default: zero.
+    ///
+    /// Plain reads (`get`) never give an expired value. An entry is kept for that much longer, and then counts as expired
+    /// for eviction and `purge_expired`. Of no effect with a time to idle. [`Stats::stale_serves`](crate::Stats) counts.
+    pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
+        self.stale = stale;
+        self
+    }
+
+    /// The most callers who wait for one load. One more is not made to wait: it gets a value that is stale but may be served,
+    /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: some millions. 0: nobody ever waits.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
+    /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: no bounds.
+    ///
+    /// A load that is taken over from a leader that gave up is the same load; it and [`compute`](Cache::compute) are not
+    /// refused.
+    pub fn max_loads(mut self, loads: usize) -> Self {
+        self.max_loads = loads;
+        self
+    }
+
     /// How long a caller waits for the load of another. Default: as long as it takes. Measured by the system's
     /// monotonic clock, or, under a custom clock, by that clock's [`timer`](Self::timer).
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
@@ -184,6 +217,9 @@ impl<K, V, S> Builder<K, V, S> {
             beta: self.beta,
             cooldown: self.cooldown,
             wait_timeout: self.wait_timeout,
+            stale: self.stale,
+            max_waiters: self.max_waiters,
+            max_loads: self.max_loads,
             record_stats: self.record_stats,
             seed: self.seed,
             clock: self.clock,
@@ -234,10 +270,12 @@ impl<K, V, S> Builder<K, V, S> {
             return Err(BuildError::Shards(shards));
         }
         let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
-        if self.clock.is_some() && self.timer.is_none() && self.wait_timeout.is_some() {
+        // With std there is a thread for the default clock.
+        let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
+        if self.wait_timeout.is_some() && !timed {
             return Err(BuildError::MissingTimer);
         }
-        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
+        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some() || !self.stale.is_zero();
         let source = source(self.clock, expires || self.wait_timeout.is_some())?;
         let core = Core::new(Config {
             name: self.name,
@@ -253,6 +291,9 @@ impl<K, V, S> Builder<K, V, S> {
             beta: self.beta,
             cooldown: nanos(self.cooldown),
             wait_timeout: self.wait_timeout,
+            stale: nanos(self.stale),
+            max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
+            max_loads: self.max_loads,
             record_stats: self.record_stats,
             seed: self.seed,
             time: Time::new(source),

@@ -328,6 +328,20 @@ impl<K, V, S> Cache<K, V, S> {
         self.pin().invalidate(q)
     }
 
+    /// Ends the time to live of a key's value now; whether there was one that had not expired.
+    ///
+    /// Softer than [`invalidate`](Self::invalidate): the next read-through loads anew, but the old value is still there for
+    /// [`Lease::stale`](crate::Lease::stale) and [`stale_while_refresh`](crate::Builder::stale_while_refresh). A load of the key
+    /// that is in flight goes on, and is stored. Plain reads find nothing. Without a clock (`no_std`, if none was given) nothing
+    /// has a time to end, and the value is not found any more, either.
+    pub fn expire<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pin().expire(q)
+    }
+
     /// Removes everything, loads in flight included: nothing that was loaded from before this call is stored after it.
     /// Cost: a walk over all entries, with a new pin every few hundred.
     #[doc(alias = "clear")]

@@ -124,7 +124,6 @@ impl Time {
     }
 
     /// A time of this cache in terms of its clock.
-    #[cfg(feature = "std")]
     pub(crate) fn to_clock(&self, at: u64) -> u64 {
         self.origin.saturating_add(at)
     }

@@ -25,7 +25,10 @@ impl Deadline {
     pub(crate) fn after<K, V>(core: &Core<K, V>, timeout: Duration) -> Self {
         let time = &core.config.time;
         if time.is_custom() && core.config.timer.is_some() {
-            return Self::AtClock(time.now().saturating_add(nanos(timeout)));
+            return match time.now().saturating_add(nanos(timeout)) {
+                u64::MAX => Self::Never,
+                at => Self::AtClock(at),
+            };
         }
         Instant::now().checked_add(timeout).map_or(Self::Never, Self::At)
     }
@@ -40,10 +43,10 @@ impl Deadline {
             Self::At(at) => return listener.wait_deadline(at).is_some(),
             Self::AtClock(at) => at,
         };
-        let waker = wake_at(core, at);
-        let mut cx = Context::from_waker(&waker);
         loop {
-            if Pin::new(&mut listener).poll(&mut cx).is_ready() {
+            // Anew each time: the clock may have stepped back since it was woken.
+            let waker = wake_at(core, at);
+            if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_ready() {
                 return true;
             }
             if self.is_over(core) {

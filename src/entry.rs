@@ -1,9 +1,10 @@
 //! Values in the hands of callers: borrowed under a pin, or counted.
 
 use crate::engine::{Core, Ptr};
-use crate::expiry::NEVER;
-use crate::flight::node::Node;
+use crate::expiry::{Hot, NEVER};
+use crate::flight::node::{Node, Stamps};
 use crate::reclaim::Pin;
+use crate::table::order_of;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
@@ -140,6 +141,16 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// The caller hands over a share of `node`, whose word it has seen to be valued.
     pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, node: Ptr<K, V>) -> Self {
         Self { core, node }
+    }
+
+    /// Of a value that never was in the cache.
+    pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
+        let born = core.get().config.time.now();
+        let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL };
+        // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
+        let node = Node::entry(key, order_of(hash), value, 0, stamps);
+        // SAFETY: as just said; a node of that making is READY.
+        unsafe { Self::new(core, node) }
     }
 
     fn node(&self) -> &Node<K, V> {

@@ -21,13 +21,12 @@ pub enum LoadError<E> {
     TimedOut,
     /// The loader of this key asked for this key on its own thread: waiting would never end.
     Reentrant,
-    /// Too many callers wait for this key to count one more.
+    /// Too many callers wait for this key (`max_waiters`), or too many loads are in flight (`max_loads`).
     Overloaded,
 }
 
 impl<E: Send + Sync + 'static> LoadError<E> {
     /// The error of a flight, as a caller with error type `E` sees it.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     pub(crate) fn of_flight(error: Option<SharedError>) -> Self {
         match error {
             None => Self::Abandoned,
@@ -73,7 +72,7 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::Abandoned => f.write_str("the load was abandoned by its leader"),
             Self::TimedOut => f.write_str("timed out waiting for the load"),
             Self::Reentrant => f.write_str("the loader of this key asked for this key"),
-            Self::Overloaded => f.write_str("too many callers wait for this key"),
+            Self::Overloaded => f.write_str("too many callers wait for this key, or too many loads are in flight"),
         }
     }
 }

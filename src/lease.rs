@@ -1,7 +1,7 @@
 //! The right and duty to load a key's value, and what a lookup gives.
 
+use crate::engine::Core;
 use crate::engine::board::{Boarded, Flight, Spare, Wanted};
-use crate::engine::{Core, RemovalCause};
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
 use crate::flight::node::Node;
@@ -79,11 +79,13 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// The value to go on with if this load fails: the old one, while it is good.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
-    pub(crate) fn still_good(&self) -> Option<&V> {
-        let old = self.old().filter(|old| self.early && !self.core.get().over(old))?;
-        // SAFETY: as in `stale`.
-        Some(unsafe { old.value() })
+    pub(crate) fn still_good(&self) -> Option<Entry<'c, K, V>> {
+        if self.core.get().over(self.old()?) { None } else { self.entry_of_old() }
+    }
+
+    /// Whether the old value was still good as the lease was given.
+    pub(crate) fn is_early(&self) -> bool {
+        self.early
     }
 
     /// The flight, to compare.
@@ -189,6 +191,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
         let core = unsafe { core::ptr::read(&this.core) };
+        core.get().lease_ends();
         (core, this.flight, this.number)
     }
 }
@@ -196,6 +199,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let core = self.core.get();
+        core.lease_ends();
         let scope = core.scope(core.limbo().enter());
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
@@ -313,7 +317,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// The old value, if it may be served: what `compute` shows.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    #[cfg(feature = "std")]
     pub(crate) fn present(&self) -> Option<&V> {
         let old = self.old().filter(|old| !self.core.get().over(old))?;
         // SAFETY: as in `stale`.
@@ -321,11 +325,11 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// Removes the old value; the flight with it is only worth giving up then.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    #[cfg(feature = "std")]
     pub(crate) fn remove_old(&self) {
         let Some(old) = self.old() else { return };
         let core = self.core.get();
         let scope = core.scope(core.limbo().enter());
-        scope.remove(core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+        scope.remove(core.shard_of_order(old.link().order()), old, crate::engine::RemovalCause::Explicit);
     }
 }

@@ -56,6 +56,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "std")]
+mod alarms;
 mod builder;
 mod cache;
 mod clock;
@@ -65,6 +67,7 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
+mod future;
 mod hasher;
 mod iter;
 mod key;
@@ -73,9 +76,11 @@ mod link;
 mod pinned;
 mod policy;
 mod reclaim;
+mod request;
 mod stats;
 mod sync;
 mod table;
+mod through;
 mod timer;
 mod unwind;
 mod waiter;
@@ -87,6 +92,8 @@ mod deadline;
 #[cfg(feature = "std")]
 mod janitor;
 
+#[cfg(feature = "std")]
+pub use alarms::ThreadTimer;
 #[cfg(feature = "std")]
 pub use blocking::Op;
 pub use builder::Builder;
@@ -105,7 +112,9 @@ pub use janitor::Janitor;
 pub use key::ToKey;
 pub use lease::{Lease, Lookup};
 pub use pinned::{Local, Pinned};
+pub use request::Request;
 pub use stats::Stats;
+pub use through::Outcome;
 pub use timer::{ManualClock, Timer};
 pub use waiter::{Waited, Waiter};
 

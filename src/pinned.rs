@@ -184,6 +184,25 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let removed = self.scope.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
         removed.is_some_and(|(node, before)| self.scope.was_good(node, before))
     }
+
+    /// As [`Cache::expire`].
+    pub fn expire<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (core, hash) = (self.scope.core, self.cache.hash(q));
+        loop {
+            let Some(node) = core.find(self.scope.pin(), hash, |k| q.equivalent(k)) else { return false };
+            if !node.word.load().serves() || core.over(node) {
+                return false;
+            }
+            core.end_time(node);
+            // Replaced meanwhile: what is there now may have been loaded before this call.
+            if !node.link().is_marked() {
+                return true;
+            }
+        }
+    }
 }
 
 impl<'c, K, V, S> Pinned<'c, K, V, S> {

@@ -20,7 +20,7 @@ impl<T: Timer + ?Sized> Timer for Arc<T> {
 }
 
 /// Wakers that wait for their time: a lock-free stack, pushed by anyone, taken whole by whoever fires.
-struct Pending {
+pub(crate) struct Pending {
     head: AtomicPtr<Alarm>,
 }
 
@@ -31,11 +31,11 @@ struct Alarm {
 }
 
 impl Pending {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { head: AtomicPtr::new(ptr::null_mut()) }
     }
 
-    fn push(&self, at: u64, waker: Waker) {
+    pub(crate) fn push(&self, at: u64, waker: Waker) {
         let alarm = Box::into_raw(Box::new(Alarm { at, waker, next: ptr::null_mut() }));
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
@@ -50,7 +50,7 @@ impl Pending {
     }
 
     /// Everything pushed so far, out of order.
-    fn take(&self) -> Vec<(u64, Waker)> {
+    pub(crate) fn take(&self) -> Vec<(u64, Waker)> {
         let mut next = self.head.swap(ptr::null_mut(), Ordering::Acquire);
         let mut all = Vec::new();
         while !next.is_null() {

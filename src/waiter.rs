@@ -93,7 +93,6 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     /// The flight, to compare.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     pub(crate) fn flight(&self) -> *const () {
         match &self.place {
             Place::Parked { flight, .. } => flight.node.as_ptr().cast(),
@@ -109,9 +108,21 @@ impl<'c, K, V> Waiter<'c, K, V> {
         }
     }
 
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
+    #[cfg(feature = "std")]
     pub(crate) fn core(&self) -> &crate::engine::Core<K, V> {
         self.core.get()
+    }
+
+    /// As a future.
+    pub(crate) fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken<'c, K, V>> {
+        loop {
+            if let Some(listener) = self.listening().and_then(|l| l.listener.as_mut()) {
+                ready!(Pin::new(listener).poll(cx));
+            }
+            if let Some(woken) = self.check() {
+                return Poll::Ready(woken);
+            }
+        }
     }
 
     /// After a wake-up: how the flight stands. None: it goes on, and this waiter is registered anew.
@@ -148,6 +159,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 let counters = &self.core.get().counters;
                 counters.count(Event::Handover);
                 counters.count(Event::Load);
+                // Of a load that was counted before: it is never refused.
+                self.core.get().lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
                 Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, false) })
             }
@@ -216,14 +229,7 @@ impl<'c, K, V> Future for Waiter<'c, K, V> {
     /// # Panics
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        loop {
-            if let Some(listener) = self.listening().and_then(|l| l.listener.as_mut()) {
-                ready!(Pin::new(listener).poll(cx));
-            }
-            if let Some(woken) = self.check() {
-                return Poll::Ready(woken.into());
-            }
-        }
+        self.poll_woken(cx).map(Waited::from)
     }
 }
 

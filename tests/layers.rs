@@ -10,17 +10,19 @@ const FLOORS: &[&[&str]] = &[
     &["sync", "unwind", "clock", "key", "error", "hasher", "expiry"],
     &["timer", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.
-    &["reclaim"],
+    &["reclaim", "alarms"],
     &["flight", "table", "policy"],
     // A cache without its hasher.
     &["engine"],
     // What callers hold.
     &["entry"],
     &["lease", "waiter", "iter", "deadline"],
+    &["through"],
     // The cache.
     &["cache", "builder", "pinned"],
     // How to sleep.
-    &["blocking", "janitor"],
+    &["blocking", "future", "janitor"],
+    &["request"],
     &["lib"],
 ];
 

@@ -1,10 +1,10 @@
-//! Expired entries leave: as room is needed, by a purge in slices, by the janitor.
+//! Expired entries leave: as room is needed, by the janitor. (By a purge in slices: `flat.rs`.)
 mod common;
 
 use bellwether::{Cache, ManualClock, RemovalCause};
 use common::*;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
 #[test]
@@ -25,35 +25,6 @@ fn the_expired_go_first() {
     assert!((50..150).all(|key| cache.contains_key(&key)), "what had not expired stays");
     assert_eq!(causes.each_ref().map(|count| count.load(SeqCst)), [0, 50]);
     assert_eq!((cache.stats().expirations, cache.stats().evictions, cache.len()), (50, 0, 100));
-}
-
-/// A sweep over many entries holds no pin throughout: what it removes is freed as it goes on.
-#[test]
-fn a_purge_is_incremental() {
-    const ENTRIES: u32 = 40_000;
-    static CACHE: OnceLock<TestCache> = OnceLock::new();
-    static MOST: AtomicU64 = AtomicU64::new(0);
-    let (builder, clock) = timed();
-    let listener = |_: &u32, _: &u64, _| {
-        MOST.fetch_max(CACHE.get().unwrap().stats().retired_bytes, SeqCst);
-    };
-    let builder = builder.max_capacity(u64::MAX).time_to_live(SECOND).eviction_listener(listener);
-    let cache = CACHE.get_or_init(|| builder.build().unwrap());
-    (0..ENTRIES).for_each(|key| cache.insert(key, 0));
-    (0..100).for_each(|key| cache.insert_with_ttl(key, 0, 10 * SECOND));
-    clock.advance(SECOND);
-    assert_eq!((cache.purge_expired(), cache.len()), (ENTRIES as usize - 100, 100));
-    let all = u64::from(ENTRIES) * 64;
-    assert!(MOST.load(SeqCst) < all / 4, "{} of {all} retired at once", MOST.load(SeqCst));
-    cache.validate().unwrap();
-    // So are the other sweeps.
-    MOST.store(0, SeqCst);
-    (0..ENTRIES).for_each(|key| cache.insert(key, 0));
-    cache.retain(|key, _| key % 16 == 0);
-    assert_eq!(cache.len(), ENTRIES as usize / 16);
-    assert!(MOST.load(SeqCst) < all / 4, "{} of {all} retired at once", MOST.load(SeqCst));
-    cache.invalidate_all();
-    assert_eq!(cache.len(), 0);
 }
 
 #[test]

@@ -83,10 +83,14 @@ impl<'c, K, V> Scope<'c, K, V> {
             let Some(found) = place.found else {
                 // One share for the list, one for the lease.
                 let node = spare.ready(|| q.to_key(), order_of(hash), 2);
+                if !self.core.lease_begins(self.most_leases(wanted)) {
+                    return Boarded::Full;
+                }
                 if shard.table.insert(&place, Node::as_link(node)) {
                     spare.used();
                     return self.leads(Flight { node, old: None }, 1, false);
                 }
+                self.core.lease_ends();
                 continue;
             };
             let begin = |spare: &mut Spare<K, V>| spare.ready(|| q.to_key(), order_of(hash), 1);
@@ -94,6 +98,19 @@ impl<'c, K, V> Scope<'c, K, V> {
                 return boarded;
             }
         }
+    }
+
+    /// `compute` has to have its turn.
+    fn most_leases(&self, wanted: Wanted) -> usize {
+        if wanted == Wanted::Lease { usize::MAX } else { self.core.config.max_loads }
+    }
+
+    /// A value that is over, for one who need not wait for the next.
+    fn serve_stale<'s>(&self, node: &'s Node<K, V>, wanted: Wanted) -> Option<Boarded<'s, K, V>> {
+        (wanted == Wanted::Value && self.core.stale(node)).then(|| {
+            self.core.counters.count(Event::StaleServe);
+            Boarded::Hit(node)
+        })
     }
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, early: bool) -> Boarded<'s, K, V> {
@@ -119,12 +136,14 @@ impl<'c, K, V> Scope<'c, K, V> {
                 if wanted == Wanted::Value && freshness == Freshness::Good {
                     return Some(Boarded::Hit(node));
                 }
-                let refreshing = self.refresh(node, freshness, spare, begin);
-                if refreshing.is_none() && wanted == Wanted::Value && freshness == Freshness::Early {
-                    // Somebody else refreshes it: the value is good.
-                    return Some(Boarded::Hit(node));
+                match self.refresh(node, freshness, wanted, spare, begin) {
+                    // Somebody else refreshes it, or nobody more may load: the value is good.
+                    None | Some(Boarded::Full) if wanted == Wanted::Value && freshness == Freshness::Early => {
+                        Some(Boarded::Hit(node))
+                    }
+                    Some(Boarded::Full) => self.serve_stale(node, wanted).or(Some(Boarded::Full)),
+                    refreshing => refreshing,
                 }
-                refreshing
             }
             State::Refreshing(_) if wanted == Wanted::Value && self.core.good(node) => Some(Boarded::Hit(node)),
             State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
@@ -140,15 +159,21 @@ impl<'c, K, V> Scope<'c, K, V> {
         &'s self,
         old: &'s Node<K, V>,
         freshness: Freshness,
+        wanted: Wanted,
         spare: &mut Spare<K, V>,
         begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
     ) -> Option<Boarded<'s, K, V>> {
         let next = begin(spare);
+        if !self.core.lease_begins(self.most_leases(wanted)) {
+            return Some(Boarded::Full);
+        }
         if !old.share() {
+            self.core.lease_ends();
             return None;
         }
         let this = NonNull::from(old);
         if !old.word.refresh(next.cast()) {
+            self.core.lease_ends();
             // SAFETY: the share taken above.
             unsafe { self.release(this) };
             return None;
@@ -173,7 +198,9 @@ impl<'c, K, V> Scope<'c, K, V> {
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
         match next.word.load().state() {
-            State::Computing { .. } | State::Publishing => self.join(flight, wanted),
+            State::Computing { .. } | State::Publishing => {
+                self.serve_stale(old, wanted).or_else(|| self.join(flight, wanted))
+            }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
                 old.word.refresh_ended(successor.cast());
@@ -232,6 +259,8 @@ impl<'c, K, V> Scope<'c, K, V> {
         // SAFETY: we have a share.
         if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
             self.core.counters.count(Event::Handover);
+            // Of a load that was counted before: it is never refused.
+            self.core.lease_begins(usize::MAX);
             return Some(self.leads(flight, lease, false));
         }
         // SAFETY: the shares taken above.
@@ -248,7 +277,8 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: found under this scope's pin.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
-        let joined = node.word.join();
+        let most = if wanted == Wanted::Lease { u32::MAX } else { self.core.config.max_waiters };
+        let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
                 self.core.counters.count(Event::Coalesced);

@@ -47,7 +47,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
-        self.scope.core.over_at(node, self.now)
+        self.scope.core.spent_at(node, self.now)
     }
 
     fn settle(&self, node: &Node<K, V>) {

@@ -68,6 +68,8 @@ pub(crate) struct Core<K, V> {
     weight: Padded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
+    /// Leases that are out, where `max_loads` bounds them.
+    leases: AtomicUsize,
     /// On lines of its own: every removal writes here, and a hit must not notice.
     limbo: Padded<Limbo<Node<K, V>>>,
 }
@@ -100,6 +102,7 @@ impl<K, V> Core<K, V> {
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
+            leases: AtomicUsize::new(0),
             limbo: Padded(Limbo::new()),
             config,
         }
@@ -167,6 +170,23 @@ impl<K, V> Core<K, V> {
             Pressure::Soft
         } else {
             Pressure::Hard
+        }
+    }
+
+    /// Counts a lease that is given out; false, and not counted, if `most` are out already.
+    pub(crate) fn lease_begins(&self, most: usize) -> bool {
+        if self.config.max_loads == usize::MAX {
+            return true;
+        }
+        // Relaxed: a number that is compared, and orders nothing.
+        let count = |leases: usize| (leases < most).then_some(leases + 1);
+        self.leases.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
+    }
+
+    /// Counts it out.
+    pub(crate) fn lease_ends(&self) {
+        if self.config.max_loads != usize::MAX {
+            self.leases.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -63,6 +63,29 @@ impl<K, V> Core<K, V> {
         !hot.eternal() && (now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until()))
     }
 
+    /// Ends its time to live now.
+    pub(crate) fn end_time(&self, node: &Node<K, V>) {
+        let now = self.config.time.now();
+        node.renew(now, Hot::new(now, node.hot().delta()));
+    }
+
+    /// Whether its time to live is over, but not for so long that it may not be served while it is refreshed.
+    pub(super) fn stale(&self, node: &Node<K, V>) -> bool {
+        self.config.stale != 0
+            && self.config.idle == NEVER
+            && self.config.time.now() < node.expires().saturating_add(self.config.stale)
+    }
+
+    pub(super) fn spent(&self, node: &Node<K, V>) -> bool {
+        !node.hot().eternal() && self.spent_at(node, self.config.time.now())
+    }
+
+    /// Whether it is not good for anything any more, at this time.
+    pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
+        self.over_at(node, now)
+            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.stale))
+    }
+
     /// The read-through question: may it be served, and does this caller refresh it early?
     pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
         if !self.good(node) {
@@ -150,7 +173,6 @@ impl<K, V> Core<K, V> {
 
     /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
     /// lookup only if it is a hit.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     pub(crate) fn read_quietly<R>(
         &self,
@@ -170,7 +192,6 @@ impl<K, V> Core<K, V> {
     }
 
     /// Whether the value is good, and no dice are to be rolled for it.
-    #[cfg_attr(not(feature = "std"), allow(dead_code))]
     #[inline]
     fn quiet(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();

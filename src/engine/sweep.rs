@@ -123,7 +123,7 @@ impl<K, V> Scope<'_, K, V> {
     fn sweep(&self, node: &Node<K, V>) -> bool {
         let shard = self.core.shard_of_order(node.link().order());
         match node.word.load().state() {
-            State::Ready if !self.core.over(node) || node.link().is_marked() => false,
+            State::Ready if !self.core.spent(node) || node.link().is_marked() => false,
             State::Ready => node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired),
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {

@@ -1,6 +1,7 @@
 //! Which loads the calling thread is in the middle of: a caller that would wait for one of them would wait for ever.
 //!
-//! Without std nothing of this crate blocks a thread, and nothing is kept.
+//! Without std nothing of this crate blocks a thread, and nothing is kept: a task that waits for its own load waits until its
+//! `wait_timeout`.
 
 #[cfg(feature = "std")]
 mod frames {
@@ -54,6 +55,12 @@ mod frames {
 
 #[cfg(feature = "std")]
 pub(crate) use frames::{during, loading};
+
+/// Nothing is known of what the caller is in the middle of.
+#[cfg(not(feature = "std"))]
+pub(crate) fn loading(_flight: *const ()) -> bool {
+    false
+}
 
 /// Runs user code while this thread leads the flight at `flight`.
 #[cfg(not(feature = "std"))]

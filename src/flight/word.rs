@@ -176,9 +176,10 @@ impl Word {
 
     /// Counts a waiter in. An RMW even where nothing changes: it orders this waiter's registration before the
     /// leader's next transition, whose RMW therefore sees somebody to wake.
-    pub(crate) fn join(&self) -> Joined {
+    /// Refused if `most` wait already.
+    pub(crate) fn join(&self, most: u32) -> Joined {
         let joined = self.update(|s| match s.state() {
-            State::Computing { lease, waiters } if waiters < MOST => {
+            State::Computing { lease, waiters } if waiters < most.min(MOST) => {
                 Some(Snapshot::number(Tag::Computing, lease, waiters + 1))
             }
             State::Publishing => Some(Snapshot::plain(Tag::Publishing)),

@@ -2,6 +2,8 @@
 //! driver's affair, so that the same scenarios can be run by threads, by tasks, and mixed.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part of it")]
 
+pub mod tasks;
+
 use bellwether::{Builder, Cache, LoadError, ManualClock};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
