@@ -13,7 +13,7 @@ use std::thread::{self, Thread};
 /// A [`Timer`] for the default clock ([`CoarseClock`]): a thread that sleeps until the next alarm. It is what a cache uses
 /// that was given neither clock nor timer.
 ///
-/// All share one thread, which is started by the first alarm and never ends. An alarm costs an allocation and a
+/// All share one thread, which is started by the first alarm and never ends. (A process that was forked has no such thread.) An alarm costs an allocation and a
 /// wake-up of that thread, and goes off at the clock's grain (some milliseconds) after its time at most, as far as the
 /// system lets the thread run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,14 +71,22 @@ impl Ord for Alarm {
 
 fn run(shared: &Shared) -> ! {
     let clock = CoarseClock::new();
-    let mut alarms = BinaryHeap::new();
+    let (mut alarms, mut fired) = (BinaryHeap::new(), false);
     loop {
         alarms.extend(shared.pending.take().into_iter().map(|(at, waker)| Reverse(Alarm { at, waker })));
         let now = clock.now();
         while alarms.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(due)) = alarms.pop() else { break };
             // A waker that panics must not end the others' timer.
-            let _ = catch_unwind(AssertUnwindSafe(|| due.waker.wake()));
+            // (What it panicked with might panic as it is dropped.)
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| due.waker.wake())) {
+                core::mem::forget(panic);
+            }
+            // A waker may have parked this thread for itself, and used up what an alarm left for us.
+            fired = true;
+        }
+        if core::mem::take(&mut fired) {
+            continue;
         }
         match alarms.peek() {
             None => thread::park(),

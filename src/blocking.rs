@@ -72,8 +72,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// a loader of [`try_get_with`](Self::try_get_with) fails.
     ///
     /// This method has no way to report an error. A caller that asks, from within a loader of this key, for this key
-    /// again, or whose `wait_timeout` runs out, runs its own `load`, and its value is not stored ([`Stats::bypassed`]
-    /// counts it).
+    /// again, whose `wait_timeout` runs out, or that `max_waiters` or `max_loads` refuses, runs its own `load`, and its value
+    /// is not stored ([`Stats::bypassed`] counts it).
     ///
     /// Blocks while another thread loads. A loader that waits, by way of other keys, for its own caller waits for ever,
     /// unless a `wait_timeout` is set: cycles over several keys cannot be seen.
@@ -108,7 +108,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Errors
     /// [`LoadError::Load`], `Foreign` or `Abandoned` if the load failed; `TimedOut` after one's own `wait_timeout`;
-    /// `Reentrant` if this thread is loading this very key; `Overloaded` if no more waiters can be counted.
+    /// `Reentrant` if this thread is loading this very key; `Overloaded` if no more may wait or load.
     ///
     /// # Panics
     /// If `load` does: it reaches this caller only, and one of those who wait takes over.

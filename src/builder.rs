@@ -163,7 +163,11 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// The most callers who wait for one load. One more is not made to wait: it gets a value that is stale but may be served,
-    /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: some millions. 0: nobody ever waits.
+    /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but
+    /// for the moment in which a value is moved in.
+    ///
+    /// `get_with`, which cannot report it, runs its own loader then, and its value is not stored. To shed load, use
+    /// `try_get_with`.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
         self
@@ -172,8 +176,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
     /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: no bounds.
     ///
-    /// A load that is taken over from a leader that gave up is the same load; it and [`compute`](Cache::compute) are not
-    /// refused.
+    /// What is bounded are loads that the cache leads: `get_with`, which cannot report a refusal, runs its own loader then, for
+    /// itself alone, and its value is not stored. To shed load, use `try_get_with`. A load that is taken over from a leader
+    /// that gave up is not refused, nor is [`compute`](Cache::compute), though both count.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = loads;
         self

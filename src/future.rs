@@ -1,20 +1,28 @@
 //! The asynchronous face: how a task waits, and the read-through verbs for tasks. It knows no runtime.
 
+#[cfg(feature = "std")]
+use crate::alarms::ThreadTimer;
 use crate::cache::Cache;
+#[cfg(feature = "std")]
+use crate::clock::{Clock, CoarseClock};
 use crate::engine::Core;
 use crate::error::LoadError;
 use crate::expiry::nanos;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::stats::Event;
-use crate::sync::untracked::{AtomicBool, Ordering};
+use crate::sync::untracked::{AtomicBool, AtomicPtr, Ordering};
 use crate::through::{Cloned, End, Form, Next, Through, land, plain_hit, store};
+#[cfg(feature = "std")]
+use crate::timer::Timer;
 use crate::waiter::{Waiter, Woken};
+use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::task::Wake;
 use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
 use core::pin::{Pin, pin};
+use core::ptr;
 use core::task::{Context, Poll, Waker};
 use core::time::Duration;
 use equivalent::Equivalent;
@@ -22,47 +30,112 @@ use equivalent::Equivalent;
 /// When a task stops waiting: by the cache's clock and timer.
 struct Until<'c, K, V> {
     core: &'c Core<K, V>,
-    /// In ns of the cache's time.
+    /// In ns of [`Self::now`].
     at: u64,
     alarm: Option<Arc<Alarm>>,
+    /// The waker that the alarm has.
+    task: Option<Waker>,
 }
 
-/// Wakes the task that was polled last, once.
+/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
+/// nobody waits any more.
 struct Alarm {
-    task: Waker,
+    task: AtomicPtr<Waker>,
     gone_off: AtomicBool,
+}
+
+impl Alarm {
+    /// Gives it another task to wake, or none; the one that it had.
+    fn swap(&self, task: Option<Waker>) -> Option<Waker> {
+        let new = task.map_or(ptr::null_mut(), |task| Box::into_raw(Box::new(task)));
+        // AcqRel: the waker goes with its pointer, both ways; and `gone_off` is seen by who comes after `wake`.
+        let old = self.task.swap(new, Ordering::AcqRel);
+        // SAFETY: what is not null came from `Box::into_raw` above, and each swap hands it to one owner.
+        (!old.is_null()).then(|| *unsafe { Box::from_raw(old) })
+    }
 }
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
+        // Before the swap, which publishes it: whoever gives it another task afterwards sees that it is of no use any more.
         self.gone_off.store(true, Ordering::Relaxed);
-        self.task.wake_by_ref();
+        if let Some(task) = self.swap(None) {
+            task.wake();
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        drop(self.swap(None));
     }
 }
 
 impl<'c, K, V> Until<'c, K, V> {
-    /// None for a time that never comes.
+    /// None for a time that never comes, or that nothing could tell of.
     fn after(core: &'c Core<K, V>, timeout: Duration) -> Option<Self> {
-        let at = core.config.time.now().saturating_add(nanos(timeout));
-        (at != u64::MAX).then_some(Self { core, at, alarm: None })
+        let mut until = Self { core, at: 0, alarm: None, task: None };
+        if cfg!(not(feature = "std")) && core.config.timer.is_none() {
+            return None;
+        }
+        until.at = until.now().saturating_add(nanos(timeout));
+        (until.at != u64::MAX).then_some(until)
+    }
+
+    /// Whether the user's clock has no timer: then the system's clock is waited by.
+    #[cfg(feature = "std")]
+    fn by_system(&self) -> bool {
+        self.core.config.timer.is_none() && self.core.config.time.is_custom()
+    }
+
+    fn now(&self) -> u64 {
+        #[cfg(feature = "std")]
+        if self.by_system() {
+            return CoarseClock::new().now();
+        }
+        self.core.config.time.now()
+    }
+
+    fn set(&self, alarm: Arc<Alarm>) {
+        #[cfg(feature = "std")]
+        if self.by_system() {
+            return ThreadTimer::new().wake_at(self.at, Waker::from(alarm));
+        }
+        self.core.config.wake_at(self.core.config.time.to_clock(self.at), Waker::from(alarm));
     }
 
     fn is_over(&mut self, cx: &Context<'_>) -> bool {
-        let time = &self.core.config.time;
-        if time.now() >= self.at {
+        if self.now() >= self.at {
             return true;
         }
-        // Once for each waker, not for each poll: the timer keeps alarms until their time. Anew if it has gone off and the
-        // clock has stepped back since.
-        let set = |alarm: &Arc<Alarm>| alarm.task.will_wake(cx.waker()) && !alarm.gone_off.load(Ordering::Relaxed);
-        if !self.alarm.as_ref().is_some_and(set) {
-            let alarm = Arc::new(Alarm { task: cx.waker().clone(), gone_off: AtomicBool::new(false) });
-            self.alarm = Some(alarm.clone());
-            self.core.config.wake_at(time.to_clock(self.at), Waker::from(alarm));
-            // The timer may fire before it has been told.
-            return time.now() >= self.at;
+        let same = self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
+        if !same {
+            self.task = Some(cx.waker().clone());
         }
-        false
+        // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
+        // back since.
+        if let Some(alarm) = &self.alarm {
+            if !same {
+                drop(alarm.swap(self.task.clone()));
+            }
+            if !alarm.gone_off.load(Ordering::Relaxed) {
+                return false;
+            }
+        }
+        let alarm = Arc::new(Alarm { task: AtomicPtr::new(ptr::null_mut()), gone_off: AtomicBool::new(false) });
+        drop(alarm.swap(self.task.clone()));
+        self.alarm = Some(alarm.clone());
+        self.set(alarm);
+        // The timer may fire before it has been told.
+        self.now() >= self.at
+    }
+}
+
+impl<K, V> Drop for Until<'_, K, V> {
+    fn drop(&mut self) {
+        if let Some(alarm) = &self.alarm {
+            drop(alarm.swap(None));
+        }
     }
 }
 
@@ -101,7 +174,8 @@ impl<K, V, Fut> Drop for Loading<'_, '_, K, V, Fut> {
 async fn wait<'c, K, V>(waiter: &mut Waiter<'c, K, V>, until: &mut Option<Until<'c, K, V>>) -> Option<Woken<'c, K, V>> {
     poll_fn(|cx| match waiter.poll_woken(cx) {
         Poll::Ready(woken) => Poll::Ready(Some(woken)),
-        Poll::Pending if until.as_mut().is_some_and(|until| until.is_over(cx)) => Poll::Ready(None),
+        // The flight may have ended in the same moment.
+        Poll::Pending if until.as_mut().is_some_and(|until| until.is_over(cx)) => Poll::Ready(waiter.check()),
         Poll::Pending => Poll::Pending,
     })
     .await

@@ -23,7 +23,8 @@ where
     S: Send + Sync + 'static,
 {
     /// Starts a thread that calls [`purge_expired`](Self::purge_expired) at intervals of `every`: an expired value stays for at
-    /// most that long, the time of one such call, and, if a reader holds a pin, until that ends.
+    /// most that long (and its time for `stale_while_refresh`), the time of one such call, and, if a reader holds a pin, until
+    /// that ends.
     ///
     /// `every` is by the system's monotonic clock, or under a custom clock by that and its timer. The eviction listener and
     /// drops of values run on the thread. It ends with the handle, or when it would have come next after the cache was dropped:

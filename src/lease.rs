@@ -24,13 +24,13 @@ use equivalent::Equivalent;
 #[derive(Debug)]
 #[must_use = "an ignored lease is a flight given up"]
 pub enum Lookup<'c, K, V> {
-    /// A value to use.
+    /// A value to use; with `stale_while_refresh` one that is over, perhaps.
     Hit(Entry<'c, K, V>),
     /// A value to use, and this caller has been chosen to load its replacement early (XFetch).
     Refresh(Entry<'c, K, V>, Lease<'c, K, V>),
     /// No value; this caller loads it.
     Lead(Lease<'c, K, V>),
-    /// No value; somebody else is loading it.
+    /// No value; somebody else is loading it, or may not be waited for ([`Waited::Overloaded`](crate::Waited::Overloaded)).
     Wait(Waiter<'c, K, V>),
 }
 

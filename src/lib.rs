@@ -23,6 +23,8 @@
 //! |---|---|---|
 //! | the value if it is there | [`Cache::get`], [`get_ref`](Cache::get_ref), [`get_entry`](Cache::get_entry) | never |
 //! | the value, loaded once if it is not | [`Cache::get_with`], [`try_get_with`](Cache::try_get_with) | for the load of another |
+//! | the same in a task | [`Cache::get_with_async`], [`try_get_with_async`](Cache::try_get_with_async) | asynchronously |
+//! | the same with settings of this call, and how it went | [`Cache::entry`]: a [`Request`], an [`Outcome`] | as above |
 //! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`], with a [`Lease`] or a [`Waiter`] | only in [`Waiter::wait`] |
 //! | to decide on a value while nobody else does | [`Cache::compute`] | for a load in flight |
 //! | many plain calls in a row | [`Cache::pin`] | never |
@@ -33,7 +35,7 @@
 //! and slot rings, with memory reclaimed by epochs. A hit is wait-free but for the pin of the epoch. Those who *wait*
 //! for the load of another sleep on an `event-listener`; its list of sleepers is guarded by a mutex of its own (a
 //! spin lock or critical section without std), which is touched only by callers who sleep and by whoever wakes
-//! them. A loader runs on the thread of the caller who leads.
+//! them. A loader runs on the thread of the caller who leads, or is polled by its task.
 //!
 //! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
 //! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)

@@ -51,10 +51,8 @@ impl<'c, 'q, K, V, S, Q: ?Sized> Request<'c, 'q, K, V, S, Q> {
         self
     }
 
-    /// How long this caller waits for the load of another. Ends by the timer that
-    /// [`Builder::wait_timeout`](crate::Builder::wait_timeout) names; under a custom clock without one, threads wait by the
-    /// system's clock, and tasks by the thread of [`ThreadTimer`](crate::ThreadTimer), whose clock is another; without std, nothing
-    /// ends the wait then.
+    /// How long this caller waits for the load of another: by the cache's clock and timer, or under a custom clock that was
+    /// given no timer by the system's clock. (Without std and a timer, nothing ends a wait.)
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.wait_timeout = Some(timeout);
         self
@@ -73,9 +71,12 @@ where
     /// A value that is not stored: what a caller gets who runs its own loader for itself alone.
     fn alone(&self, value: V) -> (Entry<'c, K, V>, Outcome) {
         let core = self.cache.core();
-        core.counters.count(Event::Bypassed);
         let hash = self.cache.hash(self.q);
         (Entry::detached(CoreRef::borrowed(core), self.q.to_key(), hash, value), Outcome::Computed)
+    }
+
+    fn bypassed(&self) {
+        self.cache.core().counters.count(Event::Bypassed);
     }
 
     fn try_alone<E: Send + Sync + 'static>(
@@ -85,7 +86,8 @@ where
         loaded.map(|value| self.alone(value)).map_err(|error| LoadError::Load(Arc::new(error)))
     }
 
-    /// As [`Cache::get_with`]. A value that this caller loaded for itself alone is in an entry that is not stored.
+    /// As [`Cache::get_with`]. A value that this caller loaded for itself alone is in an entry that is not stored, and has no
+    /// time to live.
     ///
     /// # Panics
     /// As [`Cache::get_with`].
@@ -97,7 +99,10 @@ where
                 let value = lease.guarded(|_| load());
                 store::<K, V, Told>(lease, value, self.ttl)
             }
-            End::Alone(_) => self.alone(load()),
+            End::Alone(_) => {
+                self.bypassed();
+                self.alone(load())
+            }
         }
     }
 
@@ -119,7 +124,10 @@ where
                 let loaded = lease.guarded(|_| load());
                 land::<K, V, Told, E>(lease, loaded, self.ttl)
             }
-            End::Alone(Alone::Pressed) => self.try_alone(load()),
+            End::Alone(Alone::Pressed) => {
+                self.bypassed();
+                self.try_alone(load())
+            }
             End::Alone(alone) => Err(alone.error().unwrap_or(LoadError::Overloaded)),
         }
     }
@@ -140,6 +148,7 @@ where
                 store::<K, V, Told>(lease, value, self.ttl)
             }
             End::Alone(_) => {
+                self.bypassed();
                 let value = load().await;
                 self.alone(value)
             }
@@ -163,6 +172,7 @@ where
                 land::<K, V, Told, E>(lease, loaded, self.ttl)
             }
             End::Alone(Alone::Pressed) => {
+                self.bypassed();
                 let loaded = load().await;
                 self.try_alone(loaded)
             }

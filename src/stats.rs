@@ -19,7 +19,7 @@ pub struct Stats {
     pub coalesced: u64,
     /// Loads begun by XFetch while the entry was still valid.
     pub early_refreshes: u64,
-    /// Old values given because of a failure or a deadline.
+    /// Old values given while they were refreshed, or because of a failure or a bound on loads.
     pub stale_serves: u64,
     /// Entries removed to make room.
     pub evictions: u64,
@@ -35,7 +35,8 @@ pub struct Stats {
     pub retired_bytes: u64,
     /// Weight of the entries that are retired and not yet freed.
     pub retired_weight: u64,
-    /// Loads run for one caller alone, not stored: re-entrant or timed out `get_with`, or too much is retired.
+    /// Loads run for one caller alone, not stored: by a `get_with` that is re-entrant, timed out or refused, or because too
+    /// much is retired.
     pub bypassed: u64,
 }
 

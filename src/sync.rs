@@ -10,7 +10,7 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
 
 /// Atomics that loom does not watch: for numbers that steer a heuristic, or only report.
 pub(crate) mod untracked {
-    pub(crate) use portable_atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use portable_atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 #[cfg(all(feature = "std", loom))]

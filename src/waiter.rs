@@ -28,7 +28,7 @@ pub enum Waited<'c, K, V> {
     Failed(Arc<dyn Any + Send + Sync>),
     /// Without value or error: its leader called [`Lease::fail`], or it was removed and then given up. Look again.
     Abandoned,
-    /// Too many wait for this key to count one more.
+    /// No more may wait for this key, or load, or too much retired memory waits to be freed.
     Overloaded,
     /// The deadline passed first. The load goes on.
     TimedOut,

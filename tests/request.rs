@@ -135,3 +135,55 @@ fn what_is_not_stored_is_dropped_with_its_entry() {
     drop(cache);
     assert_eq!(census.alive(), 0);
 }
+
+/// A waker that counts how often it is there.
+fn counted() -> (Waker, std::sync::Weak<impl std::task::Wake + Send + Sync>) {
+    struct Idle;
+    impl std::task::Wake for Idle {
+        fn wake(self: std::sync::Arc<Self>) {}
+    }
+    let idle = std::sync::Arc::new(Idle);
+    let weak = std::sync::Arc::downgrade(&idle);
+    (Waker::from(idle), weak)
+}
+
+#[test]
+fn a_wait_that_is_over_keeps_no_task() {
+    let (builder, _clock) = timed();
+    let cache: TestCache = builder.wait_timeout(100 * SECOND).build().unwrap();
+    let (waker, there) = counted();
+    for round in 0..10 {
+        let Lookup::Lead(lease) = cache.lease(&round) else { panic!() };
+        let mut task = pin!(cache.entry(&round).get_with_async(|| async { 3 }));
+        let mut poll = || task.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        assert!(!poll() && there.strong_count() > 1);
+        assert_eq!(*lease.fulfil(1).unwrap(), 1);
+        assert!(poll());
+    }
+    assert_eq!(there.strong_count(), 1, "timers hold no task that waits no more");
+}
+
+#[test]
+fn under_a_custom_clock_without_a_timer_tasks_wait_by_the_systems_clock() {
+    struct Thread(thread::Thread);
+    impl std::task::Wake for Thread {
+        fn wake(self: std::sync::Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let cache: TestCache = Cache::builder().max_capacity(10).clock(bellwether::ManualClock::new()).build().unwrap();
+    let Lookup::Lead(lease) = cache.lease(&1) else { panic!() };
+    let request = cache.entry(&1).wait_timeout(Duration::from_millis(20));
+    let mut task = pin!(request.try_get_with_async(|| async { broken() }));
+    let waker = Waker::from(std::sync::Arc::new(Thread(thread::current())));
+    let mut polls = 0;
+    let error = loop {
+        polls += 1;
+        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => break done.map(told).unwrap_err(),
+            Poll::Pending => thread::park(),
+        }
+    };
+    assert!(matches!(error, LoadError::TimedOut) && polls < 20, "{error:?} after {polls} polls");
+    drop(lease);
+}

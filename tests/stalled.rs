@@ -26,6 +26,12 @@ fn a_stalled_reader_is_survived() {
             for key in 0..1_000_000 {
                 assert_eq!(cache.get_with(&(key % 50), || 3), 3);
             }
+            // What a request gets then was never in the cache, and leaves nothing behind.
+            let retired = cache.stats().retired_bytes;
+            for _ in 0..100_000 {
+                assert_eq!(*cache.entry(&99).get_with(|| 5).0, 5);
+            }
+            assert!(cache.stats().retired_bytes <= retired + 4096, "{retired}, then {:?}", cache.stats());
             // By hand one is told so; what is there is served all the same.
             let Lookup::Wait(waiter) = cache.lease(&77) else { panic!("a flight too much") };
             assert!(matches!(waiter.wait(), Waited::Overloaded));

@@ -65,8 +65,7 @@ impl<K, V> Core<K, V> {
 
     /// Ends its time to live now.
     pub(crate) fn end_time(&self, node: &Node<K, V>) {
-        let now = self.config.time.now();
-        node.renew(now, Hot::new(now, node.hot().delta()));
+        node.end_time(self.config.time.now());
     }
 
     /// Whether its time to live is over, but not for so long that it may not be served while it is refreshed.

@@ -3,7 +3,7 @@
 use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::node::Node;
 use crate::link::Link;
-use crate::reclaim::{Pin, Retired};
+use crate::reclaim::{Pin, Retire, Retired};
 use crate::unwind;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -135,6 +135,11 @@ impl<K, V> Core<K, V> {
     pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
         // SAFETY: the share keeps the node alive until it is given back in the next step.
         if unsafe { node.as_ref() }.unshare() {
+            // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
+            if unsafe { node.as_ref() }.is_detached() {
+                // SAFETY: nodes come from `allocate`, and nobody can reach this one any more.
+                return unsafe { Node::dispose(node) };
+            }
             let scope = self.scope(self.limbo.enter());
             // SAFETY: that was the last share.
             unsafe { scope.retire(node) };

@@ -184,9 +184,27 @@ impl<K, V> Node<K, V> {
         self.expires.load(Ordering::Relaxed)
     }
 
+    /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
+    /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
     pub(crate) fn renew(&self, expires: u64, hot: Hot) {
-        self.expires.store(expires, Ordering::Relaxed);
-        self.hot.store(hot.0, Ordering::Relaxed);
+        self.hot.store(hot.0, Ordering::SeqCst);
+        self.expires.store(expires, Ordering::SeqCst);
+    }
+
+    /// The end of it, now.
+    pub(crate) fn end_time(&self, now: u64) {
+        self.expires.store(now, Ordering::SeqCst);
+        self.hot.store(Hot::new(now, self.hot().delta()).0, Ordering::SeqCst);
+    }
+
+    /// Of a node that is never in the list: its order is even, as no other node's is.
+    pub(crate) fn detach(&self) {
+        self.link.set_order(0);
+    }
+
+    /// Whether nobody but those who have shares ever saw it.
+    pub(crate) fn is_detached(&self) -> bool {
+        self.link.order() == 0
     }
 
     pub(crate) fn born(&self) -> u64 {
