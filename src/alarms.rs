@@ -80,7 +80,8 @@ fn run(shared: &Shared) -> ! {
             // A waker that panics must not end the others' timer.
             // (What it panicked with might panic as it is dropped.)
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| due.waker.wake())) {
-                core::mem::forget(panic);
+                let dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
+                dropped.unwrap_or_else(core::mem::forget);
             }
             // A waker may have parked this thread for itself, and used up what an alarm left for us.
             fired = true;
