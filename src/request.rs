@@ -6,7 +6,7 @@ use crate::error::LoadError;
 use crate::future::{Loading, await_through};
 use crate::key::ToKey;
 use crate::stats::Event;
-use crate::through::{Alone, End, Outcome, Through, Told, land, store};
+use crate::through::{End, Outcome, Through, Told, land, store};
 use alloc::sync::Arc;
 use core::fmt;
 use core::future::Future;
@@ -124,11 +124,13 @@ where
                 let loaded = lease.guarded(|_| load());
                 land::<K, V, Told, E>(lease, loaded, self.ttl)
             }
-            End::Alone(Alone::Pressed) => {
-                self.bypassed();
-                self.try_alone(load())
-            }
-            End::Alone(alone) => Err(alone.error().unwrap_or(LoadError::Overloaded)),
+            End::Alone(alone) => match alone.error() {
+                Some(error) => Err(error),
+                None => {
+                    self.bypassed();
+                    self.try_alone(load())
+                }
+            },
         }
     }
 
@@ -171,12 +173,14 @@ where
                 let loaded = Loading::new(&lease, pin!(Some(lease.guarded(|_| load())))).await;
                 land::<K, V, Told, E>(lease, loaded, self.ttl)
             }
-            End::Alone(Alone::Pressed) => {
-                self.bypassed();
-                let loaded = load().await;
-                self.try_alone(loaded)
-            }
-            End::Alone(alone) => Err(alone.error().unwrap_or(LoadError::Overloaded)),
+            End::Alone(alone) => match alone.error() {
+                Some(error) => Err(error),
+                None => {
+                    self.bypassed();
+                    let loaded = load().await;
+                    self.try_alone(loaded)
+                }
+            },
         }
     }
 }
