@@ -1,171 +1,14 @@
-//! The cache.
+//! Plain reads and writes: they never load and never wait. Each pins for itself, as only std can.
 
-use crate::builder::Builder;
-use crate::engine::Core;
-use crate::entry::CoreRef;
-#[cfg(feature = "std")]
-use crate::entry::{Entry, Ref};
-use crate::hasher::DefaultHashBuilder;
-#[cfg(feature = "std")]
+use super::Cache;
+use crate::entry::{CoreRef, Entry, Ref};
 use crate::iter::Iter;
-use crate::key::ToKey;
-use crate::lease::Lookup;
-use crate::pinned::Local;
-#[cfg(feature = "std")]
 use crate::pinned::Pinned;
-use crate::stats::Stats;
-use alloc::sync::Arc;
-#[cfg(feature = "std")]
 use alloc::vec::Vec;
-use core::any::Any;
-use core::fmt;
 use core::hash::{BuildHasher, Hash};
-#[cfg(feature = "std")]
 use core::time::Duration;
 use equivalent::Equivalent;
 
-/// A concurrent cache in which a value that many ask for is computed once.
-///
-/// Share it by `Arc` or in a static; every method takes `&self`. Keys are compared in full, values are given as clones,
-/// borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
-///
-/// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only callers who wait for the load
-/// of another sleep.
-pub struct Cache<K, V, S = DefaultHashBuilder> {
-    core: Core<K, V>,
-    hasher: S,
-}
-
-impl<K, V> Cache<K, V> {
-    /// A cache for up to `max_capacity` entries that do not expire, with all else as by default.
-    ///
-    /// ```
-    /// let cache = bellwether::Cache::new(1000);
-    /// assert_eq!(cache.get_with(&7, || "seven"), "seven");
-    /// assert_eq!(cache.get_with(&7, || unreachable!()), "seven");
-    /// ```
-    #[cfg(feature = "std")]
-    pub fn new(max_capacity: u64) -> Self {
-        Self::builder().max_capacity(max_capacity).build().expect("a capacity alone is a valid configuration")
-    }
-
-    /// The settings of a cache to be.
-    pub fn builder() -> Builder<K, V> {
-        Builder::new()
-    }
-}
-
-impl<K, V, S> Cache<K, V, S> {
-    pub(crate) fn from_parts(core: Core<K, V>, hasher: S) -> Self {
-        Self { core, hasher }
-    }
-
-    #[inline]
-    pub(crate) fn core(&self) -> &Core<K, V> {
-        &self.core
-    }
-
-    #[inline]
-    pub(crate) fn hash<Q: ?Sized + Hash>(&self, q: &Q) -> u64
-    where
-        S: BuildHasher,
-    {
-        self.hasher.hash_one(q)
-    }
-
-    /// Entries stored now. Loads in flight do not count; entries that have expired and were not yet removed do. Exact
-    /// when no other thread is changing the cache.
-    pub fn len(&self) -> usize {
-        self.core.entries()
-    }
-
-    /// Whether no entry is stored now.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The weight of the entries stored now; as exact as [`len`](Self::len).
-    #[doc(alias = "weighted_size")]
-    pub fn weight(&self) -> u64 {
-        self.core.weight()
-    }
-
-    /// The weight that the cache may hold.
-    pub fn capacity(&self) -> u64 {
-        self.core.capacity()
-    }
-
-    /// The name it was built with; empty if none.
-    pub fn name(&self) -> &str {
-        &self.core.config.name
-    }
-
-    /// What the cache has done so far.
-    pub fn stats(&self) -> Stats {
-        Stats {
-            retired_bytes: (self.core.limbo().nodes() as u64) * self.core.node_size(),
-            retired_weight: self.core.limbo().weight(),
-            ..self.core.counters.snapshot()
-        }
-    }
-
-    /// For this crate's own tests and fuzzers, with no other thread at work: whether each entry is in one slot of the
-    /// eviction rings, and all counts are right.
-    #[doc(hidden)]
-    pub fn validate(&self) -> Result<(), alloc::string::String> {
-        self.core.validate()
-    }
-
-    /// For this crate's own tests: slots in use, holes included, rounded up to whole segments.
-    #[doc(hidden)]
-    pub fn slots(&self) -> usize {
-        self.core.slots()
-    }
-
-    /// Registers the calling thread: what pins without std. Costs some 400 ns.
-    pub fn register(&self) -> Local<'_, K, V, S> {
-        Local::new(self)
-    }
-
-    /// Gets on board at a key and gives the protocol into the caller's hands: a value, or the lease of the load, or a
-    /// place among those who wait for it.
-    ///
-    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`].
-    ///
-    /// ```
-    /// use bellwether::{Cache, Lookup};
-    /// let cache: Cache<String, u64> = Cache::new(10);
-    /// let Lookup::Lead(lease) = cache.lease("answer") else { unreachable!() };
-    /// assert!(matches!(cache.lease("answer"), Lookup::Wait(_)));
-    /// assert_eq!(*lease.fulfil(42).unwrap(), 42);
-    /// assert_eq!(cache.get("answer"), Some(42));
-    /// ```
-    pub fn lease<Q>(&self, q: &Q) -> Lookup<'_, K, V>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        S: BuildHasher,
-    {
-        let pin = || self.core.limbo().enter();
-        Lookup::at(CoreRef::borrowed(&self.core), self.hash(q), q, pin)
-    }
-
-    /// As [`lease`](Self::lease), with handles that keep the cache alive, for work that is spawned.
-    pub fn lease_owned<Q>(self: &Arc<Self>, q: &Q) -> Lookup<'static, K, V>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        K: Send + Sync + 'static,
-        V: Send + Sync + 'static,
-        S: BuildHasher + Send + Sync + 'static,
-    {
-        let keep: Arc<dyn Any + Send + Sync> = self.clone();
-        // SAFETY: the core is a field of what the Arc keeps alive, at a fixed address.
-        let core = unsafe { CoreRef::kept(&self.core, keep) };
-        Lookup::at(core, self.hash(q), q, || self.core.limbo().enter())
-    }
-}
-
-/// Plain reads and writes: they never load and never wait.
-#[cfg(feature = "std")]
 impl<K, V, S> Cache<K, V, S> {
     /// Pins the calling thread for many calls in a row: each then costs some 10 ns less.
     ///
@@ -377,22 +220,10 @@ impl<K, V, S> Cache<K, V, S> {
     }
 }
 
-#[cfg(feature = "std")]
 impl<'c, K, V, S> IntoIterator for &'c Cache<K, V, S> {
     type Item = Ref<'c, K, V>;
     type IntoIter = Iter<'c, K, V>;
     fn into_iter(self) -> Iter<'c, K, V> {
         self.iter()
-    }
-}
-
-impl<K, V, S> fmt::Debug for Cache<K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cache")
-            .field("name", &self.name())
-            .field("len", &self.len())
-            .field("weight", &self.weight())
-            .field("capacity", &self.capacity())
-            .finish_non_exhaustive()
     }
 }
