@@ -1,17 +1,17 @@
 //! The blocking face: how a thread waits, and the read-through verbs for threads.
 
 use crate::cache::Cache;
-use crate::deadline::Deadline;
+use crate::deadline::{is_over, sleep};
 use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
 use crate::error::LoadError;
+use crate::expiry::{NEVER, nanos};
 use crate::flight::reentry;
 use crate::key::ToKey;
-use crate::lease::{Met, embark};
-use crate::stats::Event;
-use crate::through::{Cloned, End, Form, Next, Through, land, plain_hit, store};
+use crate::lease::{Lease, Met, embark};
+use crate::outcome::Loaded;
+use crate::through::{Begun, End, Form, Through, certain};
 use crate::waiter::{Waited, Waiter, Woken};
-use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
@@ -21,12 +21,7 @@ use std::thread;
 impl<'c, K, V> Waiter<'c, K, V> {
     /// Sleeps until the flight has ended, or this waiter takes it on.
     pub fn wait(mut self) -> Waited<'c, K, V> {
-        loop {
-            // Without a deadline, only an answer ends the wait.
-            if let Some(woken) = self.wait_until(Deadline::Never) {
-                return woken.into();
-            }
-        }
+        self.wait_until(NEVER).map_or(Waited::TimedOut, Waited::from)
     }
 
     /// The same for at most `timeout`: by the system's monotonic clock, or under a custom clock with a timer, by that.
@@ -34,20 +29,49 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// # Errors
     /// The waiter itself, still in its place, if the time is over first.
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<Waited<'c, K, V>, Self> {
-        let deadline = Deadline::after(self.core(), timeout);
-        self.wait_until(deadline).map(Waited::from).ok_or(self)
+        let end = self.core().config.wait_end(nanos(timeout));
+        self.wait_until(end).map(Waited::from).ok_or(self)
     }
 
-    fn wait_until(&mut self, deadline: Deadline) -> Option<Woken<'c, K, V>> {
+    /// Waits as a thread, until a time; None: that has come.
+    pub(crate) fn wait_until(&mut self, at: u64) -> Option<Woken<'c, K, V>> {
         loop {
-            let listener = self.listening().and_then(|l| l.listener.take());
-            let in_time = listener.is_none_or(|l| deadline.sleep(self.core(), l));
-            // After a deadline, too: the flight may have ended in the same moment.
+            if let Some(listener) = self.listening().and_then(|l| l.listener.take()) {
+                sleep(self.core(), listener, at.min(self.due()));
+            }
+            // The flight may have ended in the same moment.
+            let over = is_over(self.core(), at);
             match self.check() {
                 Some(woken) => return Some(woken),
-                None if !in_time => return None,
+                None if over => return None,
                 None => {}
             }
+        }
+    }
+}
+
+impl<'c, K, V, Q, F> Through<'c, '_, K, V, Q, F>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    F: Form<'c, K, V>,
+{
+    /// Sees the lookup through, as a thread.
+    pub(crate) fn run<E: Send + Sync + 'static>(
+        mut self,
+        load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
+    ) -> Result<F::Out, LoadError<E>> {
+        while let Some((waiter, at)) = self.waits() {
+            let woken = waiter.wait_until(at);
+            self.on(woken);
+        }
+        match self.end() {
+            End::Value(value) => Ok(value),
+            End::Refused(why) => Err(why.into()),
+            End::Lead(lease) => {
+                let loaded = lease.guarded(|_| load(Some(&lease)));
+                self.land(lease, loaded)
+            }
+            End::Alone => self.alone(load(None)),
         }
     }
 }
@@ -87,16 +111,9 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        match self.read_through(q, true) {
-            End::Value(value) => value,
-            End::Lead(lease) => {
-                let value = lease.guarded(|_| load());
-                store::<K, V, Cloned>(lease, value, None)
-            }
-            End::Alone(_) => {
-                self.core().counters.count(Event::Bypassed);
-                load()
-            }
+        match self.begin(q, true) {
+            Begun::Hit(value) => value,
+            Begun::Through(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
         }
     }
 
@@ -118,19 +135,9 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        match self.read_through(q, false) {
-            End::Value(value) => Ok(value),
-            End::Lead(lease) => {
-                let loaded = lease.guarded(|_| load());
-                land::<K, V, Cloned, E>(lease, loaded, None)
-            }
-            End::Alone(alone) => match alone.error() {
-                Some(error) => Err(error),
-                None => {
-                    self.core().counters.count(Event::Bypassed);
-                    load().map_err(|e| LoadError::Load(Arc::new(e)))
-                }
-            },
+        match self.begin(q, false) {
+            Begun::Hit(value) => Ok(value),
+            Begun::Through(through) => through.run(|_| load().map(Loaded::New)),
         }
     }
 
@@ -148,7 +155,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let core = CoreRef::borrowed(self.core());
         let hash = self.hash(q);
         let lease = loop {
-            match embark(&core, hash, q, Wanted::Lease, || self.core().limbo().enter(), |_| None::<Infallible>) {
+            match embark(&core, hash, q, Wanted::Lease, || self.core().limbo().enter(), |_, _| None::<Infallible>) {
                 Met::Hit(never) => match never {},
                 Met::Lead(lease) => break lease,
                 Met::Wait(waiter) => {
@@ -165,41 +172,5 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
         }
-    }
-
-    #[inline]
-    fn read_through<Q>(&self, q: &Q, lenient: bool) -> End<'_, K, V, V>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        V: Clone,
-    {
-        let (core, hash) = (self.core(), self.hash(q));
-        match plain_hit(core, q, hash) {
-            Some(value) => End::Value(value),
-            None => wait_through(Through::<K, V, Q, Cloned>::new(core, q, hash, lenient), core.config.wait_timeout),
-        }
-    }
-}
-
-/// Sees a lookup through, as a thread.
-pub(crate) fn wait_through<'c, K, V, Q, F>(
-    mut through: Through<'c, '_, K, V, Q, F>,
-    timeout: Option<Duration>,
-) -> End<'c, K, V, F::Out>
-where
-    Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: Form<'c, K, V>,
-{
-    let core = through.core();
-    let mut next = through.board();
-    let mut deadline = None;
-    loop {
-        let mut waiter = match next {
-            Next::End(end) => return end,
-            Next::Wait(waiter) => waiter,
-        };
-        let until =
-            *deadline.get_or_insert_with(|| timeout.map_or(Deadline::Never, |timeout| Deadline::after(core, timeout)));
-        next = through.on(waiter.wait_until(until));
     }
 }

@@ -2,11 +2,12 @@
 
 use crate::cache::Cache;
 use crate::clock::{Clock, Source, Time};
-use crate::engine::config::{Config, Listener, TtlWith, Weigher};
+use crate::engine::config::{Config, Limits, Listener, TtlWith, Weigher};
 use crate::engine::{Core, RemovalCause};
 use crate::error::BuildError;
 use crate::expiry::{NEVER, nanos};
 use crate::hasher::DefaultHashBuilder;
+use crate::spawn::Spawn;
 use crate::timer::Timer;
 use alloc::{borrow::ToOwned, boxed::Box, string::String};
 use core::fmt;
@@ -32,14 +33,14 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     jitter: f64,
     beta: f64,
     cooldown: Duration,
-    wait_timeout: Option<Duration>,
-    stale: Duration,
+    limits: Limits,
     max_waiters: usize,
     max_loads: usize,
     record_stats: bool,
     seed: Option<u64>,
     clock: Option<Box<dyn Clock>>,
     timer: Option<Box<dyn Timer>>,
+    spawner: Option<Box<dyn Spawn>>,
     hasher: S,
 }
 
@@ -58,14 +59,22 @@ impl<K, V> Builder<K, V> {
             jitter: 0.0,
             beta: 1.0,
             cooldown: Duration::from_secs(1),
-            wait_timeout: None,
-            stale: Duration::ZERO,
+            limits: Limits {
+                ttl: None,
+                wait: NEVER,
+                soft: NEVER,
+                hard: NEVER,
+                lead: NEVER,
+                while_refresh: 0,
+                if_error: 0,
+            },
             max_waiters: usize::MAX,
             max_loads: usize::MAX,
             record_stats: false,
             seed: None,
             clock: None,
             timer: None,
+            spawner: None,
             hasher: DefaultHashBuilder::default(),
         }
     }
@@ -145,8 +154,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// How long after a failed early refresh the entry is left alone (but not past its expiry). Default 1 s. With a time
-    /// to idle the setting has no effect: the next reader may try again.
+    /// How long after a failed refresh the entry is left alone: a good one until its expiry at most, one past its time to live
+    /// while [`stale_if_error`](Self::stale_if_error) lets it be served. Default 1 s. With a time to idle the setting has no
+    /// effect: the next reader may try again.
     pub fn error_cooldown(mut self, cooldown: Duration) -> Self {
         self.cooldown = cooldown;
         self
@@ -158,7 +168,18 @@ impl<K, V, S> Builder<K, V, S> {
     /// Plain reads (`get`) never give an expired value. An entry is kept for that much longer, and then counts as expired
     /// for eviction and `purge_expired`. Of no effect with a time to idle. [`Stats::stale_serves`](crate::Stats) counts.
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
-        self.stale = stale;
+        self.limits.while_refresh = nanos(stale);
+        self
+    }
+
+    /// How long past its time to live a value is still good in place of an error (RFC 5861, section 4): where a refresh fails or
+    /// takes longer than its deadlines, or no more may wait or load, read-through gives the old value. Default: zero.
+    ///
+    /// After a failure the loader is not called again before the [`error_cooldown`](Self::error_cooldown) is over; meanwhile
+    /// everyone gets the old value at once. Plain reads (`get`) never give an expired value. An entry is kept for that much
+    /// longer, and then counts as expired for eviction and `purge_expired`. Of no effect with a time to idle.
+    pub fn stale_if_error(mut self, stale: Duration) -> Self {
+        self.limits.if_error = nanos(stale);
         self
     }
 
@@ -187,7 +208,36 @@ impl<K, V, S> Builder<K, V, S> {
     /// How long a caller waits for the load of another. Default: as long as it takes. Measured by the system's
     /// monotonic clock, or, under a custom clock, by that clock's [`timer`](Self::timer).
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.wait_timeout = Some(timeout);
+        self.limits.wait = nanos(timeout);
+        self
+    }
+
+    /// How long a caller for whom there is an old value waits for the new one: then it goes on with the old one, and the load
+    /// goes on. What is old enough, [`stale_while_refresh`](Self::stale_while_refresh) and [`stale_if_error`](Self::stale_if_error)
+    /// say. Default: as long as it takes.
+    ///
+    /// For those who wait for the load of another. A caller who loads is at it itself, and sees it through; unless somebody
+    /// else runs its loader: see [`Cache::detached`].
+    pub fn soft_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.soft = nanos(timeout);
+        self
+    }
+
+    /// How long a caller waits altogether, its own load included if that is [detached](Cache::detached): then it gets an old
+    /// value if it may ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut). The load goes on.
+    /// Default: as long as it takes.
+    pub fn hard_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.hard = nanos(timeout);
+        self
+    }
+
+    /// How long a leader may hold its lease while others wait: then one of them takes the load on, with its own loader. What
+    /// the old leader still comes to is for its own caller alone. Default: as long as it takes. Not zero.
+    ///
+    /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
+    /// load that is merely slow is done twice. It holds for [`compute`](Cache::compute), too.
+    pub fn lead_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.lead = nanos(timeout);
         self
     }
 
@@ -221,14 +271,14 @@ impl<K, V, S> Builder<K, V, S> {
             jitter: self.jitter,
             beta: self.beta,
             cooldown: self.cooldown,
-            wait_timeout: self.wait_timeout,
-            stale: self.stale,
+            limits: self.limits,
             max_waiters: self.max_waiters,
             max_loads: self.max_loads,
             record_stats: self.record_stats,
             seed: self.seed,
             clock: self.clock,
             timer: self.timer,
+            spawner: self.spawner,
             hasher,
         }
     }
@@ -242,6 +292,13 @@ impl<K, V, S> Builder<K, V, S> {
     /// What ends a wait by a custom clock.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Box::new(timer));
+        self
+    }
+
+    /// What runs loads in the background: of [`detached`](Cache::detached) requests and of a [`loader`](Self::loader). Default with
+    /// std: [`ThreadSpawn`](crate::ThreadSpawn); without: none.
+    pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
+        self.spawner = Some(Box::new(spawner));
         self
     }
 
@@ -277,11 +334,16 @@ impl<K, V, S> Builder<K, V, S> {
         let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
         // With std there is a thread for the default clock.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
-        if self.wait_timeout.is_some() && !timed {
+        let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
+        if lead == 0 {
+            return Err(BuildError::ZeroLeadTimeout);
+        }
+        let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
+        if deadlines && !timed {
             return Err(BuildError::MissingTimer);
         }
-        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some() || !self.stale.is_zero();
-        let source = source(self.clock, expires || self.wait_timeout.is_some())?;
+        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
+        let source = source(self.clock, expires || deadlines || while_refresh.max(if_error) != 0)?;
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
@@ -295,14 +357,14 @@ impl<K, V, S> Builder<K, V, S> {
             jitter: self.jitter,
             beta: self.beta,
             cooldown: nanos(self.cooldown),
-            wait_timeout: self.wait_timeout,
-            stale: nanos(self.stale),
+            limits: self.limits,
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,
             record_stats: self.record_stats,
             seed: self.seed,
             time: Time::new(source),
             timer: self.timer,
+            spawner: self.spawner,
         });
         Ok(Cache::from_parts(core, self.hasher))
     }

@@ -113,6 +113,11 @@ impl Time {
         now.saturating_sub(self.origin)
     }
 
+    /// The same, precisely.
+    pub(crate) fn now_precisely(&self) -> u64 {
+        self.precise().saturating_sub(self.origin)
+    }
+
     pub(crate) fn precise(&self) -> u64 {
         match &self.source {
             #[cfg(feature = "std")]

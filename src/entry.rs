@@ -64,7 +64,7 @@ macro_rules! accessors {
     ($this:ident, $node:expr, $core:expr) => {
         /// The key.
         pub fn key($this: &Self) -> &K {
-            $node.key()
+            $node.shown_key()
         }
 
         /// The time until the value expires by its time to live: `None` for never, zero once it has. At the grain of
@@ -155,12 +155,26 @@ impl<'c, K, V> Entry<'c, K, V> {
         unsafe { Self::new(core, node) }
     }
 
+    /// Of a value that has been seen, if it may be served for want of another: up to `window` past its time to live.
+    pub(crate) fn fallback(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
+        let served = core.get().fallback(node, window) && node.share();
+        // SAFETY: the share just taken; an entry that has a successor, as all have that are asked about, has its value.
+        served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
+    }
+
     fn node(&self) -> &Node<K, V> {
         // SAFETY: we own a share.
         unsafe { self.node.as_ref() }
     }
 
     accessors!(this, this.node(), this.core.get());
+}
+
+impl<K, V> Entry<'_, K, V> {
+    /// As a value that may be served past its time: see [`Self::fallback`].
+    pub(crate) fn may_be_served(this: &Self, window: u64) -> bool {
+        this.core.get().fallback(this.node(), window)
+    }
 }
 
 impl<K, V> Deref for Entry<'_, K, V> {

@@ -17,7 +17,7 @@ pub enum LoadError<E> {
     Foreign(Arc<dyn Any + Send + Sync>),
     /// The load that one waited for was failed without an error ([`Lease::fail`](crate::Lease::fail)).
     Abandoned,
-    /// One's own `wait_timeout` ran out; the load goes on.
+    /// One's own `wait_timeout` or `hard_timeout` ran out; the load goes on.
     TimedOut,
     /// The loader of this key asked for this key on its own thread: waiting would never end.
     Reentrant,
@@ -100,6 +100,8 @@ pub enum BuildError {
     Jitter(f64),
     /// `time_to_idle` is zero: no entry could ever be read.
     ZeroTimeToIdle,
+    /// `lead_timeout` is zero: every leader would be replaced at once.
+    ZeroLeadTimeout,
     /// An expiry or deadline was asked for and there is no clock (without `std`, `clock` must be given).
     MissingClock,
     /// A deadline was asked for under a custom clock, and no `timer` was given that could end a wait by that clock.
@@ -114,6 +116,7 @@ impl fmt::Display for BuildError {
             Self::Beta(b) => write!(f, "xfetch's beta must be finite and not negative, not {b}"),
             Self::Jitter(j) => write!(f, "ttl_jitter must be within 0.0..1.0, not {j}"),
             Self::ZeroTimeToIdle => f.write_str("time_to_idle must be longer than zero"),
+            Self::ZeroLeadTimeout => f.write_str("lead_timeout must be longer than zero"),
             Self::MissingClock => f.write_str("expiry and deadlines need a clock: without std, give one with clock()"),
             Self::MissingTimer => f.write_str(
                 "a deadline under a custom clock needs a timer that follows that clock: give one with timer()",

@@ -23,24 +23,39 @@ pub(crate) fn expires_at(now: u64, ttl: u64) -> u64 {
     now.saturating_add(ttl)
 }
 
-/// Quiet-until and δ in one word: 50 bits of µs (35 years), 14 bits of δ. See [`Hot::new`].
+/// What an entry's hits look at, in one word: 50 bits of quiet-until in µs (35 years), or, where it is *tagged*, the sequence
+/// number from which its load began (then nothing about it is ever quiet: its tags are to be looked at); two flags; 12 bits of δ.
+///
+/// *Cooling*: a refresh has failed past the entry's expiry. Then there is no δ to speak of, and quiet-until is the time of that
+/// failure: not later than now, so that hits look closer as before. In a tagged one, where that has no room, the 12 bits
+/// are that time instead, in 256ths of the cooldown, modulo 16 cooldowns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hot(pub(crate) u64);
 
-const DELTA_BITS: u32 = 14;
-const MANTISSA: u32 = 8;
-const QUIET_NEVER: u64 = NEVER >> DELTA_BITS;
+const LOW_BITS: u32 = 14;
+const TAGGED: u64 = 1 << 13;
+const COOLING: u64 = 1 << 12;
+const CODE: u64 = COOLING - 1;
+const MANTISSA: u32 = 6;
+const QUIET_NEVER: u64 = NEVER >> LOW_BITS;
+/// In how many parts of the cooldown a tagged entry tells the time of a failure.
+const COOLDOWN_PARTS: u64 = 256;
 
 impl Hot {
     /// No expiry: quiet for good.
-    pub(crate) const ETERNAL: Hot = Hot(QUIET_NEVER << DELTA_BITS);
+    pub(crate) const ETERNAL: Hot = Hot(QUIET_NEVER << LOW_BITS);
 
-    /// `quiet` is rounded down to µs (looking a little early is harmless); `delta` to 8 significant bits (0.4 %).
+    /// `quiet` is rounded down to µs (looking a little early is harmless); `delta` to 6 significant bits (1.6 %).
     pub(crate) fn new(quiet: u64, delta: u64) -> Self {
         if quiet == NEVER {
             return Self(Self::ETERNAL.0 | encode(delta));
         }
-        Self((quiet / 1000).min(QUIET_NEVER - 1) << DELTA_BITS | encode(delta))
+        Self((quiet / 1000).min(QUIET_NEVER - 1) << LOW_BITS | encode(delta))
+    }
+
+    /// Of an entry with tags, whose load began at this sequence number.
+    pub(crate) fn tagged(start: u64, delta: u64) -> Self {
+        Self(start.min(QUIET_NEVER - 1) << LOW_BITS | TAGGED | encode(delta))
     }
 
     /// Whether anything but a plain hit can ever happen: if not, no clock need be read.
@@ -49,24 +64,57 @@ impl Hot {
         self.0 >= Self::ETERNAL.0
     }
 
-    /// The earliest instant at which anything but a plain hit can happen.
+    /// The sequence number from which its load began, if it has tags.
+    pub(crate) fn start(self) -> Option<u64> {
+        (self.0 & TAGGED != 0).then_some(self.0 >> LOW_BITS)
+    }
+
+    /// The earliest instant at which anything but a plain hit can happen, of an entry without tags.
     #[inline]
     pub(crate) fn quiet_until(self) -> u64 {
-        if self.eternal() { NEVER } else { (self.0 >> DELTA_BITS) * 1000 }
+        if self.eternal() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
     }
 
     /// How long the load took, in ns.
     pub(crate) fn delta(self) -> u64 {
-        decode(self.0 & ((1 << DELTA_BITS) - 1))
+        if self.0 & COOLING != 0 { 0 } else { decode(self.0 & CODE) }
     }
 
     /// The same δ, quiet until another time.
     pub(crate) fn with_quiet(self, quiet: u64) -> Self {
         Self::new(quiet, self.delta())
     }
+
+    /// Over from now on; None: it need not change for that.
+    pub(crate) fn ended(self, now: u64) -> Option<Self> {
+        self.start().is_none().then(|| self.with_quiet(now))
+    }
+
+    /// A refresh has failed now.
+    pub(crate) fn cooled(self, now: u64, cooldown: u64) -> Self {
+        match self.start() {
+            None => Self(Self::new(now.min(NEVER - 1), 0).0 | COOLING),
+            Some(_) => Self(self.0 & !CODE | COOLING | cooldown_part(now, cooldown)),
+        }
+    }
+
+    /// Whether a refresh has failed, and the cooldown since then is not over.
+    pub(crate) fn cooling(self, now: u64, cooldown: u64) -> bool {
+        if self.0 & COOLING == 0 || cooldown == 0 {
+            return false;
+        }
+        match self.start() {
+            None => now < self.quiet_until().saturating_add(cooldown),
+            Some(_) => (cooldown_part(now, cooldown).wrapping_sub(self.0) & CODE) <= COOLDOWN_PARTS,
+        }
+    }
 }
 
-/// A float of 6 bits of exponent and 8 of mantissa, rounded down; exact below 512.
+fn cooldown_part(now: u64, cooldown: u64) -> u64 {
+    (now / (cooldown / COOLDOWN_PARTS).max(1)) & CODE
+}
+
+/// A float of 6 bits of exponent and 6 of mantissa, rounded down; exact below 128.
 fn encode(v: u64) -> u64 {
     if v < 1 << MANTISSA {
         return v;
@@ -124,13 +172,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delta_code_is_within_half_a_percent_and_never_above() {
+    fn delta_code_is_within_two_percent_and_never_above() {
         for v in (0..64).flat_map(|s| [(1u64 << s) - 1, 1 << s, (1 << s) + (1 << s) / 3]) {
             let back = decode(encode(v));
-            assert!(back <= v && v - back <= v / 256, "{v} became {back}");
-            assert!(encode(v) < 1 << DELTA_BITS);
+            assert!(back <= v && v - back <= v / 64, "{v} became {back}");
+            assert!(encode(v) <= CODE);
         }
-        assert!(decode(encode(u64::MAX)) > u64::MAX - u64::MAX / 256);
+        assert!(decode(encode(u64::MAX)) > u64::MAX - u64::MAX / 64);
     }
 
     #[test]
@@ -144,6 +192,33 @@ mod tests {
         assert!(!Hot::new(NEVER - 1, 5).eternal());
         assert_eq!(Hot::new(5_999, 7).quiet_until(), 5_000);
         assert_eq!(Hot::new(5_999, 7).delta(), 7);
+    }
+
+    #[test]
+    fn tagged_and_cooling() {
+        assert_eq!(
+            (Hot::new(5_000, 7).start(), Hot::tagged(3, 7).start(), Hot::tagged(3, 7).delta()),
+            (None, Some(3), 7)
+        );
+        assert!(!Hot::tagged(NEVER, 0).eternal());
+        assert_eq!(Hot::tagged(3, 7).ended(9), None);
+        assert_eq!(Hot::new(9_000, 7).ended(5_000), Some(Hot::new(5_000, 7)));
+        let second = 1_000_000_000;
+        for hot in [Hot::new(5_000, 7), Hot::tagged(3, 7)] {
+            assert!(!hot.cooling(0, second));
+            for failed in [0, 6_000, 7 * second] {
+                let cooled = hot.cooled(failed, second);
+                assert_eq!((cooled.start(), cooled.delta()), (hot.start(), 0));
+                assert!(cooled.quiet_until() <= failed || hot.start().is_some());
+                assert!(cooled.cooling(failed, second) && cooled.cooling(failed + second - 1_000, second));
+                assert!(!cooled.cooling(failed + second + second / 128, second));
+                assert!(!cooled.cooling(failed, 0));
+            }
+        }
+        assert!(
+            !Hot::new(0, 0).cooled(5_000, second).cooling(second + 5_000, second),
+            "to the µs where there are no tags"
+        );
     }
 
     #[test]

@@ -1,184 +1,99 @@
 //! The asynchronous face: how a task waits, and the read-through verbs for tasks. It knows no runtime.
 
-#[cfg(feature = "std")]
-use crate::alarms::ThreadTimer;
 use crate::cache::Cache;
-#[cfg(feature = "std")]
-use crate::clock::{Clock, CoarseClock};
-use crate::engine::Core;
+use crate::entry::CoreRef;
 use crate::error::LoadError;
-use crate::expiry::nanos;
+use crate::flight::reentry;
 use crate::key::ToKey;
 use crate::lease::Lease;
-use crate::stats::Event;
-use crate::sync::untracked::{AtomicBool, AtomicPtr, Ordering};
-use crate::through::{Cloned, End, Form, Next, Through, land, plain_hit, store};
-#[cfg(feature = "std")]
-use crate::timer::Timer;
+use crate::outcome::Loaded;
+use crate::through::{Begun, Cloned, End, Form, Through, certain, plain_hit};
 use crate::waiter::{Waiter, Woken};
-use alloc::boxed::Box;
-use alloc::sync::Arc;
-use alloc::task::Wake;
 use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
 use core::pin::{Pin, pin};
-use core::ptr;
-use core::task::{Context, Poll, Waker};
-use core::time::Duration;
+use core::task::{Context, Poll};
 use equivalent::Equivalent;
 
-/// When a task stops waiting: by the cache's clock and timer.
-struct Until<'c, K, V> {
-    core: &'c Core<K, V>,
-    /// In ns of [`Self::now`].
-    at: u64,
-    alarm: Option<Arc<Alarm>>,
-    /// The waker that the alarm has.
-    task: Option<Waker>,
-}
-
-/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
-/// nobody waits any more.
-struct Alarm {
-    task: AtomicPtr<Waker>,
-    gone_off: AtomicBool,
-}
-
-impl Alarm {
-    /// Gives it another task to wake, or none; the one that it had.
-    fn swap(&self, task: Option<Waker>) -> Option<Waker> {
-        let new = task.map_or(ptr::null_mut(), |task| Box::into_raw(Box::new(task)));
-        // AcqRel: the waker goes with its pointer, both ways; and `gone_off` is seen by who comes after `wake`.
-        let old = self.task.swap(new, Ordering::AcqRel);
-        // SAFETY: what is not null came from `Box::into_raw` above, and each swap hands it to one owner.
-        (!old.is_null()).then(|| *unsafe { Box::from_raw(old) })
-    }
-}
-
-impl Wake for Alarm {
-    fn wake(self: Arc<Self>) {
-        // Before the swap, which publishes it: whoever gives it another task afterwards sees that it is of no use any more.
-        self.gone_off.store(true, Ordering::Relaxed);
-        if let Some(task) = self.swap(None) {
-            task.wake();
-        }
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        drop(self.swap(None));
-    }
-}
-
-impl<'c, K, V> Until<'c, K, V> {
-    /// None for a time that never comes, or that nothing could tell of.
-    fn after(core: &'c Core<K, V>, timeout: Duration) -> Option<Self> {
-        let mut until = Self { core, at: 0, alarm: None, task: None };
-        if cfg!(not(feature = "std")) && core.config.timer.is_none() {
-            return None;
-        }
-        until.at = until.now().saturating_add(nanos(timeout));
-        (until.at != u64::MAX).then_some(until)
-    }
-
-    /// Whether the user's clock has no timer: then the system's clock is waited by.
-    #[cfg(feature = "std")]
-    fn by_system(&self) -> bool {
-        self.core.config.timer.is_none() && self.core.config.time.is_custom()
-    }
-
-    fn now(&self) -> u64 {
-        #[cfg(feature = "std")]
-        if self.by_system() {
-            return CoarseClock::new().now();
-        }
-        self.core.config.time.now()
-    }
-
-    fn set(&self, alarm: Arc<Alarm>) {
-        #[cfg(feature = "std")]
-        if self.by_system() {
-            return ThreadTimer::new().wake_at(self.at, Waker::from(alarm));
-        }
-        self.core.config.wake_at(self.core.config.time.to_clock(self.at), Waker::from(alarm));
-    }
-
-    fn is_over(&mut self, cx: &Context<'_>) -> bool {
-        if self.now() >= self.at {
-            return true;
-        }
-        let same = self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
-        if !same {
-            self.task = Some(cx.waker().clone());
-        }
-        // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
-        // back since.
-        if let Some(alarm) = &self.alarm {
-            if !same {
-                drop(alarm.swap(self.task.clone()));
-            }
-            if !alarm.gone_off.load(Ordering::Relaxed) {
-                return false;
-            }
-        }
-        let alarm = Arc::new(Alarm { task: AtomicPtr::new(ptr::null_mut()), gone_off: AtomicBool::new(false) });
-        drop(alarm.swap(self.task.clone()));
-        self.alarm = Some(alarm.clone());
-        self.set(alarm);
-        // The timer may fire before it has been told.
-        self.now() >= self.at
-    }
-}
-
-impl<K, V> Drop for Until<'_, K, V> {
-    fn drop(&mut self) {
-        if let Some(alarm) = &self.alarm {
-            drop(alarm.swap(None));
-        }
-    }
-}
-
-/// A loader's future, polled, and dropped, as what it is: if it asks for the key that it loads, it is told so rather than left
+/// A loader's future, polled, and dropped, as what it is: if it asks for a key that it loads, it is told so rather than left
 /// to wait for itself.
-pub(crate) struct Loading<'l, 'c, K, V, Fut> {
-    lease: &'l Lease<'c, K, V>,
+pub(crate) struct Loading<'l, Fut> {
+    flights: &'l [usize],
     future: Pin<&'l mut Option<Fut>>,
 }
 
-impl<'l, 'c, K, V, Fut> Loading<'l, 'c, K, V, Fut> {
-    pub(crate) fn new(lease: &'l Lease<'c, K, V>, future: Pin<&'l mut Option<Fut>>) -> Self {
-        Self { lease, future }
+impl<'l, Fut> Loading<'l, Fut> {
+    pub(crate) fn new(flights: &'l [usize], future: Pin<&'l mut Option<Fut>>) -> Self {
+        Self { flights, future }
     }
 }
 
-impl<K, V, Fut: Future> Future for Loading<'_, '_, K, V, Fut> {
+impl<Fut: Future> Future for Loading<'_, Fut> {
     type Output = Fut::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
-        let lease = self.lease;
+        let flights = self.flights;
         match self.future.as_mut().as_pin_mut() {
-            Some(future) => lease.guarded(|_| future.poll(cx)),
+            Some(future) => reentry::during(flights, || future.poll(cx)),
             None => unreachable!("it is there until this is dropped"),
         }
     }
 }
 
-impl<K, V, Fut> Drop for Loading<'_, '_, K, V, Fut> {
+impl<Fut> Drop for Loading<'_, Fut> {
     fn drop(&mut self) {
-        self.lease.guarded(|_| self.future.set(None));
+        reentry::during(self.flights, || self.future.set(None));
     }
 }
 
-/// Waits; None: the deadline came first.
-async fn wait<'c, K, V>(waiter: &mut Waiter<'c, K, V>, until: &mut Option<Until<'c, K, V>>) -> Option<Woken<'c, K, V>> {
-    poll_fn(|cx| match waiter.poll_woken(cx) {
-        Poll::Ready(woken) => Poll::Ready(Some(woken)),
-        // The flight may have ended in the same moment.
-        Poll::Pending if until.as_mut().is_some_and(|until| until.is_over(cx)) => Poll::Ready(waiter.check()),
-        Poll::Pending => Poll::Pending,
-    })
-    .await
+impl<'c, K, V> Waiter<'c, K, V> {
+    /// Waits as a task, until a time; None: that has come.
+    pub(crate) fn wait_async(&mut self, at: u64) -> impl Future<Output = Option<Woken<'c, K, V>>> {
+        poll_fn(move |cx| self.poll_until(cx, at))
+    }
+}
+
+/// Sees a lookup through, as a task. `begin` begins it, `told` is what the loader's output means.
+///
+/// One block for all verbs, and nothing that wraps it: each more would hold the loader once more.
+#[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+pub(crate) fn run_async<'c, 'q, K, V, Q, F, E, Fut, T>(
+    begin: impl FnOnce() -> Begun<'c, 'q, K, V, Q, F>,
+    load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Fut,
+    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E>,
+    finish: impl FnOnce(Result<F::Out, LoadError<E>>) -> T,
+) -> impl Future<Output = T>
+where
+    K: 'c,
+    V: 'c,
+    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
+    F: Form<'c, K, V>,
+    E: Send + Sync + 'static,
+    Fut: Future,
+{
+    async move {
+        let mut through = match begin() {
+            Begun::Hit(value) => return finish(Ok(value)),
+            Begun::Through(through) => through,
+        };
+        while let Some((waiter, at)) = through.waits() {
+            let woken = waiter.wait_async(at).await;
+            through.on(woken);
+        }
+        let lease = match through.end() {
+            End::Value(value) => return finish(Ok(value)),
+            End::Refused(why) => return finish(Err(why.into())),
+            End::Lead(lease) => Some(lease),
+            End::Alone => None,
+        };
+        let flights = [lease.as_ref().map_or(0, Lease::flight)];
+        let loading = reentry::during(&flights, || load(lease.as_ref()));
+        let output = Loading::new(&flights, pin!(Some(loading))).await;
+        finish(match lease {
+            Some(lease) => through.land(lease, told(output)),
+            None => through.alone(told(output)),
+        })
+    }
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
@@ -206,24 +121,14 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Panics
     /// If `load` or its future does: it reaches this caller only.
-    pub async fn get_with_async<Q, F, Fut>(&self, q: &Q, load: F) -> V
+    pub fn get_with_async<'c, Q, F, Fut>(&'c self, q: &'c Q, load: F) -> impl Future<Output = V>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
         V: Clone,
     {
-        match self.read_through_async(q, true).await {
-            End::Value(value) => value,
-            End::Lead(lease) => {
-                let value = Loading::new(&lease, pin!(Some(lease.guarded(|_| load())))).await;
-                store::<K, V, Cloned>(lease, value, None)
-            }
-            End::Alone(_) => {
-                self.core().counters.count(Event::Bypassed);
-                load().await
-            }
-        }
+        run_async(|| self.begin(q, true), |_| load(), |value| Ok(Loaded::New(value)), certain)
     }
 
     /// As [`try_get_with`](Cache::try_get_with), for tasks; see [`get_with_async`](Self::get_with_async).
@@ -233,7 +138,11 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Cancellation, panics
     /// As [`get_with_async`](Self::get_with_async).
-    pub async fn try_get_with_async<Q, E, F, Fut>(&self, q: &Q, load: F) -> Result<V, LoadError<E>>
+    pub fn try_get_with_async<'c, Q, E, F, Fut>(
+        &'c self,
+        q: &'c Q,
+        load: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         F: FnOnce() -> Fut,
@@ -241,57 +150,24 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        match self.read_through_async(q, false).await {
-            End::Value(value) => Ok(value),
-            End::Lead(lease) => {
-                let loaded = Loading::new(&lease, pin!(Some(lease.guarded(|_| load())))).await;
-                land::<K, V, Cloned, E>(lease, loaded, None)
-            }
-            End::Alone(alone) => match alone.error() {
-                Some(error) => Err(error),
-                None => {
-                    self.core().counters.count(Event::Bypassed);
-                    load().await.map_err(|e| LoadError::Load(Arc::new(e)))
-                }
-            },
-        }
+        run_async(|| self.begin(q, false), |_| load(), |loaded| loaded.map(Loaded::New), |found| found)
     }
 
-    async fn read_through_async<Q>(&self, q: &Q, lenient: bool) -> End<'_, K, V, V>
+    /// Looks a key up.
+    #[inline]
+    pub(crate) fn begin<'q, Q>(&'q self, q: &'q Q, lenient: bool) -> Begun<'q, 'q, K, V, Q, Cloned>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
         let (core, hash) = (self.core(), self.hash(q));
-        if let Some(value) = plain_hit(core, q, hash) {
-            return End::Value(value);
+        match plain_hit(core, q, hash) {
+            Some(value) => Begun::Hit(value),
+            None => {
+                let core_ref = CoreRef::borrowed(core);
+                Begun::Through(Through::new(core_ref, q, hash, core.config.limits, lenient))
+            }
         }
-        await_through(Through::<K, V, Q, Cloned>::new(core, q, hash, lenient), core.config.wait_timeout).await
-    }
-}
-
-/// Sees a lookup through, as a task.
-pub(crate) async fn await_through<'c, K, V, Q, F>(
-    mut through: Through<'c, '_, K, V, Q, F>,
-    timeout: Option<Duration>,
-) -> End<'c, K, V, F::Out>
-where
-    Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: Form<'c, K, V>,
-{
-    let core = through.core();
-    let mut next = through.board();
-    let mut until = None;
-    loop {
-        let mut waiter = match next {
-            Next::End(end) => return end,
-            Next::Wait(waiter) => waiter,
-        };
-        if until.is_none() {
-            until = timeout.and_then(|timeout| Until::after(core, timeout));
-        }
-        let woken = wait(&mut waiter, &mut until).await;
-        next = through.on(woken);
     }
 }
 

@@ -2,11 +2,14 @@
 
 use crate::engine::Core;
 use crate::engine::board::{Boarded, Flight, Spare, Wanted};
+use crate::engine::land::Published;
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
+use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::reentry;
 use crate::key::ToKey;
+use crate::outcome::Outcome;
 use crate::reclaim::Pin;
 use crate::stats::Event;
 use crate::unwind;
@@ -78,9 +81,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.old().map(|old| unsafe { old.value() })
     }
 
-    /// The value to go on with if this load fails: the old one, while it is good.
-    pub(crate) fn still_good(&self) -> Option<Entry<'c, K, V>> {
-        if self.core.get().over(self.old()?) { None } else { self.entry_of_old() }
+    /// The value to go on with if this load fails: the old one, up to `window` past its time to live.
+    pub(crate) fn fallback(&self, window: u64) -> Option<Entry<'c, K, V>> {
+        Entry::fallback(&self.core, self.old()?, window)
     }
 
     /// Whether the old value was still good as the lease was given.
@@ -88,9 +91,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.early
     }
 
+    pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
+        &self.core
+    }
+
     /// The flight, to compare.
-    pub(crate) fn flight(&self) -> *const () {
-        self.flight.node.as_ptr().cast()
+    pub(crate) fn flight(&self) -> usize {
+        self.flight.node.addr().get()
     }
 
     fn elapsed(&self) -> u64 {
@@ -101,7 +108,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     ///
     /// `Ok` if it was stored; `Err` if it was only handed over, because the key was removed or overwritten during the
     /// load, the time to live is zero, it is heavier than the whole capacity, or too much retired memory waits to be
-    /// freed.
+    /// freed. `Err` too if the lease was taken over (`lead_timeout`): then only this caller gets the value.
     ///
     /// # Panics
     /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction listener, or of a value
@@ -127,10 +134,18 @@ impl<'c, K, V> Lease<'c, K, V> {
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
         // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
-        let entry = unsafe { Entry::new(core.clone(), flight.node) };
+        let entry = ManuallyDrop::new(unsafe { Entry::new(core.clone(), flight.node) });
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
-        let stored = unsafe { scope.publish(flight, number, value, terms) };
+        let published = unsafe { scope.publish(flight, number, value, terms) };
+        let (entry, stored) = match published {
+            Published::Stored => (ManuallyDrop::into_inner(entry), true),
+            Published::HandedOver => (ManuallyDrop::into_inner(entry), false),
+            // SAFETY: the lease's share goes to the entry's node, which gives it back.
+            Published::Fenced(value) => unsafe {
+                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), false)
+            },
+        };
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };
@@ -145,10 +160,14 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Panics
     /// If `ttl_with` panics; the flight is given up then.
     pub fn renew(self) -> Option<Entry<'c, K, V>> {
+        self.renew_for(None)
+    }
+
+    pub(crate) fn renew_for(self, ttl: Option<Duration>) -> Option<Entry<'c, K, V>> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
-        let terms = self.guarded(|core| core.terms(self.key(), value, None, delta));
+        let terms = self.guarded(|core| core.terms(self.key(), value, ttl, delta));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };
@@ -163,7 +182,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Runs user code on behalf of the load: if it asks for this key, it is told so rather than left to wait for itself.
     pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {
-        reentry::during(self.flight(), || run(self.core.get()))
+        reentry::during(&[self.flight()], || run(self.core.get()))
     }
 
     /// Ends the flight without a value: those who wait see it as abandoned.
@@ -238,9 +257,9 @@ pub(crate) fn embark<'c, K, V, Q, T>(
     core: &CoreRef<'c, K, V>,
     hash: u64,
     q: &Q,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     pin: impl Fn() -> Pin,
-    take: impl Fn(&Node<K, V>) -> Option<T>,
+    take: impl Fn(&Node<K, V>, Outcome) -> Option<T>,
 ) -> Met<'c, K, V, T>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
@@ -250,15 +269,16 @@ where
         let scope = core.get().scope(pin());
         let met = match scope.board(hash, q, wanted, &mut spare) {
             // None: it was removed just now.
-            Boarded::Hit(node) => take(node).inspect(|_| node.touch()).map(Met::Hit),
+            Boarded::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(Met::Hit),
             Boarded::Lead { flight, lease, early } => {
                 // SAFETY: the lease and its shares were just given to us.
                 Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) }))
             }
-            Boarded::Wait { flight, counted, listening } => {
+            Boarded::Wait { flight, lease, listening } => {
+                let lead = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits }.lead;
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
-                Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, counted, listening) }))
+                Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) }))
             }
             Boarded::Full => Some(Met::Full),
         };
@@ -266,7 +286,7 @@ where
         // a local still, or its lease would be lost.
         let end = move || drop((scope, spare));
         match &met {
-            Some(Met::Lead(lease)) => reentry::during(lease.flight(), end),
+            Some(Met::Lead(lease)) => reentry::during(&[lease.flight()], end),
             _ => end(),
         }
         if let Some(met) = met {
@@ -281,7 +301,7 @@ impl<'c, K, V> Lookup<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
-        let counted = |node: &Node<K, V>| {
+        let counted = |node: &Node<K, V>, _| {
             // SAFETY: a hit's word was seen valued; the share just taken is handed over.
             let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
             node.share().then(entry)
@@ -289,10 +309,10 @@ impl<'c, K, V> Lookup<'c, K, V> {
         if core.get().overloaded() {
             // Not a flight more; what is there is served all the same.
             let pin = pin();
-            let hit = core.get().live(&pin, hash, |k| q.equivalent(k)).and_then(counted);
+            let hit = core.get().live(&pin, hash, |k| q.equivalent(k)).and_then(|node| counted(node, Outcome::Hit));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
-        let met = embark(&core, hash, q, Wanted::Value, pin, counted);
+        let met = embark(&core, hash, q, Wanted::Value(&core.get().config.limits), pin, counted);
         core.get().counters.lookup(matches!(met, Met::Hit(_)));
         match met {
             Met::Hit(entry) => Self::Hit(entry),
@@ -307,8 +327,22 @@ impl<'c, K, V> Lookup<'c, K, V> {
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
+    /// A place among those who wait for this very load; None if it has ended, by one who took it over.
+    pub(crate) fn follow(&self) -> Option<Waiter<'c, K, V>> {
+        let core = self.core.get();
+        let scope = core.scope(core.limbo().enter());
+        let Boarded::Wait { flight, lease, listening } = scope.join(self.flight, Wanted::Lease)? else { return None };
+        // SAFETY: as in `embark`. Its own load is nobody's to take over for this caller: it has no other loader.
+        Some(unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) })
+    }
+
+    /// A handle of the old value, whatever its time.
+    pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
+        Entry::fallback(&self.core, self.old()?, NEVER)
+    }
+
     /// The old value, if it was still good as the lease was given.
-    fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
+    pub(crate) fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
         let old = self.old().filter(|_| self.early)?;
         let shared = old.share();
         debug_assert!(shared, "our own share keeps the count above zero");

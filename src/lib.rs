@@ -60,9 +60,11 @@ extern crate alloc;
 
 #[cfg(feature = "std")]
 mod alarms;
+mod alert;
 mod builder;
 mod cache;
 mod clock;
+mod detached;
 mod doubling;
 mod engine;
 mod entry;
@@ -75,10 +77,12 @@ mod iter;
 mod key;
 mod lease;
 mod link;
+mod outcome;
 mod pinned;
 mod policy;
 mod reclaim;
 mod request;
+mod spawn;
 mod stats;
 mod sync;
 mod table;
@@ -93,6 +97,10 @@ mod blocking;
 mod deadline;
 #[cfg(feature = "std")]
 mod janitor;
+#[cfg(feature = "tokio")]
+mod tokio_rt;
+#[cfg(feature = "std")]
+mod unpark;
 
 #[cfg(feature = "std")]
 pub use alarms::ThreadTimer;
@@ -103,6 +111,7 @@ pub use cache::Cache;
 pub use clock::Clock;
 #[cfg(feature = "std")]
 pub use clock::CoarseClock;
+pub use detached::Detached;
 pub use engine::RemovalCause;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
@@ -113,11 +122,16 @@ pub use iter::Iter;
 pub use janitor::Janitor;
 pub use key::ToKey;
 pub use lease::{Lease, Lookup};
+pub use outcome::{Loaded, Outcome};
 pub use pinned::{Local, Pinned};
-pub use request::Request;
+pub use request::{Found, Request};
+#[cfg(feature = "std")]
+pub use spawn::ThreadSpawn;
+pub use spawn::{Spawn, Task, Work};
 pub use stats::Stats;
-pub use through::Outcome;
 pub use timer::{ManualClock, Timer};
+#[cfg(feature = "tokio")]
+pub use tokio_rt::{TokioSpawn, TokioTimer};
 pub use waiter::{Waited, Waiter};
 
 /// The README's code runs as a doctest.

@@ -1,19 +1,70 @@
 //! A read-through with settings of its own, which tells how it came by its value.
 
 use crate::cache::Cache;
+use crate::engine::config::Limits;
 use crate::entry::{CoreRef, Entry};
 use crate::error::LoadError;
-use crate::future::{Loading, await_through};
+use crate::expiry::nanos;
+use crate::future::run_async;
 use crate::key::ToKey;
-use crate::stats::Event;
-use crate::through::{End, Outcome, Through, Told, land, store};
-use alloc::sync::Arc;
+use crate::lease::Lease;
+use crate::outcome::{Loaded, Outcome};
+use crate::through::{Begun, Through, Told, certain};
 use core::fmt;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
-use core::pin::pin;
 use core::time::Duration;
 use equivalent::Equivalent;
+
+/// What a request gives: the value, and how it came by it.
+pub type Found<'c, K, V> = (Entry<'c, K, V>, Outcome);
+
+/// The settings of a call, for each kind of request.
+macro_rules! settings {
+    ($this:ident, $limits:expr) => {
+        /// The time to live of the value, if this caller loads it: `Duration::MAX` is never; zero is handed over and not stored.
+        pub fn ttl(mut $this, ttl: Duration) -> Self {
+            $limits.ttl = Some(ttl);
+            $this
+        }
+
+        /// As [`Builder::wait_timeout`](crate::Builder::wait_timeout), for this caller. Like all deadlines it is by the cache's
+        /// clock and timer, or under a custom clock that was given no timer by the system's clock. (Without std and a timer,
+        /// nothing ends a wait.)
+        pub fn wait_timeout(mut $this, timeout: Duration) -> Self {
+            $limits.wait = nanos(timeout);
+            $this
+        }
+
+        /// As [`Builder::soft_timeout`](crate::Builder::soft_timeout), for this caller.
+        pub fn soft_timeout(mut $this, timeout: Duration) -> Self {
+            $limits.soft = nanos(timeout);
+            $this
+        }
+
+        /// As [`Builder::hard_timeout`](crate::Builder::hard_timeout), for this caller.
+        pub fn hard_timeout(mut $this, timeout: Duration) -> Self {
+            $limits.hard = nanos(timeout);
+            $this
+        }
+
+        /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this caller waits for.
+        pub fn lead_timeout(mut $this, timeout: Duration) -> Self {
+            $limits.lead = nanos(timeout);
+            $this
+        }
+
+        /// How long past its time to live this caller takes a value, whatever the cache's
+        /// [`stale_while_refresh`](crate::Builder::stale_while_refresh) and
+        /// [`stale_if_error`](crate::Builder::stale_if_error) are; zero: not at all. (A value is sure to be kept for as long as these
+        /// say; past that it may have been removed.)
+        pub fn max_stale(mut $this, stale: Duration) -> Self {
+            ($limits.while_refresh, $limits.if_error) = (nanos(stale), nanos(stale));
+            $this
+        }
+    };
+}
+pub(crate) use settings;
 
 /// A read-through of one key with settings of its own. From [`Cache::entry`].
 ///
@@ -23,8 +74,7 @@ use equivalent::Equivalent;
 pub struct Request<'c, 'q, K, V, S, Q: ?Sized> {
     cache: &'c Cache<K, V, S>,
     q: &'q Q,
-    ttl: Option<Duration>,
-    wait_timeout: Option<Duration>,
+    limits: Limits,
 }
 
 impl<K, V, S> Cache<K, V, S> {
@@ -40,50 +90,22 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!(request().get_with(|| 43).1, Outcome::Hit);
     /// ```
     pub fn entry<'q, Q: ?Sized>(&self, q: &'q Q) -> Request<'_, 'q, K, V, S, Q> {
-        Request { cache: self, q, ttl: None, wait_timeout: self.core().config.wait_timeout }
+        Request { cache: self, q, limits: self.core().config.limits }
     }
 }
 
 impl<'c, 'q, K, V, S, Q: ?Sized> Request<'c, 'q, K, V, S, Q> {
-    /// The time to live of the value, if this caller loads it: `Duration::MAX` is never; zero is handed over and not stored.
-    pub fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
-        self
-    }
-
-    /// How long this caller waits for the load of another: by the cache's clock and timer, or under a custom clock that was
-    /// given no timer by the system's clock. (Without std and a timer, nothing ends a wait.)
-    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.wait_timeout = Some(timeout);
-        self
-    }
+    settings!(self, self.limits);
 }
 
-impl<'c, K, V, S, Q> Request<'c, '_, K, V, S, Q>
+impl<'c, 'q, K, V, S, Q> Request<'c, 'q, K, V, S, Q>
 where
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     S: BuildHasher,
 {
-    fn through(&self, lenient: bool) -> Through<'c, '_, K, V, Q, Told> {
-        Through::new(self.cache.core(), self.q, self.cache.hash(self.q), lenient)
-    }
-
-    /// A value that is not stored: what a caller gets who runs its own loader for itself alone.
-    fn alone(&self, value: V) -> (Entry<'c, K, V>, Outcome) {
-        let core = self.cache.core();
-        let hash = self.cache.hash(self.q);
-        (Entry::detached(CoreRef::borrowed(core), self.q.to_key(), hash, value), Outcome::Computed)
-    }
-
-    fn bypassed(&self) {
-        self.cache.core().counters.count(Event::Bypassed);
-    }
-
-    fn try_alone<E: Send + Sync + 'static>(
-        &self,
-        loaded: Result<V, E>,
-    ) -> Result<(Entry<'c, K, V>, Outcome), LoadError<E>> {
-        loaded.map(|value| self.alone(value)).map_err(|error| LoadError::Load(Arc::new(error)))
+    fn through(&self, lenient: bool) -> Through<'c, 'q, K, V, Q, Told> {
+        let core = CoreRef::borrowed(self.cache.core());
+        Through::new(core, self.q, self.cache.hash(self.q), self.limits, lenient)
     }
 
     /// As [`Cache::get_with`]. A value that this caller loaded for itself alone is in an entry that is not stored, and has no
@@ -92,18 +114,8 @@ where
     /// # Panics
     /// As [`Cache::get_with`].
     #[cfg(feature = "std")]
-    pub fn get_with(self, load: impl FnOnce() -> V) -> (Entry<'c, K, V>, Outcome) {
-        match crate::blocking::wait_through(self.through(true), self.wait_timeout) {
-            End::Value(value) => value,
-            End::Lead(lease) => {
-                let value = lease.guarded(|_| load());
-                store::<K, V, Told>(lease, value, self.ttl)
-            }
-            End::Alone(_) => {
-                self.bypassed();
-                self.alone(load())
-            }
-        }
+    pub fn get_with(self, load: impl FnOnce() -> V) -> Found<'c, K, V> {
+        certain(self.through(true).run(|_| Ok(Loaded::New(load()))))
     }
 
     /// As [`Cache::try_get_with`].
@@ -111,86 +123,98 @@ where
     /// # Errors, panics
     /// As [`Cache::try_get_with`].
     #[cfg(feature = "std")]
-    pub fn try_get_with<E>(
-        self,
-        load: impl FnOnce() -> Result<V, E>,
-    ) -> Result<(Entry<'c, K, V>, Outcome), LoadError<E>>
+    pub fn try_get_with<E>(self, load: impl FnOnce() -> Result<V, E>) -> Result<Found<'c, K, V>, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
-        match crate::blocking::wait_through(self.through(false), self.wait_timeout) {
-            End::Value(value) => Ok(value),
-            End::Lead(lease) => {
-                let loaded = lease.guarded(|_| load());
-                land::<K, V, Told, E>(lease, loaded, self.ttl)
-            }
-            End::Alone(alone) => match alone.error() {
-                Some(error) => Err(error),
-                None => {
-                    self.bypassed();
-                    self.try_alone(load())
-                }
-            },
-        }
+        self.through(false).run(|_| load().map(Loaded::New))
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), with a loader that is given the value that it replaces, good or over, if there
+    /// is one, and that may answer that this is still right (a conditional request), or say how long its value is kept.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Entry, Loaded};
+    /// use std::convert::Infallible;
+    /// let pages: Cache<String, (u32, String)> = Cache::new(10);
+    /// let fetch = |old: Option<Entry<'_, String, (u32, String)>>| match old.map(|page| page.0) {
+    ///     Some(7) => Ok::<_, Infallible>(Loaded::NotModified), // what the server says to `If-None-Match: 7`
+    ///     _ => Ok(Loaded::New((7, "<html>".to_owned()))),
+    /// };
+    /// let (page, _) = pages.entry("/").revalidate_with(fetch)?;
+    /// assert_eq!(page.0, 7);
+    /// # Ok::<(), bellwether::LoadError<Infallible>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Cache::try_get_with`]; `Abandoned` if it answers [`Loaded::NotModified`] where there was no old value.
+    ///
+    /// # Panics
+    /// As [`Cache::try_get_with`].
+    #[cfg(feature = "std")]
+    pub fn revalidate_with<E>(
+        self,
+        load: impl FnOnce(Option<Entry<'c, K, V>>) -> Result<Loaded<V>, E>,
+    ) -> Result<Found<'c, K, V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.through(false).run(|lease| load(lease.and_then(Lease::old_entry)))
     }
 
     /// As [`Cache::get_with_async`].
     ///
     /// # Cancellation, panics
     /// As [`Cache::get_with_async`].
-    pub async fn get_with_async<F, Fut>(self, load: F) -> (Entry<'c, K, V>, Outcome)
+    pub fn get_with_async<F, Fut>(self, load: F) -> impl Future<Output = Found<'c, K, V>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
     {
-        match await_through(self.through(true), self.wait_timeout).await {
-            End::Value(value) => value,
-            End::Lead(lease) => {
-                let value = Loading::new(&lease, pin!(Some(lease.guarded(|_| load())))).await;
-                store::<K, V, Told>(lease, value, self.ttl)
-            }
-            End::Alone(_) => {
-                self.bypassed();
-                let value = load().await;
-                self.alone(value)
-            }
-        }
+        run_async(move || Begun::Through(self.through(true)), |_| load(), |value| Ok(Loaded::New(value)), certain)
     }
 
     /// As [`Cache::try_get_with_async`].
     ///
     /// # Errors, cancellation, panics
     /// As [`Cache::try_get_with_async`].
-    pub async fn try_get_with_async<E, F, Fut>(self, load: F) -> Result<(Entry<'c, K, V>, Outcome), LoadError<E>>
+    pub fn try_get_with_async<E, F, Fut>(self, load: F) -> impl Future<Output = Result<Found<'c, K, V>, LoadError<E>>>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        match await_through(self.through(false), self.wait_timeout).await {
-            End::Value(value) => Ok(value),
-            End::Lead(lease) => {
-                let loaded = Loading::new(&lease, pin!(Some(lease.guarded(|_| load())))).await;
-                land::<K, V, Told, E>(lease, loaded, self.ttl)
-            }
-            End::Alone(alone) => match alone.error() {
-                Some(error) => Err(error),
-                None => {
-                    self.bypassed();
-                    let loaded = load().await;
-                    self.try_alone(loaded)
-                }
-            },
-        }
+        run_async(
+            move || Begun::Through(self.through(false)),
+            |_| load(),
+            |loaded| loaded.map(Loaded::New),
+            |found| found,
+        )
+    }
+
+    /// As [`revalidate_with`](Self::revalidate_with), for tasks.
+    ///
+    /// # Errors
+    /// As [`revalidate_with`](Self::revalidate_with).
+    ///
+    /// # Cancellation, panics
+    /// As [`Cache::try_get_with_async`].
+    pub fn revalidate_with_async<E, F, Fut>(
+        self,
+        load: F,
+    ) -> impl Future<Output = Result<Found<'c, K, V>, LoadError<E>>>
+    where
+        F: FnOnce(Option<Entry<'c, K, V>>) -> Fut,
+        Fut: Future<Output = Result<Loaded<V>, E>>,
+        E: Send + Sync + 'static,
+    {
+        let load = |lease: Option<&Lease<'c, K, V>>| load(lease.and_then(Lease::old_entry));
+        run_async(move || Begun::Through(self.through(false)), load, |loaded| loaded, |found| found)
     }
 }
 
 impl<K, V, S, Q: ?Sized + fmt::Debug> fmt::Debug for Request<'_, '_, K, V, S, Q> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Request")
-            .field("key", &self.q)
-            .field("ttl", &self.ttl)
-            .field("wait_timeout", &self.wait_timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("Request").field("key", &self.q).field("limits", &self.limits).finish_non_exhaustive()
     }
 }

@@ -29,6 +29,8 @@ pub struct Stats {
     pub invalidations: u64,
     /// Flights that a waiter or later caller took on after their leader had given up.
     pub handovers: u64,
+    /// Flights that a waiter took over from a leader that had held its lease for longer than the `lead_timeout`.
+    pub takeovers: u64,
     /// Waits that a deadline ended.
     pub wait_timeouts: u64,
     /// Bytes of nodes that are retired and not yet freed (what keys and values own on the heap is not in it).
@@ -53,6 +55,7 @@ pub(crate) enum Event {
     Expiration,
     Invalidation,
     Handover,
+    TakeOver,
     WaitTimeout,
     Bypassed,
 }
@@ -125,6 +128,7 @@ impl Counters {
             expirations: event(Event::Expiration),
             invalidations: event(Event::Invalidation),
             handovers: event(Event::Handover),
+            takeovers: event(Event::TakeOver),
             wait_timeouts: event(Event::WaitTimeout),
             bypassed: event(Event::Bypassed),
             retired_bytes: 0,

@@ -1,40 +1,27 @@
 //! Reading through: what a caller who wants a value does next, however it waits.
 //!
 //! One machine for threads and tasks. It never waits, holds no pin between its steps, and leaves two things to its driver
-//! ([`blocking`](crate::blocking), [`future`](crate::future)): to run the loader, and to sleep on a [`Waiter`] until a
-//! deadline.
+//! ([`blocking`](crate::blocking), [`future`](crate::future)): to run the loader, and to sleep on a [`Waiter`] until a time.
 
 use crate::engine::Core;
 use crate::engine::board::Wanted;
+use crate::engine::config::Limits;
 use crate::entry::{CoreRef, Entry};
 use crate::error::{LoadError, SharedError};
+use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::reentry;
 use crate::key::ToKey;
 use crate::lease::{Lease, Met, embark};
+use crate::outcome::{Loaded, Outcome};
 use crate::stats::Event;
 use crate::waiter::{Waiter, Woken};
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::ptr::NonNull;
 use core::time::Duration;
 use equivalent::Equivalent;
-
-/// How a read-through came by its value.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// It was there.
-    Hit,
-    /// This caller loaded it.
-    Computed,
-    /// This caller waited for the load of another.
-    Coalesced,
-    /// It was there, and its time to live is over, or its refresh by this caller failed: served all the same.
-    Stale,
-    /// This caller loaded it early, in the place of one that was still good (XFetch).
-    Refreshed,
-}
 
 /// In what form a caller wants a value.
 pub(crate) trait Form<'c, K, V> {
@@ -43,8 +30,10 @@ pub(crate) trait Form<'c, K, V> {
     ///
     /// # Safety
     /// The node's word was seen valued, under a pin that is held.
-    unsafe fn of_hit(core: &'c Core<K, V>, node: &Node<K, V>) -> Option<Self::Out>;
+    unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out>;
     fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out;
+    /// Of a value that this caller has loaded for itself alone.
+    fn alone<Q: ?Sized + ToKey<K>>(core: &CoreRef<'c, K, V>, q: &Q, hash: u64, value: V) -> Self::Out;
 }
 
 /// A clone of the value.
@@ -52,12 +41,15 @@ pub(crate) struct Cloned;
 
 impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
     type Out = V;
-    unsafe fn of_hit(_core: &'c Core<K, V>, node: &Node<K, V>) -> Option<V> {
+    unsafe fn of_hit(_: &CoreRef<'c, K, V>, node: &Node<K, V>, _: Outcome) -> Option<V> {
         // SAFETY: as for this function.
         Some(unsafe { node.value() }.clone())
     }
-    fn of_entry(entry: Entry<'c, K, V>, _outcome: Outcome) -> V {
+    fn of_entry(entry: Entry<'c, K, V>, _: Outcome) -> V {
         V::clone(&entry)
+    }
+    fn alone<Q: ?Sized + ToKey<K>>(_: &CoreRef<'c, K, V>, _: &Q, _: u64, value: V) -> V {
+        value
     }
 }
 
@@ -66,32 +58,38 @@ pub(crate) struct Told;
 
 impl<'c, K: 'c, V: 'c> Form<'c, K, V> for Told {
     type Out = (Entry<'c, K, V>, Outcome);
-    unsafe fn of_hit(core: &'c Core<K, V>, node: &Node<K, V>) -> Option<Self::Out> {
-        let outcome = if core.over(node) { Outcome::Stale } else { Outcome::Hit };
+    unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
         // SAFETY: the share just taken is handed over; seen valued, as for this function.
-        let entry = || unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) };
+        let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
         node.share().then(|| (entry(), outcome))
     }
     fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out {
         (entry, outcome)
     }
+    fn alone<Q: ?Sized + ToKey<K>>(core: &CoreRef<'c, K, V>, q: &Q, hash: u64, value: V) -> Self::Out {
+        (Entry::detached(core.clone(), q.to_key(), hash, value), Outcome::Computed)
+    }
 }
 
 /// A lookup that loads what it does not find.
-pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F> {
-    core: &'c Core<K, V>,
+pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
+    core: CoreRef<'c, K, V>,
     q: &'q Q,
     hash: u64,
-    /// The failure of another is no answer: look again.
+    limits: Limits,
+    /// There is no way to report an error: the failure of another is no answer, and a refusal means to load alone.
     lenient: bool,
     /// Whether the lookup was counted.
     counted: bool,
+    /// Whether what is waited for is this caller's own load, which somebody else runs.
+    own: bool,
+    /// When it began to wait; `NEVER`: it did not.
+    began: u64,
+    stage: Stage<'c, K, V, F::Out>,
     _form: PhantomData<fn() -> F>,
 }
 
-/// What to do next.
-pub(crate) enum Next<'c, K, V, T> {
-    /// Wait, and go [`on`](Through::on).
+enum Stage<'c, K, V, T> {
     Wait(Waiter<'c, K, V>),
     End(End<'c, K, V, T>),
 }
@@ -99,32 +97,29 @@ pub(crate) enum Next<'c, K, V, T> {
 /// How the lookup ends.
 pub(crate) enum End<'c, K, V, T> {
     Value(T),
-    /// This caller loads, and [`store`]s or [`land`]s what comes of it.
+    /// This caller loads, and [lands](Through::land) what comes of it.
     Lead(Lease<'c, K, V>),
-    /// It runs its loader for itself alone, or reports why there is no value.
-    Alone(Alone),
+    /// It loads for itself [alone](Through::alone).
+    Alone,
+    Refused(Refusal),
 }
 
-/// Why a caller gets no value by way of the cache, with a loader that it did not run.
-pub(crate) enum Alone {
+/// Why a caller gets no value.
+pub(crate) enum Refusal {
     /// The load that it joined failed.
     Failed(Option<SharedError>),
     TimedOut,
     Reentrant,
     Overloaded,
-    /// Too much retired memory waits to be freed for another flight.
-    Pressed,
 }
 
-impl Alone {
-    /// As an error; `Pressed` is none.
-    pub(crate) fn error<E: Send + Sync + 'static>(self) -> Option<LoadError<E>> {
-        match self {
-            Self::Failed(error) => Some(LoadError::of_flight(error)),
-            Self::TimedOut => Some(LoadError::TimedOut),
-            Self::Reentrant => Some(LoadError::Reentrant),
-            Self::Overloaded => Some(LoadError::Overloaded),
-            Self::Pressed => None,
+impl<E: Send + Sync + 'static> From<Refusal> for LoadError<E> {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Failed(error) => LoadError::of_flight(error),
+            Refusal::TimedOut => LoadError::TimedOut,
+            Refusal::Reentrant => LoadError::Reentrant,
+            Refusal::Overloaded => LoadError::Overloaded,
         }
     }
 }
@@ -134,55 +129,231 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
     F: Form<'c, K, V>,
 {
-    pub(crate) fn new(core: &'c Core<K, V>, q: &'q Q, hash: u64, lenient: bool) -> Self {
-        Self { core, q, hash, lenient, counted: false, _form: PhantomData }
+    /// Gets on board.
+    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, limits: Limits, lenient: bool) -> Self {
+        let stage = Stage::End(End::Alone);
+        let (counted, own, began) = (false, false, NEVER);
+        let mut this = Self { core, q, hash, limits, lenient, counted, own, began, stage, _form: PhantomData };
+        this.stage = this.board();
+        this
     }
 
-    pub(crate) fn core(&self) -> &'c Core<K, V> {
-        self.core
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 
-    /// Gets on board; the first step, if it is no [`plain_hit`].
-    pub(crate) fn board(&mut self) -> Next<'c, K, V, F::Out> {
-        let (core, q) = (self.core, self.q);
+    fn board(&mut self) -> Stage<'c, K, V, F::Out> {
+        let (handle, core, q) = (&self.core, self.core.get(), self.q);
         // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
-        let take = |node: &Node<K, V>| unsafe { F::of_hit(core, node) };
+        let take = |node: &Node<K, V>, outcome| unsafe { F::of_hit(handle, node, outcome) };
+        let first = !core::mem::replace(&mut self.counted, true);
+        self.own = false;
         if core.overloaded() {
             // Not a flight more; what is there is served all the same.
             let pin = core.limbo().enter();
-            let value = core.live(&pin, self.hash, |k| q.equivalent(k)).and_then(take);
-            return Next::End(value.map_or(End::Alone(Alone::Pressed), End::Value));
+            let value = core.live(&pin, self.hash, |k| q.equivalent(k)).and_then(|node| take(node, Outcome::Hit));
+            return Stage::End(value.map_or(End::Alone, End::Value));
         }
-        let met = embark(&CoreRef::borrowed(core), self.hash, q, Wanted::Value, || core.limbo().enter(), take);
-        if !core::mem::replace(&mut self.counted, true) {
+        let met = embark(handle, self.hash, q, Wanted::Value(&self.limits), || core.limbo().enter(), take);
+        if first {
             core.counters.lookup(matches!(met, Met::Hit(_)));
         }
         match met {
-            Met::Hit(value) => Next::End(End::Value(value)),
-            Met::Lead(lease) => Next::End(End::Lead(lease)),
-            Met::Full => Next::End(End::Alone(Alone::Overloaded)),
-            Met::Wait(waiter) if reentry::loading(waiter.flight()) => Next::End(End::Alone(Alone::Reentrant)),
-            Met::Wait(waiter) => Next::Wait(waiter),
+            Met::Hit(value) => Stage::End(End::Value(value)),
+            Met::Lead(lease) => Stage::End(End::Lead(lease)),
+            Met::Full => self.refused(None, Refusal::Overloaded),
+            Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
+                self.refused(waiter.fallback(self.patience()).filter(|_| self.lenient), Refusal::Reentrant)
+            }
+            Met::Wait(waiter) => Stage::Wait(waiter),
         }
     }
 
-    /// After a wait that was answered, or (None) ended by its deadline.
-    pub(crate) fn on(&mut self, woken: Option<Woken<'c, K, V>>) -> Next<'c, K, V, F::Out> {
-        Next::End(match woken {
-            Some(Woken::Ready(entry)) => End::Value(F::of_entry(entry, Outcome::Coalesced)),
-            Some(Woken::Lead(lease)) => End::Lead(lease),
-            Some(Woken::Failed(error)) if !self.lenient => End::Alone(Alone::Failed(error)),
-            Some(Woken::Failed(_) | Woken::Again) => return self.board(),
-            Some(Woken::Overloaded) => End::Alone(Alone::Overloaded),
-            None => {
-                self.core.counters.count(Event::WaitTimeout);
-                End::Alone(Alone::TimedOut)
+    /// How long past its time to live this caller takes a value, for want of another.
+    fn patience(&self) -> u64 {
+        self.limits.while_refresh.max(self.limits.if_error)
+    }
+
+    /// Makes do with an old value, or goes without.
+    fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
+        Stage::End(match old {
+            Some(old) => {
+                self.core.get().counters.count(Event::StaleServe);
+                End::Value(F::of_entry(old, Outcome::Stale))
             }
+            None if self.lenient => End::Alone,
+            None => End::Refused(why),
         })
+    }
+
+    /// What to sleep on, and until when; then go [`on`](Self::on). None: it has come to an [`end`](Self::end).
+    pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
+        let Limits { wait, soft, hard, .. } = self.limits;
+        let patience = self.patience();
+        let Stage::Wait(waiter) = &mut self.stage else { return None };
+        let longest = if self.own { hard } else { hard.min(wait) };
+        let limit = if soft < longest && waiter.fallback(patience).is_some() { soft } else { longest };
+        if limit == NEVER || self.core.get().config.timeless() {
+            return Some((waiter, NEVER));
+        }
+        if self.began == NEVER {
+            self.began = self.core.get().config.wait_now();
+        }
+        Some((waiter, self.began.saturating_add(limit)))
+    }
+
+    /// After a sleep that was answered, or (None) ended by its time.
+    pub(crate) fn on(&mut self, woken: Option<Woken<'c, K, V>>) {
+        self.stage = match woken {
+            Some(Woken::Ready(entry)) => {
+                let outcome = if self.own { Outcome::Computed } else { Outcome::Coalesced };
+                Stage::End(End::Value(F::of_entry(entry, outcome)))
+            }
+            Some(Woken::Lead(lease)) => Stage::End(End::Lead(lease)),
+            Some(Woken::Failed(error, old)) => {
+                match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
+                    None if self.lenient => self.board(),
+                    old => self.refused(old, Refusal::Failed(error)),
+                }
+            }
+            Some(Woken::Again) => self.board(),
+            Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
+            None => {
+                self.core.get().counters.count(Event::WaitTimeout);
+                let old = if let Stage::Wait(waiter) = &self.stage { waiter.fallback(self.patience()) } else { None };
+                self.refused(old, Refusal::TimedOut)
+            }
+        };
+    }
+
+    /// How it ended. Called once, when there is nothing to wait for.
+    pub(crate) fn end(&mut self) -> End<'c, K, V, F::Out> {
+        match core::mem::replace(&mut self.stage, Stage::End(End::Alone)) {
+            Stage::End(end) => {
+                if matches!(end, End::Alone) {
+                    self.core.get().counters.count(Event::Bypassed);
+                }
+                end
+            }
+            Stage::Wait(_) => unreachable!("it still waits"),
+        }
+    }
+
+    /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
+    /// served.
+    pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>)) {
+        let old = self.meanwhile(&lease);
+        let waiter = if old.is_none() { lease.follow() } else { None };
+        load(lease);
+        self.stage = match (old, waiter) {
+            (Some((old, outcome)), _) => Stage::End(End::Value(F::of_entry(old, outcome))),
+            (None, Some(waiter)) => {
+                self.own = true;
+                Stage::Wait(waiter)
+            }
+            (None, None) => self.board(),
+        };
+    }
+
+    /// The value to serve while a lease's load runs, if one may be.
+    pub(crate) fn meanwhile(&self, lease: &Lease<'c, K, V>) -> Option<(Entry<'c, K, V>, Outcome)> {
+        if let Some(old) = lease.entry_of_old() {
+            return Some((old, Outcome::Hit));
+        }
+        let old = lease.fallback(self.limits.while_refresh).filter(|_| self.limits.while_refresh != 0)?;
+        self.core.get().counters.count(Event::StaleServe);
+        Some((old, Outcome::Stale))
+    }
+
+    /// Whether a leader cannot go on before its own load has ended.
+    #[cfg(feature = "std")]
+    pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
+        let patient = self.limits.soft.min(self.limits.hard) == NEVER;
+        patient
+            && !lease.is_early()
+            && (self.limits.while_refresh == 0 || lease.fallback(self.limits.while_refresh).is_none())
+    }
+
+    /// Ends a lease with what this caller's load came to.
+    pub(crate) fn land<E>(&self, lease: Lease<'c, K, V>, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        land::<K, V, F, E>(lease, loaded, &self.limits)
+    }
+
+    /// A value that is not stored: of a caller that runs its loader for itself alone.
+    pub(crate) fn alone<E>(&self, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>> {
+        match loaded {
+            Ok(Loaded::New(value) | Loaded::NewFor(value, _) | Loaded::Unstored(value)) => {
+                Ok(F::alone(&self.core, self.q, self.hash, value))
+            }
+            Ok(Loaded::NotModified) => Err(LoadError::Abandoned),
+            Err(error) => Err(LoadError::Load(Arc::new(error))),
+        }
     }
 }
 
-/// The value, if nothing but a plain hit can come of looking the key up. Most lookups end here.
+/// Ends a lease with what its load came to. If that failed, the old value is given while it may be served.
+fn land<'c, K, V, F, E>(
+    lease: Lease<'c, K, V>,
+    loaded: Result<Loaded<V>, E>,
+    limits: &Limits,
+) -> Result<F::Out, LoadError<E>>
+where
+    F: Form<'c, K, V>,
+    E: Send + Sync + 'static,
+{
+    let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
+    let error = match loaded {
+        Ok(loaded) => {
+            let entry = settle(lease, loaded, limits).ok_or(LoadError::Abandoned)?;
+            return Ok(F::of_entry(entry, outcome));
+        }
+        Err(error) => Arc::new(error),
+    };
+    let old = lease.guarded(|core| {
+        let old = lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale));
+        old.inspect(|_| core.counters.count(Event::StaleServe))
+    });
+    lease.end(Some(error.clone() as SharedError));
+    old.ok_or(LoadError::Load(error))
+}
+
+/// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.
+fn settle<'c, K, V>(lease: Lease<'c, K, V>, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
+    let (value, ttl) = match loaded {
+        Loaded::New(value) => (value, limits.ttl),
+        Loaded::NewFor(value, ttl) => (value, Some(ttl)),
+        Loaded::Unstored(value) => (value, Some(Duration::ZERO)),
+        Loaded::NotModified => return lease.renew_for(limits.ttl),
+    };
+    let (Ok(entry) | Err(entry)) = match ttl {
+        Some(ttl) => lease.fulfil_with_ttl(value, ttl),
+        None => lease.fulfil(value),
+    };
+    Some(entry)
+}
+
+/// The same for a load in the background, whose caller, if there is one, waits like any other.
+pub(crate) fn deliver<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, E>, limits: &Limits)
+where
+    E: Send + Sync + 'static,
+{
+    match loaded {
+        Ok(loaded) => drop(settle(lease, loaded, limits)),
+        Err(error) => lease.end(Some(Arc::new(error))),
+    }
+}
+
+/// What a lookup begins with: a plain hit, most often, or else something to see through.
+#[allow(clippy::large_enum_variant, reason = "it is taken apart on the spot")]
+pub(crate) enum Begun<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
+    Hit(F::Out),
+    Through(Through<'c, 'q, K, V, Q, F>),
+}
+
+/// The value, if nothing but a plain hit can come of looking the key up.
 #[inline]
 pub(crate) fn plain_hit<K, V, Q>(core: &Core<K, V>, q: &Q, hash: u64) -> Option<V>
 where
@@ -192,37 +363,11 @@ where
     core.read_quietly(&core.limbo().enter(), hash, |k| q.equivalent(k), V::clone)
 }
 
-/// Ends a lease with the value that was loaded; `ttl` is for this value alone.
-pub(crate) fn store<'c, K, V, F>(lease: Lease<'c, K, V>, value: V, ttl: Option<Duration>) -> F::Out
-where
-    F: Form<'c, K, V>,
-{
-    let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
-    let (Ok(entry) | Err(entry)) = match ttl {
-        Some(ttl) => lease.fulfil_with_ttl(value, ttl),
-        None => lease.fulfil(value),
-    };
-    F::of_entry(entry, outcome)
-}
-
-/// Ends a lease with what its load came to. If that was an early refresh and failed, the old value is given.
-pub(crate) fn land<'c, K, V, F, E>(
-    lease: Lease<'c, K, V>,
-    loaded: Result<V, E>,
-    ttl: Option<Duration>,
-) -> Result<F::Out, LoadError<E>>
-where
-    F: Form<'c, K, V>,
-    E: Send + Sync + 'static,
-{
-    let error = match loaded {
-        Ok(value) => return Ok(store::<K, V, F>(lease, value, ttl)),
-        Err(error) => Arc::new(error),
-    };
-    let old = lease.guarded(|core| {
-        let old = lease.still_good().map(|old| F::of_entry(old, Outcome::Stale));
-        old.inspect(|_| core.counters.count(Event::StaleServe))
-    });
-    lease.end(Some(error.clone() as SharedError));
-    old.ok_or(LoadError::Load(error))
+/// The value of a lookup that cannot fail.
+pub(crate) fn certain<T>(found: Result<T, LoadError<Infallible>>) -> T {
+    match found {
+        Ok(value) => value,
+        // A lenient lookup refuses nothing, and its loader has no error.
+        Err(_) => unreachable!("a lookup that cannot fail has failed"),
+    }
 }

@@ -1,11 +1,13 @@
 //! Waiting for the load of another.
 
+use crate::alert::Alert;
 use crate::engine::board::Flight;
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
+use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
 use crate::flight::node::{Failure, Node};
-use crate::flight::word::{Left, Rechecked, Snapshot, State};
+use crate::flight::word::{Left, MOST, Rechecked, Snapshot, State, Word};
 use crate::lease::Lease;
 use crate::stats::Event;
 use crate::sync::mutant;
@@ -14,7 +16,7 @@ use core::any::Any;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll};
 
 /// How waiting for a load ended.
 #[non_exhaustive]
@@ -22,7 +24,7 @@ use core::task::{Context, Poll, ready};
 pub enum Waited<'c, K, V> {
     /// With its value: even if the entry was removed, evicted or over the moment it was published.
     Ready(Entry<'c, K, V>),
-    /// Its leader gave up, and this waiter takes the load on.
+    /// Its leader gave up, or has held its lease for longer than the `lead_timeout`: this waiter takes the load on.
     Lead(Lease<'c, K, V>),
     /// With its leader's error.
     Failed(Arc<dyn Any + Send + Sync>),
@@ -38,7 +40,8 @@ pub enum Waited<'c, K, V> {
 pub(crate) enum Woken<'c, K, V> {
     Ready(Entry<'c, K, V>),
     Lead(Lease<'c, K, V>),
-    Failed(Option<SharedError>),
+    /// With the value that was to be refreshed, if there was one.
+    Failed(Option<SharedError>, Option<Entry<'c, K, V>>),
     Again,
     Overloaded,
 }
@@ -48,8 +51,8 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
         match woken {
             Woken::Ready(entry) => Self::Ready(entry),
             Woken::Lead(lease) => Self::Lead(lease),
-            Woken::Failed(Some(error)) => Self::Failed(error),
-            Woken::Failed(None) | Woken::Again => Self::Abandoned,
+            Woken::Failed(Some(error), _) => Self::Failed(error),
+            Woken::Failed(None, _) | Woken::Again => Self::Abandoned,
             Woken::Overloaded => Self::Overloaded,
         }
     }
@@ -66,37 +69,73 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
 pub struct Waiter<'c, K, V> {
     /// Before `core`: a registration is dropped before the bells may be.
     place: Place<K, V>,
+    /// How long a leader may hold its lease.
+    lead_timeout: u64,
     core: CoreRef<'c, K, V>,
 }
 
 enum Place<K, V> {
-    Parked { flight: Flight<K, V>, counted: bool, listening: Listening },
+    Parked {
+        flight: Flight<K, V>,
+        listening: Listening,
+        /// The lease that is waited for; None: this waiter is not counted, for the value was being moved in.
+        lease: Option<u32>,
+        /// When that lease may be taken over.
+        due: u64,
+        alert: Alert,
+    },
     Overloaded,
     Done,
 }
 
 impl<'c, K, V> Waiter<'c, K, V> {
     /// # Safety
-    /// The caller hands over its place among the waiters (`counted` or not), its shares of the flight, and a
+    /// The caller hands over its place among the waiters (counted in under `lease`, or not), its shares of the flight, and a
     /// registration with a bell of `core`.
     pub(crate) unsafe fn new(
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
-        counted: bool,
+        lease: Option<u32>,
         listening: Listening,
+        lead_timeout: u64,
     ) -> Self {
-        Self { core, place: Place::Parked { flight, counted, listening } }
+        // The first lease began when the flight did. (Later ones count from when this waiter meets them.)
+        // SAFETY: the share that is handed over.
+        let first = || unsafe { flight.node.as_ref() }.born().saturating_add(lead_timeout);
+        let due = match lease {
+            Some(1) if lead_timeout != NEVER && !core.get().config.timeless() => first(),
+            Some(_) => core.get().config.wait_end(lead_timeout),
+            None => NEVER,
+        };
+        Self { core, lead_timeout, place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE } }
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, place: Place::Overloaded }
+        Self { core, lead_timeout: NEVER, place: Place::Overloaded }
+    }
+
+    /// The value that the load will replace, if there is one: to go on with while it may be served.
+    pub fn stale(&self) -> Option<&V> {
+        // SAFETY: an entry that a successor hangs from has its value; the waiter owns a share of it.
+        self.old().map(|old| unsafe { old.value() })
+    }
+
+    fn old(&self) -> Option<&Node<K, V>> {
+        let Place::Parked { flight, .. } = &self.place else { return None };
+        // SAFETY: the waiter owns a share.
+        flight.old.map(|old| unsafe { old.as_ref() })
+    }
+
+    /// A handle of the old value, if it may be served for want of another: up to `window` past its time to live.
+    pub(crate) fn fallback(&self, window: u64) -> Option<Entry<'c, K, V>> {
+        Entry::fallback(&self.core, self.old()?, window)
     }
 
     /// The flight, to compare.
-    pub(crate) fn flight(&self) -> *const () {
+    pub(crate) fn flight(&self) -> usize {
         match &self.place {
-            Place::Parked { flight, .. } => flight.node.as_ptr().cast(),
-            _ => core::ptr::null(),
+            Place::Parked { flight, .. } => flight.node.addr().get(),
+            _ => 0,
         }
     }
 
@@ -113,14 +152,28 @@ impl<'c, K, V> Waiter<'c, K, V> {
         self.core.get()
     }
 
-    /// As a future.
-    pub(crate) fn poll_woken(&mut self, cx: &mut Context<'_>) -> Poll<Woken<'c, K, V>> {
+    /// When the leader that is waited for has held its lease for too long.
+    #[cfg(feature = "std")]
+    pub(crate) fn due(&self) -> u64 {
+        if let Place::Parked { due, .. } = &self.place { *due } else { NEVER }
+    }
+
+    /// As a future, until a time; None: that has come.
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, at: u64) -> Poll<Option<Woken<'c, K, V>>> {
         loop {
-            if let Some(listener) = self.listening().and_then(|l| l.listener.as_mut()) {
-                ready!(Pin::new(listener).poll(cx));
+            let config = &self.core.get().config;
+            if let Place::Parked { listening, due, alert, .. } = &mut self.place {
+                let asleep = listening.listener.as_mut().is_some_and(|l| Pin::new(l).poll(cx).is_pending());
+                if asleep && !alert.is_over(config, at.min(*due), cx) {
+                    return Poll::Pending;
+                }
             }
-            if let Some(woken) = self.check() {
-                return Poll::Ready(woken);
+            // The flight may have ended in the same moment.
+            let over = at != NEVER && config.wait_now() >= at;
+            match self.check() {
+                Some(woken) => return Poll::Ready(Some(woken)),
+                None if over => return Poll::Ready(None),
+                None => {}
             }
         }
     }
@@ -130,25 +183,30 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// # Panics
     /// If the waiter has been answered already.
     pub(crate) fn check(&mut self) -> Option<Woken<'c, K, V>> {
-        let (flight, ended) = match &mut self.place {
+        let core = self.core.get();
+        let (flight, taken, ended) = match &mut self.place {
             Place::Overloaded => {
                 self.place = Place::Done;
                 return Some(Woken::Overloaded);
             }
             Place::Done => panic!("a Waiter was polled after it was answered"),
-            Place::Parked { flight, listening, .. } => {
+            Place::Parked { flight, listening, lease, due, .. } => {
                 // Registered first, then looked again, by an RMW: see `Bells::ring`.
                 if !mutant("looks before it listens") {
                     listening.renew();
                 }
                 // SAFETY: the waiter owns a share.
-                match unsafe { flight.node.as_ref() }.word.recheck() {
-                    Rechecked::Parked if mutant("looks before it listens") => {
-                        listening.renew();
-                        return None;
+                let word = &unsafe { flight.node.as_ref() }.word;
+                match word.recheck() {
+                    Rechecked::Parked(number) => {
+                        if mutant("looks before it listens") {
+                            listening.renew();
+                        }
+                        let wait = || core.config.wait_end(self.lead_timeout);
+                        let number = overdue(word, number, (lease, due), wait, core.config.wait_now())?;
+                        (*flight, true, Rechecked::Leads(number))
                     }
-                    Rechecked::Parked => return None,
-                    ended => (*flight, ended),
+                    ended => (*flight, false, ended),
                 }
             }
         };
@@ -156,17 +214,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
         self.place = Place::Done;
         Some(match ended {
             Rechecked::Leads(number) => {
-                let counters = &self.core.get().counters;
-                counters.count(Event::Handover);
-                counters.count(Event::Load);
+                core.counters.count(if taken { Event::TakeOver } else { Event::Handover });
+                core.counters.count(Event::Load);
                 // Of a load that was counted before: it is never refused.
-                self.core.get().lease_begins(usize::MAX);
+                core.lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
                 Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, false) })
             }
             // SAFETY: the waiter's shares are handed over.
             Rechecked::Ended(word) => unsafe { self.ended(flight, word) },
-            Rechecked::Parked => unreachable!("returned above"),
+            Rechecked::Parked(_) => unreachable!("returned above"),
         })
     }
 
@@ -191,8 +248,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
             State::Failed(error) => {
                 // SAFETY: the error lives as long as the node, of which we own a share.
                 let error = error.map(|e| unsafe { e.cast::<Failure>().as_ref() }.0.clone());
-                leave();
-                Woken::Failed(error)
+                // SAFETY: our share of the old entry, whose word is valued.
+                let old = flight.old.map(|old| unsafe { Entry::new(self.core.clone(), old) });
+                // SAFETY: our share, given back once.
+                unsafe { scope.release(flight.node) };
+                Woken::Failed(error, old)
             }
             // Renewed: the old value is what the load has found.
             _ => match flight.old {
@@ -208,14 +268,40 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 }
 
+/// A waiter finds the flight led under `number`: the lease to lead by, if it has waited for that one for too long.
+fn overdue(
+    word: &Word,
+    number: Option<u32>,
+    (lease, due): (&mut Option<u32>, &mut u64),
+    wait: impl FnOnce() -> u64,
+    now: u64,
+) -> Option<u32> {
+    let number = number?;
+    if *lease != Some(number) {
+        // Another leads: it has a time of its own.
+        (*lease, *due) = (Some(number), wait());
+        return None;
+    }
+    if *due == NEVER || now < *due {
+        return None;
+    }
+    // Refused: something has happened to the flight, and whoever did it rings; or another waiter was faster, and the next
+    // look finds its number; or there is no number left.
+    let taken = word.take_over(number);
+    if taken.is_none() && number == MOST {
+        *due = NEVER;
+    }
+    taken
+}
+
 impl<K, V> Drop for Waiter<'_, K, V> {
     fn drop(&mut self) {
-        let Place::Parked { flight, counted, .. } = self.place else { return };
+        let Place::Parked { flight, lease, .. } = self.place else { return };
         let core = self.core.get();
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
-        if counted && node.word.leave() == Left::Ended {
+        if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);
         }
         // SAFETY: the waiter's shares, given back once.
@@ -229,7 +315,7 @@ impl<'c, K, V> Future for Waiter<'c, K, V> {
     /// # Panics
     /// If polled again after it was ready.
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.poll_woken(cx).map(Waited::from)
+        self.poll_until(cx, NEVER).map(|woken| woken.map_or(Waited::TimedOut, Waited::from))
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 /// The floors, from the ground up. A module may import from floors below its own, and within its own directory.
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
-    &["sync", "unwind", "clock", "key", "error", "hasher", "expiry"],
-    &["timer", "stats", "link", "doubling"],
+    &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "outcome", "unpark"],
+    &["timer", "spawn", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.
     &["reclaim", "alarms"],
     &["flight", "table", "policy"],
@@ -16,13 +16,15 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     // What callers hold.
     &["entry"],
-    &["lease", "waiter", "iter", "deadline"],
+    &["alert", "deadline"],
+    &["lease", "waiter", "iter"],
     &["through"],
     // The cache.
     &["cache", "builder", "pinned"],
     // How to sleep.
     &["blocking", "future", "janitor"],
-    &["request"],
+    &["request", "tokio_rt"],
+    &["detached"],
     &["lib"],
 ];
 

@@ -150,10 +150,19 @@ impl<K, V, S> Cache<K, V, S> {
         V: Send + Sync + 'static,
         S: BuildHasher + Send + Sync + 'static,
     {
+        Lookup::at(self.kept(), self.hash(q), q, || self.core.limbo().enter())
+    }
+
+    /// The core, kept alive by the handle.
+    pub(crate) fn kept(self: &Arc<Self>) -> CoreRef<'static, K, V>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: Send + Sync + 'static,
+    {
         let keep: Arc<dyn Any + Send + Sync> = self.clone();
         // SAFETY: the core is a field of what the Arc keeps alive, at a fixed address.
-        let core = unsafe { CoreRef::kept(&self.core, keep) };
-        Lookup::at(core, self.hash(q), q, || self.core.limbo().enter())
+        unsafe { CoreRef::kept(&self.core, keep) }
     }
 }
 

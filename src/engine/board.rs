@@ -1,5 +1,6 @@
 //! What a caller who wants a value meets at a key, and how it gets on board: a hit, the lead of a flight, or a wait.
 
+use super::config::Limits;
 use super::removal::Unlinked;
 use super::{Freshness, Ptr, Scope, Shard};
 use crate::flight::bell::Listening;
@@ -7,6 +8,7 @@ use crate::flight::node::Node;
 use crate::flight::word::{Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
+use crate::outcome::Outcome;
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::table::order_of;
@@ -14,12 +16,18 @@ use core::ptr::NonNull;
 use equivalent::Equivalent;
 
 /// What the caller came for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
-    /// A value that may be served.
-    Value,
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted<'l> {
+    /// A value that may be served, within these limits.
+    Value(&'l Limits),
     /// The key's lease, whatever value there is.
     Lease,
+}
+
+impl Wanted<'_> {
+    fn value(self) -> bool {
+        matches!(self, Self::Value(_))
+    }
 }
 
 /// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
@@ -38,11 +46,11 @@ impl<K, V> Copy for Flight<K, V> {}
 /// How it went.
 pub(crate) enum Boarded<'s, K, V> {
     /// This value may be served.
-    Hit(&'s Node<K, V>),
+    Hit(&'s Node<K, V>, Outcome),
     /// The caller leads. `early`: the entry it refreshes is still good.
     Lead { flight: Flight<K, V>, lease: u32, early: bool },
-    /// Somebody else leads: wait. `counted`: the flight counts this waiter.
-    Wait { flight: Flight<K, V>, counted: bool, listening: Listening },
+    /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
+    Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
     /// The flight can count no more waiters.
     Full,
 }
@@ -72,7 +80,13 @@ impl<K, V> Spare<K, V> {
 
 impl<'c, K, V> Scope<'c, K, V> {
     /// Gets on board at `q`.
-    pub(crate) fn board<'s, Q>(&'s self, hash: u64, q: &Q, wanted: Wanted, spare: &mut Spare<K, V>) -> Boarded<'s, K, V>
+    pub(crate) fn board<'s, Q>(
+        &'s self,
+        hash: u64,
+        q: &Q,
+        wanted: Wanted<'_>,
+        spare: &mut Spare<K, V>,
+    ) -> Boarded<'s, K, V>
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
@@ -82,7 +96,11 @@ impl<'c, K, V> Scope<'c, K, V> {
             let place = shard.table.search(self.pin(), hash, hit);
             let Some(found) = place.found else {
                 // One share for the list, one for the lease.
-                let node = spare.ready(|| q.to_key(), order_of(hash), 2);
+                // Once more below: `to_key` is the user's, and not to be called in vain, nor with a lease counted.
+                if self.core.leases_full(self.most_leases(wanted)) {
+                    return Boarded::Full;
+                }
+                let node = self.begin(spare, || q.to_key(), hash, 2);
                 if !self.core.lease_begins(self.most_leases(wanted)) {
                     return Boarded::Full;
                 }
@@ -93,7 +111,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 self.core.lease_ends();
                 continue;
             };
-            let begin = |spare: &mut Spare<K, V>| spare.ready(|| q.to_key(), order_of(hash), 1);
+            let begin = |spare: &mut Spare<K, V>| self.begin(spare, || q.to_key(), hash, 1);
             if let Some(boarded) = self.meet(shard, self.node(found), wanted, spare, begin) {
                 return boarded;
             }
@@ -101,15 +119,29 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// `compute` has to have its turn.
-    fn most_leases(&self, wanted: Wanted) -> usize {
-        if wanted == Wanted::Lease { usize::MAX } else { self.core.config.max_loads }
+    fn most_leases(&self, wanted: Wanted<'_>) -> usize {
+        if wanted.value() { self.core.config.max_loads } else { usize::MAX }
     }
 
-    /// A value that is over, for one who need not wait for the next.
-    fn serve_stale<'s>(&self, node: &'s Node<K, V>, wanted: Wanted) -> Option<Boarded<'s, K, V>> {
-        (wanted == Wanted::Value && self.core.stale(node)).then(|| {
+    /// A node for a flight that begins now.
+    fn begin(&self, spare: &mut Spare<K, V>, key: impl FnOnce() -> K, hash: u64, shares: u32) -> Ptr<K, V> {
+        let node = spare.ready(key, order_of(hash), shares);
+        // SAFETY: our own node, not yet shared.
+        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now());
+        node
+    }
+
+    /// A value that is over, for one who takes it within this `window`.
+    fn serve_stale<'s>(
+        &self,
+        node: &'s Node<K, V>,
+        wanted: Wanted<'_>,
+        window: impl FnOnce(&Limits) -> u64,
+    ) -> Option<Boarded<'s, K, V>> {
+        let Wanted::Value(limits) = wanted else { return None };
+        self.core.stale(node, window(limits)).then(|| {
             self.core.counters.count(Event::StaleServe);
-            Boarded::Hit(node)
+            Boarded::Hit(node, Outcome::Stale)
         })
     }
 
@@ -123,7 +155,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         &'s self,
         shard: &Shard<K, V>,
         node: &'s Node<K, V>,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         spare: &mut Spare<K, V>,
         begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
     ) -> Option<Boarded<'s, K, V>> {
@@ -133,19 +165,26 @@ impl<'c, K, V> Scope<'c, K, V> {
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
                 let freshness = self.core.freshness(node);
-                if wanted == Wanted::Value && freshness == Freshness::Good {
-                    return Some(Boarded::Hit(node));
+                let hit = || Some(Boarded::Hit(node, Outcome::Hit));
+                if wanted.value() && freshness == Freshness::Good {
+                    return hit();
+                }
+                if freshness == Freshness::Over && self.core.cooling(node) {
+                    if let Some(stale) = self.serve_stale(node, wanted, |l| l.if_error) {
+                        return Some(stale);
+                    }
                 }
                 match self.refresh(node, freshness, wanted, spare, begin) {
                     // Somebody else refreshes it, or nobody more may load: the value is good.
-                    None | Some(Boarded::Full) if wanted == Wanted::Value && freshness == Freshness::Early => {
-                        Some(Boarded::Hit(node))
+                    None | Some(Boarded::Full) if wanted.value() && freshness == Freshness::Early => hit(),
+                    Some(Boarded::Full) => {
+                        let stale = self.serve_stale(node, wanted, |l| l.while_refresh.max(l.if_error));
+                        stale.or(Some(Boarded::Full))
                     }
-                    Some(Boarded::Full) => self.serve_stale(node, wanted).or(Some(Boarded::Full)),
                     refreshing => refreshing,
                 }
             }
-            State::Refreshing(_) if wanted == Wanted::Value && self.core.good(node) => Some(Boarded::Hit(node)),
+            State::Refreshing(_) if wanted.value() && self.core.good(node) => Some(Boarded::Hit(node, Outcome::Hit)),
             State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
             State::Failed(_) | State::Dead | State::Closed => {
                 self.clear_away(shard, node);
@@ -159,10 +198,13 @@ impl<'c, K, V> Scope<'c, K, V> {
         &'s self,
         old: &'s Node<K, V>,
         freshness: Freshness,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
         spare: &mut Spare<K, V>,
         begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
     ) -> Option<Boarded<'s, K, V>> {
+        if self.core.leases_full(self.most_leases(wanted)) {
+            return Some(Boarded::Full);
+        }
         let next = begin(spare);
         if !self.core.lease_begins(self.most_leases(wanted)) {
             return Some(Boarded::Full);
@@ -192,21 +234,21 @@ impl<'c, K, V> Scope<'c, K, V> {
         shard: &Shard<K, V>,
         old: &'s Node<K, V>,
         successor: Ptr<K, V>,
-        wanted: Wanted,
+        wanted: Wanted<'_>,
     ) -> Option<Boarded<'s, K, V>> {
         // SAFETY: read from an entry found unmarked under the present pin: alive under it (see `Core::serving`).
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
         match next.word.load().state() {
             State::Computing { .. } | State::Publishing => {
-                self.serve_stale(old, wanted).or_else(|| self.join(flight, wanted))
+                self.serve_stale(old, wanted, |l| l.while_refresh).or_else(|| self.join(flight, wanted))
             }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
                 old.word.refresh_ended(successor.cast());
                 None
             }
-            _ if wanted == Wanted::Lease => {
+            _ if !wanted.value() => {
                 // Its publisher is one step from putting it in the old entry's place; no user code is in between.
                 core::hint::spin_loop();
                 #[cfg(all(feature = "std", not(loom)))]
@@ -215,7 +257,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 loom::thread::yield_now();
                 None
             }
-            _ if self.core.good(next) => Some(Boarded::Hit(next)),
+            _ if self.core.good(next) => Some(Boarded::Hit(next, Outcome::Hit)),
             _ => {
                 // Published, not yet swapped in, and over already.
                 self.clear_away(shard, old);
@@ -268,7 +310,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         None
     }
 
-    fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Wanted) -> Option<Boarded<'s, K, V>> {
+    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Wanted<'_>) -> Option<Boarded<'s, K, V>> {
         // Registered first, counted in second: see `Bells::ring`.
         // SAFETY: it goes into a `Waiter`, which refers to the core, or is dropped here.
         let listening = unsafe { self.core.bells.listen(flight.node.addr().get()) };
@@ -277,12 +319,14 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: found under this scope's pin.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
-        let most = if wanted == Wanted::Lease { u32::MAX } else { self.core.config.max_waiters };
+        let most = if wanted.value() { self.core.config.max_waiters } else { u32::MAX };
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
-                self.core.counters.count(Event::Coalesced);
-                let counted = joined != Joined::Publishing;
+                if wanted.value() {
+                    self.core.counters.count(Event::Coalesced);
+                }
+                let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let listening = if mutant("listens too late") {
                     drop(listening);
                     // SAFETY: as above.
@@ -290,18 +334,23 @@ impl<'c, K, V> Scope<'c, K, V> {
                 } else {
                     listening
                 };
-                return Some(Boarded::Wait { flight, counted, listening });
+                return Some(Boarded::Wait { flight, lease, listening });
             }
             Joined::Full | Joined::Moved(_) => {
                 // SAFETY: the shares taken above; the node is used under the pin from here on.
                 unsafe { self.disembark(flight) };
             }
         }
+        // SAFETY: found under this scope's pin.
+        let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
         match joined {
-            Joined::Full => Some(Boarded::Full),
-            Joined::Moved(word) if word.valued() && wanted == Wanted::Value => {
+            Joined::Full => {
+                let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.if_error));
+                stale.or(Some(Boarded::Full))
+            }
+            Joined::Moved(word) if word.valued() && wanted.value() => {
                 // It was in flight as we came by: its value is ours, whatever became of the entry since.
-                Some(Boarded::Hit(node))
+                Some(Boarded::Hit(node, Outcome::Coalesced))
             }
             _ => None,
         }

@@ -4,6 +4,12 @@ use super::RemovalCause;
 #[cfg(feature = "std")]
 use crate::alarms::ThreadTimer;
 use crate::clock::Time;
+#[cfg(feature = "std")]
+use crate::clock::{Clock, CoarseClock};
+use crate::expiry::NEVER;
+use crate::spawn::Spawn;
+#[cfg(feature = "std")]
+use crate::spawn::ThreadSpawn;
 use crate::timer::Timer;
 use alloc::{boxed::Box, string::String};
 use core::task::Waker;
@@ -12,6 +18,21 @@ use core::time::Duration;
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
+
+/// What a lookup may be told otherwise than the cache was built. Times in ns, `NEVER` for none.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// The time to live of what this caller loads.
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) wait: u64,
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+    pub(crate) lead: u64,
+    /// How long past its time to live a value is served while it is refreshed (0: not at all).
+    pub(crate) while_refresh: u64,
+    /// The same, where there is no other: its refresh has failed, or takes too long.
+    pub(crate) if_error: u64,
+}
 
 /// The settings of a cache, checked. Times in ns, `NEVER` for none.
 pub(crate) struct Config<K, V> {
@@ -27,27 +48,73 @@ pub(crate) struct Config<K, V> {
     pub(crate) jitter: f64,
     pub(crate) beta: f64,
     pub(crate) cooldown: u64,
-    pub(crate) wait_timeout: Option<Duration>,
-    /// How long past its time to live a value is served while it is refreshed, in ns.
-    pub(crate) stale: u64,
+    pub(crate) limits: Limits,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
     pub(crate) record_stats: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) time: Time,
     pub(crate) timer: Option<Box<dyn Timer>>,
+    pub(crate) spawner: Option<Box<dyn Spawn>>,
 }
 
+/// Waits are measured by the cache's clock, precisely. Under a custom clock without a timer nobody could tell when a time has
+/// come: then, by the system's.
 impl<K, V> Config<K, V> {
-    /// Has a waker woken once the clock reads `ns`: by the timer that was given, or with std by a thread.
-    pub(crate) fn wake_at(&self, ns: u64, waker: Waker) {
-        match &self.timer {
-            Some(timer) => timer.wake_at(ns, waker),
-            #[cfg(feature = "std")]
-            None => ThreadTimer::new().wake_at(ns, waker),
-            // `build` has refused a deadline that nothing could end.
-            #[cfg(not(feature = "std"))]
-            None => drop(waker),
+    /// Whether a thread that waits can do so by the system's clock alone.
+    #[cfg(feature = "std")]
+    pub(crate) fn waits_by_system(&self) -> bool {
+        !self.time.is_custom() || self.timer.is_none()
+    }
+
+    /// Whether nothing can tell when a time has come.
+    pub(crate) fn timeless(&self) -> bool {
+        cfg!(not(feature = "std")) && self.timer.is_none()
+    }
+
+    /// The time that waits are measured by, in ns.
+    pub(crate) fn wait_now(&self) -> u64 {
+        #[cfg(feature = "std")]
+        if self.time.is_custom() && self.timer.is_none() {
+            return CoarseClock::new().precise();
         }
+        self.time.now_precisely()
+    }
+
+    /// The end of a wait of this length.
+    pub(crate) fn wait_end(&self, timeout: u64) -> u64 {
+        if timeout == NEVER || self.timeless() { NEVER } else { self.wait_now().saturating_add(timeout) }
+    }
+
+    /// Has a waker woken at a time of [`wait_now`](Self::wait_now).
+    pub(crate) fn wake_at(&self, at: u64, waker: Waker) {
+        #[cfg(feature = "std")]
+        if self.timer.is_none() {
+            let at = if self.time.is_custom() { at } else { self.time.to_clock(at) };
+            return ThreadTimer::new().wake_at(at, waker);
+        }
+        // `wait_end` gives no time that nothing could tell of.
+        if let Some(timer) = &self.timer {
+            timer.wake_at(self.time.to_clock(at), waker);
+        }
+    }
+
+    /// What runs loads in the background.
+    ///
+    /// # Panics
+    /// Without std, if none was given.
+    pub(crate) fn spawner(&self) -> &dyn Spawn {
+        match &self.spawner {
+            Some(spawner) => &**spawner,
+            #[cfg(feature = "std")]
+            None => &const { ThreadSpawn::new() },
+            #[cfg(not(feature = "std"))]
+            None => panic!("without std, loads in the background need a spawner: Builder::spawner"),
+        }
+    }
+
+    /// How long past its time to live a value can be of use.
+    pub(crate) fn kept_stale(&self) -> u64 {
+        self.limits.while_refresh.max(self.limits.if_error)
     }
 }

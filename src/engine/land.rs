@@ -19,6 +19,15 @@ pub(crate) struct Terms {
     pub(crate) stamps: Stamps,
 }
 
+/// What became of a leader's value.
+#[must_use]
+pub(crate) enum Published<V> {
+    Stored,
+    HandedOver,
+    /// The lease was taken over: nobody has got it.
+    Fenced(V),
+}
+
 impl<K, V> Core<K, V> {
     /// Runs the weigher and `ttl_with`. `explicit` is a time to live of this value alone; `delta` how long it took to
     /// load, in ns (0: it was not loaded).
@@ -48,16 +57,18 @@ impl<K, V> Core<K, V> {
 }
 
 impl<K, V> Scope<'_, K, V> {
-    /// The leader's value becomes the entry, or is handed to those who wait and no more. True: stored.
+    /// The leader's value becomes the entry, or is handed to those who wait and no more.
     ///
     /// # Safety
     /// The caller holds this lease of this flight, with its shares; the lease ends here.
-    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: Terms) -> bool {
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: Terms) -> Published<V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
-        node.word.begin_publish(lease);
-        // SAFETY: the transition into PUBLISHING was won in the line above.
+        if !node.word.begin_publish(lease) {
+            return Published::Fenced(value);
+        }
+        // SAFETY: the transition into PUBLISHING was just won.
         unsafe { node.write(value, terms.stamps) };
         let stored = match old {
             None => self.publish_cold(shard, node, terms.weight),
@@ -68,7 +79,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         self.make_room(shard, terms.weight);
         self.ring(flight.node);
-        stored
+        if stored { Published::Stored } else { Published::HandedOver }
     }
 
     fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {
@@ -128,8 +139,13 @@ impl<K, V> Scope<'_, K, V> {
         let node = unsafe { flight.node.as_ref() };
         self.core.counters.count(Event::LoadFailure);
         self.cool_down(flight);
-        node.word.fail(lease, Failure::into_raw(error));
-        self.ended(flight);
+        let error = Failure::into_raw(error);
+        if node.word.fail(lease, error) {
+            self.ended(flight);
+        } else {
+            // SAFETY: it did not get into the word.
+            unsafe { Failure::free(error) };
+        }
     }
 
     /// Gives a flight up: to those who wait, if it is still worth anything, or for good.
@@ -144,6 +160,7 @@ impl<K, V> Scope<'_, K, V> {
             GaveUp::Handed if mutant("handed in silence") => {}
             GaveUp::Handed => self.ring(flight.node),
             GaveUp::Ended => self.ended(flight),
+            GaveUp::Fenced => {}
         }
     }
 
@@ -154,7 +171,9 @@ impl<K, V> Scope<'_, K, V> {
     pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        node.word.begin_publish(lease);
+        if !node.word.begin_publish(lease) {
+            return;
+        }
         if mutant("renewed too early") {
             node.word.renewed();
         }
@@ -189,7 +208,8 @@ impl<K, V> Scope<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// A refresh of a good entry failed: no dice are rolled for it until the cooldown is over.
+    /// A refresh has failed: of a good entry, so that no dice are rolled for it until the cooldown is over; of one that is
+    /// not, so that it is served for so long as if it were being refreshed.
     pub(crate) fn cool_down(&self, flight: Flight<K, V>) {
         let Some(old) = flight.old else { return };
         // SAFETY: the caller has shares of both.
@@ -198,8 +218,12 @@ impl<K, V> Scope<'_, K, V> {
         if hot.eternal() || self.core.config.idle != NEVER {
             return;
         }
-        let until = now.saturating_add(self.core.config.cooldown).min(old.expires());
-        if until > hot.quiet_until() {
+        let cooldown = self.core.config.cooldown;
+        if now >= old.expires() {
+            return old.cool_down(hot, now, cooldown);
+        }
+        let until = now.saturating_add(cooldown).min(old.expires());
+        if hot.start().is_none() && until > hot.quiet_until() {
             old.set_quiet(hot, until);
         }
     }

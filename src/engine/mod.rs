@@ -173,6 +173,11 @@ impl<K, V> Core<K, V> {
         }
     }
 
+    /// Whether so many leases are out already.
+    pub(crate) fn leases_full(&self, most: usize) -> bool {
+        self.config.max_loads != usize::MAX && self.leases.load(Ordering::Relaxed) >= most
+    }
+
     /// Counts a lease that is given out; false, and not counted, if `most` are out already.
     pub(crate) fn lease_begins(&self, most: usize) -> bool {
         if self.config.max_loads == usize::MAX {

@@ -68,11 +68,19 @@ impl<K, V> Core<K, V> {
         node.end_time(self.config.time.now());
     }
 
-    /// Whether its time to live is over, but not for so long that it may not be served while it is refreshed.
-    pub(super) fn stale(&self, node: &Node<K, V>) -> bool {
-        self.config.stale != 0
-            && self.config.idle == NEVER
-            && self.config.time.now() < node.expires().saturating_add(self.config.stale)
+    /// Whether its time to live is over for less than `window`.
+    pub(super) fn stale(&self, node: &Node<K, V>, window: u64) -> bool {
+        window != 0 && self.config.idle == NEVER && self.config.time.now() < node.expires().saturating_add(window)
+    }
+
+    /// Whether it may be served for want of another: it was not removed, and is good, or has been over for less than `window`.
+    pub(crate) fn fallback(&self, node: &Node<K, V>, window: u64) -> bool {
+        !node.link().is_marked() && (!self.over(node) || self.stale(node, window))
+    }
+
+    /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
+    pub(super) fn cooling(&self, node: &Node<K, V>) -> bool {
+        node.hot().cooling(self.config.time.now(), self.config.cooldown)
     }
 
     pub(super) fn spent(&self, node: &Node<K, V>) -> bool {
@@ -82,7 +90,7 @@ impl<K, V> Core<K, V> {
     /// Whether it is not good for anything any more, at this time.
     pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
         self.over_at(node, now)
-            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.stale))
+            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.kept_stale()))
     }
 
     /// The read-through question: may it be served, and does this caller refresh it early?

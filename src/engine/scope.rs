@@ -137,6 +137,15 @@ impl<K, V> Core<K, V> {
         if unsafe { node.as_ref() }.unshare() {
             // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
             if unsafe { node.as_ref() }.is_detached() {
+                struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);
+                impl<K, V> Drop for Last<'_, K, V> {
+                    fn drop(&mut self) {
+                        // SAFETY: the detached node's share, which ends with it.
+                        self.1.into_iter().for_each(|of| unsafe { self.0.release_unpinned(of) });
+                    }
+                }
+                // SAFETY: alive until it is disposed of.
+                let _key = Last(self, unsafe { node.as_ref() }.fenced_of());
                 // SAFETY: nodes come from `allocate`, and nobody can reach this one any more.
                 return unsafe { Node::dispose(node) };
             }

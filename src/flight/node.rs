@@ -65,12 +65,13 @@ pub(crate) struct Node<K, V> {
     expires: AtomicU64,
     weight: AtomicU32,
     pub(crate) slot: AtomicU32,
-    key: K,
+    /// Not there in a fenced one, which shows another node's.
+    key: MaybeUninit<K>,
     value: UnsafeCell<MaybeUninit<V>>,
 }
 
 impl<K, V> Node<K, V> {
-    fn build(key: K, order: u32, shares: u32, word: Word, value: MaybeUninit<V>) -> NonNull<Self> {
+    fn build(key: MaybeUninit<K>, order: u32, shares: u32, word: Word, value: MaybeUninit<V>) -> NonNull<Self> {
         allocate(Self {
             link: Link::node(order, shares),
             word,
@@ -86,7 +87,7 @@ impl<K, V> Node<K, V> {
 
     /// A flight with its first leader. Who gets its shares is the caller's affair.
     pub(crate) fn flight(key: K, order: u32) -> NonNull<Self> {
-        Self::build(key, order, 0, Word::computing(), MaybeUninit::uninit())
+        Self::build(MaybeUninit::new(key), order, 0, Word::computing(), MaybeUninit::uninit())
     }
 
     /// Sets the count of a node that nobody else can reach yet.
@@ -96,11 +97,43 @@ impl<K, V> Node<K, V> {
 
     /// An entry whose one share will be the list's.
     pub(crate) fn entry(key: K, order: u32, value: V, weight: u32, stamps: Stamps) -> NonNull<Self> {
-        let node = Self::build(key, order, 1, Word::ready(), MaybeUninit::new(value));
+        let node = Self::build(MaybeUninit::new(key), order, 1, Word::ready(), MaybeUninit::new(value));
+        // SAFETY: just allocated.
+        unsafe { node.as_ref() }.stamp(weight, stamps);
+        node
+    }
+
+    /// What a leader has loaded whose lease was taken over: detached, with one share, and the key of the flight's node `of`,
+    /// of which it takes over a share.
+    pub(crate) fn fenced(of: NonNull<Self>, value: V, stamps: Stamps) -> NonNull<Self> {
+        // An odd order, as `Link` asks of nodes, until it is detached.
+        let node = Self::build(MaybeUninit::uninit(), 1, 1, Word::ready(), MaybeUninit::new(value));
         // SAFETY: just allocated.
         let shared = unsafe { node.as_ref() };
-        shared.stamp(weight, stamps);
+        shared.stamp(0, stamps);
+        shared.link.prepare(of.as_ptr().cast());
+        shared.detach();
         node
+    }
+
+    /// The node whose key a [fenced](Self::fenced) one shows.
+    pub(crate) fn fenced_of(&self) -> Option<NonNull<Self>> {
+        if self.is_detached() { NonNull::new(self.link.next().link().cast()) } else { None }
+    }
+
+    /// The key, of any node that an entry can be of.
+    pub(crate) fn shown_key(&self) -> &K {
+        match self.fenced_of() {
+            // SAFETY: it owns a share of that node, which is no fenced one.
+            Some(of) => unsafe { of.as_ref() }.key(),
+            None => self.key(),
+        }
+    }
+
+    /// Notes when the load of a flight began that nobody else can reach yet. (Until the value is moved in: then it is the
+    /// time when that was made.)
+    pub(crate) fn set_begun(&self, at: u64) {
+        self.born.store(at << USE_BITS, Ordering::Relaxed);
     }
 
     #[inline]
@@ -126,7 +159,8 @@ impl<K, V> Node<K, V> {
 
     #[inline]
     pub(crate) fn key(&self) -> &K {
-        &self.key
+        // SAFETY: every node has its key but a fenced one, which is found by nobody, and shown by `shown_key`.
+        unsafe { self.key.assume_init_ref() }
     }
 
     /// The value.
@@ -194,7 +228,14 @@ impl<K, V> Node<K, V> {
     /// The end of it, now.
     pub(crate) fn end_time(&self, now: u64) {
         self.expires.store(now, Ordering::SeqCst);
-        self.hot.store(Hot::new(now, self.hot().delta()).0, Ordering::SeqCst);
+        if let Some(hot) = self.hot().ended(now) {
+            self.hot.store(hot.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes that a refresh of it has failed, past its time to live.
+    pub(crate) fn cool_down(&self, was: Hot, now: u64, cooldown: u64) {
+        let _ = self.hot.compare_exchange(was.0, was.cooled(now, cooldown).0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Of a node that is never in the list: its order is even, as no other node's is.
@@ -282,9 +323,11 @@ impl<K, V> Retire for Node<K, V> {
         // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics; then the memory.
         // SAFETY: a valued word means the value was written, and nobody uses it again.
         let _value = end.valued().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
-        // SAFETY: the key is initialised from creation to here, and not used again. The other fields need no drop
-        // outside of loom.
-        let _key = unsafe { ptr::read(&raw const (*node).key) };
+        // SAFETY: alive until the end of this function.
+        let fenced = unsafe { (*node).fenced_of() }.is_some();
+        // SAFETY: but in a fenced node the key is initialised from creation to here, and not used again. The other fields need
+        // no drop outside of loom.
+        let _key = (!fenced).then(|| unsafe { (*node).key.assume_init_read() });
         if let State::Failed(Some(error)) = end.state() {
             // SAFETY: the word's pointer came from `Failure::into_raw`, and the word goes with the node.
             unsafe { Failure::free(error.as_ptr()) };

@@ -16,7 +16,8 @@ mod frames {
 
     /// A running load; frames are linked through the stack.
     struct Frame {
-        flight: *const (),
+        /// As addresses: they are only compared.
+        flights: *const [usize],
         outer: *const Frame,
     }
 
@@ -28,23 +29,24 @@ mod frames {
         }
     }
 
-    /// Runs user code while this thread leads the flight at `flight`: its load, and whatever else is the user's.
-    pub(crate) fn during<R>(flight: *const (), run: impl FnOnce() -> R) -> R {
+    /// Runs user code while this thread leads these flights: their load, and whatever else is the user's.
+    pub(crate) fn during<R>(flights: &[usize], run: impl FnOnce() -> R) -> R {
         let outer = INNERMOST.with(Cell::get);
-        let frame = Frame { flight, outer };
+        let frame = Frame { flights, outer };
         INNERMOST.with(|innermost| innermost.set(&raw const frame));
         let _leave = Leave(outer);
         run()
     }
 
-    /// Whether this thread runs user code for the flight at `flight`.
-    pub(crate) fn loading(flight: *const ()) -> bool {
+    /// Whether this thread runs user code for the flight at this address.
+    pub(crate) fn loading(flight: usize) -> bool {
         let mut frame = INNERMOST.with(Cell::get);
         while !frame.is_null() {
             // SAFETY: a frame is taken off the list (by `Leave`, on unwinding too) before the stack it lives on goes,
             // and the list is this thread's alone.
-            let Frame { flight: f, outer } = unsafe { &*frame };
-            if *f == flight {
+            let Frame { flights, outer } = unsafe { &*frame };
+            // SAFETY: the slice was borrowed for longer than its frame is in the list.
+            if unsafe { &**flights }.contains(&flight) {
                 return true;
             }
             frame = *outer;
@@ -58,12 +60,12 @@ pub(crate) use frames::{during, loading};
 
 /// Nothing is known of what the caller is in the middle of.
 #[cfg(not(feature = "std"))]
-pub(crate) fn loading(_flight: *const ()) -> bool {
+pub(crate) fn loading(_flight: usize) -> bool {
     false
 }
 
-/// Runs user code while this thread leads the flight at `flight`.
+/// Runs user code while this thread leads these flights.
 #[cfg(not(feature = "std"))]
-pub(crate) fn during<R>(_flight: *const (), run: impl FnOnce() -> R) -> R {
+pub(crate) fn during<R>(_flights: &[usize], run: impl FnOnce() -> R) -> R {
     run()
 }

@@ -5,8 +5,8 @@
 //! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
 //! sees all that its predecessor did.
 
-use super::snapshot::{GONE, MOST, Tag};
-pub(crate) use super::snapshot::{Snapshot, State};
+use super::snapshot::{GONE, Tag};
+pub(crate) use super::snapshot::{MOST, Snapshot, State};
 use crate::sync::{AtomicPtr, Ordering, mutant, order};
 use core::ptr::NonNull;
 
@@ -18,6 +18,8 @@ pub(crate) enum GaveUp {
     Handed,
     /// Nobody does, or the flight is not worth handing on: it has ended.
     Ended,
+    /// The lease was taken over: the flight is another's.
+    Fenced,
 }
 
 /// How joining a flight went.
@@ -38,8 +40,8 @@ pub(crate) enum Joined {
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rechecked {
-    /// Still in flight: park again.
-    Parked,
+    /// Still in flight: park again. The lease that is being waited for; None while the value is being moved in.
+    Parked(Option<u32>),
     /// It claimed the flight that was given up, under this lease number.
     Leads(u32),
     /// The flight has ended.
@@ -108,21 +110,33 @@ impl Word {
         }
     }
 
-    /// COMPUTING to `next`, by the holder of this lease. There is one at a time: a lease ends only by its holder.
-    fn by_leader(&self, lease: u32, mut next: impl FnMut(u32) -> Snapshot) -> Snapshot {
+    /// COMPUTING to `next`, by the holder of this lease; None if it was taken over.
+    fn by_leader(&self, lease: u32, mut next: impl FnMut(u32) -> Snapshot) -> Option<Snapshot> {
         let led = self.update(|s| match s.state() {
-            State::Computing { lease: l, waiters } if l == lease => Some(next(waiters)),
+            State::Computing { lease: l, waiters } if l == lease || mutant("no fence") => Some(next(waiters)),
             _ => None,
         });
-        debug_assert!(led.is_ok(), "lease {lease} ended by somebody else: {led:?}");
-        match led {
-            Ok((_, now)) | Err(now) => now,
-        }
+        led.ok().map(|(_, now)| now)
     }
 
-    /// The leader moves the value in: COMPUTING to PUBLISHING.
-    pub(crate) fn begin_publish(&self, lease: u32) {
-        self.by_leader(lease, |_| Snapshot::plain(Tag::Publishing));
+    /// The leader moves the value in: COMPUTING to PUBLISHING. False: the lease was taken over, and the node is another's.
+    #[must_use]
+    pub(crate) fn begin_publish(&self, lease: u32) -> bool {
+        self.by_leader(lease, |_| Snapshot::plain(Tag::Publishing)).is_some()
+    }
+
+    /// COMPUTING under `lease` to COMPUTING under the next, by a waiter that was counted in and has waited for that lease for
+    /// too long; the lease number won. None: it is no longer that lease, or there is none after it.
+    ///
+    /// The waiter names the lease: whoever leads meanwhile has not been waited for.
+    pub(crate) fn take_over(&self, lease: u32) -> Option<u32> {
+        let taken = self.update(|s| match s.state() {
+            State::Computing { lease: l, waiters } if l < MOST && (l == lease || mutant("any lease is taken over")) => {
+                Some(Snapshot::number(Tag::Computing, l + 1, waiters - 1))
+            }
+            _ => None,
+        });
+        taken.ok().map(|(_, new)| new.halves().0)
     }
 
     /// PUBLISHING to READY; the word that was left tells whether the node is GONE.
@@ -145,9 +159,11 @@ impl Word {
         }
     }
 
-    /// COMPUTING to FAILED. `error` points at something that the node's disposal frees, aligned to 16.
-    pub(crate) fn fail(&self, lease: u32, error: *mut ()) {
-        self.by_leader(lease, |_| Snapshot::pointer(Tag::Failed, error));
+    /// COMPUTING to FAILED. `error` points at something that the node's disposal frees, aligned to 16. False: the lease was
+    /// taken over, and `error` is still the caller's.
+    #[must_use]
+    pub(crate) fn fail(&self, lease: u32, error: *mut ()) -> bool {
+        self.by_leader(lease, |_| Snapshot::pointer(Tag::Failed, error)).is_some()
     }
 
     /// COMPUTING to EMPTY if somebody waits and `worth_it`, else to DEAD.
@@ -159,7 +175,11 @@ impl Word {
                 Snapshot::plain(Tag::Dead)
             }
         });
-        if new.tag() == Tag::Empty { GaveUp::Handed } else { GaveUp::Ended }
+        match new.map(Snapshot::tag) {
+            None => GaveUp::Fenced,
+            Some(Tag::Empty) => GaveUp::Handed,
+            Some(_) => GaveUp::Ended,
+        }
     }
 
     /// EMPTY to COMPUTING, by a caller who has just come by; the lease number won.
@@ -203,8 +223,8 @@ impl Word {
         });
         match checked {
             Ok((old, new)) if old.tag() == Tag::Empty => Rechecked::Leads(new.halves().0),
-            Ok(_) => Rechecked::Parked,
-            Err(s) if s.loading() && s.tag() != Tag::Refreshing => Rechecked::Parked,
+            Ok((_, new)) if new.tag() == Tag::Computing => Rechecked::Parked(Some(new.halves().0)),
+            Ok(_) => Rechecked::Parked(None),
             Err(s) => Rechecked::Ended(s),
         }
     }

@@ -1,0 +1,250 @@
+//! Read-through whose loads run in the background, and outlive their callers.
+
+use crate::cache::Cache;
+use crate::engine::config::Limits;
+use crate::error::LoadError;
+use crate::expiry::nanos;
+use crate::future::Loading;
+use crate::key::ToKey;
+use crate::lease::Lease;
+use crate::outcome::Loaded;
+use crate::request::{Found, settings};
+use crate::spawn::Task;
+use crate::through::{End, Form, Through, Told, deliver};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::convert::Infallible;
+use core::fmt;
+use core::future::Future;
+use core::hash::{BuildHasher, Hash};
+use core::pin::pin;
+use core::time::Duration;
+use equivalent::Equivalent;
+
+/// A read-through of one key whose load runs in the background. From [`Cache::detached`].
+///
+/// What is not set is as the cache was built. It ends in one of four verbs, which do as those of [`Cache`], and give an
+/// [`Entry`](crate::Entry) and the [`Outcome`](crate::Outcome).
+#[must_use = "a request does nothing before one of its verbs is called"]
+pub struct Detached<'q, K, V, S, Q: ?Sized> {
+    cache: Arc<Cache<K, V, S>>,
+    q: &'q Q,
+    limits: Limits,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// A read-through whose load, if this caller is the one to load, is run by the cache's
+    /// [`spawner`](crate::Builder::spawner). So it goes on if this caller is cancelled or does not wait any longer
+    /// (`soft_timeout`, `hard_timeout`), a task that is not polled holds up nobody, and nobody pays for an early refresh, or for
+    /// one while a stale value may be served: its caller gets the old value at once.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Outcome};
+    /// use std::sync::Arc;
+    /// let cache: Arc<Cache<String, u64>> = Arc::new(Cache::new(10));
+    /// let (entry, outcome) = cache.detached("answer").get_with(|| 42);
+    /// assert_eq!((*entry, outcome), (42, Outcome::Computed));
+    /// ```
+    ///
+    /// Costs an allocation, and what the spawner does, for each load; nothing for a hit.
+    pub fn detached<'q, Q: ?Sized>(self: &Arc<Self>, q: &'q Q) -> Detached<'q, K, V, S, Q> {
+        Detached { cache: self.clone(), q, limits: self.core().config.limits }
+    }
+}
+
+impl<K, V, S, Q: ?Sized> Detached<'_, K, V, S, Q> {
+    settings!(self, self.limits);
+}
+
+impl<'q, K, V, S, Q> Detached<'q, K, V, S, Q>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+    Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+{
+    fn through(&self, lenient: bool) -> Through<'static, 'q, K, V, Q, Told> {
+        Through::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, lenient)
+    }
+
+    /// As [`Cache::get_with`], by a thread that sleeps meanwhile.
+    ///
+    /// # Panics
+    /// If the load panics, or is dropped by the spawner, and there is no value: here, and one of those who wait takes over.
+    #[cfg(feature = "std")]
+    pub fn get_with(self, load: impl FnOnce() -> V + Send + 'static) -> Found<'static, K, V> {
+        loaded(run_detached(self.through(true), false, |_| Ok(Loaded::New(load()))))
+    }
+
+    /// As [`Cache::try_get_with`], by a thread that sleeps meanwhile.
+    ///
+    /// # Errors
+    /// As [`Cache::try_get_with`]; `TimedOut` after the `hard_timeout`, too; `Abandoned` if the load panics, or is dropped by the
+    /// spawner: then one of those who wait takes over.
+    #[cfg(feature = "std")]
+    pub fn try_get_with<E>(
+        self,
+        load: impl FnOnce() -> Result<V, E> + Send + 'static,
+    ) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        run_detached(self.through(false), false, |_| load().map(Loaded::New))
+    }
+
+    /// As [`Cache::get_with_async`].
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with).
+    pub async fn get_with_async<F, Fut>(self, load: F) -> Found<'static, K, V>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = V> + Send + 'static,
+    {
+        loaded(run_detached_async(|| self.through(true), |_| load(), |value| Ok(Loaded::New(value))).await)
+    }
+
+    /// As [`Cache::try_get_with_async`].
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    pub async fn try_get_with_async<E, F, Fut>(self, load: F) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        F: FnOnce() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        run_detached_async(|| self.through(false), |_| load(), |loaded| loaded.map(Loaded::New)).await
+    }
+}
+
+/// The value of a lookup that can fail only because its load was lost.
+fn loaded<T>(found: Result<T, LoadError<Infallible>>) -> T {
+    match found {
+        Ok(value) => value,
+        Err(_) => panic!("the load in the background panicked, or was dropped by its spawner"),
+    }
+}
+
+/// Sees a lookup through, as a thread. `here`: a load for which nobody could go on sooner runs on this very thread.
+#[cfg(feature = "std")]
+pub(crate) fn run_detached<K, V, Q, F, E>(
+    mut through: Through<'static, '_, K, V, Q, F>,
+    here: bool,
+    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Result<Loaded<V>, E> + Send + 'static,
+) -> Result<F::Out, LoadError<E>>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    F: Form<'static, K, V>,
+    E: Send + Sync + 'static,
+{
+    let (limits, mut load) = (through.limits(), Some(load));
+    loop {
+        while let Some((waiter, at)) = through.waits() {
+            let woken = waiter.wait_until(at);
+            through.on(woken);
+        }
+        match (through.end(), load.take()) {
+            (End::Value(value), _) => return Ok(value),
+            (End::Refused(why), _) => return Err(why.into()),
+            (End::Alone, Some(load)) => return through.alone(load(None)),
+            (End::Lead(lease), Some(load)) if here && through.must_wait(&lease) => {
+                let loaded = lease.guarded(|_| load(Some(&lease)));
+                return through.land(lease, loaded);
+            }
+            (End::Lead(lease), Some(load)) => through.hand_on(lease, |lease| spawn_blocking(lease, load, limits)),
+            // Its load was lost, and it has no other: this drops the lease, and so hands it over.
+            (End::Lead(_) | End::Alone, None) => return Err(LoadError::Abandoned),
+        }
+    }
+}
+
+/// The same, as a task.
+pub(crate) async fn run_detached_async<'q, K, V, Q, F, E, Fut>(
+    begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
+    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Fut + Send + 'static,
+    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+) -> Result<F::Out, LoadError<E>>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
+    F: Form<'static, K, V>,
+    E: Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+{
+    let mut through = begin();
+    let (limits, mut load) = (through.limits(), Some((load, told)));
+    loop {
+        while let Some((waiter, at)) = through.waits() {
+            let woken = waiter.wait_async(at).await;
+            through.on(woken);
+        }
+        match (through.end(), load.take()) {
+            (End::Value(value), _) => return Ok(value),
+            (End::Refused(why), _) => return Err(why.into()),
+            (End::Alone, Some((load, told))) => {
+                let output = load(None).await;
+                return through.alone(told(output));
+            }
+            (End::Lead(lease), Some((load, told))) => {
+                through.hand_on(lease, |lease| spawn(lease, load, told, limits));
+            }
+            (End::Lead(_) | End::Alone, None) => return Err(LoadError::Abandoned),
+        }
+    }
+}
+
+/// Runs a load in the background, on a thread that it may block.
+#[cfg(feature = "std")]
+pub(crate) fn spawn_blocking<K, V, E>(
+    lease: Lease<'static, K, V>,
+    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Result<Loaded<V>, E> + Send + 'static,
+    limits: Limits,
+) where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    let core = lease.core().clone();
+    core.get().config.spawner().spawn_blocking(Box::new(move || {
+        let loaded = lease.guarded(|_| load(Some(&lease)));
+        deliver(lease, loaded, &limits);
+    }));
+}
+
+/// Runs a load in the background, as a task.
+pub(crate) fn spawn<K, V, E, Fut>(
+    lease: Lease<'static, K, V>,
+    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Fut + Send + 'static,
+    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+    limits: Limits,
+) where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    E: Send + Sync + 'static,
+    Fut: Future + Send + 'static,
+{
+    let core = lease.core().clone();
+    let task: Task = Box::pin(async move {
+        let flights = [lease.flight()];
+        let loading = lease.guarded(|_| load(Some(&lease)));
+        let output = Loading::new(&flights, pin!(Some(loading))).await;
+        deliver(lease, told(output), &limits);
+    });
+    core.get().config.spawner().spawn(task);
+}
+
+impl<K, V, S, Q: ?Sized + fmt::Debug> fmt::Debug for Detached<'_, K, V, S, Q> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Detached").field("key", &self.q).field("limits", &self.limits).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,18 @@
+//! A thread as a waker.
+
+use alloc::{sync::Arc, task::Wake};
+use std::thread::{self, Thread};
+
+pub(crate) struct Unpark(Thread);
+
+impl Unpark {
+    pub(crate) fn this_thread() -> Arc<Self> {
+        Arc::new(Self(thread::current()))
+    }
+}
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
