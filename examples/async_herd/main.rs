@@ -27,7 +27,7 @@ struct Args {
     tasks: u32,
 
     /// How often each herd is measured: the round whose slowest task is the middle one is shown
-    #[arg(long, value_name = "N", default_value = "5", value_parser = value_parser!(u32).range(1..=1_000))]
+    #[arg(long, value_name = "N", default_value = "3", value_parser = value_parser!(u32).range(1..=1_000))]
     rounds: u32,
 
     /// Threads of the multi-threaded runtime. Without it: tokio's own choice, one for each core
