@@ -191,12 +191,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
             }
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked { flight, listening, lease, due, .. } => {
-                // Registered first, then looked again, by an RMW: see `Bells::ring`.
-                if !mutant("looks before it listens") {
-                    listening.renew();
-                }
                 // SAFETY: the waiter owns a share.
                 let word = &unsafe { flight.node.as_ref() }.word;
+                // Registered first, then looked again, by an RMW: see `Bells::ring`. (Not if there is nothing more to wait for.)
+                if !word.load().landed() && !mutant("looks before it listens") {
+                    listening.renew();
+                }
                 match word.recheck() {
                     Rechecked::Parked(number) => {
                         if mutant("looks before it listens") {

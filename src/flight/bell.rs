@@ -10,9 +10,12 @@
 use crate::sync::{AtomicUsize, Ordering, Padded, mutant};
 use alloc::boxed::Box;
 use core::ptr::NonNull;
-use event_listener::{Event, EventListener};
+use event_listener::{Event, EventListener, IntoNotification};
 
 const BELLS: usize = if cfg!(loom) { 1 } else { 64 };
+
+/// Waiters that are woken under one hold of the event's lock.
+const BATCH: usize = 32;
 
 struct Bell {
     event: Event,
@@ -66,8 +69,15 @@ impl Bells {
     /// does not sleep.
     pub(crate) fn ring(&self, address: usize) {
         let bell = self.of(address);
-        if bell.parked.load(Ordering::Relaxed) > 0 && !mutant("silent bell") {
-            bell.event.notify(if mutant("one is woken") { 1 } else { usize::MAX });
+        let mut left = if mutant("silent bell") { 0 } else { bell.parked.load(Ordering::Relaxed) };
+        // In batches: the event's lock is let go of in between, so that who is awake need not wait until all others are.
+        // So many and no more: those that were there come first, and whoever registers anew is not waited for.
+        while left > 0 {
+            let woken = bell.event.notify(if mutant("one is woken") { 1 } else { BATCH }.additional());
+            if woken < BATCH {
+                return;
+            }
+            left = left.saturating_sub(woken);
         }
     }
 }

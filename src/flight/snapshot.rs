@@ -120,6 +120,11 @@ impl Snapshot {
         matches!(self.tag(), Tag::Ready | Tag::Refreshing)
     }
 
+    /// Whether the flight that the node was has ended, however.
+    pub(crate) fn landed(self) -> bool {
+        self.valued() || matches!(self.tag(), Tag::Failed | Tag::Dead)
+    }
+
     /// Whether the node is a flight in progress, its own or its successor's.
     pub(crate) fn loading(self) -> bool {
         matches!(self.tag(), Tag::Empty | Tag::Computing | Tag::Publishing | Tag::Refreshing)
