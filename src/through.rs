@@ -239,6 +239,14 @@ where
         }
     }
 
+    /// The lease, if it has come to that: to [land](Self::land), or to [hand on](Self::hand_on).
+    pub(crate) fn lead(&mut self) -> Option<Lease<'c, K, V>> {
+        if !matches!(self.stage, Stage::End(End::Lead(_))) {
+            return None;
+        }
+        if let End::Lead(lease) = self.end() { Some(lease) } else { None }
+    }
+
     /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
     /// served.
     pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>)) {

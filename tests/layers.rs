@@ -25,6 +25,8 @@ const FLOORS: &[&[&str]] = &[
     &["blocking", "future", "janitor"],
     &["request", "tokio_rt"],
     &["detached"],
+    &["loading"],
+    &["bulk"],
     &["lib"],
 ];
 

@@ -1,10 +1,10 @@
-//! Building a cache.
+//! Building a cache: its settings.
 
-use crate::cache::Cache;
-use crate::clock::{Clock, Source, Time};
-use crate::engine::config::{Config, Limits, Listener, TtlWith, Weigher};
-use crate::engine::{Core, RemovalCause};
-use crate::error::BuildError;
+mod build;
+
+use crate::clock::Clock;
+use crate::engine::RemovalCause;
+use crate::engine::config::{Limits, Listener, TtlWith, Weigher};
 use crate::expiry::{NEVER, nanos};
 use crate::hasher::DefaultHashBuilder;
 use crate::spawn::Spawn;
@@ -13,13 +13,7 @@ use alloc::{borrow::ToOwned, boxed::Box, string::String};
 use core::fmt;
 use core::time::Duration;
 
-/// Entries below which a cache has one shard: splitting a small cache costs hit ratio and buys nothing.
-const ENTRIES_PER_SHARD: u64 = 4096;
-
-/// Bounds what a wrong `initial_capacity` can allocate: 4M entries are 64 MiB of cells. The table grows by itself.
-const MOST_INITIAL: usize = 1 << 22;
-
-/// The settings of a cache to be. From [`Cache::builder`].
+/// The settings of a cache to be. From [`Cache::builder`](crate::Cache::builder).
 pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_capacity: Option<u64>,
     initial_capacity: usize,
@@ -199,7 +193,7 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// What is bounded are loads that the cache leads: `get_with`, which cannot report a refusal, runs its own loader then, for
     /// itself alone, and its value is not stored. To shed load, use `try_get_with`. A load that is taken over from a leader
-    /// that gave up is not refused, nor is [`compute`](Cache::compute), though both count.
+    /// that gave up is not refused, nor is [`compute`](crate::Cache::compute), though both count.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = loads;
         self
@@ -217,13 +211,13 @@ impl<K, V, S> Builder<K, V, S> {
     /// say. Default: as long as it takes.
     ///
     /// For those who wait for the load of another. A caller who loads is at it itself, and sees it through; unless somebody
-    /// else runs its loader: see [`Cache::detached`].
+    /// else runs its loader: see [`Cache::detached`](crate::Cache::detached).
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
         self.limits.soft = nanos(timeout);
         self
     }
 
-    /// How long a caller waits altogether, its own load included if that is [detached](Cache::detached): then it gets an old
+    /// How long a caller waits altogether, its own load included if that is [detached](crate::Cache::detached): then it gets an old
     /// value if it may ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut). The load goes on.
     /// Default: as long as it takes.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
@@ -235,7 +229,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// the old leader still comes to is for its own caller alone. Default: as long as it takes. Not zero.
     ///
     /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
-    /// load that is merely slow is done twice. It holds for [`compute`](Cache::compute), too.
+    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lead = nanos(timeout);
         self
@@ -295,7 +289,7 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// What runs loads in the background: of [`detached`](Cache::detached) requests and of a [`loader`](Self::loader). Default with
+    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). Default with
     /// std: [`ThreadSpawn`](crate::ThreadSpawn); without: none.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
         self.spawner = Some(Box::new(spawner));
@@ -306,88 +300,6 @@ impl<K, V, S> Builder<K, V, S> {
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self
-    }
-
-    /// The cache.
-    ///
-    /// # Errors
-    /// If `max_capacity` is missing, a number is out of its bounds, or a deadline or expiry has no clock or timer.
-    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
-        let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
-        if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return Err(BuildError::Beta(self.beta));
-        }
-        if !(0.0..1.0).contains(&self.jitter) {
-            return Err(BuildError::Jitter(self.jitter));
-        }
-        if self.idle == Some(Duration::ZERO) {
-            return Err(BuildError::ZeroTimeToIdle);
-        }
-        // How many entries to expect; where weights say nothing about it, the user's own guess.
-        let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
-        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
-        let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
-        let shards = self.shards.unwrap_or_else(default_shards);
-        if !(1..=1024).contains(&shards) {
-            return Err(BuildError::Shards(shards));
-        }
-        let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
-        // With std there is a thread for the default clock.
-        let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
-        let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
-        if lead == 0 {
-            return Err(BuildError::ZeroLeadTimeout);
-        }
-        let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
-        if deadlines && !timed {
-            return Err(BuildError::MissingTimer);
-        }
-        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
-        let source = source(self.clock, expires || deadlines || while_refresh.max(if_error) != 0)?;
-        let core = Core::new(Config {
-            name: self.name,
-            max_capacity,
-            initial_capacity: initial,
-            shards,
-            weigher: self.weigher,
-            listener: self.listener,
-            ttl: self.ttl.map_or(NEVER, nanos),
-            idle: self.idle.map_or(NEVER, nanos),
-            ttl_with: self.ttl_with,
-            jitter: self.jitter,
-            beta: self.beta,
-            cooldown: nanos(self.cooldown),
-            limits: self.limits,
-            max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
-            max_loads: self.max_loads,
-            record_stats: self.record_stats,
-            seed: self.seed,
-            time: Time::new(source),
-            timer: self.timer,
-            spawner: self.spawner,
-        });
-        Ok(Cache::from_parts(core, self.hasher))
-    }
-}
-
-fn default_shards() -> usize {
-    #[cfg(feature = "std")]
-    return std::thread::available_parallelism().map_or(1, |n| n.get().min(64));
-    #[cfg(not(feature = "std"))]
-    return 1;
-}
-
-#[cfg(feature = "std")]
-fn source(clock: Option<Box<dyn Clock>>, _needed: bool) -> Result<Source, BuildError> {
-    Ok(clock.map_or(Source::Coarse(crate::clock::CoarseClock::new()), Source::Custom))
-}
-
-#[cfg(not(feature = "std"))]
-fn source(clock: Option<Box<dyn Clock>>, needed: bool) -> Result<Source, BuildError> {
-    match clock {
-        Some(clock) => Ok(Source::Custom(clock)),
-        None if needed => Err(BuildError::MissingClock),
-        None => Ok(Source::None),
     }
 }
 

@@ -1,0 +1,101 @@
+//! From settings to a cache: what is checked, and what follows from what.
+
+use super::Builder;
+use crate::cache::Cache;
+use crate::clock::{Clock, Source, Time};
+use crate::engine::Core;
+use crate::engine::config::{Config, Limits};
+use crate::error::BuildError;
+use crate::expiry::{NEVER, nanos};
+use alloc::boxed::Box;
+use core::time::Duration;
+
+/// Entries below which a cache has one shard: splitting a small cache costs hit ratio and buys nothing.
+const ENTRIES_PER_SHARD: u64 = 4096;
+
+/// Bounds what a wrong `initial_capacity` can allocate: 4M entries are 64 MiB of cells. The table grows by itself.
+const MOST_INITIAL: usize = 1 << 22;
+
+impl<K, V, S> Builder<K, V, S> {
+    /// The cache.
+    ///
+    /// # Errors
+    /// If `max_capacity` is missing, a number is out of its bounds, or a deadline or expiry has no clock or timer.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
+        if !(self.beta.is_finite() && self.beta >= 0.0) {
+            return Err(BuildError::Beta(self.beta));
+        }
+        if !(0.0..1.0).contains(&self.jitter) {
+            return Err(BuildError::Jitter(self.jitter));
+        }
+        if self.idle == Some(Duration::ZERO) {
+            return Err(BuildError::ZeroTimeToIdle);
+        }
+        // How many entries to expect; where weights say nothing about it, the user's own guess.
+        let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
+        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
+        let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
+        let shards = self.shards.unwrap_or_else(default_shards);
+        if !(1..=1024).contains(&shards) {
+            return Err(BuildError::Shards(shards));
+        }
+        let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
+        // With std there is a thread for the default clock.
+        let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
+        let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
+        if lead == 0 {
+            return Err(BuildError::ZeroLeadTimeout);
+        }
+        let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
+        if deadlines && !timed {
+            return Err(BuildError::MissingTimer);
+        }
+        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
+        let source = source(self.clock, expires || deadlines || while_refresh.max(if_error) != 0)?;
+        let core = Core::new(Config {
+            name: self.name,
+            max_capacity,
+            initial_capacity: initial,
+            shards,
+            weigher: self.weigher,
+            listener: self.listener,
+            ttl: self.ttl.map_or(NEVER, nanos),
+            idle: self.idle.map_or(NEVER, nanos),
+            ttl_with: self.ttl_with,
+            jitter: self.jitter,
+            beta: self.beta,
+            cooldown: nanos(self.cooldown),
+            limits: self.limits,
+            max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
+            max_loads: self.max_loads,
+            record_stats: self.record_stats,
+            seed: self.seed,
+            time: Time::new(source),
+            timer: self.timer,
+            spawner: self.spawner,
+        });
+        Ok(Cache::from_parts(core, self.hasher))
+    }
+}
+
+fn default_shards() -> usize {
+    #[cfg(feature = "std")]
+    return std::thread::available_parallelism().map_or(1, |n| n.get().min(64));
+    #[cfg(not(feature = "std"))]
+    return 1;
+}
+
+#[cfg(feature = "std")]
+fn source(clock: Option<Box<dyn Clock>>, _needed: bool) -> Result<Source, BuildError> {
+    Ok(clock.map_or(Source::Coarse(crate::clock::CoarseClock::new()), Source::Custom))
+}
+
+#[cfg(not(feature = "std"))]
+fn source(clock: Option<Box<dyn Clock>>, needed: bool) -> Result<Source, BuildError> {
+    match clock {
+        Some(clock) => Ok(Source::Custom(clock)),
+        None if needed => Err(BuildError::MissingClock),
+        None => Ok(Source::None),
+    }
+}

@@ -1,0 +1,183 @@
+//! Loading many keys at once.
+//!
+//! A bulk load gets on board at each key first, without waiting for any. What it leads is loaded by one call and published, and
+//! only then does it wait for what others load: so no two of them wait for each other.
+
+#[cfg(feature = "std")]
+use crate::detached::run_detached;
+use crate::detached::run_detached_async;
+use crate::engine::config::Limits;
+use crate::error::LoadError;
+use crate::flight::reentry;
+use crate::future::Loading;
+use crate::key::ToKey;
+use crate::lease::Lease;
+#[cfg(feature = "std")]
+use crate::loading::Load;
+use crate::loading::{LoadAsync, LoadingCache, loaded};
+use crate::outcome::Loaded;
+use crate::through::{Begun, deliver};
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hash};
+use core::pin::pin;
+use equivalent::Equivalent;
+
+type Leases<K, V> = Vec<Lease<'static, K, V>>;
+
+impl<K, V, L, S> LoadingCache<K, V, L, S>
+where
+    K: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The values of several keys, in their order. Those that are missing, and that nobody else is loading, are loaded by one call of
+    /// the loader ([`Load::load_all`]); with those that somebody loads, alone or in bulk, this caller waits for them.
+    ///
+    /// A key may come more than once. Where it is loaded, and its errors: as [`load`](Self::load), key by key.
+    ///
+    /// # Panics
+    /// If the loader does, on this thread: nothing of its call is stored then, and those who wait take over.
+    #[cfg(feature = "std")]
+    pub fn load_all<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<L::Error>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: Load<K, V>,
+    {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        let mut begun: Vec<_> = keys.iter().map(|q| self.begin(*q)).collect();
+        let (mut here, mut places, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, begun) in begun.iter_mut().enumerate() {
+            let Begun::Through(through) = begun else { continue };
+            match through.lead() {
+                Some(lease) if through.must_wait(&lease) => {
+                    here.push(lease);
+                    places.push(place);
+                }
+                Some(lease) => through.hand_on(lease, |lease| elsewhere.push(lease)),
+                None => {}
+            }
+        }
+        self.spawn_all(elsewhere);
+        let mut results: Vec<Option<_>> = keys.iter().map(|_| None).collect();
+        let all = if here.is_empty() { Vec::new() } else { call(&here, |keys| self.loader().load_all(keys)) };
+        let mut all = all.into_iter();
+        for (lease, place) in here.into_iter().zip(places) {
+            let Begun::Through(through) = &begun[place] else { continue };
+            results[place] = Some(match all.next() {
+                Some(result) => through.land(lease, loaded(result)),
+                None => {
+                    lease.fail();
+                    Err(LoadError::Abandoned)
+                }
+            });
+        }
+        let rest = begun.into_iter().zip(keys).zip(results);
+        rest.map(|((begun, q), result)| match (result, begun) {
+            (Some(result), _) => result,
+            (None, Begun::Hit(value)) => Ok(value),
+            (None, Begun::Through(through)) => {
+                let job = self.job(q);
+                run_detached(through, true, |_| job.run())
+            }
+        })
+        .collect()
+    }
+
+    /// As [`load_all`](Self::load_all), for tasks; by [`LoadAsync::load_all`], in the background.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), key by key.
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    pub async fn load_all_async<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<L::Error>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: LoadAsync<K, V>,
+    {
+        let mut leases = Vec::new();
+        let begin = |q: &'q Q| {
+            let mut begun = self.begin(q);
+            if let Begun::Through(through) = &mut begun {
+                if let Some(lease) = through.lead() {
+                    through.hand_on(lease, |lease| leases.push(lease));
+                }
+            }
+            (q, begun)
+        };
+        let begun: Vec<_> = keys.into_iter().map(begin).collect();
+        spawn_all_async(self.loader(), leases, self.core().config.limits);
+        let mut results = Vec::with_capacity(begun.len());
+        for (q, begun) in begun {
+            results.push(match begun {
+                Begun::Hit(value) => Ok(value),
+                Begun::Through(through) => {
+                    let job = self.job(q);
+                    run_detached_async(|| through, |_| job.run_async(), loaded).await
+                }
+            });
+        }
+        results
+    }
+
+    #[cfg(feature = "std")]
+    fn spawn_all(&self, leases: Leases<K, V>)
+    where
+        L: Load<K, V>,
+    {
+        if leases.is_empty() {
+            return;
+        }
+        let (loader, limits) = (self.loader().clone(), self.core().config.limits);
+        self.core().config.spawner().spawn_blocking(Box::new(move || {
+            let all = call(&leases, |keys| loader.load_all(keys));
+            deliver_all(leases, all, &limits);
+        }));
+    }
+}
+
+fn spawn_all_async<K, V, L>(loader: &Arc<L>, leases: Leases<K, V>, limits: Limits)
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    L: LoadAsync<K, V>,
+{
+    let Some(first) = leases.first() else { return };
+    let (core, loader) = (first.core().clone(), loader.clone());
+    core.get().config.spawner().spawn(Box::pin(async move {
+        let all = {
+            let flights: Vec<usize> = leases.iter().map(Lease::flight).collect();
+            let keys: Vec<&K> = leases.iter().map(Lease::key).collect();
+            let loading = reentry::during(&flights, || loader.load_all(&keys));
+            Loading::new(&flights, pin!(Some(loading))).await
+        };
+        deliver_all(leases, all, &limits);
+    }));
+}
+
+/// Calls a loader for all that is led.
+#[cfg(feature = "std")]
+fn call<K, V, R>(leases: &[Lease<'static, K, V>], load: impl FnOnce(&[&K]) -> R) -> R {
+    let flights: Vec<usize> = leases.iter().map(Lease::flight).collect();
+    let keys: Vec<&K> = leases.iter().map(Lease::key).collect();
+    reentry::during(&flights, || load(&keys))
+}
+
+/// Ends all leases with what was loaded for them.
+fn deliver_all<K, V, E>(leases: Leases<K, V>, all: Vec<Result<V, E>>, limits: &Limits)
+where
+    E: Send + Sync + 'static,
+{
+    let mut all = all.into_iter();
+    for lease in leases {
+        match all.next() {
+            Some(result) => deliver(lease, result.map(Loaded::New), limits),
+            None => lease.fail(),
+        }
+    }
+}

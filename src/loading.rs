@@ -1,0 +1,309 @@
+//! A cache that knows how to load its values.
+
+use crate::builder::Builder;
+use crate::cache::Cache;
+#[cfg(feature = "std")]
+use crate::detached::{run_detached, spawn_blocking};
+use crate::detached::{run_detached_async, spawn};
+use crate::engine::board::Wanted;
+use crate::error::{BuildError, LoadError};
+use crate::key::ToKey;
+use crate::lease::{Lease, Met, embark};
+use crate::outcome::Loaded;
+use crate::through::{Begun, Cloned, Through, plain_hit};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::fmt;
+use core::future::Future;
+use core::hash::{BuildHasher, Hash};
+use core::ops::Deref;
+use equivalent::Equivalent;
+
+/// Loads the values of a [`LoadingCache`], blocking. Closures `Fn(&K) -> Result<V, E>` do.
+pub trait Load<K, V>: Send + Sync + 'static {
+    /// Why a value could not be loaded.
+    type Error: Send + Sync + 'static;
+
+    /// The value of a key.
+    fn load(&self, key: &K) -> Result<V, Self::Error>;
+
+    /// The values of several keys, in their order: those that [`load_all`](LoadingCache::load_all) did not find. By default one
+    /// after the other. Keys that it gives no result for count as abandoned.
+    fn load_all(&self, keys: &[&K]) -> Vec<Result<V, Self::Error>> {
+        keys.iter().map(|key| self.load(key)).collect()
+    }
+}
+
+impl<K, V, E, F> Load<K, V> for F
+where
+    F: Fn(&K) -> Result<V, E> + Send + Sync + 'static,
+    E: Send + Sync + 'static,
+{
+    type Error = E;
+    fn load(&self, key: &K) -> Result<V, E> {
+        self(key)
+    }
+}
+
+/// Loads the values of a [`LoadingCache`], as tasks. Closures `Fn(&K) -> impl Future<Output = Result<V, E>>` do, whose futures
+/// do not borrow the key.
+pub trait LoadAsync<K, V>: Send + Sync + 'static {
+    /// Why a value could not be loaded.
+    type Error: Send + Sync + 'static;
+
+    /// The value of a key.
+    fn load(&self, key: &K) -> impl Future<Output = Result<V, Self::Error>> + Send;
+
+    /// The values of several keys, in their order: those that [`load_all_async`](LoadingCache::load_all_async) did not find.
+    /// By default one after the other. Keys that it gives no result for count as abandoned.
+    fn load_all(&self, keys: &[&K]) -> impl Future<Output = Vec<Result<V, Self::Error>>> + Send
+    where
+        K: Sync,
+        V: Send,
+    {
+        async move {
+            let mut all = Vec::with_capacity(keys.len());
+            for key in keys {
+                all.push(self.load(key).await);
+            }
+            all
+        }
+    }
+}
+
+impl<K, V, E, F, Fut> LoadAsync<K, V> for F
+where
+    F: Fn(&K) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = Result<V, E>> + Send,
+    E: Send + Sync + 'static,
+{
+    type Error = E;
+    fn load(&self, key: &K) -> impl Future<Output = Result<V, E>> + Send {
+        self(key)
+    }
+}
+
+/// A cache with a loader of its own, so that values are loaded, and refreshed, without a closure from their caller. From
+/// [`Builder::loader`]. It is a handle: clones share one cache.
+///
+/// All of [`Cache`] is there, too (by `Deref`): what is inserted, removed or loaded otherwise changes nothing about the loader.
+///
+/// ```
+/// use bellwether::Cache;
+/// use std::convert::Infallible;
+/// let lengths = Cache::builder()
+///     .max_capacity(100)
+///     .loader(|key: &String| Ok::<usize, Infallible>(key.len()))
+///     .build()?;
+/// assert_eq!(lengths.load("Seattle")?, 7);
+/// assert_eq!(lengths.get("Seattle"), Some(7));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Whoever asks for a value that is there waits for nothing: early refreshes, and those of values that are stale but may be served,
+/// run in the background, by the [`spawner`](Builder::spawner).
+pub struct LoadingCache<K, V, L, S = crate::DefaultHashBuilder> {
+    cache: Arc<Cache<K, V, S>>,
+    loader: Arc<L>,
+}
+
+/// The settings of a [`LoadingCache`] to be: those of its cache, and the loader.
+pub struct LoadingBuilder<K, V, L, S> {
+    builder: Builder<K, V, S>,
+    loader: L,
+}
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Gives the cache a loader, [`Load`] or [`LoadAsync`]: the last setting.
+    pub fn loader<L>(self, loader: L) -> LoadingBuilder<K, V, L, S> {
+        LoadingBuilder { builder: self, loader }
+    }
+}
+
+impl<K, V, L, S> LoadingBuilder<K, V, L, S> {
+    /// The cache.
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn build(self) -> Result<LoadingCache<K, V, L, S>, BuildError> {
+        Ok(LoadingCache { cache: Arc::new(self.builder.build()?), loader: Arc::new(self.loader) })
+    }
+}
+
+impl<K, V, L, S> LoadingCache<K, V, L, S> {
+    /// The cache, to share without the loader.
+    pub fn cache(&self) -> &Arc<Cache<K, V, S>> {
+        &self.cache
+    }
+
+    pub(crate) fn loader(&self) -> &Arc<L> {
+        &self.loader
+    }
+}
+
+impl<K, V, L, S> LoadingCache<K, V, L, S>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The value of a key, loaded if there is none: by one caller, once, while the others wait.
+    ///
+    /// On this thread, if it must wait for the value and has no deadline for that (`soft_timeout`, `hard_timeout`); else in the
+    /// background.
+    ///
+    /// # Errors
+    /// As [`Cache::try_get_with`]; `TimedOut` after the `hard_timeout`; `Abandoned` if a load in the background panics.
+    ///
+    /// # Panics
+    /// If the loader does, on this thread.
+    #[cfg(feature = "std")]
+    pub fn load<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+        L: Load<K, V>,
+    {
+        match self.begin(q) {
+            Begun::Hit(value) => Ok(value),
+            Begun::Through(through) => {
+                let job = self.job(q);
+                run_detached(through, true, |_| job.run())
+            }
+        }
+    }
+
+    /// As [`load`](Self::load), for tasks. Loads run in the background, by the [`spawner`](Builder::spawner).
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    pub async fn load_async<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+        L: LoadAsync<K, V>,
+    {
+        match self.begin(q) {
+            Begun::Hit(value) => Ok(value),
+            Begun::Through(through) => {
+                let job = self.job(q);
+                run_detached_async(|| through, |_| job.run_async(), loaded).await
+            }
+        }
+    }
+
+    /// Begins to load a key's value anew in the background, whatever value there is: those who ask for it then have it until
+    /// it is replaced. False if it is being loaded already.
+    ///
+    /// # Panics
+    /// If the spawner does.
+    #[cfg(feature = "std")]
+    pub fn refresh<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: Load<K, V>,
+    {
+        let (lease, job) = (self.lead(q), self.job(q));
+        lease.map(|lease| spawn_blocking(lease, |_| job.run(), self.core().config.limits)).is_some()
+    }
+
+    /// As [`refresh`](Self::refresh), by a task.
+    ///
+    /// # Panics
+    /// If the spawner does.
+    pub fn refresh_async<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: LoadAsync<K, V>,
+    {
+        let (lease, job) = (self.lead(q), self.job(q));
+        lease.map(|lease| spawn(lease, |_| job.run_async(), loaded, self.core().config.limits)).is_some()
+    }
+
+    /// Takes the key's lease for a refresh, whatever value there is; None if it is being loaded.
+    fn lead<Q>(&self, q: &Q) -> Option<Lease<'static, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    {
+        let (core, pin) = (self.cache.kept(), || self.core().limbo().enter());
+        match embark(&core, self.hash(q), q, Wanted::Lease, pin, |_, _| None::<Infallible>) {
+            Met::Lead(lease) => Some(lease),
+            Met::Hit(never) => match never {},
+            Met::Wait(_) | Met::Full => None,
+        }
+    }
+
+    pub(crate) fn begin<'q, Q>(&self, q: &'q Q) -> Begun<'static, 'q, K, V, Q, Cloned>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+    {
+        let hash = self.hash(q);
+        match plain_hit(self.core(), q, hash) {
+            Some(value) => Begun::Hit(value),
+            None => Begun::Through(Through::new(self.cache.kept(), q, hash, self.core().config.limits, false)),
+        }
+    }
+
+    /// One load, to be run wherever.
+    pub(crate) fn job<Q: ?Sized + ToKey<K>>(&self, q: &Q) -> Job<K, L> {
+        Job { loader: self.loader.clone(), key: q.to_key() }
+    }
+}
+
+/// The load of a key.
+pub(crate) struct Job<K, L> {
+    loader: Arc<L>,
+    key: K,
+}
+
+impl<K, L> Job<K, L> {
+    #[cfg(feature = "std")]
+    pub(crate) fn run<V>(self) -> Result<Loaded<V>, L::Error>
+    where
+        L: Load<K, V>,
+    {
+        self.loader.load(&self.key).map(Loaded::New)
+    }
+
+    pub(crate) async fn run_async<V>(self) -> Result<V, L::Error>
+    where
+        L: LoadAsync<K, V>,
+    {
+        self.loader.load(&self.key).await
+    }
+}
+
+/// What a loader's output means.
+pub(crate) fn loaded<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
+    output.map(Loaded::New)
+}
+
+impl<K, V, L, S> Clone for LoadingCache<K, V, L, S> {
+    fn clone(&self) -> Self {
+        Self { cache: self.cache.clone(), loader: self.loader.clone() }
+    }
+}
+
+impl<K, V, L, S> Deref for LoadingCache<K, V, L, S> {
+    type Target = Cache<K, V, S>;
+    fn deref(&self) -> &Cache<K, V, S> {
+        &self.cache
+    }
+}
+
+impl<K, V, L, S> fmt::Debug for LoadingCache<K, V, L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LoadingCache").field(&self.cache).finish()
+    }
+}
+
+impl<K, V, L, S> fmt::Debug for LoadingBuilder<K, V, L, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LoadingBuilder").field(&self.builder).finish()
+    }
+}
