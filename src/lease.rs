@@ -49,6 +49,8 @@ pub struct Lease<'c, K, V> {
     flight: Flight<K, V>,
     number: u32,
     started: u64,
+    /// The number for its tags that the load began with.
+    tag_start: u64,
     early: bool,
 }
 
@@ -56,8 +58,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
     /// The caller hands over this lease of the flight, with its shares.
     pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, early: bool) -> Self {
-        let started = core.get().config.time.precise();
-        Self { core, flight, number, started, early }
+        let (started, tag_start) = (core.get().config.time.precise(), core.get().tag_start());
+        Self { core, flight, number, started, tag_start, early }
     }
 
     fn node(&self) -> &Node<K, V> {
@@ -130,7 +132,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, delta));
+        let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
         // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
@@ -167,7 +169,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
-        let terms = self.guarded(|core| core.terms(self.key(), value, ttl, delta));
+        let terms = self.guarded(|core| core.terms(self.key(), value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };

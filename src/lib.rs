@@ -88,6 +88,7 @@ mod spawn;
 mod stats;
 mod sync;
 mod table;
+mod tags;
 mod through;
 mod timer;
 mod unwind;
@@ -132,6 +133,7 @@ pub use request::{Found, Request};
 pub use spawn::ThreadSpawn;
 pub use spawn::{Spawn, Task, Work};
 pub use stats::Stats;
+pub use tags::Tags;
 pub use timer::{ManualClock, Timer};
 #[cfg(feature = "tokio")]
 pub use tokio_rt::{TokioSpawn, TokioTimer};

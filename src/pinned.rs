@@ -137,7 +137,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         K: Hash + Eq,
     {
         let hash = self.cache.hash(&key);
-        let terms = self.scope.core.terms(&key, &value, ttl, 0);
+        let core = self.scope.core;
+        let terms = core.terms(&key, &value, ttl, (core.tag_start(), 0));
         self.scope.insert(hash, (key, value), terms, |a, b| a == b)
     }
 

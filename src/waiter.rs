@@ -71,6 +71,8 @@ pub struct Waiter<'c, K, V> {
     place: Place<K, V>,
     /// How long a leader may hold its lease.
     lead_timeout: u64,
+    /// Tags that were invalidated before it came are not to be served to it.
+    tag_start: u64,
     core: CoreRef<'c, K, V>,
 }
 
@@ -107,11 +109,17 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Some(_) => core.get().config.wait_end(lead_timeout),
             None => NEVER,
         };
-        Self { core, lead_timeout, place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE } }
+        let tag_start = core.get().tag_start();
+        Self {
+            core,
+            lead_timeout,
+            tag_start,
+            place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE },
+        }
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, lead_timeout: NEVER, place: Place::Overloaded }
+        Self { core, lead_timeout: NEVER, tag_start: 0, place: Place::Overloaded }
     }
 
     /// The value that the load will replace, if there is one: to go on with while it may be served.
@@ -243,7 +251,15 @@ impl<'c, K, V> Waiter<'c, K, V> {
         };
         // SAFETY: our shares, given back once: by one of the arms below.
         let leave = || unsafe { scope.disembark(flight) };
+        // SAFETY: we own a share.
+        let node = unsafe { flight.node.as_ref() };
         let woken = match word.state() {
+            // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
+            // round, if there were several: one load too many.)
+            _ if word.valued() && node.hot().start().is_some_and(|s| s < self.tag_start) && core.outdated(node) => {
+                leave();
+                Woken::Again
+            }
             _ if word.valued() => entry(flight.node, flight.old),
             State::Failed(error) => {
                 // SAFETY: the error lives as long as the node, of which we own a share.

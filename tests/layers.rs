@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
     &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "outcome", "unpark"],
-    &["timer", "spawn", "stats", "link", "doubling"],
+    &["timer", "tags", "spawn", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.
     &["reclaim", "alarms"],
     &["flight", "table", "policy"],

@@ -7,6 +7,7 @@ use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
 use crate::error::BuildError;
 use crate::expiry::{NEVER, nanos};
+use crate::tags::Groups;
 use alloc::boxed::Box;
 use core::time::Duration;
 
@@ -31,6 +32,9 @@ impl<K, V, S> Builder<K, V, S> {
         }
         if self.idle == Some(Duration::ZERO) {
             return Err(BuildError::ZeroTimeToIdle);
+        }
+        if self.idle.is_some() && self.tags_with.is_some() {
+            return Err(BuildError::TagsWithIdle);
         }
         // How many entries to expect; where weights say nothing about it, the user's own guess.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
@@ -67,6 +71,8 @@ impl<K, V, S> Builder<K, V, S> {
             beta: self.beta,
             cooldown: nanos(self.cooldown),
             limits: self.limits,
+            quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
+            groups: self.tags_with.map(Groups::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,
             record_stats: self.record_stats,

@@ -115,6 +115,19 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.slots()
     }
 
+    /// Invalidates all entries with this tag ([`Builder::tags_with`](crate::Builder::tags_with)), and what loads that have
+    /// begun come to: those who already wait for it get it, and whoever comes after this call loads anew. Whether an entry is
+    /// the old value of a [`Lease`](crate::Lease) all the same, for conditional requests: yes; it is not served as stale.
+    ///
+    /// Cost: two atomic operations, however many entries there are. They are not found any more from now on, and removed as they
+    /// are asked for, evicted or [purged](Self::purge_expired); until then they count in [`len`](Self::len). Without
+    /// `tags_with` there are no tags, and nothing happens.
+    pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
+        if let Some(groups) = &self.core.config.groups {
+            groups.invalidate(tag);
+        }
+    }
+
     /// Registers the calling thread: what pins without std. Costs some 400 ns.
     pub fn register(&self) -> Local<'_, K, V, S> {
         Local::new(self)

@@ -10,6 +10,7 @@ use crate::expiry::NEVER;
 use crate::spawn::Spawn;
 #[cfg(feature = "std")]
 use crate::spawn::ThreadSpawn;
+use crate::tags::Groups;
 use crate::timer::Timer;
 use alloc::{boxed::Box, string::String};
 use core::task::Waker;
@@ -49,6 +50,9 @@ pub(crate) struct Config<K, V> {
     pub(crate) beta: f64,
     pub(crate) cooldown: u64,
     pub(crate) limits: Limits,
+    pub(crate) groups: Option<Groups<K, V>>,
+    /// Whether the quiet time of each entry is all that a hit has to look at.
+    pub(crate) quiet_hits: bool,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
     pub(crate) record_stats: bool,

@@ -31,7 +31,8 @@ pub(crate) enum Published<V> {
 impl<K, V> Core<K, V> {
     /// Runs the weigher and `ttl_with`. `explicit` is a time to live of this value alone; `delta` how long it took to
     /// load, in ns (0: it was not loaded).
-    pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, delta: u64) -> Terms {
+    /// `start` is the number for its tags that the load began with ([`Core::tag_start`]).
+    pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let asked = explicit.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)));
         let ttl = match asked {
@@ -40,7 +41,10 @@ impl<K, V> Core<K, V> {
             None if self.config.ttl == NEVER => NEVER,
             None => expiry::jittered(self.config.ttl, self.config.jitter, self.random()),
         };
-        let stamps = self.stamps(ttl, delta);
+        let mut stamps = self.stamps(ttl, delta);
+        if self.config.groups.as_ref().is_some_and(|groups| groups.has_tags(key, value)) {
+            stamps.hot = Hot::tagged(start, delta);
+        }
         let kept = ttl != 0 && Scope::keeps(self, weight);
         Terms { weight: if kept { weight } else { 0 }, stamps }
     }
@@ -219,11 +223,12 @@ impl<K, V> Scope<'_, K, V> {
             return;
         }
         let cooldown = self.core.config.cooldown;
-        if now >= old.expires() {
+        // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
+        if now >= old.expires() || hot.start().is_some() {
             return old.cool_down(hot, now, cooldown);
         }
         let until = now.saturating_add(cooldown).min(old.expires());
-        if hot.start().is_none() && until > hot.quiet_until() {
+        if until > hot.quiet_until() {
             old.set_quiet(hot, until);
         }
     }

@@ -6,6 +6,7 @@ use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
 use crate::reclaim::Pin;
 use crate::sync::mutant;
+use crate::tags::Groups;
 
 /// Whether a value may be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +26,7 @@ impl<K, V> Core<K, V> {
             return true;
         }
         let now = self.config.time.now();
-        if now < hot.quiet_until() && self.config.idle == NEVER {
+        if now < hot.quiet_until() && self.config.quiet_hits {
             return true;
         }
         self.good_past_quiet(node, hot, now)
@@ -33,7 +34,7 @@ impl<K, V> Core<K, V> {
 
     #[cold]
     fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
-        if now >= node.expires() {
+        if now >= node.expires() || self.outdated(node) {
             return false;
         }
         if self.config.idle == NEVER {
@@ -53,9 +54,27 @@ impl<K, V> Core<K, V> {
         now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
     }
 
+    /// Whether one of its tags was invalidated since its load began.
+    pub(crate) fn outdated(&self, node: &Node<K, V>) -> bool {
+        self.config.groups.is_some() && self.outdated_by_tag(node)
+    }
+
+    #[cold]
+    fn outdated_by_tag(&self, node: &Node<K, V>) -> bool {
+        let (Some(groups), Some(start)) = (&self.config.groups, node.hot().start()) else { return false };
+        // Its times are there a moment before its value is seen to be.
+        // SAFETY: valued; whoever asks about a node is pinned, or has a share.
+        node.word.load().valued() && !groups.valid(node.key(), unsafe { node.value() }, start)
+    }
+
+    /// The number that a load begins with, to be compared with those of its tags.
+    pub(crate) fn tag_start(&self) -> u64 {
+        self.config.groups.as_ref().map_or(0, Groups::start)
+    }
+
     /// The same without counting as a use: for whoever only looks on.
     pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && self.over_at(node, self.config.time.now())
+        !node.hot().eternal() && (self.over_at(node, self.config.time.now()) || self.outdated(node))
     }
 
     pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
@@ -70,7 +89,10 @@ impl<K, V> Core<K, V> {
 
     /// Whether its time to live is over for less than `window`.
     pub(super) fn stale(&self, node: &Node<K, V>, window: u64) -> bool {
-        window != 0 && self.config.idle == NEVER && self.config.time.now() < node.expires().saturating_add(window)
+        window != 0
+            && self.config.idle == NEVER
+            && self.config.time.now() < node.expires().saturating_add(window)
+            && !self.outdated(node)
     }
 
     /// Whether it may be served for want of another: it was not removed, and is good, or has been over for less than `window`.
@@ -84,7 +106,7 @@ impl<K, V> Core<K, V> {
     }
 
     pub(super) fn spent(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && self.spent_at(node, self.config.time.now())
+        !node.hot().eternal() && (self.spent_at(node, self.config.time.now()) || self.outdated(node))
     }
 
     /// Whether it is not good for anything any more, at this time.
@@ -104,10 +126,7 @@ impl<K, V> Core<K, V> {
             return Freshness::Good;
         }
         let now = self.config.time.now();
-        let quiet = match self.config.idle {
-            NEVER => hot.quiet_until(),
-            _ => expiry::quiet_until(expires, delta, beta),
-        };
+        let quiet = if self.config.quiet_hits { hot.quiet_until() } else { expiry::quiet_until(expires, delta, beta) };
         if now >= quiet && expiry::roll(now, expires, delta, beta, self.random()) {
             Freshness::Early
         } else {
@@ -205,10 +224,10 @@ impl<K, V> Core<K, V> {
         if hot.eternal() {
             return true;
         }
-        let quiet = match self.config.idle {
-            NEVER => hot.quiet_until(),
-            _ if !self.good(node) => return false,
-            _ => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),
+        let quiet = match self.config.quiet_hits {
+            true => hot.quiet_until(),
+            false if !self.good(node) => return false,
+            false => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),
         };
         self.config.time.now() < quiet
     }

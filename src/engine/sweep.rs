@@ -124,7 +124,11 @@ impl<K, V> Scope<'_, K, V> {
         let shard = self.core.shard_of_order(node.link().order());
         match node.word.load().state() {
             State::Ready if !self.core.spent(node) || node.link().is_marked() => false,
-            State::Ready => node.word.close() == Closing::Entry && self.remove(shard, node, RemovalCause::Expired),
+            State::Ready => {
+                let expired = self.core.over_at(node, self.core.config.time.now());
+                let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
+                node.word.close() == Closing::Entry && self.remove(shard, node, cause)
+            }
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);
