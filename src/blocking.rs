@@ -164,7 +164,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                         break lease;
                     }
                 }
-                Met::Full => thread::yield_now(),
+                Met::Full | Met::Failed(_) => thread::yield_now(),
             }
         };
         match lease.guarded(|_| f(lease.present())) {

@@ -252,6 +252,7 @@ pub(crate) enum Met<'c, K, V, T> {
     Lead(Lease<'c, K, V>),
     Wait(Waiter<'c, K, V>),
     Full,
+    Failed(Option<SharedError>),
 }
 
 /// Looks a key up and gets on board; `take` makes of a hit what the caller wants, under the pin.
@@ -283,6 +284,7 @@ where
                 Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) }))
             }
             Boarded::Full => Some(Met::Full),
+            Boarded::Failed(error) => Some(Met::Failed(error)),
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
         // a local still, or its lease would be lost.
@@ -323,7 +325,7 @@ impl<'c, K, V> Lookup<'c, K, V> {
                 None => Self::Lead(lease),
             },
             Met::Wait(waiter) => Self::Wait(waiter),
-            Met::Full => Self::Wait(Waiter::overloaded(core)),
+            Met::Full | Met::Failed(_) => Self::Wait(Waiter::overloaded(core)),
         }
     }
 }

@@ -233,7 +233,7 @@ where
         match embark(&core, self.hash(q), q, Wanted::Lease, pin, |_, _| None::<Infallible>) {
             Met::Lead(lease) => Some(lease),
             Met::Hit(never) => match never {},
-            Met::Wait(_) | Met::Full => None,
+            Met::Wait(_) | Met::Full | Met::Failed(_) => None,
         }
     }
 

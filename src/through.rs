@@ -130,7 +130,8 @@ where
     F: Form<'c, K, V>,
 {
     /// Gets on board.
-    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, limits: Limits, lenient: bool) -> Self {
+    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, mut limits: Limits, lenient: bool) -> Self {
+        limits.negative = !lenient;
         let stage = Stage::End(End::Alone);
         let (counted, own, began) = (false, false, NEVER);
         let mut this = Self { core, q, hash, limits, lenient, counted, own, began, stage, _form: PhantomData };
@@ -162,6 +163,7 @@ where
             Met::Hit(value) => Stage::End(End::Value(value)),
             Met::Lead(lease) => Stage::End(End::Lead(lease)),
             Met::Full => self.refused(None, Refusal::Overloaded),
+            Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
             Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
                 self.refused(waiter.fallback(self.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }

@@ -148,6 +148,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     /// The registration to sleep on; None: do not sleep, [`check`](Self::check) has the answer.
+    #[cfg(feature = "std")]
     pub(crate) fn listening(&mut self) -> Option<&mut Listening> {
         match &mut self.place {
             Place::Parked { listening, .. } => Some(listening),
@@ -262,8 +263,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
             }
             _ if word.valued() => entry(flight.node, flight.old),
             State::Failed(error) => {
-                // SAFETY: the error lives as long as the node, of which we own a share.
-                let error = error.map(|e| unsafe { e.cast::<Failure>().as_ref() }.0.clone());
+                // SAFETY: we own a share of the node.
+                let error = unsafe { Failure::shared(error) };
                 // SAFETY: our share of the old entry, whose word is valued.
                 let old = flight.old.map(|old| unsafe { Entry::new(self.core.clone(), old) });
                 // SAFETY: our share, given back once.

@@ -56,7 +56,10 @@ impl<K, V, S> Builder<K, V, S> {
             return Err(BuildError::MissingTimer);
         }
         let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
-        let source = source(self.clock, expires || deadlines || while_refresh.max(if_error) != 0)?;
+        let source = source(
+            self.clock,
+            expires || deadlines || while_refresh.max(if_error) != 0 || !self.negative_ttl.is_zero(),
+        )?;
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
@@ -70,6 +73,7 @@ impl<K, V, S> Builder<K, V, S> {
             jitter: self.jitter,
             beta: self.beta,
             cooldown: nanos(self.cooldown),
+            negative_ttl: nanos(self.negative_ttl),
             limits: self.limits,
             quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
             groups: self.tags_with.map(Groups::new),

@@ -28,6 +28,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     jitter: f64,
     beta: f64,
     cooldown: Duration,
+    negative_ttl: Duration,
     limits: Limits,
     tags_with: Option<TagsWith<K, V>>,
     max_waiters: usize,
@@ -55,6 +56,7 @@ impl<K, V> Builder<K, V> {
             jitter: 0.0,
             beta: 1.0,
             cooldown: Duration::from_secs(1),
+            negative_ttl: Duration::ZERO,
             limits: Limits {
                 ttl: None,
                 wait: NEVER,
@@ -63,6 +65,7 @@ impl<K, V> Builder<K, V> {
                 lead: NEVER,
                 while_refresh: 0,
                 if_error: 0,
+                negative: false,
             },
             tags_with: None,
             max_waiters: usize::MAX,
@@ -182,6 +185,17 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// How long a failure is kept in the place of a value (negative caching): meanwhile `try_get_with` and its like answer with the
+    /// same error, at once, without a call of the loader. Default: zero, each caller after a failed load loads anew.
+    ///
+    /// Where an old value may be served ([`stale_if_error`](Self::stale_if_error)), it is. A failure that is kept weighs 1 and
+    /// counts as an entry, though nothing finds it but read-through; `insert`, `remove` and their like replace or remove it.
+    /// `get_with`, which cannot report it, and [`lease`](crate::Cache::lease) pass over it and load.
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = ttl;
+        self
+    }
+
     /// How long past its time to live a value is still served by read-through, while one caller loads the next (RFC 5861,
     /// section 3, `stale-while-revalidate`): so nobody but that caller waits. Default: zero.
     ///
@@ -291,6 +305,7 @@ impl<K, V, S> Builder<K, V, S> {
             jitter: self.jitter,
             beta: self.beta,
             cooldown: self.cooldown,
+            negative_ttl: self.negative_ttl,
             limits: self.limits,
             tags_with: self.tags_with,
             max_waiters: self.max_waiters,

@@ -3,8 +3,9 @@
 use super::config::Limits;
 use super::removal::Unlinked;
 use super::{Freshness, Ptr, Scope, Shard};
+use crate::error::SharedError;
 use crate::flight::bell::Listening;
-use crate::flight::node::Node;
+use crate::flight::node::{Failure, Node};
 use crate::flight::word::{Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
@@ -53,6 +54,8 @@ pub(crate) enum Boarded<'s, K, V> {
     Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
     /// The flight can count no more waiters.
     Full,
+    /// The last load failed, and that is kept.
+    Failed(Option<SharedError>),
 }
 
 /// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
@@ -186,11 +189,20 @@ impl<'c, K, V> Scope<'c, K, V> {
             }
             State::Refreshing(_) if wanted.value() && self.core.good(node) => Some(Boarded::Hit(node, Outcome::Hit)),
             State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
+            State::Failed(error) if self.is_kept_failure(node, wanted) => {
+                // SAFETY: found under this scope's pin.
+                Some(Boarded::Failed(unsafe { Failure::shared(error) }))
+            }
             State::Failed(_) | State::Dead | State::Closed => {
                 self.clear_away(shard, node);
                 None
             }
         }
+    }
+
+    /// Whether a failed flight is an answer to this caller.
+    fn is_kept_failure(&self, node: &Node<K, V>, wanted: Wanted<'_>) -> bool {
+        matches!(wanted, Wanted::Value(limits) if limits.negative) && node.kept_failure(self.core.config.time.now())
     }
 
     /// Hangs a successor from an entry.

@@ -33,6 +33,8 @@ pub(crate) struct Limits {
     pub(crate) while_refresh: u64,
     /// The same, where there is no other: its refresh has failed, or takes too long.
     pub(crate) if_error: u64,
+    /// Whether a failure that was kept is an answer.
+    pub(crate) negative: bool,
 }
 
 /// The settings of a cache, checked. Times in ns, `NEVER` for none.
@@ -49,6 +51,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) jitter: f64,
     pub(crate) beta: f64,
     pub(crate) cooldown: u64,
+    /// How long a failure is kept in the place of a value; 0: not at all.
+    pub(crate) negative_ttl: u64,
     pub(crate) limits: Limits,
     pub(crate) groups: Option<Groups<K, V>>,
     /// Whether the quiet time of each entry is all that a hit has to look at.

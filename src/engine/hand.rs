@@ -64,7 +64,8 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
 
     fn evict(&self, node: &Node<K, V>) -> bool {
         let cause = if self.expired(node) { RemovalCause::Expired } else { RemovalCause::Size };
-        if node.word.close() == Closing::Refused {
+        // A failure is at its end already: nobody can refresh it, and the mark alone decides.
+        if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
         }
         self.scope.remove(self.shard, node, cause);
@@ -200,7 +201,7 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn weigh_in(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> Weighed {
         // A flight's value will be counted by its publisher, and taken out with its mark. What is valued stays so, and
         // its weight is fixed while it is not marked: that it is not is what the newcomer's CAS tells.
-        let old = old.filter(|old| old.word.load().valued()).map_or(0, Node::stored_weight);
+        let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
         self.core.weight.fetch_add(u64::from(new.saturating_sub(old)), Ordering::Relaxed);
         if old == 0 {
             shard.entries.fetch_add(1, Ordering::Relaxed);

@@ -1,12 +1,10 @@
-//! How a flight ends: with a value, an error, neither, or the old value confirmed.
+//! How a flight ends with a value.
 
 use super::board::Flight;
+use super::hand::Weighed;
 use super::{Core, RemovalCause, Scope, Shard};
-use crate::error::SharedError;
 use crate::expiry::{self, Hot, NEVER};
-use crate::flight::node::{Failure, Node, Stamps};
-use crate::flight::word::GaveUp;
-use crate::stats::Event;
+use crate::flight::node::{Node, Stamps};
 use crate::sync::mutant;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -116,11 +114,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         let weighed = self.weigh_in(shard, weight, Some(old));
         node.word.publish();
-        // The list's share. It cannot fail: the lease has one.
-        let shared = node.share();
-        debug_assert!(shared);
-        if shard.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
-            self.replaced(shard, old, node, &weighed);
+        if self.put_in_place(shard, node, old, &weighed) {
             return true;
         }
         if mutant("lost swap stays") {
@@ -129,107 +123,28 @@ impl<K, V> Scope<'_, K, V> {
         // The old entry was removed meanwhile, and with it the right to be stored.
         self.weigh_back(shard, &weighed);
         node.set_weight(0);
-        // SAFETY: the share taken above; the lease's is still there.
-        unsafe { self.release(NonNull::from(node)) };
         false
     }
 
-    /// Ends a flight with an error (none: abandoned) for all who wait.
-    ///
-    /// # Safety
-    /// As for [`Self::publish`].
-    pub(crate) unsafe fn fail(&self, flight: Flight<K, V>, lease: u32, error: Option<SharedError>) {
-        // SAFETY: the caller has a share.
-        let node = unsafe { flight.node.as_ref() };
-        self.core.counters.count(Event::LoadFailure);
-        self.cool_down(flight);
-        let error = Failure::into_raw(error);
-        if node.word.fail(lease, error) {
-            self.ended(flight);
-        } else {
-            // SAFETY: it did not get into the word.
-            unsafe { Failure::free(error) };
+    /// Puts a successor in the place of its old entry; false if that was removed meanwhile.
+    pub(super) fn put_in_place(
+        &self,
+        shard: &Shard<K, V>,
+        node: &Node<K, V>,
+        old: &Node<K, V>,
+        weighed: &Weighed,
+    ) -> bool {
+        // The list's share. It cannot fail: the lease has one.
+        let shared = node.share();
+        debug_assert!(shared);
+        if shard.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
+            self.replaced(shard, old, node, weighed);
+            return true;
         }
-    }
-
-    /// Gives a flight up: to those who wait, if it is still worth anything, or for good.
-    ///
-    /// # Safety
-    /// As for [`Self::publish`].
-    pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) {
-        // SAFETY: the caller has shares of both.
-        let (node, listed) = unsafe { (flight.node.as_ref(), flight.old.unwrap_or(flight.node).as_ref()) };
-        match node.word.give_up(lease, !listed.link().is_marked()) {
-            // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
-            GaveUp::Handed if mutant("handed in silence") => {}
-            GaveUp::Handed => self.ring(flight.node),
-            GaveUp::Ended => self.ended(flight),
-            GaveUp::Fenced => {}
+        if !mutant("lost swap stays") {
+            // SAFETY: the share taken above; the lease's is still there.
+            unsafe { self.release(NonNull::from(node)) };
         }
-    }
-
-    /// The entry being refreshed is good for longer; those who wait look again and find it.
-    ///
-    /// # Safety
-    /// As for [`Self::publish`]; and the flight has an old entry.
-    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) {
-        // SAFETY: the caller has shares of both.
-        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        if !node.word.begin_publish(lease) {
-            return;
-        }
-        if mutant("renewed too early") {
-            node.word.renewed();
-        }
-        if let Some(old) = old {
-            old.renew(stamps.expires, stamps.hot);
-        }
-        if !mutant("renewed too early") {
-            node.word.renewed();
-        }
-        self.ended(flight);
-    }
-
-    /// The flight's word was taken to FAILED or DEAD by the caller's own RMW: what follows for the table and for those
-    /// who wait.
-    pub(crate) fn ended(&self, flight: Flight<K, V>) {
-        // SAFETY: the caller has shares of both.
-        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        let shard = self.core.shard_of_order(node.link().order());
-        match old {
-            None => {
-                self.remove(shard, node, RemovalCause::Expired);
-            }
-            Some(_) if mutant("refresh never ends") => {}
-            Some(old) => {
-                old.word.refresh_ended(flight.node.cast());
-                // While it was being refreshed the hand could not take it.
-                if !mutant("no room after a refresh") {
-                    self.make_room_anew(shard);
-                }
-            }
-        }
-        self.ring(flight.node);
-    }
-
-    /// A refresh has failed: of a good entry, so that no dice are rolled for it until the cooldown is over; of one that is
-    /// not, so that it is served for so long as if it were being refreshed.
-    pub(crate) fn cool_down(&self, flight: Flight<K, V>) {
-        let Some(old) = flight.old else { return };
-        // SAFETY: the caller has shares of both.
-        let old = unsafe { old.as_ref() };
-        let (hot, now) = (old.hot(), self.core.config.time.now());
-        if hot.eternal() || self.core.config.idle != NEVER {
-            return;
-        }
-        let cooldown = self.core.config.cooldown;
-        // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
-        if now >= old.expires() || hot.start().is_some() {
-            return old.cool_down(hot, now, cooldown);
-        }
-        let until = now.saturating_add(cooldown).min(old.expires());
-        if until > hot.quiet_until() {
-            old.set_quiet(hot, until);
-        }
+        false
     }
 }

@@ -4,7 +4,7 @@
 //! * [`scope`]: what an operation runs in, and what is done after it;
 //! * [`read`]: finding a value that may be served;
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
-//! * [`land`]: how a flight ends;
+//! * [`land`]: how a flight ends with a value, [`fail`]: how without;
 //! * [`removal`]: insertion, and everything behind a won mark;
 //! * [`hand`]: slots, and the eviction that they serve;
 //! * [`sweep`]: what goes over all entries;
@@ -12,6 +12,7 @@
 
 pub(crate) mod board;
 pub(crate) mod config;
+pub(crate) mod fail;
 mod hand;
 pub(crate) mod land;
 mod read;

@@ -56,7 +56,7 @@ impl<K, V> Scope<'_, K, V> {
     /// GONE, and the value's weight, unless a newcomer has accounted for it.
     fn gone(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
         let before = node.word.set_gone();
-        if before.valued() && node.stored_weight() != 0 && (accounted == 0 || mutant("old weight twice")) {
+        if before.weighs() && node.stored_weight() != 0 && (accounted == 0 || mutant("old weight twice")) {
             self.weigh_out(shard, node.stored_weight());
         }
         before

@@ -129,6 +129,11 @@ impl<K, V> Scope<'_, K, V> {
                 let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
                 node.word.close() == Closing::Entry && self.remove(shard, node, cause)
             }
+            State::Failed(_) if node.kept_failure(self.core.config.time.now()) || node.link().is_marked() => false,
+            State::Failed(_) => {
+                self.remove(shard, node, RemovalCause::Expired);
+                false
+            }
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);

@@ -26,7 +26,7 @@ impl<K, V> Core<K, V> {
             if node.link().is_marked() {
                 return Err("a removed node is still in the list".into());
             }
-            if !word.valued() {
+            if !word.weighs() {
                 continue;
             }
             let shard = self.shard_of_order(node.link().order());

@@ -36,6 +36,15 @@ impl Failure {
         error.map_or(ptr::null_mut(), |e| Box::into_raw(Box::new(Failure(e))).cast())
     }
 
+    /// The error of a FAILED word.
+    ///
+    /// # Safety
+    /// Its node is alive.
+    pub(crate) unsafe fn shared(error: Option<NonNull<()>>) -> Option<SharedError> {
+        // SAFETY: what is in a word came from `into_raw`, and is freed with the node.
+        error.map(|e| unsafe { e.cast::<Failure>().as_ref() }.0.clone())
+    }
+
     /// Frees an error that did not get into a word.
     ///
     /// # Safety
@@ -187,7 +196,7 @@ impl<K, V> Node<K, V> {
     // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read
     // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
     // anything: each is one word, and a reader that misses it acts as if it had come earlier.
-    fn stamp(&self, weight: u32, stamps: Stamps) {
+    pub(crate) fn stamp(&self, weight: u32, stamps: Stamps) {
         self.weight.store(weight, Ordering::Relaxed);
         self.born.store(stamps.born << USE_BITS, Ordering::Relaxed);
         self.expires.store(stamps.expires, Ordering::Relaxed);
@@ -201,6 +210,11 @@ impl<K, V> Node<K, V> {
 
     pub(crate) fn stored_weight(&self) -> u32 {
         self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Whether a failure is kept in this node, which is FAILED, at this time.
+    pub(crate) fn kept_failure(&self, now: u64) -> bool {
+        self.stored_weight() != 0 && now < self.expires()
     }
 
     #[inline]

@@ -114,6 +114,11 @@ impl Snapshot {
         matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
     }
 
+    /// Whether the node's weight is accounted for, if it has one: a value, or a failure that is kept.
+    pub(crate) fn weighs(self) -> bool {
+        self.valued() || self.tag() == Tag::Failed
+    }
+
     /// Whether the node is an entry in service.
     #[inline]
     pub(crate) fn serves(self) -> bool {

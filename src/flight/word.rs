@@ -141,18 +141,23 @@ impl Word {
 
     /// PUBLISHING to READY; the word that was left tells whether the node is GONE.
     pub(crate) fn publish(&self) -> Snapshot {
-        self.leave_publishing(Tag::Ready)
+        self.leave_publishing(Snapshot::plain(Tag::Ready))
+    }
+
+    /// PUBLISHING to FAILED: the failure is kept. Gives the word that was left, as [`publish`](Self::publish) does.
+    pub(crate) fn publish_failure(&self, error: *mut ()) -> Snapshot {
+        self.leave_publishing(Snapshot::pointer(Tag::Failed, error))
     }
 
     /// PUBLISHING to DEAD: the old value is good for longer, and there is no new one.
     pub(crate) fn renewed(&self) {
-        self.leave_publishing(Tag::Dead);
+        self.leave_publishing(Snapshot::plain(Tag::Dead));
     }
 
-    fn leave_publishing(&self, to: Tag) -> Snapshot {
+    fn leave_publishing(&self, to: Snapshot) -> Snapshot {
         let done = self.update(|s| {
             debug_assert_eq!(s.tag(), Tag::Publishing);
-            Some(Snapshot::plain(to))
+            Some(to)
         });
         match done {
             Ok((old, _)) | Err(old) => old,
