@@ -30,6 +30,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
         Self { segments, make, _owned: PhantomData }
     }
 
+    #[inline]
     fn segment_len(segment: usize) -> usize {
         1 << (FIRST as usize + segment.saturating_sub(1))
     }

@@ -16,10 +16,10 @@
 //!
 //! All references handed out live under a pin: an unlinked node is freed only after a grace period.
 
+use crate::doubling::Doubling;
 use crate::link::Link;
 use crate::reclaim::Pin;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Padded, mutant, order, zeroed_slice};
-use alloc::boxed::Box;
+use crate::sync::{AtomicUsize, Ordering, Padded, mutant, order};
 use core::ptr::{self, NonNull};
 
 /// Cells in the first segment, as a power of two.
@@ -35,7 +35,7 @@ const LINKED: u32 = 2;
 
 /// A hash table of links.
 pub(crate) struct Table {
-    segments: [AtomicPtr<Link>; SEGMENTS],
+    cells: Doubling<Link, FIRST, SEGMENTS>,
     mask: AtomicUsize,
     /// On a line of its own: insertions write it, and every walk reads what is beside it.
     nodes: Padded<AtomicUsize>,
@@ -61,67 +61,20 @@ impl Table {
     pub(crate) fn new(capacity: usize) -> Self {
         let buckets = capacity.clamp(1 << FIRST, 1 << MOST).next_power_of_two();
         let table = Self {
-            segments: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
+            cells: unsafe { Doubling::new(Link::cell) },
             mask: AtomicUsize::new(buckets - 1),
             nodes: Padded(AtomicUsize::new(0)),
         };
-        table.cell(0).tally().store(LINKED, Ordering::Release);
+        table.cells.get_or_grow(0).tally().store(LINKED, Ordering::Release);
         table
-    }
-
-    #[inline]
-    fn segment_len(index: usize) -> usize {
-        1 << (FIRST as usize + index.saturating_sub(1))
-    }
-
-    /// Segment and index of a bucket: segment 0 has the first 2^FIRST, each later one as many as all before it.
-    #[inline]
-    fn locate(bucket: usize) -> (usize, usize) {
-        match bucket >> FIRST {
-            0 => (0, bucket),
-            high => {
-                let segment = high.ilog2() as usize + 1;
-                (segment, bucket - Self::segment_len(segment))
-            }
-        }
-    }
-
-    /// The cell of a bucket, if its segment exists.
-    #[inline]
-    fn existing_cell(&self, bucket: usize) -> Option<&Link> {
-        let (segment, index) = Self::locate(bucket);
-        // Acquire: pairs with the Release that publishes the segment.
-        let first = NonNull::new(self.segments[segment].load(Ordering::Acquire))?;
-        // SAFETY: a published segment has `segment_len` cells, of which `index` is one, and lives as long as the table.
-        Some(unsafe { first.add(index).as_ref() })
-    }
-
-    fn cell(&self, bucket: usize) -> &Link {
-        if let Some(cell) = self.existing_cell(bucket) {
-            return cell;
-        }
-        let (segment, index) = Self::locate(bucket);
-        // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
-        let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), Link::cell) });
-        let null = ptr::null_mut();
-        let published = &self.segments[segment];
-        let first = match published.compare_exchange(null, fresh.cast(), Ordering::AcqRel, Ordering::Acquire) {
-            Ok(_) => fresh.cast(),
-            Err(other) => {
-                // SAFETY: never published, so the box is still ours alone.
-                drop(unsafe { Box::from_raw(fresh) });
-                other
-            }
-        };
-        // SAFETY: as in `existing_cell`.
-        unsafe { &*first.add(index) }
     }
 
     /// The LINKED cell nearest above `bucket`, itself included. Writes nothing.
     #[inline]
     fn ancestor(&self, mut bucket: usize) -> &Link {
         loop {
-            match self.existing_cell(bucket) {
+            match self.cells.get(bucket) {
                 // Acquire: pairs with the Release in `initialise`, for the cell's link.
                 Some(cell) if cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED => {
                     return cell;
@@ -141,7 +94,7 @@ impl Table {
     /// Where to start looking for a hash; initialises the bucket's cell if it is nobody's work yet.
     fn start(&self, pin: &Pin, hash: u64) -> &Link {
         let bucket = hash as usize & self.mask.load(Ordering::Relaxed);
-        let cell = self.cell(bucket);
+        let cell = self.cells.get_or_grow(bucket);
         if cell.tally().load(Ordering::Acquire) == UNINIT {
             self.initialise(pin, bucket, cell);
         }
@@ -299,7 +252,7 @@ impl Table {
 
     /// The first node of the list.
     pub(crate) fn first<'p>(&'p self, pin: &'p Pin) -> Option<NonNull<Link>> {
-        self.after(pin, self.cell(0))
+        self.after(pin, self.cells.get_or_grow(0))
     }
 
     /// The next node behind `link`, marked or not; cells are passed over.
@@ -324,19 +277,6 @@ impl Table {
                 return Some(current);
             }
             next = link.next().link();
-        }
-    }
-}
-
-impl Drop for Table {
-    fn drop(&mut self) {
-        for (index, segment) in self.segments.iter().enumerate() {
-            let first = segment.load(Ordering::Acquire);
-            if !first.is_null() {
-                let cells = ptr::slice_from_raw_parts_mut(first, Self::segment_len(index));
-                // SAFETY: it came from `Box::into_raw` of a slice of this length; `&mut self` means nobody uses it.
-                drop(unsafe { Box::from_raw(cells) });
-            }
         }
     }
 }
