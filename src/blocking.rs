@@ -94,7 +94,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 store::<K, V, Cloned>(lease, value, None)
             }
             End::Alone(_) => {
-                self.core().counters.count(Event::Bypassed);
+                self.core().count(Event::Bypassed);
                 load()
             }
         }
@@ -127,7 +127,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             End::Alone(alone) => match alone.error() {
                 Some(error) => Err(error),
                 None => {
-                    self.core().counters.count(Event::Bypassed);
+                    self.core().count(Event::Bypassed);
                     load().map_err(|e| LoadError::Load(Arc::new(e)))
                 }
             },

@@ -7,6 +7,7 @@ use crate::error::SharedError;
 use crate::flight::node::Node;
 use crate::flight::reentry;
 use crate::key::ToKey;
+use crate::observer::{CacheEvent, LoadEnding, LoadKind};
 use crate::reclaim::Pin;
 use crate::stats::Event;
 use crate::unwind;
@@ -46,15 +47,15 @@ pub struct Lease<'c, K, V> {
     flight: Flight<K, V>,
     number: u32,
     started: u64,
-    early: bool,
+    kind: LoadKind,
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
     /// The caller hands over this lease of the flight, with its shares.
-    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, early: bool) -> Self {
+    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, kind: LoadKind) -> Self {
         let started = core.get().config.time.precise();
-        Self { core, flight, number, started, early }
+        Self { core, flight, number, started, kind }
     }
 
     fn node(&self) -> &Node<K, V> {
@@ -85,7 +86,14 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Whether the old value was still good as the lease was given.
     pub(crate) fn is_early(&self) -> bool {
-        self.early
+        self.kind == LoadKind::Early
+    }
+
+    /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
+    fn told(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+        let took = if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta };
+        let kind = self.kind;
+        move |ending| CacheEvent::LoadEnded { kind, ending, took: Duration::from_nanos(took) }
     }
 
     /// The flight, to compare.
@@ -123,6 +131,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, delta));
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
@@ -131,6 +140,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
         let stored = unsafe { scope.publish(flight, number, value, terms) };
+        scope.observe(|| ended(if stored { LoadEnding::Stored } else { LoadEnding::NotStored }));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };
@@ -148,6 +158,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
+        let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), value, None, delta));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
@@ -155,6 +166,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
         unsafe { scope.renew(flight, number, terms.stamps) };
+        scope.observe(|| ended(LoadEnding::Renewed));
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
         drop(scope);
@@ -168,15 +180,16 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Ends the flight without a value: those who wait see it as abandoned.
     pub fn fail(self) {
-        self.end(None);
+        drop(self.end(None));
     }
 
     /// Ends the flight with an error, shared with all who wait.
     pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
-        self.end(Some(Arc::new(error)));
+        drop(self.end(Some(Arc::new(error))));
     }
 
-    pub(crate) fn end(self, error: Option<SharedError>) {
+    pub(crate) fn end(self, error: Option<SharedError>) -> CoreRef<'c, K, V> {
+        let ended = self.told(0);
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
@@ -184,6 +197,9 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.fail(flight, number, error);
             scope.disembark(flight);
         }
+        scope.observe(|| ended(LoadEnding::Failed));
+        drop(scope);
+        core
     }
 
     /// The lease, without its `Drop`.
@@ -200,7 +216,9 @@ impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let core = self.core.get();
         core.lease_ends();
+        let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
+        scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
             scope.cool_down(self.flight);
@@ -251,16 +269,19 @@ where
         let met = match scope.board(hash, q, wanted, &mut spare) {
             // None: it was removed just now.
             Boarded::Hit(node) => take(node).inspect(|_| node.touch()).map(Met::Hit),
-            Boarded::Lead { flight, lease, early } => {
+            Boarded::Lead { flight, lease, kind } => {
                 // SAFETY: the lease and its shares were just given to us.
-                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) }))
+                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, kind) }))
             }
             Boarded::Wait { flight, counted, listening } => {
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
                 Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, counted, listening) }))
             }
-            Boarded::Full => Some(Met::Full),
+            Boarded::Full => {
+                scope.observe(|| CacheEvent::Refused);
+                Some(Met::Full)
+            }
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
         // a local still, or its lease would be lost.
@@ -288,8 +309,8 @@ impl<'c, K, V> Lookup<'c, K, V> {
         };
         if core.get().overloaded() {
             // Not a flight more; what is there is served all the same.
-            let pin = pin();
-            let hit = core.get().live(&pin, hash, |k| q.equivalent(k)).and_then(counted);
+            let hit = core.get().live(&pin(), hash, |k| q.equivalent(k)).and_then(counted);
+            core.get().observe(hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
         let met = embark(&core, hash, q, Wanted::Value, pin, counted);
@@ -309,7 +330,7 @@ impl<'c, K, V> Lookup<'c, K, V> {
 impl<'c, K, V> Lease<'c, K, V> {
     /// The old value, if it was still good as the lease was given.
     fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
-        let old = self.old().filter(|_| self.early)?;
+        let old = self.old().filter(|_| self.is_early())?;
         let shared = old.share();
         debug_assert!(shared, "our own share keeps the count above zero");
         // SAFETY: the share just taken; an entry with a successor has its value.

@@ -53,6 +53,8 @@
 //!
 //! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
 //!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
+//! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
+//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -75,6 +77,7 @@ mod iter;
 mod key;
 mod lease;
 mod link;
+mod observer;
 mod pinned;
 mod policy;
 mod reclaim;
@@ -103,7 +106,6 @@ pub use cache::Cache;
 pub use clock::Clock;
 #[cfg(feature = "std")]
 pub use clock::CoarseClock;
-pub use engine::RemovalCause;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, LoadError};
@@ -113,6 +115,11 @@ pub use iter::Iter;
 pub use janitor::Janitor;
 pub use key::ToKey;
 pub use lease::{Lease, Lookup};
+#[cfg(feature = "metrics")]
+pub use observer::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use observer::TracingObserver;
+pub use observer::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
 pub use pinned::{Local, Pinned};
 pub use request::Request;
 pub use stats::Stats;

@@ -76,7 +76,7 @@ where
     }
 
     fn bypassed(&self) {
-        self.cache.core().counters.count(Event::Bypassed);
+        self.cache.core().count(Event::Bypassed);
     }
 
     fn try_alone<E: Send + Sync + 'static>(

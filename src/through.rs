@@ -175,7 +175,7 @@ where
             Some(Woken::Failed(_) | Woken::Again) => return self.board(),
             Some(Woken::Overloaded) => End::Alone(Alone::Overloaded),
             None => {
-                self.core.counters.count(Event::WaitTimeout);
+                self.core.count(Event::WaitTimeout);
                 End::Alone(Alone::TimedOut)
             }
         })
@@ -219,10 +219,7 @@ where
         Ok(value) => return Ok(store::<K, V, F>(lease, value, ttl)),
         Err(error) => Arc::new(error),
     };
-    let old = lease.guarded(|core| {
-        let old = lease.still_good().map(|old| F::of_entry(old, Outcome::Stale));
-        old.inspect(|_| core.counters.count(Event::StaleServe))
-    });
-    lease.end(Some(error.clone() as SharedError));
-    old.ok_or(LoadError::Load(error))
+    let old = lease.guarded(|_| lease.still_good().map(|old| F::of_entry(old, Outcome::Stale)));
+    let core = lease.end(Some(error.clone() as SharedError));
+    old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
 }

@@ -7,6 +7,7 @@ use crate::flight::bell::Listening;
 use crate::flight::node::{Failure, Node};
 use crate::flight::word::{Left, Rechecked, Snapshot, State};
 use crate::lease::Lease;
+use crate::observer::{CacheEvent, LoadKind, WaitEnding};
 use crate::stats::Event;
 use crate::sync::mutant;
 use alloc::sync::Arc;
@@ -15,6 +16,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 
 /// How waiting for a load ended.
 #[non_exhaustive]
@@ -67,6 +69,8 @@ pub struct Waiter<'c, K, V> {
     /// Before `core`: a registration is dropped before the bells may be.
     place: Place<K, V>,
     core: CoreRef<'c, K, V>,
+    /// By the stopwatch.
+    since: u64,
 }
 
 enum Place<K, V> {
@@ -85,11 +89,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
         counted: bool,
         listening: Listening,
     ) -> Self {
-        Self { core, place: Place::Parked { flight, counted, listening } }
+        let since = core.get().stopwatch();
+        Self { core, place: Place::Parked { flight, counted, listening }, since }
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, place: Place::Overloaded }
+        Self { core, place: Place::Overloaded, since: 0 }
     }
 
     /// The flight, to compare.
@@ -154,7 +159,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         };
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
         self.place = Place::Done;
-        Some(match ended {
+        let woken = match ended {
             Rechecked::Leads(number) => {
                 let counters = &self.core.get().counters;
                 counters.count(Event::Handover);
@@ -162,12 +167,41 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 // Of a load that was counted before: it is never refused.
                 self.core.get().lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
-                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, false) })
+                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver) })
             }
             // SAFETY: the waiter's shares are handed over.
             Rechecked::Ended(word) => unsafe { self.ended(flight, word) },
             Rechecked::Parked => unreachable!("returned above"),
-        })
+        };
+        self.tell(&woken);
+        Some(woken)
+    }
+
+    fn told(&self, ending: WaitEnding) -> CacheEvent {
+        let took = self.core.get().stopwatch().saturating_sub(self.since);
+        CacheEvent::WaitEnded { ending, took: Duration::from_nanos(took) }
+    }
+
+    /// Tells the observer how the wait has ended.
+    fn tell(&self, woken: &Woken<'c, K, V>) {
+        let core = self.core.get();
+        if !core.observed() {
+            return;
+        }
+        let ending = match woken {
+            Woken::Ready(_) => WaitEnding::Ready,
+            Woken::Lead(_) => WaitEnding::TookOver,
+            Woken::Failed(_) => WaitEnding::Failed,
+            Woken::Again | Woken::Overloaded => WaitEnding::Abandoned,
+        };
+        let ended = self.told(ending);
+        match woken {
+            Woken::Lead(lease) => {
+                let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
+                lease.guarded(|core| core.observe([ended, began]));
+            }
+            _ => core.observe([ended]),
+        }
     }
 
     /// # Safety
@@ -215,6 +249,7 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
+        scope.observe(|| self.told(WaitEnding::Left));
         if counted && node.word.leave() == Left::Ended {
             scope.ended(flight);
         }

@@ -7,6 +7,7 @@ use crate::flight::node::Node;
 use crate::flight::word::{Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
+use crate::observer::{CacheEvent, LoadKind};
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::table::order_of;
@@ -20,6 +21,13 @@ pub(crate) enum Wanted {
     Value,
     /// The key's lease, whatever value there is.
     Lease,
+}
+
+impl Wanted {
+    /// What a load is for that would be `kind` if it were one.
+    fn or(self, kind: LoadKind) -> LoadKind {
+        if self == Self::Lease { LoadKind::Compute } else { kind }
+    }
 }
 
 /// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
@@ -39,8 +47,8 @@ impl<K, V> Copy for Flight<K, V> {}
 pub(crate) enum Boarded<'s, K, V> {
     /// This value may be served.
     Hit(&'s Node<K, V>),
-    /// The caller leads. `early`: the entry it refreshes is still good.
-    Lead { flight: Flight<K, V>, lease: u32, early: bool },
+    /// The caller leads.
+    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind },
     /// Somebody else leads: wait. `counted`: the flight counts this waiter.
     Wait { flight: Flight<K, V>, counted: bool, listening: Listening },
     /// The flight can count no more waiters.
@@ -88,7 +96,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 }
                 if shard.table.insert(&place, Node::as_link(node)) {
                     spare.used();
-                    return self.leads(Flight { node, old: None }, 1, false);
+                    return self.leads(Flight { node, old: None }, 1, wanted.or(LoadKind::Missing));
                 }
                 self.core.lease_ends();
                 continue;
@@ -108,14 +116,15 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// A value that is over, for one who need not wait for the next.
     fn serve_stale<'s>(&self, node: &'s Node<K, V>, wanted: Wanted) -> Option<Boarded<'s, K, V>> {
         (wanted == Wanted::Value && self.core.stale(node)).then(|| {
-            self.core.counters.count(Event::StaleServe);
+            self.count(Event::StaleServe);
             Boarded::Hit(node)
         })
     }
 
-    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, early: bool) -> Boarded<'s, K, V> {
-        self.core.counters.count(Event::Load);
-        Boarded::Lead { flight, lease, early }
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind) -> Boarded<'s, K, V> {
+        self.count(Event::Load);
+        self.observe(|| CacheEvent::LoadStarted { kind });
+        Boarded::Lead { flight, lease, kind }
     }
 
     /// At a node found by key; None: look again.
@@ -180,10 +189,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         spare.used();
         if freshness == Freshness::Early {
-            self.core.counters.count(Event::EarlyRefresh);
+            self.count(Event::EarlyRefresh);
         }
-        let early = freshness != Freshness::Over;
-        Some(self.leads(Flight { node: next, old: Some(this) }, 1, early))
+        let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
+        Some(self.leads(Flight { node: next, old: Some(this) }, 1, wanted.or(kind)))
     }
 
     /// At the successor of an entry that does not do for this caller.
@@ -258,10 +267,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: we have a share.
         if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
-            self.core.counters.count(Event::Handover);
+            self.count(Event::Handover);
             // Of a load that was counted before: it is never refused.
             self.core.lease_begins(usize::MAX);
-            return Some(self.leads(flight, lease, false));
+            return Some(self.leads(flight, lease, LoadKind::TakenOver));
         }
         // SAFETY: the shares taken above.
         unsafe { self.disembark(flight) };
@@ -281,7 +290,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
-                self.core.counters.count(Event::Coalesced);
+                self.count(Event::Coalesced);
                 let counted = joined != Joined::Publishing;
                 let listening = if mutant("listens too late") {
                     drop(listening);

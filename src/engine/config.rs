@@ -4,6 +4,7 @@ use super::RemovalCause;
 #[cfg(feature = "std")]
 use crate::alarms::ThreadTimer;
 use crate::clock::Time;
+use crate::observer::Observer;
 use crate::timer::Timer;
 use alloc::{boxed::Box, string::String};
 use core::task::Waker;
@@ -21,6 +22,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) ttl_with: Option<TtlWith<K, V>>,

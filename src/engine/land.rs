@@ -126,7 +126,7 @@ impl<K, V> Scope<'_, K, V> {
     pub(crate) unsafe fn fail(&self, flight: Flight<K, V>, lease: u32, error: Option<SharedError>) {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
-        self.core.counters.count(Event::LoadFailure);
+        self.count(Event::LoadFailure);
         self.cool_down(flight);
         node.word.fail(lease, Failure::into_raw(error));
         self.ended(flight);
