@@ -150,6 +150,29 @@ fn an_observer_may_use_the_cache() {
     assert!(TOLD.load(SeqCst) > 100, "{TOLD:?} events");
 }
 
+/// Whoever begins a load or takes one on is told so with the lease in its hands: the cache must know, or it would wait for itself.
+#[test]
+fn an_observer_may_ask_for_the_key_whose_load_it_is_told_of() {
+    static CACHE: OnceLock<TestCache> = OnceLock::new();
+    struct Asks;
+    impl Observer for Asks {
+        fn observe(&self, _: &str, event: &CacheEvent) {
+            if let CacheEvent::LoadStarted { .. } = event {
+                assert_eq!(CACHE.get().unwrap().get_with(&1, || 5), 5, "its own, not stored");
+            }
+        }
+    }
+    // The deadline is what ends the test if it fails.
+    let builder = Cache::builder().max_capacity(3).wait_timeout(5 * SECOND).observer(Asks);
+    let cache = CACHE.get_or_init(|| builder.build().unwrap());
+    let Lookup::Lead(lease) = cache.lease(&1) else { panic!("there is nobody else") };
+    let Lookup::Wait(waiter) = cache.lease(&1) else { panic!("it is being loaded") };
+    drop(lease);
+    let Waited::Lead(lease) = waiter.wait() else { panic!("it takes over") };
+    assert_eq!(*lease.fulfil(1).unwrap(), 1);
+    assert_eq!((cache.stats().bypassed, cache.stats().wait_timeouts), (2, 0));
+}
+
 #[test]
 fn what_is_told_balances_under_threads() {
     #[derive(Default)]
