@@ -9,6 +9,7 @@ use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::reentry;
 use crate::key::ToKey;
+use crate::observer::{CacheEvent, LoadEnding, LoadKind};
 use crate::outcome::Outcome;
 use crate::reclaim::Pin;
 use crate::stats::Event;
@@ -51,15 +52,15 @@ pub struct Lease<'c, K, V> {
     started: u64,
     /// The number for its tags that the load began with.
     tag_start: u64,
-    early: bool,
+    kind: LoadKind,
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
     /// The caller hands over this lease of the flight, with its shares.
-    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, early: bool) -> Self {
+    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, kind: LoadKind) -> Self {
         let (started, tag_start) = (core.get().config.time.precise(), core.get().tag_start());
-        Self { core, flight, number, started, tag_start, early }
+        Self { core, flight, number, started, tag_start, kind }
     }
 
     fn node(&self) -> &Node<K, V> {
@@ -90,7 +91,14 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Whether the old value was still good as the lease was given.
     pub(crate) fn is_early(&self) -> bool {
-        self.early
+        self.kind == LoadKind::Early
+    }
+
+    /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
+    fn told(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+        let took = if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta };
+        let kind = self.kind;
+        move |ending| CacheEvent::LoadEnded { kind, ending, took: Duration::from_nanos(took) }
     }
 
     pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
@@ -132,6 +140,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
         // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
@@ -140,20 +149,21 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
         let published = unsafe { scope.publish(flight, number, value, terms) };
-        let (entry, stored) = match published {
-            Published::Stored => (ManuallyDrop::into_inner(entry), true),
-            Published::HandedOver => (ManuallyDrop::into_inner(entry), false),
+        let (entry, ending) = match published {
+            Published::Stored => (ManuallyDrop::into_inner(entry), LoadEnding::Stored),
+            Published::HandedOver => (ManuallyDrop::into_inner(entry), LoadEnding::NotStored),
             // SAFETY: the lease's share goes to the entry's node, which gives it back.
             Published::Fenced(value) => unsafe {
-                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), false)
+                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), LoadEnding::NotStored)
             },
         };
+        scope.observe(|| ended(ending));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };
         }
         drop(scope);
-        if stored { Ok(entry) } else { Err(entry) }
+        if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
     }
 
     /// The old value is confirmed: it stays, with its time to live begun anew, and so do those who wait get it. `None`,
@@ -169,6 +179,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
+        let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
@@ -176,6 +187,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
         unsafe { scope.renew(flight, number, terms.stamps) };
+        scope.observe(|| ended(LoadEnding::Renewed));
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
         drop(scope);
@@ -189,15 +201,16 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Ends the flight without a value: those who wait see it as abandoned.
     pub fn fail(self) {
-        self.end(None);
+        drop(self.end(None));
     }
 
     /// Ends the flight with an error, shared with all who wait.
     pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
-        self.end(Some(Arc::new(error)));
+        drop(self.end(Some(Arc::new(error))));
     }
 
-    pub(crate) fn end(self, error: Option<SharedError>) {
+    pub(crate) fn end(self, error: Option<SharedError>) -> CoreRef<'c, K, V> {
+        let ended = self.told(0);
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
@@ -205,6 +218,9 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.fail(flight, number, error);
             scope.disembark(flight);
         }
+        scope.observe(|| ended(LoadEnding::Failed));
+        drop(scope);
+        core
     }
 
     /// The lease, without its `Drop`.
@@ -221,7 +237,9 @@ impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let core = self.core.get();
         core.lease_ends();
+        let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
+        scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
             scope.cool_down(self.flight);
@@ -273,9 +291,9 @@ where
         let met = match scope.board(hash, q, wanted, &mut spare) {
             // None: it was removed just now.
             Boarded::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(Met::Hit),
-            Boarded::Lead { flight, lease, early } => {
+            Boarded::Lead { flight, lease, kind } => {
                 // SAFETY: the lease and its shares were just given to us.
-                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, early) }))
+                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, kind) }))
             }
             Boarded::Wait { flight, lease, listening } => {
                 let lead = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits }.lead;
@@ -283,7 +301,10 @@ where
                 // bell of the core that `core` refers to.
                 Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) }))
             }
-            Boarded::Full => Some(Met::Full),
+            Boarded::Full => {
+                scope.observe(|| CacheEvent::Refused);
+                Some(Met::Full)
+            }
             Boarded::Failed(error) => Some(Met::Failed(error)),
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
@@ -312,8 +333,10 @@ impl<'c, K, V> Lookup<'c, K, V> {
         };
         if core.get().overloaded() {
             // Not a flight more; what is there is served all the same.
-            let pin = pin();
-            let hit = core.get().live(&pin, hash, |k| q.equivalent(k)).and_then(|node| counted(node, Outcome::Hit));
+            let live =
+                |pin: &Pin| core.get().live(pin, hash, |k| q.equivalent(k)).and_then(|n| counted(n, Outcome::Hit));
+            let hit = live(&pin());
+            core.get().observe(hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
         let met = embark(&core, hash, q, Wanted::Value(&core.get().config.limits), pin, counted);
@@ -347,7 +370,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// The old value, if it was still good as the lease was given.
     pub(crate) fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
-        let old = self.old().filter(|_| self.early)?;
+        let old = self.old().filter(|_| self.is_early())?;
         let shared = old.share();
         debug_assert!(shared, "our own share keeps the count above zero");
         // SAFETY: the share just taken; an entry with a successor has its value.

@@ -53,6 +53,8 @@
 //!
 //! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
 //!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
+//! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
+//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -79,6 +81,7 @@ mod key;
 mod lease;
 mod link;
 mod loading;
+mod observer;
 mod outcome;
 mod pinned;
 mod policy;
@@ -115,7 +118,6 @@ pub use clock::Clock;
 #[cfg(feature = "std")]
 pub use clock::CoarseClock;
 pub use detached::Detached;
-pub use engine::RemovalCause;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, LoadError};
@@ -126,6 +128,11 @@ pub use janitor::Janitor;
 pub use key::ToKey;
 pub use lease::{Lease, Lookup};
 pub use loading::{Load, LoadAsync, LoadingBuilder, LoadingCache};
+#[cfg(feature = "metrics")]
+pub use observer::MetricsObserver;
+#[cfg(feature = "tracing")]
+pub use observer::TracingObserver;
+pub use observer::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
 pub use outcome::{Loaded, Outcome};
 pub use pinned::{Local, Pinned};
 pub use request::{Found, Request};

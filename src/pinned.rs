@@ -18,7 +18,7 @@ use equivalent::Equivalent;
 /// A pin for many calls in a row: each then costs some 10 ns less. From [`Cache::pin`] or [`Local::pin`].
 ///
 /// While it is held, no memory that is retired can be freed, and eviction listeners of what its calls remove are not
-/// yet called: that happens when it is dropped. Hold it briefly. It cannot be sent to another thread.
+/// yet called, nor is an [`Observer`](crate::Observer): that happens when it is dropped. Hold it briefly. It cannot be sent to another thread.
 pub struct Pinned<'c, K, V, S> {
     scope: Scope<'c, K, V>,
     cache: &'c Cache<K, V, S>,

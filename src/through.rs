@@ -180,7 +180,7 @@ where
     fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
             Some(old) => {
-                self.core.get().counters.count(Event::StaleServe);
+                self.core.get().count(Event::StaleServe);
                 End::Value(F::of_entry(old, Outcome::Stale))
             }
             None if self.lenient => End::Alone,
@@ -221,7 +221,7 @@ where
             Some(Woken::Again) => self.board(),
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
-                self.core.get().counters.count(Event::WaitTimeout);
+                self.core.get().count(Event::WaitTimeout);
                 let old = if let Stage::Wait(waiter) = &self.stage { waiter.fallback(self.patience()) } else { None };
                 self.refused(old, Refusal::TimedOut)
             }
@@ -233,7 +233,7 @@ where
         match core::mem::replace(&mut self.stage, Stage::End(End::Alone)) {
             Stage::End(end) => {
                 if matches!(end, End::Alone) {
-                    self.core.get().counters.count(Event::Bypassed);
+                    self.core.get().count(Event::Bypassed);
                 }
                 end
             }
@@ -271,7 +271,7 @@ where
             return Some((old, Outcome::Hit));
         }
         let old = lease.fallback(self.limits.while_refresh).filter(|_| self.limits.while_refresh != 0)?;
-        self.core.get().counters.count(Event::StaleServe);
+        self.core.get().count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
 
@@ -322,12 +322,9 @@ where
         }
         Err(error) => Arc::new(error),
     };
-    let old = lease.guarded(|core| {
-        let old = lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale));
-        old.inspect(|_| core.counters.count(Event::StaleServe))
-    });
-    lease.end(Some(error.clone() as SharedError));
-    old.ok_or(LoadError::Load(error))
+    let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
+    let core = lease.end(Some(error.clone() as SharedError));
+    old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
 }
 
 /// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.
@@ -352,7 +349,7 @@ where
 {
     match loaded {
         Ok(loaded) => drop(settle(lease, loaded, limits)),
-        Err(error) => lease.end(Some(Arc::new(error))),
+        Err(error) => drop(lease.end(Some(Arc::new(error)))),
     }
 }
 

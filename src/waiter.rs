@@ -9,6 +9,7 @@ use crate::flight::bell::Listening;
 use crate::flight::node::{Failure, Node};
 use crate::flight::word::{Left, MOST, Rechecked, Snapshot, State, Word};
 use crate::lease::Lease;
+use crate::observer::{CacheEvent, LoadKind, WaitEnding};
 use crate::stats::Event;
 use crate::sync::mutant;
 use alloc::sync::Arc;
@@ -17,6 +18,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use core::time::Duration;
 
 /// How waiting for a load ended.
 #[non_exhaustive]
@@ -73,6 +75,8 @@ pub struct Waiter<'c, K, V> {
     lead_timeout: u64,
     /// Tags that were invalidated before it came are not to be served to it.
     tag_start: u64,
+    /// By the stopwatch.
+    since: u64,
     core: CoreRef<'c, K, V>,
 }
 
@@ -109,17 +113,18 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Some(_) => core.get().config.wait_end(lead_timeout),
             None => NEVER,
         };
-        let tag_start = core.get().tag_start();
+        let (tag_start, since) = (core.get().tag_start(), core.get().stopwatch());
         Self {
             core,
             lead_timeout,
             tag_start,
+            since,
             place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE },
         }
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, lead_timeout: NEVER, tag_start: 0, place: Place::Overloaded }
+        Self { core, lead_timeout: NEVER, tag_start: 0, since: 0, place: Place::Overloaded }
     }
 
     /// The value that the load will replace, if there is one: to go on with while it may be served.
@@ -221,19 +226,48 @@ impl<'c, K, V> Waiter<'c, K, V> {
         };
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
         self.place = Place::Done;
-        Some(match ended {
+        let woken = match ended {
             Rechecked::Leads(number) => {
                 core.counters.count(if taken { Event::TakeOver } else { Event::Handover });
                 core.counters.count(Event::Load);
                 // Of a load that was counted before: it is never refused.
                 core.lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
-                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, false) })
+                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver) })
             }
             // SAFETY: the waiter's shares are handed over.
             Rechecked::Ended(word) => unsafe { self.ended(flight, word) },
             Rechecked::Parked(_) => unreachable!("returned above"),
-        })
+        };
+        self.tell(&woken);
+        Some(woken)
+    }
+
+    fn told(&self, ending: WaitEnding) -> CacheEvent {
+        let took = self.core.get().stopwatch().saturating_sub(self.since);
+        CacheEvent::WaitEnded { ending, took: Duration::from_nanos(took) }
+    }
+
+    /// Tells the observer how the wait has ended.
+    fn tell(&self, woken: &Woken<'c, K, V>) {
+        let core = self.core.get();
+        if !core.observed() {
+            return;
+        }
+        let ending = match woken {
+            Woken::Ready(_) => WaitEnding::Ready,
+            Woken::Lead(_) => WaitEnding::TookOver,
+            Woken::Failed(..) => WaitEnding::Failed,
+            Woken::Again | Woken::Overloaded => WaitEnding::Abandoned,
+        };
+        let ended = self.told(ending);
+        match woken {
+            Woken::Lead(lease) => {
+                let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
+                lease.guarded(|core| core.observe([ended, began]));
+            }
+            _ => core.observe([ended]),
+        }
     }
 
     /// # Safety
@@ -318,6 +352,7 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
+        scope.observe(|| self.told(WaitEnding::Left));
         if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);
         }

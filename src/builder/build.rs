@@ -67,6 +67,7 @@ impl<K, V, S> Builder<K, V, S> {
             shards,
             weigher: self.weigher,
             listener: self.listener,
+            observer: self.observer,
             ttl: self.ttl.map_or(NEVER, nanos),
             idle: self.idle.map_or(NEVER, nanos),
             ttl_with: self.ttl_with,

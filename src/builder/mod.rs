@@ -7,6 +7,7 @@ use crate::engine::RemovalCause;
 use crate::engine::config::{Limits, Listener, TtlWith, Weigher};
 use crate::expiry::{NEVER, nanos};
 use crate::hasher::DefaultHashBuilder;
+use crate::observer::Observer;
 use crate::spawn::Spawn;
 use crate::tags::{Tags, TagsWith};
 use crate::timer::Timer;
@@ -22,6 +23,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     name: String,
     weigher: Option<Weigher<K, V>>,
     listener: Option<Listener<K, V>>,
+    observer: Option<Box<dyn Observer>>,
     ttl: Option<Duration>,
     idle: Option<Duration>,
     ttl_with: Option<TtlWith<K, V>>,
@@ -50,6 +52,7 @@ impl<K, V> Builder<K, V> {
             name: String::new(),
             weigher: None,
             listener: None,
+            observer: None,
             ttl: None,
             idle: None,
             ttl_with: None,
@@ -112,7 +115,7 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// A name for logs and metrics.
+    /// A name for logs and metrics: what an [`observer`](Self::observer) is told. Default: empty.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
@@ -284,6 +287,13 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Is told what the cache does, for metrics and logs: see [`Observer`], which says what is told, where, and at what cost.
+    /// The last one given counts; for two at once, give a pair. Default: none.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
     /// Counts hits and misses, in per-thread cells; everything else in [`Stats`](crate::Stats) is always counted.
     pub fn record_stats(mut self) -> Self {
         self.record_stats = true;
@@ -299,6 +309,7 @@ impl<K, V, S> Builder<K, V, S> {
             name: self.name,
             weigher: self.weigher,
             listener: self.listener,
+            observer: self.observer,
             ttl: self.ttl,
             idle: self.idle,
             ttl_with: self.ttl_with,

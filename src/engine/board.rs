@@ -9,6 +9,7 @@ use crate::flight::node::{Failure, Node};
 use crate::flight::word::{Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
+use crate::observer::{CacheEvent, LoadKind};
 use crate::outcome::Outcome;
 use crate::stats::Event;
 use crate::sync::mutant;
@@ -29,6 +30,11 @@ impl Wanted<'_> {
     fn value(self) -> bool {
         matches!(self, Self::Value(_))
     }
+
+    /// What a load is for that would be `kind` if it were one.
+    fn or(self, kind: LoadKind) -> LoadKind {
+        if self.value() { kind } else { LoadKind::Compute }
+    }
 }
 
 /// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
@@ -48,8 +54,8 @@ impl<K, V> Copy for Flight<K, V> {}
 pub(crate) enum Boarded<'s, K, V> {
     /// This value may be served.
     Hit(&'s Node<K, V>, Outcome),
-    /// The caller leads. `early`: the entry it refreshes is still good.
-    Lead { flight: Flight<K, V>, lease: u32, early: bool },
+    /// The caller leads.
+    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind },
     /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
     Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
     /// The flight can count no more waiters.
@@ -109,7 +115,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 }
                 if shard.table.insert(&place, Node::as_link(node)) {
                     spare.used();
-                    return self.leads(Flight { node, old: None }, 1, false);
+                    return self.leads(Flight { node, old: None }, 1, wanted.or(LoadKind::Missing));
                 }
                 self.core.lease_ends();
                 continue;
@@ -143,14 +149,15 @@ impl<'c, K, V> Scope<'c, K, V> {
     ) -> Option<Boarded<'s, K, V>> {
         let Wanted::Value(limits) = wanted else { return None };
         self.core.stale(node, window(limits)).then(|| {
-            self.core.counters.count(Event::StaleServe);
+            self.count(Event::StaleServe);
             Boarded::Hit(node, Outcome::Stale)
         })
     }
 
-    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, early: bool) -> Boarded<'s, K, V> {
-        self.core.counters.count(Event::Load);
-        Boarded::Lead { flight, lease, early }
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind) -> Boarded<'s, K, V> {
+        self.count(Event::Load);
+        self.observe(|| CacheEvent::LoadStarted { kind });
+        Boarded::Lead { flight, lease, kind }
     }
 
     /// At a node found by key; None: look again.
@@ -234,10 +241,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         spare.used();
         if freshness == Freshness::Early {
-            self.core.counters.count(Event::EarlyRefresh);
+            self.count(Event::EarlyRefresh);
         }
-        let early = freshness != Freshness::Over;
-        Some(self.leads(Flight { node: next, old: Some(this) }, 1, early))
+        let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
+        Some(self.leads(Flight { node: next, old: Some(this) }, 1, wanted.or(kind)))
     }
 
     /// At the successor of an entry that does not do for this caller.
@@ -312,10 +319,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: we have a share.
         if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
-            self.core.counters.count(Event::Handover);
+            self.count(Event::Handover);
             // Of a load that was counted before: it is never refused.
             self.core.lease_begins(usize::MAX);
-            return Some(self.leads(flight, lease, false));
+            return Some(self.leads(flight, lease, LoadKind::TakenOver));
         }
         // SAFETY: the shares taken above.
         unsafe { self.disembark(flight) };
@@ -336,7 +343,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
                 if wanted.value() {
-                    self.core.counters.count(Event::Coalesced);
+                    self.count(Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let listening = if mutant("listens too late") {

@@ -7,6 +7,7 @@ use crate::clock::Time;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
 use crate::expiry::NEVER;
+use crate::observer::Observer;
 use crate::spawn::Spawn;
 #[cfg(feature = "std")]
 use crate::spawn::ThreadSpawn;
@@ -45,6 +46,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) ttl_with: Option<TtlWith<K, V>>,

@@ -17,7 +17,7 @@ impl<K, V> Scope<'_, K, V> {
     pub(crate) unsafe fn fail(&self, flight: Flight<K, V>, lease: u32, error: Option<SharedError>) {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
-        self.core.counters.count(Event::LoadFailure);
+        self.count(Event::LoadFailure);
         self.cool_down(flight);
         let stamps = error.as_ref().and_then(|_| self.negative_stamps(flight));
         let error = Failure::into_raw(error);

@@ -238,6 +238,6 @@ impl<K, V> Scope<'_, K, V> {
             RemovalCause::Size => Event::Eviction,
             RemovalCause::Replaced => return,
         };
-        self.core.counters.count(event);
+        self.count(event);
     }
 }

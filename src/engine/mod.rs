@@ -24,6 +24,7 @@ mod validate;
 use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::Node;
+pub(crate) use crate::observer::RemovalCause;
 use crate::policy::Policy;
 use crate::reclaim::Limbo;
 use crate::stats::Counters;
@@ -35,20 +36,6 @@ use core::ptr::NonNull;
 pub(crate) use read::Freshness;
 pub(crate) use scope::Scope;
 pub(crate) use sweep::Walk;
-
-/// Why a value was removed from the cache.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RemovalCause {
-    /// `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain` or `compute`.
-    Explicit,
-    /// A newer value took its place.
-    Replaced,
-    /// Its time to live or to idle was over.
-    Expired,
-    /// Room was needed.
-    Size,
-}
 
 /// An address of a node, with no claim about its life.
 pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;

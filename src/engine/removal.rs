@@ -11,6 +11,7 @@ use super::{Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
+use crate::observer::CacheEvent;
 use crate::sync::mutant;
 use crate::table::order_of;
 use core::ptr::NonNull;
@@ -69,8 +70,12 @@ impl<K, V> Scope<'_, K, V> {
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
         }
+        if had_value {
+            self.observe(|| CacheEvent::Removed { cause });
+        }
         if had_value && self.core.config.listener.is_some() {
-            self.after.borrow_mut().push((this, cause));
+            // SAFETY: the list's share is the mark winner's to hand on, once the node is unlinked; it has its value.
+            unsafe { self.announce(this, cause) };
         } else {
             // SAFETY: the list's share is the mark winner's to give back, once the node is unlinked.
             unsafe { self.release(this) };

@@ -3,21 +3,33 @@
 use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::node::Node;
 use crate::link::Link;
+use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Retire, Retired};
+use crate::stats::Event;
 use crate::unwind;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+/// What is done once the pin is gone.
+enum After<K, V> {
+    /// Those who wait for this flight are woken.
+    Rung(Ptr<K, V>),
+    /// To the listener, that this value was removed; with a share of it.
+    Removed(Ptr<K, V>, RemovalCause),
+    /// To the observer.
+    Happened(CacheEvent),
+}
+
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
 ///
-/// Under the pin run Hash, Eq, Clone and the closures of `retain` and `iter`; listeners and drops of values run after
-/// it, in [`Scope`]'s own drop.
+/// Under the pin run Hash, Eq, Clone and the closures of `retain` and `iter`; listeners, the observer and drops of values
+/// run after it, in [`Scope`]'s own drop.
 pub(crate) struct Scope<'c, K, V> {
     pub(crate) core: &'c Core<K, V>,
     pin: ManuallyDrop<Pin>,
-    pub(super) after: RefCell<Vec<(Ptr<K, V>, RemovalCause)>>,
+    after: RefCell<Vec<After<K, V>>>,
     sealed: Cell<bool>,
     /// Flights whose waiters are to be woken. There is one at most, but in a sweep.
     rung: Cell<Option<Ptr<K, V>>>,
@@ -35,6 +47,29 @@ impl<'c, K, V> Scope<'c, K, V> {
         if let Some(before) = self.rung.replace(Some(flight)) {
             self.rung_more.borrow_mut().push(before);
         }
+    }
+
+    /// Has the observer, if there is one, told of an event once the pin is gone.
+    pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
+        if self.core.observed() {
+            self.after.borrow_mut().push(After::Happened(event()));
+        }
+    }
+
+    /// Counts an event, and has the observer told of it.
+    pub(super) fn count(&self, event: Event) {
+        self.core.counters.count(event);
+        if let Some(told) = told(event) {
+            self.observe(|| told);
+        }
+    }
+
+    /// Has the listener told that a value was removed, once the pin is gone.
+    ///
+    /// # Safety
+    /// The caller hands over a share of the node, whose word was valued.
+    pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
+        self.after.borrow_mut().push(After::Removed(node, cause));
     }
 
     /// Gives back a share.
@@ -78,9 +113,9 @@ impl<K, V> Drop for Scope<'_, K, V> {
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
         let more = core::mem::take(self.rung_more.get_mut());
-        let removed = core::mem::take(self.after.get_mut());
-        if self.rung.get().is_some() || !removed.is_empty() {
-            self.core.tell(self.rung.get().into_iter().chain(more), removed);
+        let after = core::mem::take(self.after.get_mut());
+        if self.rung.get().is_some() || !after.is_empty() {
+            self.core.tell(self.rung.get().into_iter().chain(more), after);
         }
         let due = self.sealed.get() || self.core.pressure() != Pressure::Normal;
         if due && !unwind::panicking() {
@@ -89,9 +124,44 @@ impl<K, V> Drop for Scope<'_, K, V> {
     }
 }
 
+/// As what an event is told that is counted and needs no more words.
+fn told(event: Event) -> Option<CacheEvent> {
+    match event {
+        Event::Coalesced => Some(CacheEvent::WaitStarted),
+        Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
+        Event::StaleServe => Some(CacheEvent::StaleServed),
+        Event::Bypassed => Some(CacheEvent::Bypassed),
+        _ => None,
+    }
+}
+
 impl<K, V> Core<K, V> {
-    /// Wakes those who wait, tells the listener about removed values, and gives back the shares that kept them for it.
-    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, removed: Vec<(Ptr<K, V>, RemovalCause)>) {
+    /// Whether anybody is told what happens.
+    pub(crate) fn observed(&self) -> bool {
+        self.config.observer.is_some()
+    }
+
+    /// Tells the observer, if there is one, at once: with no pin held, and nothing left half-done if it panics.
+    pub(crate) fn observe(&self, events: impl IntoIterator<Item = CacheEvent>) {
+        if let Some(observer) = &self.config.observer {
+            unwind::each(events.into_iter(), |event| observer.observe(&self.config.name, &event));
+        }
+    }
+
+    /// Counts an event and tells the observer of it, as [`observe`](Self::observe).
+    pub(crate) fn count(&self, event: Event) {
+        self.counters.count(event);
+        self.observe(told(event));
+    }
+
+    /// The precise time, to measure what only the observer is told; 0 if there is none.
+    pub(crate) fn stopwatch(&self) -> u64 {
+        if self.observed() { self.config.time.precise() } else { 0 }
+    }
+
+    /// Wakes those who wait, tells the listener about removed values and gives back the shares that kept them for it, and
+    /// tells the observer.
+    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<After<K, V>>) {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
@@ -99,17 +169,18 @@ impl<K, V> Core<K, V> {
                 unsafe { self.0.release_unpinned(self.1) };
             }
         }
-        // A flight's address is all that its bell is found by: it need not be alive.
-        let rung = rung.map(|flight| (flight, None));
-        let removed = removed.into_iter().map(|(node, cause)| (node, Some(cause)));
-        unwind::each(rung.chain(removed), |(node, cause)| {
-            let Some(cause) = cause else { return self.bells.ring(node.addr().get()) };
-            let kept = Release(self, node);
-            if let Some(listener) = &self.config.listener {
-                // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
-                let (key, value) = unsafe { (kept.1.as_ref().key(), kept.1.as_ref().value()) };
-                listener(key, value, cause);
+        unwind::each(rung.map(After::Rung).chain(after), |after| match after {
+            // A flight's address is all that its bell is found by: it need not be alive.
+            After::Rung(flight) => self.bells.ring(flight.addr().get()),
+            After::Removed(node, cause) => {
+                let kept = Release(self, node);
+                if let Some(listener) = &self.config.listener {
+                    // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
+                    let (key, value) = unsafe { (kept.1.as_ref().key(), kept.1.as_ref().value()) };
+                    listener(key, value, cause);
+                }
             }
+            After::Happened(event) => self.observe([event]),
         });
     }
 }

@@ -1,0 +1,105 @@
+//! What a cache does, for the `metrics` facade.
+
+use super::{CacheEvent, LoadEnding, Observer, labels};
+use alloc::borrow::ToOwned;
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+
+/// Tells the recorder of the [`metrics`] facade what a cache does.
+///
+/// All have the label `cache`, with the cache's [`name`](crate::Builder::name); so one observer, or one each, does for all caches.
+///
+/// | metric | its other labels | counts, or measures |
+/// |---|---|---|
+/// | `bellwether_loads_total` | `kind`: `missing`, `expired`, `early`, `taken_over`, `compute` | loads that began |
+/// | `bellwether_load_duration_seconds` (histogram) | `kind`; `ending`: `stored`, `not_stored`, `renewed`, `failed`, `panicked`, `given_up` | loads that ended |
+/// | `bellwether_load_failures_total` | `kind` | loads that ended in an error or a panic |
+/// | `bellwether_waits_total` | | callers who waited for the load of another |
+/// | `bellwether_wait_duration_seconds` (histogram) | `ending`: `ready`, `failed`, `took_over`, `abandoned`, `left` | their waits, once they end |
+/// | `bellwether_wait_timeouts_total` | | waits that a deadline ended |
+/// | `bellwether_stale_serves_total` | | old values given |
+/// | `bellwether_evictions_total` | `cause`: `size`, `expired`, `explicit`, `replaced` | values removed |
+/// | `bellwether_bypassed_total` | | loads for one caller alone, not stored |
+/// | `bellwether_refused_total` | | callers who could neither load nor wait |
+///
+/// [`CacheEvent`] says what each of them means. Hits and misses are not among them: they are not observed. If they are wanted,
+/// export [`Stats::hits`](crate::Stats::hits) and `misses` at intervals.
+///
+/// Cost: for each event, what the recorder takes to look its metrics up, and an allocation for the labels of each.
+///
+/// ```
+/// use bellwether::{Cache, MetricsObserver};
+///
+/// // Once a recorder has been installed (an exporter's `install`), so that it gets the descriptions.
+/// let cache: Cache<u32, String> =
+///     Cache::builder().max_capacity(100).name("pages").observer(MetricsObserver::new()).build()?;
+/// cache.get_with(&1, || "one".to_owned());
+/// // bellwether_loads_total{cache="pages", kind="missing"} is 1.
+/// # Ok::<(), bellwether::BuildError>(())
+/// ```
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+#[derive(Debug, Clone)]
+pub struct MetricsObserver(());
+
+impl MetricsObserver {
+    /// The observer; describes its metrics to the recorder that is installed now. (It reports to the one that is installed
+    /// when something happens.)
+    pub fn new() -> Self {
+        let counters = [
+            ("bellwether_loads_total", "Loads that began."),
+            ("bellwether_load_failures_total", "Loads that ended in an error or a panic."),
+            ("bellwether_waits_total", "Callers who waited for the load of another."),
+            ("bellwether_wait_timeouts_total", "Waits that a deadline ended."),
+            ("bellwether_stale_serves_total", "Old values given while or because there was no newer one."),
+            ("bellwether_evictions_total", "Values removed, by cause."),
+            ("bellwether_bypassed_total", "Loads for one caller alone, not stored."),
+            ("bellwether_refused_total", "Callers who could neither load nor wait."),
+        ];
+        for (name, what) in counters {
+            describe_counter!(name, Unit::Count, what);
+        }
+        describe_histogram!("bellwether_load_duration_seconds", Unit::Seconds, "How long loads took.");
+        describe_histogram!("bellwether_wait_duration_seconds", Unit::Seconds, "How long callers waited for loads.");
+        Self(())
+    }
+}
+
+impl Default for MetricsObserver {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Observer for MetricsObserver {
+    fn observe(&self, cache: &str, event: &CacheEvent) {
+        let count = |name: &'static str| counter!(name, "cache" => cache.to_owned()).increment(1);
+        match *event {
+            CacheEvent::LoadStarted { kind } => {
+                let kind = labels::kind(kind);
+                counter!("bellwether_loads_total", "cache" => cache.to_owned(), "kind" => kind).increment(1);
+            }
+            CacheEvent::LoadEnded { kind, ending, took } => {
+                let (kind, label) = (labels::kind(kind), labels::load_ending(ending));
+                let name = "bellwether_load_duration_seconds";
+                histogram!(name, "cache" => cache.to_owned(), "kind" => kind, "ending" => label).record(took);
+                if matches!(ending, LoadEnding::Failed | LoadEnding::Panicked) {
+                    counter!("bellwether_load_failures_total", "cache" => cache.to_owned(), "kind" => kind)
+                        .increment(1);
+                }
+            }
+            CacheEvent::WaitStarted => count("bellwether_waits_total"),
+            CacheEvent::WaitEnded { ending, took } => {
+                let ending = labels::wait_ending(ending);
+                let name = "bellwether_wait_duration_seconds";
+                histogram!(name, "cache" => cache.to_owned(), "ending" => ending).record(took);
+            }
+            CacheEvent::WaitTimedOut => count("bellwether_wait_timeouts_total"),
+            CacheEvent::StaleServed => count("bellwether_stale_serves_total"),
+            CacheEvent::Removed { cause } => {
+                let cause = labels::cause(cause);
+                counter!("bellwether_evictions_total", "cache" => cache.to_owned(), "cause" => cause).increment(1);
+            }
+            CacheEvent::Bypassed => count("bellwether_bypassed_total"),
+            CacheEvent::Refused => count("bellwether_refused_total"),
+        }
+    }
+}
