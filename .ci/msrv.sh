@@ -35,7 +35,7 @@ case "$("$rustc" --version)" in
     "rustc $want."*) ;;
     *) echo "msrv: this is not $want"; exit 1 ;;
 esac
-for features in "" "--no-default-features"; do
+for features in "" "--no-default-features" "--all-features"; do
     echo "msrv: cargo check --lib $features"
     # shellcheck disable=SC2086
     cargo check --quiet --locked --lib $features </dev/null

@@ -25,6 +25,8 @@
 //! | the value, loaded once if it is not | [`Cache::get_with`], [`try_get_with`](Cache::try_get_with) | for the load of another |
 //! | the same in a task | [`Cache::get_with_async`], [`try_get_with_async`](Cache::try_get_with_async) | asynchronously |
 //! | the same with settings of this call, and how it went | [`Cache::entry`]: a [`Request`], an [`Outcome`] | as above |
+//! | the same, loaded in the background | [`Cache::detached`] | no longer than you like |
+//! | a cache that knows its loader; many keys at once | [`Builder::loader`]: a [`LoadingCache`] | as above |
 //! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`], with a [`Lease`] or a [`Waiter`] | only in [`Waiter::wait`] |
 //! | to decide on a value while nobody else does | [`Cache::compute`] | for a load in flight |
 //! | many plain calls in a row | [`Cache::pin`] | never |
@@ -53,6 +55,7 @@
 //!
 //! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
 //!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
+//! * `tokio`: `TokioSpawn` and `TokioTimer`: loads in the background of a tokio runtime, and its timer. Needs `std`.
 //! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
 //! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
 #![cfg_attr(not(feature = "std"), no_std)]

@@ -197,7 +197,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             if !node.word.load().serves() || core.over(node) {
                 return false;
             }
-            core.end_time(node);
+            core.end_time(self.scope.pin(), node);
             // Replaced meanwhile: what is there now may have been loaded before this call.
             if !node.link().is_marked() {
                 return true;

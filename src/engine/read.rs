@@ -82,9 +82,12 @@ impl<K, V> Core<K, V> {
         !hot.eternal() && (now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until()))
     }
 
-    /// Ends its time to live now.
-    pub(crate) fn end_time(&self, node: &Node<K, V>) {
+    /// Ends its time to live now, and that of a successor which is there, and about to take its place.
+    pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
         node.end_time(self.config.time.now());
+        if let Some(next) = self.serving_successor(pin, node.word.load(), |_| true) {
+            next.end_time(self.config.time.now());
+        }
     }
 
     /// Whether its time to live is over for less than `window`.
