@@ -12,6 +12,7 @@ use crate::key::ToKey;
 use crate::outcome::Outcome;
 use crate::reclaim::Pin;
 use crate::stats::Event;
+use crate::sync::mutant;
 use crate::unwind;
 use crate::waiter::Waiter;
 use alloc::sync::Arc;
@@ -132,20 +133,23 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, delta));
         let (core, flight, number) = self.into_parts();
-        // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
-        // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
-        let entry = ManuallyDrop::new(unsafe { Entry::new(core.clone(), flight.node) });
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
         let published = unsafe { scope.publish(flight, number, value, terms) };
-        let (entry, stored) = match published {
-            Published::Stored => (ManuallyDrop::into_inner(entry), true),
-            Published::HandedOver => (ManuallyDrop::into_inner(entry), false),
-            // SAFETY: the lease's share goes to the entry's node, which gives it back.
-            Published::Fenced(value) => unsafe {
-                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), false)
-            },
+        let (node, stored) = match published {
+            Published::Stored => (flight.node, true),
+            Published::HandedOver => (flight.node, false),
+            // The lease's share goes to that node, which gives it back.
+            Published::Fenced(value) => {
+                if mutant("fenced handle lost") {
+                    core::mem::forget(core.clone());
+                }
+                (Node::fenced(flight.node, value, terms.stamps), false)
+            }
         };
+        // Made before the scope ends: it must go, too, if a listener panics there.
+        // SAFETY: the lease's own share, or that of a node just made; READY, both.
+        let entry = unsafe { Entry::new(core.clone(), node) };
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };

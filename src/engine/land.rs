@@ -142,7 +142,7 @@ impl<K, V> Scope<'_, K, V> {
         let error = Failure::into_raw(error);
         if node.word.fail(lease, error) {
             self.ended(flight);
-        } else {
+        } else if !mutant("fenced error lost") {
             // SAFETY: it did not get into the word.
             unsafe { Failure::free(error) };
         }
@@ -172,6 +172,9 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         if !node.word.begin_publish(lease) {
+            if mutant("fenced renewal") {
+                old.into_iter().for_each(|old| old.renew(stamps.expires, stamps.hot));
+            }
             return;
         }
         if mutant("renewed too early") {
@@ -215,10 +218,10 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let old = unsafe { old.as_ref() };
         let (hot, now) = (old.hot(), self.core.config.time.now());
-        if hot.eternal() || self.core.config.idle != NEVER {
+        let cooldown = self.core.config.cooldown;
+        if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {
             return;
         }
-        let cooldown = self.core.config.cooldown;
         if now >= old.expires() {
             return old.cool_down(hot, now, cooldown);
         }
