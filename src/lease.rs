@@ -13,6 +13,7 @@ use crate::observer::{CacheEvent, LoadEnding, LoadKind};
 use crate::outcome::Outcome;
 use crate::reclaim::Pin;
 use crate::stats::Event;
+use crate::sync::mutant;
 use crate::unwind;
 use crate::waiter::Waiter;
 use alloc::sync::Arc;
@@ -143,20 +144,22 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
-        // The lease's own share becomes the entry's. Made first: it must go, too, if a listener panics below.
-        // SAFETY: it is READY when anybody gets to see it; no user code runs before that.
-        let entry = ManuallyDrop::new(unsafe { Entry::new(core.clone(), flight.node) });
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
-        let published = unsafe { scope.publish(flight, number, value, terms) };
-        let (entry, ending) = match published {
-            Published::Stored => (ManuallyDrop::into_inner(entry), LoadEnding::Stored),
-            Published::HandedOver => (ManuallyDrop::into_inner(entry), LoadEnding::NotStored),
-            // SAFETY: the lease's share goes to the entry's node, which gives it back.
-            Published::Fenced(value) => unsafe {
-                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), LoadEnding::NotStored)
-            },
+        let (node, ending) = match unsafe { scope.publish(flight, number, value, terms) } {
+            Published::Stored => (flight.node, LoadEnding::Stored),
+            Published::HandedOver => (flight.node, LoadEnding::NotStored),
+            // The lease's share goes to that node, which gives it back.
+            Published::Fenced(value) => {
+                if mutant("fenced handle lost") {
+                    core::mem::forget(core.clone());
+                }
+                (Node::fenced(flight.node, value, terms.stamps), LoadEnding::NotStored)
+            }
         };
+        // Made before the scope ends: it must go, too, if a listener panics there.
+        // SAFETY: the lease's own share, or that of a node just made; READY, both.
+        let entry = unsafe { Entry::new(core.clone(), node) };
         scope.observe(|| ended(ending));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.

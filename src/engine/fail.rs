@@ -29,7 +29,7 @@ impl<K, V> Scope<'_, K, V> {
             Some(_) => false,
             None => node.word.fail(lease, error).then(|| self.ended(flight)).is_some(),
         };
-        if !failed {
+        if !failed && !mutant("fenced error lost") {
             // SAFETY: it did not get into the word.
             unsafe { Failure::free(error) };
         }
@@ -107,6 +107,9 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         if !node.word.begin_publish(lease) {
+            if mutant("fenced renewal") {
+                old.into_iter().for_each(|old| old.renew(stamps.expires, stamps.hot));
+            }
             return;
         }
         if mutant("renewed too early") {
@@ -150,10 +153,10 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let old = unsafe { old.as_ref() };
         let (hot, now) = (old.hot(), self.core.config.time.now());
-        if hot.eternal() || self.core.config.idle != NEVER {
+        let cooldown = self.core.config.cooldown;
+        if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {
             return;
         }
-        let cooldown = self.core.config.cooldown;
         // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
         if now >= old.expires() || hot.start().is_some() {
             return old.cool_down(hot, now, cooldown);

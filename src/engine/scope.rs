@@ -6,6 +6,7 @@ use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Retire, Retired};
 use crate::stats::Event;
+use crate::sync::mutant;
 use crate::unwind;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -216,7 +217,7 @@ impl<K, V> Core<K, V> {
                     }
                 }
                 // SAFETY: alive until it is disposed of.
-                let _key = Last(self, unsafe { node.as_ref() }.fenced_of());
+                let _key = Last(self, unsafe { node.as_ref() }.fenced_of().filter(|_| !mutant("fenced share kept")));
                 // SAFETY: nodes come from `allocate`, and nobody can reach this one any more.
                 return unsafe { Node::dispose(node) };
             }

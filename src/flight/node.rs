@@ -122,6 +122,10 @@ impl<K, V> Node<K, V> {
         shared.stamp(0, stamps);
         shared.link.prepare(of.as_ptr().cast());
         shared.detach();
+        if mutant("fenced without a share") {
+            // SAFETY: the share that is handed over.
+            let _ = unsafe { of.as_ref() }.unshare();
+        }
         node
     }
 

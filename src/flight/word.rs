@@ -132,7 +132,8 @@ impl Word {
     pub(crate) fn take_over(&self, lease: u32) -> Option<u32> {
         let taken = self.update(|s| match s.state() {
             State::Computing { lease: l, waiters } if l < MOST && (l == lease || mutant("any lease is taken over")) => {
-                Some(Snapshot::number(Tag::Computing, l + 1, waiters - 1))
+                let counted = u32::from(!mutant("taken over and counted"));
+                Some(Snapshot::number(Tag::Computing, l + 1, waiters - counted))
             }
             _ => None,
         });
