@@ -61,6 +61,11 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// The caller hands over this lease of the flight, with its shares.
     pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, kind: LoadKind) -> Self {
         let (started, tag_start) = (core.get().config.time.precise(), core.get().tag_start());
+        // The first lease began with its flight. (No model knows the time.)
+        if number != 1 && !cfg!(loom) {
+            // SAFETY: the share that is handed over.
+            unsafe { flight.node.as_ref() }.set_begun_again(number, core.get().config.wait_now());
+        }
         Self { core, flight, number, started, tag_start, kind }
     }
 
@@ -245,7 +250,7 @@ impl<K, V> Drop for Lease<'_, K, V> {
         scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
-            scope.cool_down(self.flight);
+            scope.cool_down(self.flight, self.number);
         }
         // SAFETY: the lease and its shares are ours, and end here.
         unsafe {
@@ -366,14 +371,14 @@ impl<'c, K, V> Lease<'c, K, V> {
         Some(unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) })
     }
 
-    /// A handle of the old value, whatever its time.
-    pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
-        Entry::fallback(&self.core, self.old()?, NEVER)
-    }
-
     /// The old value, if it was still good as the lease was given.
     pub(crate) fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
-        let old = self.old().filter(|_| self.is_early())?;
+        if self.is_early() { self.old_entry() } else { None }
+    }
+
+    /// A handle of the old value, whatever its time.
+    pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
+        let old = self.old()?;
         let shared = old.share();
         debug_assert!(shared, "our own share keeps the count above zero");
         // SAFETY: the share just taken; an entry with a successor has its value.
@@ -388,12 +393,18 @@ impl<'c, K, V> Lease<'c, K, V> {
         Some(unsafe { old.value() })
     }
 
-    /// Removes the old value; the flight with it is only worth giving up then.
+    /// Removes the old value, unless the lease was taken over.
     #[cfg(feature = "std")]
-    pub(crate) fn remove_old(&self) {
-        let Some(old) = self.old() else { return };
-        let core = self.core.get();
-        let scope = core.scope(core.limbo().enter());
-        scope.remove(core.shard_of_order(old.link().order()), old, crate::engine::RemovalCause::Explicit);
+    pub(crate) fn remove_old(self) {
+        if self.flight.old.is_none() {
+            return;
+        }
+        let (core, flight, number) = self.into_parts();
+        let scope = core.get().scope(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
+        unsafe {
+            scope.retract(flight, number);
+            scope.disembark(flight);
+        }
     }
 }

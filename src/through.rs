@@ -188,13 +188,19 @@ where
         })
     }
 
+    /// How long it waits: as long as there is no old value for it, and if there is one.
+    fn lengths(&self) -> (u64, u64) {
+        let Limits { wait, soft, hard, .. } = self.limits;
+        let longest = if self.own { hard } else { hard.min(wait) };
+        // Its loader is with somebody else: without a way to report that this takes too long, it has nothing but that to wait for.
+        (if self.own && self.lenient { NEVER } else { longest }, longest.min(soft))
+    }
+
     /// What to sleep on, and until when; then go [`on`](Self::on). None: it has come to an [`end`](Self::end).
     pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
-        let Limits { wait, soft, hard, .. } = self.limits;
-        let patience = self.patience();
+        let ((without, with), patience) = (self.lengths(), self.patience());
         let Stage::Wait(waiter) = &mut self.stage else { return None };
-        let longest = if self.own { hard } else { hard.min(wait) };
-        let limit = if soft < longest && waiter.fallback(patience).is_some() { soft } else { longest };
+        let limit = if with < without && waiter.fallback(patience).is_some() { with } else { without };
         if limit == NEVER || self.core.get().config.timeless() {
             return Some((waiter, NEVER));
         }
@@ -221,8 +227,14 @@ where
             Some(Woken::Again) => self.board(),
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
+                let Stage::Wait(waiter) = &self.stage else { return };
+                let old = waiter.fallback(self.patience());
+                let without = self.began.saturating_add(self.lengths().0);
+                if old.is_none() && self.core.get().config.wait_now() < without {
+                    // The old value was removed meanwhile, or is too old by now: there is nothing but to wait on.
+                    return;
+                }
                 self.core.get().count(Event::WaitTimeout);
-                let old = if let Stage::Wait(waiter) = &self.stage { waiter.fallback(self.patience()) } else { None };
                 self.refused(old, Refusal::TimedOut)
             }
         };

@@ -1,6 +1,7 @@
 //! Waiting for the load of another.
 
 use crate::alert::Alert;
+use crate::engine::Core;
 use crate::engine::board::Flight;
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
@@ -105,14 +106,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
         listening: Listening,
         lead_timeout: u64,
     ) -> Self {
-        // The first lease began when the flight did. (Later ones count from when this waiter meets them.)
         // SAFETY: the share that is handed over.
-        let first = || unsafe { flight.node.as_ref() }.born().saturating_add(lead_timeout);
-        let due = match lease {
-            Some(1) if lead_timeout != NEVER && !core.get().config.timeless() => first(),
-            Some(_) => core.get().config.wait_end(lead_timeout),
-            None => NEVER,
-        };
+        let node = unsafe { flight.node.as_ref() };
+        let due = lease.map_or(NEVER, |lease| end_of_lease(core.get(), node, lease, lead_timeout));
         let (tag_start, since) = (core.get().tag_start(), core.get().stopwatch());
         Self {
             core,
@@ -162,7 +158,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     #[cfg(feature = "std")]
-    pub(crate) fn core(&self) -> &crate::engine::Core<K, V> {
+    pub(crate) fn core(&self) -> &Core<K, V> {
         self.core.get()
     }
 
@@ -206,18 +202,18 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked { flight, listening, lease, due, .. } => {
                 // SAFETY: the waiter owns a share.
-                let word = &unsafe { flight.node.as_ref() }.word;
+                let node = unsafe { flight.node.as_ref() };
                 // Registered first, then looked again, by an RMW: see `Bells::ring`. (Not if there is nothing more to wait for.)
-                if !word.load().landed() && !mutant("looks before it listens") {
+                if !node.word.load().landed() && !mutant("looks before it listens") {
                     listening.renew();
                 }
-                match word.recheck() {
+                match node.word.recheck() {
                     Rechecked::Parked(number) => {
                         if mutant("looks before it listens") {
                             listening.renew();
                         }
-                        let wait = || core.config.wait_end(self.lead_timeout);
-                        let number = overdue(word, number, (lease, due), wait, core.config.wait_now())?;
+                        let end = |lease| end_of_lease(core, node, lease, self.lead_timeout);
+                        let number = overdue(&node.word, number, (lease, due), end, core.config.wait_now())?;
                         (*flight, true, Rechecked::Leads(number))
                     }
                     ended => (*flight, false, ended),
@@ -319,12 +315,21 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 }
 
+/// When a leader has held its lease for too long.
+fn end_of_lease<K, V>(core: &Core<K, V>, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> u64 {
+    if lead_timeout == NEVER || core.config.timeless() {
+        return NEVER;
+    }
+    // Not noted yet: it has only just begun.
+    node.begun(lease).map_or_else(|| core.config.wait_end(lead_timeout), |at| at.saturating_add(lead_timeout))
+}
+
 /// A waiter finds the flight led under `number`: the lease to lead by, if it has waited for that one for too long.
 fn overdue(
     word: &Word,
     number: Option<u32>,
     (lease, due): (&mut Option<u32>, &mut u64),
-    wait: impl FnOnce() -> u64,
+    end: impl FnOnce(u32) -> u64,
     now: u64,
 ) -> Option<u32> {
     let Some(number) = number else {
@@ -339,7 +344,7 @@ fn overdue(
         // Another leads: it has a time of its own.
         *lease = Some(number);
         if !mutant("due for another lease") {
-            *due = wait();
+            *due = end(number);
         }
         return None;
     }

@@ -18,7 +18,7 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
         self.count(Event::LoadFailure);
-        self.cool_down(flight);
+        self.cool_down(flight, lease);
         let stamps = error.as_ref().and_then(|_| self.negative_stamps(flight));
         let error = Failure::into_raw(error);
         let failed = match stamps {
@@ -124,6 +124,25 @@ impl<K, V> Scope<'_, K, V> {
         self.ended(flight);
     }
 
+    /// The entry being refreshed is removed, and the flight ends with it.
+    ///
+    /// # Safety
+    /// As for [`Self::renew`].
+    #[cfg(feature = "std")]
+    pub(crate) unsafe fn retract(&self, flight: Flight<K, V>, lease: u32) {
+        // SAFETY: the caller has shares of both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        // From here on nobody takes over, who might decide otherwise.
+        if !node.word.begin_publish(lease) {
+            return;
+        }
+        if let Some(old) = old {
+            self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+        }
+        node.word.renewed();
+        self.ended(flight);
+    }
+
     /// The flight's word was taken to FAILED or DEAD by the caller's own RMW: what follows for the table and for those
     /// who wait.
     pub(crate) fn ended(&self, flight: Flight<K, V>) {
@@ -148,10 +167,16 @@ impl<K, V> Scope<'_, K, V> {
 
     /// A refresh has failed: of a good entry, so that no dice are rolled for it until the cooldown is over; of one that is
     /// not, so that it is served for so long as if it were being refreshed.
-    pub(crate) fn cool_down(&self, flight: Flight<K, V>) {
+    ///
+    /// Before the flight ends, or who finds it ended would find no cooldown. Not of a load that was taken over: the other may
+    /// do better.
+    pub(crate) fn cool_down(&self, flight: Flight<K, V>, lease: u32) {
         let Some(old) = flight.old else { return };
         // SAFETY: the caller has shares of both.
-        let old = unsafe { old.as_ref() };
+        let (node, old) = unsafe { (flight.node.as_ref(), old.as_ref()) };
+        if !node.word.led_by(lease) {
+            return;
+        }
         let (hot, now) = (old.hot(), self.core.config.time.now());
         let cooldown = self.core.config.cooldown;
         if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {

@@ -143,10 +143,31 @@ impl<K, V> Node<K, V> {
         }
     }
 
-    /// Notes when the load of a flight began that nobody else can reach yet. (Until the value is moved in: then it is the
-    /// time when that was made.)
+    /// Notes when the first lease began of a flight that nobody else can reach yet. (Until the value is moved in: then it is
+    /// the time when that was made.)
     pub(crate) fn set_begun(&self, at: u64) {
-        self.born.store(at << USE_BITS, Ordering::Relaxed);
+        self.born.store(Self::beginning(1, at), Ordering::Relaxed);
+    }
+
+    /// The same for a later lease, by who was just given it.
+    pub(crate) fn set_begun_again(&self, lease: u32, at: u64) {
+        let was = self.born.load(Ordering::Relaxed);
+        // If it is another's by now there may be a value, of which `was` or what it has become tells.
+        if self.word.led_by(lease) {
+            let new = Self::beginning(lease, at);
+            let _ = self.born.compare_exchange(was, new, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Where an entry counts its uses, a flight tells its leases apart.
+    fn beginning(lease: u32, at: u64) -> u64 {
+        at << USE_BITS | u64::from(lease) & USES
+    }
+
+    /// When a flight's present lease began; None: that is not noted yet.
+    pub(crate) fn begun(&self, lease: u32) -> Option<u64> {
+        let word = self.born.load(Ordering::Relaxed);
+        (word & USES == u64::from(lease) & USES).then_some(word >> USE_BITS)
     }
 
     #[inline]

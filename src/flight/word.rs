@@ -140,6 +140,11 @@ impl Word {
         taken.ok().map(|(_, new)| new.halves().0)
     }
 
+    /// Whether this lease is in force: it was not taken over, and has not ended.
+    pub(crate) fn led_by(&self, lease: u32) -> bool {
+        matches!(self.load().state(), State::Computing { lease: l, .. } if l == lease)
+    }
+
     /// PUBLISHING to READY; the word that was left tells whether the node is GONE.
     pub(crate) fn publish(&self) -> Snapshot {
         self.leave_publishing(Snapshot::plain(Tag::Ready))
