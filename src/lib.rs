@@ -84,6 +84,7 @@ mod key;
 mod lease;
 mod link;
 mod loading;
+mod lookup;
 mod observer;
 mod outcome;
 mod pinned;
@@ -129,8 +130,9 @@ pub use iter::Iter;
 #[cfg(feature = "std")]
 pub use janitor::Janitor;
 pub use key::ToKey;
-pub use lease::{Lease, Lookup};
+pub use lease::Lease;
 pub use loading::{Load, LoadAsync, LoadingBuilder, LoadingCache};
+pub use lookup::Lookup;
 #[cfg(feature = "metrics")]
 pub use observer::MetricsObserver;
 #[cfg(feature = "tracing")]

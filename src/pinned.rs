@@ -6,7 +6,7 @@ use crate::entry::{CoreRef, Entry, Ref};
 use crate::flight::node::Node;
 use crate::iter::Iter;
 use crate::key::ToKey;
-use crate::lease::Lookup;
+use crate::lookup::Lookup;
 use crate::reclaim::Handle;
 use alloc::vec::Vec;
 use core::fmt;

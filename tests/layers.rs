@@ -18,6 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["entry"],
     &["alert", "deadline"],
     &["lease", "waiter", "iter"],
+    &["lookup"],
     &["through"],
     // The cache.
     &["cache", "builder", "pinned"],

@@ -8,7 +8,7 @@ use crate::engine::Core;
 use crate::entry::CoreRef;
 use crate::hasher::DefaultHashBuilder;
 use crate::key::ToKey;
-use crate::lease::Lookup;
+use crate::lookup::Lookup;
 use crate::pinned::Local;
 use crate::stats::Stats;
 use alloc::sync::Arc;
