@@ -14,7 +14,8 @@ pub fn model(preemptions: usize, script: impl Fn() + Send + Sync + 'static) {
     let executions = std::sync::Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
     let preemptions = *builder.preemption_bound.get_or_insert(preemptions);
-    builder.max_branches = 100_000;
+    // More, and loom's own clocks (of 16 bits) might wrap before it says that something makes no progress.
+    builder.max_branches = 20_000;
     let (count, begun) = (executions.clone(), Instant::now());
     builder.check(move || {
         count.fetch_add(1, Relaxed);
@@ -185,7 +186,7 @@ pub fn cache(capacity: u64) -> Shared {
 }
 
 /// Has a cache make the first segment of its ring: with that, two first insertions at once would be too many schedules.
-fn warmed(cache: Shared, told: &Told) -> Shared {
+pub fn warmed(cache: Shared, told: &Told) -> Shared {
     cache.insert(64, Value::new(1));
     assert!(cache.invalidate(&64));
     cache.purge_expired();
@@ -228,6 +229,14 @@ impl bellwether::Clock for Still {
     }
 }
 
+/// The timer of a clock that stands [`Still`] while threads run: nobody is ever to be woken.
+#[derive(Clone, Copy, Debug)]
+pub struct Never;
+
+impl bellwether::Timer for Never {
+    fn wake_at(&self, _: u64, _: std::task::Waker) {}
+}
+
 /// A cache whose `KEY` has the value 1, which has just expired: who asks refreshes it.
 pub fn expired() -> Shared {
     expired_and_listened().0
@@ -240,8 +249,13 @@ pub fn expired_and_listened() -> (Shared, Told) {
 
 /// The same with this capacity.
 pub fn expired_of(capacity: u64) -> (Shared, Told) {
+    expired_with(builder(capacity))
+}
+
+/// The same, built like this.
+pub fn expired_with(builder: Builder<u64, Value, Plain>) -> (Shared, Told) {
     let (clock, told) = (Still::default(), Told::default());
-    let builder = builder(capacity).time_to_live(Duration::from_secs(1)).clock(clock.clone());
+    let builder = builder.time_to_live(Duration::from_secs(1)).clock(clock.clone());
     let cache = share(builder.eviction_listener(told.listener()));
     cache.insert(KEY, Value::new(1));
     clock.tick();
@@ -272,6 +286,11 @@ pub fn wait(cache: &Shared) -> Waits {
 /// Waits, loads what it comes to lead, and gives the number it ends up with; None: no value, look again.
 pub fn answer(waiter: Waits, load: u32) -> Option<u32> {
     outcome(waiter.wait(), load)
+}
+
+/// The same as a task. (A thread that waits until a time by another clock than the system's is parked by std, unseen by loom.)
+pub fn polled(waiter: Waits, load: u32) -> Option<u32> {
+    outcome(loom::future::block_on(waiter), load)
 }
 
 /// What [`answer`] makes of how a wait ended.
@@ -312,4 +331,42 @@ pub fn landed(cache: &Shared, number: Option<u32>) {
     assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
     let stored = usize::from(number.is_some());
     assert_eq!((cache.len(), cache.weight()), (stored, stored as u64));
+}
+
+/// Two threads do something with a cache that is `ready`. Who of them is started by the other makes a difference to what
+/// loom explores (it looks for a conflict at the last access of an atomic only), so both ways.
+pub fn two<R: 'static>(
+    preemptions: usize,
+    ready: fn() -> (Shared, Told),
+    one: fn(&Shared) -> R,
+    other: fn(&Shared) -> R,
+    then: fn(&Shared, &Told, R, R),
+) {
+    for swapped in [false, true] {
+        model(preemptions, move || {
+            let (cache, told) = ready();
+            let (first, second) = if swapped { (other, one) } else { (one, other) };
+            let shared = cache.clone();
+            let thread = spawn(move || second(&shared));
+            let (a, b) = (first(&cache), thread.join().unwrap());
+            let (a, b) = if swapped { (b, a) } else { (a, b) };
+            then(&cache, &told, a, b);
+        });
+    }
+}
+
+/// Everything that was stored was told of, or is still there.
+pub fn all_told(cache: &Shared, told: &Told, stored: usize) {
+    assert_eq!(told.count() + cache.len(), stored, "{told:?}");
+    all_reached(cache, told, stored);
+}
+
+/// Everything is in its place and counted; weight is within the capacity; the hand still reaches everything; `stored` values were each told of once.
+pub fn all_reached(cache: &Shared, told: &Told, stored: usize) {
+    assert_eq!(cache.validate(), Ok(()));
+    assert!(cache.weight() <= cache.capacity(), "{} of {}", cache.weight(), cache.capacity());
+    cache.set_capacity(0);
+    assert_eq!((cache.len(), cache.weight()), (0, 0), "the hand does not reach an entry");
+    assert_eq!(cache.iter().count(), 0);
+    assert_eq!(told.count(), stored, "{told:?}");
 }

@@ -1,5 +1,5 @@
-//! The slot rings by themselves: positions, segments that come and go, and late pushes. They are included by path, as
-//! their ways through recycling are too long to be driven through a cache. A segment has two cells.
+//! The slot rings by themselves: positions, and segments one after another. They are included by path, as their ways
+//! through [recycling](recycling.rs) are too long to be driven through a cache. A segment has two cells.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 
@@ -9,6 +9,7 @@ extern crate alloc;
 mod doubling;
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
+mod rings_scene;
 #[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
 #[path = "../../src/sync.rs"]
 mod sync;
@@ -19,131 +20,9 @@ use doubling::Doubling;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use rings::{Popped, Rings, SLOTS, Which};
+use rings_scene::{Scene, two};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
-
-struct Item {
-    number: UnsafeCell<usize>,
-    slot: AtomicU32,
-}
-
-/// Rings, and ten items for them.
-struct Scene {
-    /// Every operation writes this first. Loom looks for a conflict at the last access of an atomic only, and so does not
-    /// see that a load comes before the CAS of a thread that has loaded as well; this makes it try both orders.
-    gate: AtomicU32,
-    rings: Rings<Item>,
-    items: Vec<Item>,
-    /// Where each item is: in this ring, or with whoever took it. Loom does not see this.
-    places: Mutex<[Option<Which>; 10]>,
-}
-
-// SAFETY: loom checks every access to the cells.
-unsafe impl Send for Scene {}
-// SAFETY: as above.
-unsafe impl Sync for Scene {}
-
-impl Scene {
-    fn new() -> Arc<Self> {
-        let item = |_| Item { number: UnsafeCell::new(99), slot: AtomicU32::new(0) };
-        Arc::new(Self {
-            gate: AtomicU32::new(0),
-            rings: Rings::new(),
-            items: (0..10).map(item).collect(),
-            places: Mutex::new([None; 10]),
-        })
-    }
-
-    /// Item `i` is written, and goes to the end of a ring.
-    fn push(&self, ring: Which, i: usize) {
-        self.gate();
-        let item = &self.items[i];
-        // SAFETY: not pushed yet; loom checks.
-        item.number.with_mut(|number| unsafe { *number = i });
-        assert_eq!(self.places.lock().unwrap()[i].replace(ring), None);
-        self.rings.push(ring, NonNull::from(item), |slot| item.slot.store(slot, Ordering::Relaxed));
-    }
-
-    fn gate(&self) {
-        self.gate.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn push_all(&self, ring: Which, items: impl IntoIterator<Item = usize>) {
-        items.into_iter().for_each(|i| self.push(ring, i));
-    }
-
-    /// Who took an item reads it, and says which it was.
-    fn took(&self, item: &Item) -> usize {
-        // SAFETY: taken out of the rings; loom checks.
-        let i = item.number.with_mut(|number| unsafe { *number });
-        assert!(self.places.lock().unwrap()[i].take().is_some(), "{i} was taken twice");
-        i
-    }
-
-    fn entry(&self, popped: Popped<Item>) -> Option<Option<usize>> {
-        match popped {
-            // SAFETY: the items outlive the rings.
-            Popped::Entry(item) => Some(Some(self.took(unsafe { item.as_ref() }))),
-            Popped::Hole => Some(None),
-            Popped::Empty => None,
-        }
-    }
-
-    /// One step of the hand: what it took.
-    fn pop(&self, ring: Which) -> Option<usize> {
-        self.gate();
-        self.entry(self.rings.pop(ring)).flatten()
-    }
-
-    fn clear(&self, i: usize) -> bool {
-        self.gate();
-        let item = &self.items[i];
-        let cleared = self.rings.clear(item.slot.load(Ordering::Relaxed), NonNull::from(item));
-        assert!(!cleared || self.took(item) == i);
-        assert!(!self.rings.holds(item.slot.load(Ordering::Relaxed), NonNull::from(item)));
-        cleared
-    }
-
-    /// With nobody else at work: everything is where it should be. Gives what the hand finds.
-    fn drain(&self, ring: Which) -> Vec<usize> {
-        let expected = self.places.lock().unwrap().iter().flatten().count();
-        let (entries, _) = self.rings.validate().unwrap();
-        assert_eq!(entries, expected, "an entry is lost, or one too many is there");
-        let mut found = Vec::new();
-        let home = *self.places.lock().unwrap();
-        while let Some(popped) = self.entry(self.rings.pop(ring)) {
-            found.extend(popped);
-        }
-        assert!(found.iter().all(|&i| home[i] == Some(ring)), "at rest in another ring than it was pushed to");
-        found
-    }
-
-    /// The same for both rings, after which nothing is left. Segments can still be used.
-    fn end(&self) {
-        self.drain(Small);
-        self.drain(Main);
-        assert!(self.places.lock().unwrap().iter().all(Option::is_none), "the hand does not reach an entry");
-        let (_, segments) = self.rings.validate().unwrap();
-        assert!(segments <= 7, "{segments} segments");
-    }
-}
-
-/// Two threads do something with a scene that is `ready`. Who of them is started by the other makes a difference to what
-/// loom explores, so both ways.
-fn two(preemptions: usize, ready: fn(&Scene), one: fn(&Scene), other: fn(&Scene), then: fn(&Scene)) {
-    for (first, second) in [(one, other), (other, one)] {
-        model(preemptions, move || {
-            let scene = Scene::new();
-            ready(&scene);
-            let shared = scene.clone();
-            let thread = spawn(move || second(&shared));
-            first(&scene);
-            thread.join().unwrap();
-            then(&scene);
-            scene.end();
-        });
-    }
-}
+use std::sync::Arc;
 
 /// Two reserve positions, and there is one left in this lap.
 /// Sees «blind reserve».
@@ -254,22 +133,6 @@ fn push_meets_append() {
     two(4, |s| s.push_all(Small, 0..2), |s| s.push(Small, 2), |s| s.push_all(Small, 3..5), |_| ());
 }
 
-/// A segment is appended as the hand leaves the one before, which goes to the other ring.
-/// Sees «first passes last», «next stays», «any lap», «link release», «link acquire».
-#[test]
-fn append_meets_recycling() {
-    let ready = |s: &Scene| {
-        s.push_all(Small, 0..2);
-        assert_eq!([s.pop(Small), s.pop(Small)], [Some(0), Some(1)]);
-    };
-    let recycler = |s: &Scene| {
-        s.pop(Small);
-        s.push_all(Main, 3..6);
-        s.push(Small, 6);
-    };
-    two(3, ready, recycler, |s| s.push(Small, 2), |_| ());
-}
-
 /// An entry is cleared as the hand comes by: one of the two has it.
 /// Sees «slot not emptied», «torn exchange».
 #[test]
@@ -294,90 +157,6 @@ fn replace_meets_pop() {
         assert_eq!(s.took(if replaced { old } else { new }), usize::from(!replaced));
     };
     two(4, |s| s.push(Small, 0), |s| assert!(s.pop(Small).is_some()), replace, |_| ());
-}
-
-/// The position that a pusher has reserved is passed, and its segment is in the other ring when it fills the cell; or it
-/// has not even reserved one when that happens.
-/// Sees «overtaken push stays», «any lap», «next stays», «fill order».
-#[test]
-fn late_push_meets_the_other_ring() {
-    let ready = |s: &Scene| {
-        s.push(Small, 0);
-        assert_eq!(s.pop(Small), Some(0));
-    };
-    let recycler = |s: &Scene| {
-        s.pop(Small);
-        s.push_all(Small, 1..3);
-        let _ = [s.pop(Small), s.pop(Small)];
-        s.push_all(Main, 3..5);
-    };
-    two(2, ready, recycler, |s| s.push(Small, 9), |_| ());
-}
-
-/// The same, and the hand of the other ring comes by before the late pusher takes its entry back.
-/// Sees «overtaken push stays», «any lap».
-#[test]
-fn late_push_meets_the_other_hand() {
-    let ready = |s: &Scene| {
-        s.push_all(Small, 0..3);
-        assert_eq!([s.pop(Small), s.pop(Small), s.pop(Small)], [Some(0), Some(1), Some(2)]);
-    };
-    // Small is at the second segment, the first is free.
-    let recycler = |s: &Scene| {
-        s.pop(Small);
-        s.push_all(Main, 3..5);
-        s.push(Small, 5);
-        let _ = [s.pop(Small), s.pop(Main), s.pop(Main)];
-        s.push_all(Main, 6..8);
-        s.pop(Main);
-    };
-    two(3, ready, recycler, |s| s.push(Small, 9), |_| ());
-}
-
-/// A slow hand has claimed a position and takes what is there when its segment is in the other ring.
-/// Sees «slot not emptied», «any lap».
-#[test]
-fn late_pop_meets_the_other_ring() {
-    let ready = |s: &Scene| {
-        s.push_all(Small, 0..3);
-        assert_eq!(s.pop(Small), Some(0));
-    };
-    let recycler = |s: &Scene| {
-        s.pop(Small);
-        s.pop(Small);
-        s.push_all(Main, 3..5);
-        s.clear(1);
-        s.push(Main, 5);
-    };
-    two(3, ready, recycler, |s| _ = s.pop(Small), |_| ());
-}
-
-/// A segment is given back as another ring takes one.
-/// Sees «free list order».
-#[test]
-fn take_meets_give() {
-    let giver = |s: &Scene| {
-        s.push_all(Small, 0..3);
-        let _ = [s.pop(Small), s.pop(Small), s.pop(Small)];
-    };
-    two(3, |_| (), |s| s.push(Main, 3), giver, |_| ());
-}
-
-/// The segment on top of the free list is taken, the one below it as well, and the first is back on top, while another
-/// is about to take it.
-/// Sees «no version».
-#[test]
-fn take_meets_take_take_give() {
-    let ready = |s: &Scene| {
-        s.push_all(Small, 0..6);
-        (0..6).for_each(|i| assert_eq!(s.pop(Small), Some(i)));
-    };
-    // Two are free, and Small's one is used up.
-    let other = |s: &Scene| {
-        s.push_all(Small, 0..3);
-        let _ = [s.pop(Small), s.pop(Small), s.pop(Small)];
-    };
-    two(3, ready, other, |s| s.push(Main, 9), |_| ());
 }
 
 /// There are seven segments of two under loom.
@@ -451,14 +230,8 @@ bugs! {
     pop_meets_a_ring_that_moves_on: "first release";
     append_meets_append: "torn append", "segment lost";
     push_meets_append: "last release", "link release";
-    append_meets_recycling: "first passes last", "next stays", "any lap", "link release", "link acquire";
     clear_meets_pop: "slot not emptied", "torn exchange";
     replace_meets_pop: "slot not emptied", "torn exchange";
-    late_push_meets_the_other_ring: "overtaken push stays", "any lap", "next stays", "fill order";
-    late_push_meets_the_other_hand: "overtaken push stays", "any lap";
-    late_pop_meets_the_other_ring: "slot not emptied", "any lap";
-    take_meets_give: "free list order";
-    take_meets_take_take_give: "no version";
     growth_meets_growth: "torn growth";
     growth_meets_a_reader: "array release", "array acquire";
 }

@@ -1,0 +1,129 @@
+//! The slot rings by themselves: segments that go from one ring to the other, and late pushes and pops.
+#![cfg(loom)]
+#![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
+
+extern crate alloc;
+
+#[path = "../../src/doubling.rs"]
+mod doubling;
+#[allow(dead_code, reason = "these models use only a part of it")]
+#[path = "../../src/policy/rings/mod.rs"]
+mod rings;
+#[allow(dead_code, reason = "these models use only a part of it")]
+mod rings_scene;
+#[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
+#[path = "../../src/sync.rs"]
+mod sync;
+
+use bellwether_loom_tests::bugs;
+use rings::Which::{Main, Small};
+use rings_scene::{Scene, two};
+
+/// A segment is appended as the hand leaves the one before, which goes to the other ring.
+/// Sees «first passes last», «next stays», «any lap», «link release», «link acquire».
+#[test]
+fn append_meets_recycling() {
+    let ready = |s: &Scene| {
+        s.push_all(Small, 0..2);
+        assert_eq!([s.pop(Small), s.pop(Small)], [Some(0), Some(1)]);
+    };
+    let recycler = |s: &Scene| {
+        s.pop(Small);
+        s.push_all(Main, 3..6);
+        s.push(Small, 6);
+    };
+    two(3, ready, recycler, |s| s.push(Small, 2), |_| ());
+}
+
+/// The position that a pusher has reserved is passed, and its segment is in the other ring when it fills the cell; or it
+/// has not even reserved one when that happens.
+/// Sees «overtaken push stays», «any lap», «next stays», «fill order».
+#[test]
+fn late_push_meets_the_other_ring() {
+    let ready = |s: &Scene| {
+        s.push(Small, 0);
+        assert_eq!(s.pop(Small), Some(0));
+    };
+    let recycler = |s: &Scene| {
+        s.pop(Small);
+        s.push_all(Small, 1..3);
+        let _ = [s.pop(Small), s.pop(Small)];
+        s.push_all(Main, 3..5);
+    };
+    two(2, ready, recycler, |s| s.push(Small, 9), |_| ());
+}
+
+/// The same, and the hand of the other ring comes by before the late pusher takes its entry back.
+/// Sees «overtaken push stays», «any lap».
+#[test]
+fn late_push_meets_the_other_hand() {
+    let ready = |s: &Scene| {
+        s.push_all(Small, 0..3);
+        assert_eq!([s.pop(Small), s.pop(Small), s.pop(Small)], [Some(0), Some(1), Some(2)]);
+    };
+    // Small is at the second segment, the first is free.
+    let recycler = |s: &Scene| {
+        s.pop(Small);
+        s.push_all(Main, 3..5);
+        s.push(Small, 5);
+        let _ = [s.pop(Small), s.pop(Main), s.pop(Main)];
+        s.push_all(Main, 6..8);
+        s.pop(Main);
+    };
+    two(3, ready, recycler, |s| s.push(Small, 9), |_| ());
+}
+
+/// A slow hand has claimed a position and takes what is there when its segment is in the other ring.
+/// Sees «slot not emptied», «any lap».
+#[test]
+fn late_pop_meets_the_other_ring() {
+    let ready = |s: &Scene| {
+        s.push_all(Small, 0..3);
+        assert_eq!(s.pop(Small), Some(0));
+    };
+    let recycler = |s: &Scene| {
+        s.pop(Small);
+        s.pop(Small);
+        s.push_all(Main, 3..5);
+        s.clear(1);
+        s.push(Main, 5);
+    };
+    two(3, ready, recycler, |s| _ = s.pop(Small), |_| ());
+}
+
+/// A segment is given back as another ring takes one.
+/// Sees «free list order».
+#[test]
+fn take_meets_give() {
+    let giver = |s: &Scene| {
+        s.push_all(Small, 0..3);
+        let _ = [s.pop(Small), s.pop(Small), s.pop(Small)];
+    };
+    two(3, |_| (), |s| s.push(Main, 3), giver, |_| ());
+}
+
+/// The segment on top of the free list is taken, the one below it as well, and the first is back on top, while another
+/// is about to take it.
+/// Sees «no version».
+#[test]
+fn take_meets_take_take_give() {
+    let ready = |s: &Scene| {
+        s.push_all(Small, 0..6);
+        (0..6).for_each(|i| assert_eq!(s.pop(Small), Some(i)));
+    };
+    // Two are free, and Small's one is used up.
+    let other = |s: &Scene| {
+        s.push_all(Small, 0..3);
+        let _ = [s.pop(Small), s.pop(Small), s.pop(Small)];
+    };
+    two(3, ready, other, |s| s.push(Main, 9), |_| ());
+}
+
+bugs! {
+    append_meets_recycling: "first passes last", "next stays", "any lap", "link release", "link acquire";
+    late_push_meets_the_other_ring: "overtaken push stays", "any lap", "next stays", "fill order";
+    late_push_meets_the_other_hand: "overtaken push stays", "any lap";
+    late_pop_meets_the_other_ring: "slot not emptied", "any lap";
+    take_meets_give: "free list order";
+    take_meets_take_take_give: "no version";
+}

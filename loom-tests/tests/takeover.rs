@@ -1,0 +1,388 @@
+//! Leases that are taken over by those who wait, and the leaders that are fenced by it.
+//!
+//! The clock stands still while threads run: whoever waits for the first lease has waited for too long, and whoever waits
+//! for a later one never has.
+#![cfg(loom)]
+
+use bellwether::{Cache, Entry, Lookup, RemovalCause, Waited};
+use bellwether_loom_tests::*;
+use std::array::from_fn;
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A flight of `KEY` whose leader has held its lease for too long, and those who wait for it.
+struct Scene<const N: usize> {
+    cache: Shared,
+    told: Told,
+    lease: Led,
+    waiters: [Waits; N],
+    /// Values that were stored so far.
+    stored: usize,
+    clock: Still,
+}
+
+type Set<const N: usize> = fn() -> Scene<N>;
+
+fn scene<const N: usize>(cache: Shared, told: Told, clock: Still, stored: usize) -> Scene<N> {
+    let lease = lead(&cache);
+    let waiters = from_fn(|_| wait(&cache));
+    clock.tick();
+    Scene { cache, told, lease, waiters, stored, clock }
+}
+
+/// Of a key that had no value.
+fn cold<const N: usize>() -> Scene<N> {
+    let (clock, told) = (Still::default(), Told::default());
+    let builder = builder(10).clock(clock.clone()).timer(Never).lead_timeout(SECOND);
+    scene(warmed(share(builder.eviction_listener(told.listener())), &told), told, clock, 0)
+}
+
+/// A refresh of the value 1, which is over.
+fn stale<const N: usize>() -> Scene<N> {
+    let (clock, told) = (Still::default(), Told::default());
+    let builder = builder(10).clock(clock.clone()).timer(Never).lead_timeout(SECOND).time_to_live(SECOND);
+    let cache = share(builder.error_cooldown(Duration::ZERO).eviction_listener(told.listener()));
+    cache.insert(KEY, Value::new(1));
+    clock.tick();
+    scene(cache, told, clock, 1)
+}
+
+/// `told` and the cache have all that was ever stored; `number` is what a reader finds; nothing is in flight.
+fn settled(cache: &Shared, told: &Told, stored: usize, number: Option<u32>) {
+    assert!(!cache.is_loading(&KEY), "a flight was left behind");
+    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
+    assert_eq!(told.count() + cache.len(), stored, "{told:?}");
+    assert_eq!(cache.weight(), cache.len() as u64);
+    assert_eq!(cache.validate(), Ok(()));
+}
+
+/// A leader comes to its value, perhaps too late. Whether that was stored; it has it in any case, under its key.
+fn lands(lease: Led, number: u32) -> bool {
+    let fulfilled = lease.fulfil(Value::new(number));
+    let stored = fulfilled.is_ok();
+    let (Ok(entry) | Err(entry)) = fulfilled;
+    assert_eq!((*Entry::key(&entry), entry.read()), (KEY, number));
+    stored
+}
+
+/// The lease that a waiter must come by.
+fn taken(waiter: Waits) -> Led {
+    match loom::future::block_on(waiter) {
+        Waited::Lead(lease) => lease,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The leader comes to its value as its lease is taken over: it is stored and the waiter's, or the leader's alone.
+/// Sees «no fence», «publishing is due», «fenced without a share», «fenced handle lost».
+#[test]
+fn take_over_meets_fulfil() {
+    for set in [cold as Set<1>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            let thread = spawn(move || polled(waiter, 8));
+            let first = lands(lease, 7);
+            let winner = Some(if first { 7 } else { 8 });
+            assert_eq!(thread.join().unwrap(), winner);
+            assert_eq!(cache.stats().takeovers, u64::from(!first));
+            settled(&cache, &told, stored + 1, winner);
+        });
+    }
+}
+
+/// The same for a thread that waits.
+/// Sees «no fence».
+#[test]
+fn take_over_by_a_thread_meets_fulfil() {
+    model(3, || {
+        let Scene { cache, told, lease, waiters: [waiter], stored, .. } = cold();
+        let thread = spawn(move || answer(waiter, 8));
+        let winner = Some(if lands(lease, 7) { 7 } else { 8 });
+        assert_eq!(thread.join().unwrap(), winner);
+        settled(&cache, &told, stored + 1, winner);
+    });
+}
+
+/// The leader fails as its lease is taken over: the waiter gets the error, or loads, and the error is nobody's.
+/// Sees «no fence», «fenced error lost».
+#[test]
+fn take_over_meets_failure() {
+    for set in [cold as Set<1>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            let thread = spawn(move || polled(waiter, 8));
+            lease.fail_with(Value::new(9));
+            let number = thread.join().unwrap();
+            assert_eq!(cache.stats().takeovers, u64::from(number == Some(8)));
+            match number {
+                Some(8) => settled(&cache, &told, stored + 1, number),
+                _ => settled(&cache, &told, stored, None),
+            }
+        });
+    }
+}
+
+/// The leader gives up as its lease is taken over: the waiter leads on, by the one or the other.
+/// Sees «no fence».
+#[test]
+fn take_over_meets_an_abandon() {
+    for set in [cold as Set<1>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            let thread = spawn(move || assert!(lands(taken(waiter), 8)));
+            drop(lease);
+            thread.join().unwrap();
+            assert_eq!(cache.stats().takeovers + cache.stats().handovers, 1);
+            settled(&cache, &told, stored + 1, Some(8));
+        });
+    }
+}
+
+/// The same with two who wait: one takes the lease over or claims the flight, the other waits for that one's value.
+/// Sees «no fence», «any lease is taken over», «due for another lease».
+#[test]
+fn take_over_meets_an_abandon_and_a_claim() {
+    model(2, || {
+        let Scene { cache, told, lease, waiters: [one, two], stored, .. } = cold();
+        let leader = spawn(move || drop(lease));
+        let thread = spawn(move || polled(one, 8));
+        let number = polled(two, 9);
+        leader.join().unwrap();
+        assert_eq!(thread.join().unwrap(), number);
+        assert_eq!(cache.stats().takeovers + cache.stats().handovers, 1);
+        settled(&cache, &told, stored + 1, number);
+    });
+}
+
+/// The leader confirms the old value as its lease is taken over: that is good again and the waiter's, or as old as it was.
+/// Sees «no fence», «fenced renewal».
+#[test]
+fn take_over_meets_renewal() {
+    model(3, || {
+        let Scene { cache, told, lease, waiters: [waiter], stored, .. } = stale();
+        let thread = spawn(move || match loom::future::block_on(waiter) {
+            Waited::Ready(entry) => Some(entry.read()),
+            Waited::Lead(lease) => (lease.fail(), None).1,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(lease.renew().map(|entry| entry.read()), Some(1));
+        let number = thread.join().unwrap();
+        assert_eq!(cache.stats().takeovers, u64::from(number.is_none()));
+        settled(&cache, &told, stored, number);
+    });
+}
+
+/// Two have waited for too long: one takes the lease over, the other waits for it as long again.
+/// Sees «any lease is taken over», «due for another lease».
+#[test]
+fn take_over_meets_take_over() {
+    for set in [cold as Set<2>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [one, two], stored, .. } = set();
+            let thread = spawn(move || polled(one, 8));
+            let number = polled(two, 9);
+            assert_eq!(thread.join().unwrap(), number);
+            assert_eq!(cache.stats().takeovers, 1);
+            assert!(!lands(lease, 7));
+            settled(&cache, &told, stored + 1, number);
+        });
+    }
+}
+
+/// The same as the leader comes to its value.
+/// Sees «no fence», «due for another lease».
+#[test]
+fn take_over_meets_take_over_and_fulfil() {
+    model(2, || {
+        let Scene { cache, told, lease, waiters: [one, two], stored, .. } = cold();
+        let first = spawn(move || polled(one, 8));
+        let second = spawn(move || polled(two, 9));
+        let stored_first = lands(lease, 7);
+        let number = first.join().unwrap();
+        assert_eq!((second.join().unwrap(), number == Some(7)), (number, stored_first));
+        assert_eq!(cache.stats().takeovers, u64::from(!stored_first));
+        settled(&cache, &told, stored + 1, number);
+    });
+}
+
+/// The lease that was taken over is held for too long again: both leaders come to their values as a third takes over.
+/// Sees «no fence».
+#[test]
+fn second_take_over_meets_fulfil() {
+    model(2, || {
+        let Scene { cache, told, lease: one, waiters: [waiter, other], stored, clock } = cold();
+        let two = taken(waiter);
+        let Err(other) = other.wait_timeout(Duration::ZERO) else { panic!("the second leader has just begun") };
+        clock.tick();
+        let late = spawn(move || assert!(!lands(one, 6)));
+        let third = spawn(move || polled(other, 8));
+        let winner = Some(if lands(two, 7) { 7 } else { 8 });
+        late.join().unwrap();
+        assert_eq!(third.join().unwrap(), winner);
+        settled(&cache, &told, stored + 1, winner);
+    });
+}
+
+/// One takes the lease over as a caller joins: that waits for either lease.
+/// Sees «any lease is taken over», «due for another lease».
+#[test]
+fn take_over_meets_a_caller() {
+    model(3, || {
+        let Scene { cache, told, lease, waiters: [waiter], stored, .. } = cold();
+        let thread = spawn(move || polled(waiter, 8));
+        let number = match ask(&cache) {
+            Lookup::Hit(entry) => Some(entry.read()),
+            Lookup::Wait(waiter) => polled(waiter, 9),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(thread.join().unwrap(), number);
+        assert_eq!(cache.stats().takeovers, 1);
+        assert!(!lands(lease, 7));
+        settled(&cache, &told, stored + 1, number);
+    });
+}
+
+/// One takes the lease over, and gives up, as the other who waits leaves: nobody is left, and nothing.
+/// Sees «taken over and counted», «torn update».
+#[test]
+fn take_over_meets_a_leaver() {
+    for set in [cold as Set<2>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [one, two], stored, .. } = set();
+            let thread = spawn(move || drop(taken(one)));
+            drop(two);
+            thread.join().unwrap();
+            settled(&cache, &told, stored, None);
+            // Fenced: there is no flight to be given up.
+            drop(lease);
+            settled(&cache, &told, stored, None);
+        });
+    }
+}
+
+/// The lease of a removed flight, or of one that is being removed, is taken over: its value is handed over, or removed.
+/// Sees «weight left behind».
+#[test]
+fn take_over_meets_removal() {
+    for set in [cold as Set<1>, stale] {
+        model(2, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            let thread = spawn(move || lands(taken(waiter), 8));
+            cache.invalidate(&KEY);
+            let stored = stored + usize::from(thread.join().unwrap());
+            assert!(!lands(lease, 7));
+            settled(&cache, &told, stored, None);
+        });
+    }
+}
+
+/// The same, the key being overwritten.
+/// Sees «weight left behind».
+#[test]
+fn take_over_meets_insert() {
+    for set in [cold as Set<1>, stale] {
+        model(2, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            let thread = spawn(move || lands(taken(waiter), 8));
+            cache.insert(KEY, Value::new(5));
+            let stored = stored + usize::from(thread.join().unwrap());
+            assert!(!lands(lease, 7));
+            settled(&cache, &told, stored + 1, Some(5));
+            assert!(told.all().iter().all(|&(.., cause)| cause == RemovalCause::Replaced));
+        });
+    }
+}
+
+/// A key that loom watches.
+#[derive(Clone, Debug)]
+struct Name(Value);
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.read() == other.0.read()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(0);
+    }
+}
+
+type Names = std::sync::Arc<Cache<Name, Value, Plain>>;
+type Named = Entry<'static, Name, Value>;
+
+/// The entry of a fenced leader, which shows the key of the flight's node; that is an entry of the cache. Two more are to be
+/// removed, so that what is retired is collected.
+fn fenced() -> (Names, Named) {
+    let clock = Still::default();
+    let builder = Cache::builder().max_capacity(10).shards(1).seed(1).hasher(Plain::default()).initial_capacity(4);
+    let builder = builder.clock(clock.clone()).timer(Never).lead_timeout(SECOND);
+    let cache: Names = std::sync::Arc::new(builder.build().expect("a valid configuration"));
+    [1, 2].into_iter().for_each(|n| cache.insert(Name(Value::new(n)), Value::new(n)));
+    let key = Name(Value::new(0));
+    let (Lookup::Lead(lease), Lookup::Wait(waiter)) = (cache.lease_owned(&key), cache.lease_owned(&key)) else {
+        unreachable!()
+    };
+    clock.tick();
+    let Waited::Lead(next) = loom::future::block_on(waiter) else { unreachable!() };
+    assert!(next.fulfil(Value::new(8)).is_ok());
+    (cache, lease.fulfil(Value::new(7)).expect_err("it was fenced"))
+}
+
+fn shows(entry: &Named) {
+    assert_eq!((Entry::key(entry).0.read(), entry.read()), (0, 7));
+}
+
+/// What a fenced leader has is dropped as the flight's node, whose key it shows, is removed and collected.
+/// Sees «unshare», «fenced without a share», «fenced share kept».
+#[test]
+fn fenced_entry_meets_removal() {
+    model(3, || {
+        let (cache, entry) = fenced();
+        let thread = spawn(move || shows(&entry));
+        for n in [0, 1, 2] {
+            assert!(cache.invalidate(&Name(Value::new(n))));
+        }
+        thread.join().unwrap();
+        assert_eq!(cache.len(), 0);
+    });
+}
+
+/// It is dropped as a clone of it is: by the last one, with its share of the flight's node.
+/// Sees «unshare», «fenced without a share», «fenced share kept».
+#[test]
+fn fenced_entry_meets_its_clone() {
+    model(3, || {
+        let (cache, entry) = fenced();
+        let clone = entry.clone();
+        assert!(cache.invalidate(&Name(Value::new(0))));
+        let thread = spawn(move || shows(&clone));
+        shows(&entry);
+        drop(entry);
+        cache.invalidate(&Name(Value::new(1)));
+        thread.join().unwrap();
+    });
+}
+
+bugs! {
+    take_over_meets_fulfil: "no fence", "publishing is due", "fenced without a share", "fenced handle lost";
+    take_over_by_a_thread_meets_fulfil: "no fence";
+    take_over_meets_failure: "no fence", "fenced error lost";
+    take_over_meets_an_abandon: "no fence";
+    take_over_meets_an_abandon_and_a_claim: "no fence", "any lease is taken over", "due for another lease";
+    take_over_meets_renewal: "no fence", "fenced renewal";
+    take_over_meets_take_over: "any lease is taken over", "due for another lease";
+    take_over_meets_take_over_and_fulfil: "no fence", "due for another lease";
+    second_take_over_meets_fulfil: "no fence";
+    take_over_meets_a_caller: "any lease is taken over", "due for another lease";
+    take_over_meets_a_leaver: "taken over and counted", "torn update";
+    take_over_meets_removal: "weight left behind";
+    take_over_meets_insert: "weight left behind";
+    fenced_entry_meets_removal: "unshare", "fenced without a share", "fenced share kept";
+    fenced_entry_meets_its_clone: "unshare", "fenced without a share", "fenced share kept";
+}
