@@ -227,8 +227,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// Takes over the shares of the flight.
     unsafe fn ended(&self, flight: Flight<K, V>, word: Snapshot) -> Woken<'c, K, V> {
         let core = self.core.get();
-        // SAFETY: we own a share of each.
-        let old = unsafe { flight.old.map(|old| old.as_ref()) };
+        // SAFETY: we own a share.
+        let node = unsafe { flight.node.as_ref() };
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
         let scope = core.scope(core.limbo().enter());
         let entry = |node, other: Option<_>| {
@@ -252,7 +252,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
             }
             // Renewed: the old value is what the load has found.
             _ => match flight.old {
-                Some(node) if old.is_some_and(|old| !core.over(old)) => entry(node, Some(flight.node)),
+                Some(old) if node.confirmed() => entry(old, Some(flight.node)),
                 _ => {
                     leave();
                     Woken::Again
