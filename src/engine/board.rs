@@ -4,9 +4,10 @@ use super::config::Limits;
 use super::removal::Unlinked;
 use super::{Freshness, Ptr, Scope, Shard};
 use crate::error::SharedError;
+use crate::expiry::{Hot, NEVER};
 use crate::flight::bell::Listening;
 use crate::flight::node::{Failure, Node};
-use crate::flight::word::{Joined, State};
+use crate::flight::word::{GaveUp, Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
 use crate::observer::{CacheEvent, LoadKind};
@@ -174,7 +175,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             State::Computing { .. } | State::Publishing => self.join(flight, wanted),
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
-                let freshness = self.core.freshness(node);
+                let (hot, freshness) = (node.hot(), self.core.freshness(node));
                 let hit = || Some(Boarded::Hit(node, Outcome::Hit));
                 if wanted.value() && freshness == Freshness::Good {
                     return hit();
@@ -184,7 +185,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                         return Some(stale);
                     }
                 }
-                match self.refresh(node, freshness, wanted, spare, begin) {
+                match self.refresh(node, (hot, freshness), wanted, spare, begin) {
                     // Somebody else refreshes it, or nobody more may load: the value is good.
                     None | Some(Boarded::Full) if wanted.value() && freshness == Freshness::Early => hit(),
                     Some(Boarded::Full) => {
@@ -216,7 +217,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     fn refresh<'s>(
         &'s self,
         old: &'s Node<K, V>,
-        freshness: Freshness,
+        (hot, freshness): (Hot, Freshness),
         wanted: Wanted<'_>,
         spare: &mut Spare<K, V>,
         begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
@@ -240,11 +241,26 @@ impl<'c, K, V> Scope<'c, K, V> {
             return None;
         }
         spare.used();
+        let flight = Flight { node: next, old: Some(this) };
+        // (Of a good one with a time to idle that says nothing: it changes with each look.)
+        let telling = freshness == Freshness::Over || self.core.config.idle == NEVER;
+        if wanted.value() && telling && old.hot() != hot {
+            // Another has refreshed it since it was looked at: and failed, or confirmed it. Look again.
+            self.core.lease_ends();
+            // SAFETY: the lease and its shares are ours, and end here.
+            unsafe {
+                if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
+                    self.ended(flight);
+                }
+                self.disembark(flight);
+            }
+            return None;
+        }
         if freshness == Freshness::Early {
             self.count(Event::EarlyRefresh);
         }
         let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
-        Some(self.leads(Flight { node: next, old: Some(this) }, 1, wanted.or(kind)))
+        Some(self.leads(flight, 1, wanted.or(kind)))
     }
 
     /// At the successor of an entry that does not do for this caller.

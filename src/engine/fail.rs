@@ -99,7 +99,7 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// The entry being refreshed is good for longer; those who wait look again and find it.
+    /// The entry being refreshed is good for longer; those who wait get it.
     ///
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
@@ -115,8 +115,14 @@ impl<K, V> Scope<'_, K, V> {
         if mutant("renewed too early") {
             node.word.renewed();
         }
-        if let Some(old) = old {
-            old.renew(stamps.expires, stamps.hot);
+        node.set_confirmed();
+        match old {
+            // For no time: handed to those who wait, as a new value would be, and not kept.
+            Some(old) if stamps.expires == stamps.born => {
+                self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
+            }
+            Some(old) => old.renew(stamps.expires, stamps.hot),
+            None => {}
         }
         if !mutant("renewed too early") {
             node.word.renewed();

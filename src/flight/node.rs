@@ -253,6 +253,16 @@ impl<K, V> Node<K, V> {
         let _ = self.hot.compare_exchange(was.0, new, Ordering::Relaxed, Ordering::Relaxed);
     }
 
+    /// Notes of a flight, before it ends, that its load has confirmed the old value.
+    pub(crate) fn set_confirmed(&self) {
+        self.expires.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether a flight that has ended without a value has confirmed the old one.
+    pub(crate) fn confirmed(&self) -> bool {
+        self.expires() == 0
+    }
+
     pub(crate) fn expires(&self) -> u64 {
         self.expires.load(Ordering::Relaxed)
     }

@@ -232,20 +232,18 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// Takes over the shares of the flight.
     unsafe fn ended(&self, flight: Flight<K, V>, word: Snapshot) -> Woken<'c, K, V> {
         let core = self.core.get();
-        // SAFETY: we own a share of each.
-        let old = unsafe { flight.old.map(|old| old.as_ref()) };
+        // SAFETY: we own a share.
+        let node = unsafe { flight.node.as_ref() };
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
         let scope = core.scope(core.limbo().enter());
-        let entry = |node, other: Option<_>| {
+        let entry = |valued, other: Option<_>| {
             // SAFETY: our share of the other node, given back once.
             other.into_iter().for_each(|other| unsafe { scope.release(other) });
             // SAFETY: our share of a node whose word is valued.
-            Woken::Ready(unsafe { Entry::new(self.core.clone(), node) })
+            Woken::Ready(unsafe { Entry::new(self.core.clone(), valued) })
         };
         // SAFETY: our shares, given back once: by one of the arms below.
         let leave = || unsafe { scope.disembark(flight) };
-        // SAFETY: we own a share.
-        let node = unsafe { flight.node.as_ref() };
         let woken = match word.state() {
             // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
             // round, if there were several: one load too many.)
@@ -265,7 +263,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
             }
             // Renewed: the old value is what the load has found.
             _ => match flight.old {
-                Some(node) if old.is_some_and(|old| !core.over(old)) => entry(node, Some(flight.node)),
+                Some(old) if node.confirmed() => entry(old, Some(flight.node)),
                 _ => {
                     leave();
                     Woken::Again
