@@ -7,11 +7,12 @@ use crate::entry::CoreRef;
 use crate::error::LoadError;
 use crate::expiry::{NEVER, nanos};
 use crate::flight::reentry;
+use crate::form::Form;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::lookup::{Met, embark};
 use crate::outcome::Loaded;
-use crate::through::{Begun, End, Form, Through, certain};
+use crate::through::{Begun, End, Through, certain};
 use crate::waiter::Waiter;
 use crate::waiter::{Waited, Woken};
 use core::convert::Infallible;
@@ -146,7 +147,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
 
     /// Decides on a key, once, while nobody else loads or computes it: `f` gets the value, if there is one that has not
     /// expired, and says what becomes of it. Waits for a load in flight. Readers keep the old value meanwhile, and
-    /// `insert` and `remove` do not wait: they win.
+    /// `insert` and `remove` do not wait: they win. So does whoever takes over by the `lead_timeout`: what `f` says then comes to
+    /// nothing.
     ///
     /// # Panics
     /// If `f` does (nothing is changed then), and if this thread is loading or computing this very key: it would wait for

@@ -9,6 +9,7 @@ use crate::detached::run_detached_async;
 use crate::engine::config::Limits;
 use crate::error::LoadError;
 use crate::flight::reentry;
+use crate::form::Cloned;
 use crate::future::Loading;
 use crate::key::ToKey;
 use crate::lease::Lease;
@@ -45,8 +46,7 @@ where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
         L: Load<K, V>,
     {
-        let keys: Vec<&Q> = keys.into_iter().collect();
-        let mut begun: Vec<_> = keys.iter().map(|q| self.begin(*q)).collect();
+        let (keys, mut begun, flights) = self.begin_all(keys);
         let (mut here, mut places, mut elsewhere) = (Vec::new(), Vec::new(), Vec::new());
         for (place, begun) in begun.iter_mut().enumerate() {
             let Begun::Through(through) = begun else { continue };
@@ -61,18 +61,17 @@ where
         }
         self.spawn_all(elsewhere);
         let mut results: Vec<Option<_>> = keys.iter().map(|_| None).collect();
-        let all = if here.is_empty() { Vec::new() } else { call(&here, |keys| self.loader().load_all(keys)) };
-        let mut all = all.into_iter();
-        for (lease, place) in here.into_iter().zip(places) {
-            let Begun::Through(through) = &begun[place] else { continue };
-            results[place] = Some(match all.next() {
-                Some(result) => through.land(lease, loaded(result)),
-                None => {
-                    lease.fail();
-                    Err(LoadError::Abandoned)
-                }
-            });
-        }
+        reentry::during(&flights, || {
+            let all = if here.is_empty() { Vec::new() } else { call(&here, |keys| self.loader().load_all(keys)) };
+            let mut all = all.into_iter();
+            for (lease, place) in here.into_iter().zip(places) {
+                let Begun::Through(through) = &begun[place] else { continue };
+                results[place] = Some(match all.next() {
+                    Some(result) => through.land(lease, loaded(result)),
+                    None => through.abandon(lease),
+                });
+            }
+        });
         let rest = begun.into_iter().zip(keys).zip(results);
         rest.map(|((begun, q), result)| match (result, begun) {
             (Some(result), _) => result,
@@ -100,20 +99,17 @@ where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
         L: LoadAsync<K, V>,
     {
+        let (keys, mut begun, _) = self.begin_all(keys);
         let mut leases = Vec::new();
-        let begin = |q: &'q Q| {
-            let mut begun = self.begin(q);
-            if let Begun::Through(through) = &mut begun {
-                if let Some(lease) = through.lead() {
-                    through.hand_on(lease, |lease| leases.push(lease));
-                }
+        for begun in &mut begun {
+            let Begun::Through(through) = begun else { continue };
+            if let Some(lease) = through.lead() {
+                through.hand_on(lease, |lease| leases.push(lease));
             }
-            (q, begun)
-        };
-        let begun: Vec<_> = keys.into_iter().map(begin).collect();
+        }
         spawn_all_async(self.loader(), leases, self.core().config.limits);
         let mut results = Vec::with_capacity(begun.len());
-        for (q, begun) in begun {
+        for (q, begun) in keys.into_iter().zip(begun) {
             results.push(match begun {
                 Begun::Hit(value) => Ok(value),
                 Begun::Through(through) => {
@@ -123,6 +119,28 @@ where
             });
         }
         results
+    }
+
+    /// Gets on board at each key; with the flights that it leads. User code that runs meanwhile, and until all of these have
+    /// ended, must not wait for them.
+    #[allow(clippy::type_complexity, reason = "it is taken apart on the spot")]
+    fn begin_all<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> (Vec<&'q Q>, Vec<Begun<'static, 'q, K, V, Q, Cloned>>, Vec<usize>)
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        let (mut begun, mut flights) = (Vec::with_capacity(keys.len()), Vec::new());
+        for q in &keys {
+            let one = reentry::during(&flights, || self.begin(*q));
+            if let Begun::Through(through) = &one {
+                flights.extend(through.flight());
+            }
+            begun.push(one);
+        }
+        (keys, begun, flights)
     }
 
     #[cfg(feature = "std")]
@@ -173,11 +191,13 @@ fn deliver_all<K, V, E>(leases: Leases<K, V>, all: Vec<Result<V, E>>, limits: &L
 where
     E: Send + Sync + 'static,
 {
-    let mut all = all.into_iter();
-    for lease in leases {
-        match all.next() {
-            Some(result) => deliver(lease, result.map(Loaded::New), limits),
-            None => lease.fail(),
+    let (flights, mut all) = (leases.iter().map(Lease::flight).collect::<Vec<_>>(), all.into_iter());
+    reentry::during(&flights, || {
+        for lease in leases {
+            match all.next() {
+                Some(result) => deliver(lease, result.map(Loaded::New), limits),
+                None => lease.fail(),
+            }
         }
-    }
+    });
 }

@@ -4,13 +4,14 @@ use crate::cache::Cache;
 use crate::engine::config::Limits;
 use crate::error::LoadError;
 use crate::expiry::nanos;
+use crate::form::{Form, Told};
 use crate::future::Loading;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::outcome::Loaded;
 use crate::request::{Found, settings};
 use crate::spawn::Task;
-use crate::through::{End, Form, Through, Told, deliver};
+use crate::through::{End, Through, deliver};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -46,7 +47,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!((*entry, outcome), (42, Outcome::Computed));
     /// ```
     ///
-    /// Costs an allocation, and what the spawner does, for each load; nothing for a hit.
+    /// Costs an allocation, and what the spawner does, for each load; nothing for a hit. Without std, where no spawner was given, a
+    /// load panics.
     pub fn detached<'q, Q: ?Sized>(self: &Arc<Self>, q: &'q Q) -> Detached<'q, K, V, S, Q> {
         Detached { cache: self.clone(), q, limits: self.core().config.limits }
     }
@@ -70,7 +72,8 @@ where
     /// As [`Cache::get_with`], by a thread that sleeps meanwhile.
     ///
     /// # Panics
-    /// If the load panics, or is dropped by the spawner, and there is no value: here, and one of those who wait takes over.
+    /// If the load panics, is dropped by the spawner, or is taken over (`lead_timeout`) by one that fails, and there is neither a
+    /// value nor an old one that may be served; one of those who wait takes over.
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V + Send + 'static) -> Found<'static, K, V> {
         loaded(run_detached(self.through(true), false, |_| Ok(Loaded::New(load()))))
@@ -124,11 +127,12 @@ where
     }
 }
 
-/// The value of a lookup that can fail only because its load was lost.
+/// The value of a lookup that can fail only because its load was lost: it panicked, was dropped, or was taken over by one that
+/// failed.
 fn loaded<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
-        Err(_) => panic!("the load in the background panicked, or was dropped by its spawner"),
+        Err(_) => panic!("the load in the background came to nothing: it panicked, was dropped, or was taken over"),
     }
 }
 
@@ -161,8 +165,7 @@ where
                 return through.land(lease, loaded);
             }
             (End::Lead(lease), Some(load)) => through.hand_on(lease, |lease| spawn_blocking(lease, load, limits)),
-            // Its load was lost, and it has no other: this drops the lease, and so hands it over.
-            (End::Lead(_) | End::Alone, None) => return Err(LoadError::Abandoned),
+            (end, None) => return through.lost(end),
         }
     }
 }
@@ -198,7 +201,7 @@ where
             (End::Lead(lease), Some((load, told))) => {
                 through.hand_on(lease, |lease| spawn(lease, load, told, limits));
             }
-            (End::Lead(_) | End::Alone, None) => return Err(LoadError::Abandoned),
+            (end, None) => return through.lost(end),
         }
     }
 }

@@ -168,13 +168,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         let delta = self.elapsed();
         let value = self.stale()?;
         let ended = self.told(delta);
-        let terms = self.guarded(|core| core.terms(self.key(), value, ttl, (self.tag_start, delta)));
+        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_start, delta)));
         let (core, flight, number) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
-        unsafe { scope.renew(flight, number, terms.stamps) };
+        unsafe { scope.renew(flight, number, stamps) };
         scope.observe(|| ended(LoadEnding::Renewed));
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
@@ -189,25 +189,32 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Ends the flight without a value: those who wait see it as abandoned.
     pub fn fail(self) {
-        drop(self.end(None));
+        let window = self.core.get().config.limits.if_error;
+        drop(self.end(None, window));
     }
 
     /// Ends the flight with an error, shared with all who wait.
     pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
-        drop(self.end(Some(Arc::new(error))));
+        let window = self.core.get().config.limits.if_error;
+        drop(self.end(Some(Arc::new(error)), window));
     }
 
-    pub(crate) fn end(self, error: Option<SharedError>) -> CoreRef<'c, K, V> {
+    /// `window`: how long past its time an old value may be served instead. A failure is only kept where there is none.
+    pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
         let ended = self.told(0);
+        // Before the lease is taken apart: it asks for the old value's tags.
+        let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
-        unsafe {
-            scope.fail(flight, number, error);
+        let unkept = unsafe {
+            let unkept = scope.fail(flight, number, error, kept);
             scope.disembark(flight);
-        }
+            unkept
+        };
         scope.observe(|| ended(LoadEnding::Failed));
         drop(scope);
+        drop(unkept);
         core
     }
 
@@ -258,7 +265,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.scope(core.limbo().enter());
         let Boarded::Wait { flight, lease, listening } = scope.join(self.flight, Wanted::Lease)? else { return None };
         // SAFETY: as in `embark`. Its own load is nobody's to take over for this caller: it has no other loader.
-        Some(unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) })
+        let waiter = unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) };
+        // It came when the load began, whatever tags were invalidated since.
+        Some(waiter.since_tag(self.tag_start))
     }
 
     /// The old value, if it was still good as the lease was given.

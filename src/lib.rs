@@ -77,6 +77,7 @@ mod entry;
 mod error;
 mod expiry;
 mod flight;
+mod form;
 mod future;
 mod hasher;
 mod iter;

@@ -7,11 +7,12 @@ use crate::detached::{run_detached, spawn_blocking};
 use crate::detached::{run_detached_async, spawn};
 use crate::engine::board::Wanted;
 use crate::error::{BuildError, LoadError};
+use crate::form::Cloned;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::lookup::{Met, embark};
 use crate::outcome::Loaded;
-use crate::through::{Begun, Cloned, Through, plain_hit};
+use crate::through::{Begun, Through, plain_hit};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -198,7 +199,7 @@ where
     }
 
     /// Begins to load a key's value anew in the background, whatever value there is: those who ask for it then have it until
-    /// it is replaced. False if it is being loaded already.
+    /// it is replaced. False if it is being loaded already, or `max_loads` are.
     ///
     /// # Panics
     /// If the spawner does.
@@ -231,7 +232,7 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     {
         let (core, pin) = (self.cache.kept(), || self.core().limbo().enter());
-        match embark(&core, self.hash(q), q, Wanted::Lease, pin, |_, _| None::<Infallible>) {
+        match embark(&core, self.hash(q), q, Wanted::Refresh, pin, |_, _| None::<Infallible>) {
             Met::Lead(lease) => Some(lease),
             Met::Hit(never) => match never {},
             Met::Wait(_) | Met::Full | Met::Failed(_) => None,

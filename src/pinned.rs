@@ -4,6 +4,7 @@ use crate::cache::Cache;
 use crate::engine::{RemovalCause, Scope};
 use crate::entry::{CoreRef, Entry, Ref};
 use crate::flight::node::Node;
+use crate::flight::word::State;
 use crate::iter::Iter;
 use crate::key::ToKey;
 use crate::lookup::Lookup;
@@ -194,6 +195,11 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let (core, hash) = (self.scope.core, self.cache.hash(q));
         loop {
             let Some(node) = core.find(self.scope.pin(), hash, |k| q.equivalent(k)) else { return false };
+            if matches!(node.word.load().state(), State::Failed(_)) {
+                // A failure that is kept: the next one loads anew.
+                self.scope.remove(core.shard(hash), node, RemovalCause::Explicit);
+                return false;
+            }
             if !node.word.load().serves() || core.over(node) {
                 return false;
             }

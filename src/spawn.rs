@@ -1,6 +1,6 @@
 //! Running loads in the background.
 
-use alloc::boxed::Box;
+use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -37,6 +37,15 @@ pub trait Spawn: Send + Sync {
 impl<F: Fn(Task) + Send + Sync> Spawn for F {
     fn spawn(&self, task: Task) {
         self(task);
+    }
+}
+
+impl<S: Spawn + ?Sized> Spawn for Arc<S> {
+    fn spawn(&self, task: Task) {
+        (**self).spawn(task);
+    }
+    fn spawn_blocking(&self, work: Work) {
+        (**self).spawn_blocking(work);
     }
 }
 

@@ -85,6 +85,17 @@ pub(crate) unsafe fn zeroed_slice<T>(n: usize, make: impl Fn() -> T) -> alloc::b
     (0..n).map(|_| make()).collect()
 }
 
+/// Lets another thread go on, where this one can only look again.
+#[cfg(not(loom))]
+pub(crate) fn yield_now() {
+    core::hint::spin_loop();
+    #[cfg(feature = "std")]
+    std::thread::yield_now();
+}
+
+#[cfg(loom)]
+pub(crate) use loom::thread::yield_now;
+
 /// Whether the deliberate bug `name` is switched on: the models must see it. Constant `false` outside loom.
 #[cfg(not(loom))]
 #[inline(always)]

@@ -11,6 +11,7 @@ use crate::error::{LoadError, SharedError};
 use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::reentry;
+use crate::form::Form;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::lookup::{Met, embark};
@@ -21,57 +22,8 @@ use crate::waiter::Woken;
 use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::marker::PhantomData;
-use core::ptr::NonNull;
 use core::time::Duration;
 use equivalent::Equivalent;
-
-/// In what form a caller wants a value.
-pub(crate) trait Form<'c, K, V> {
-    type Out;
-    /// Of what was found; None: look again.
-    ///
-    /// # Safety
-    /// The node's word was seen valued, under a pin that is held.
-    unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out>;
-    fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out;
-    /// Of a value that this caller has loaded for itself alone.
-    fn alone<Q: ?Sized + ToKey<K>>(core: &CoreRef<'c, K, V>, q: &Q, hash: u64, value: V) -> Self::Out;
-}
-
-/// A clone of the value.
-pub(crate) struct Cloned;
-
-impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
-    type Out = V;
-    unsafe fn of_hit(_: &CoreRef<'c, K, V>, node: &Node<K, V>, _: Outcome) -> Option<V> {
-        // SAFETY: as for this function.
-        Some(unsafe { node.value() }.clone())
-    }
-    fn of_entry(entry: Entry<'c, K, V>, _: Outcome) -> V {
-        V::clone(&entry)
-    }
-    fn alone<Q: ?Sized + ToKey<K>>(_: &CoreRef<'c, K, V>, _: &Q, _: u64, value: V) -> V {
-        value
-    }
-}
-
-/// A counted handle, with how it was come by.
-pub(crate) struct Told;
-
-impl<'c, K: 'c, V: 'c> Form<'c, K, V> for Told {
-    type Out = (Entry<'c, K, V>, Outcome);
-    unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
-        // SAFETY: the share just taken is handed over; seen valued, as for this function.
-        let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
-        node.share().then(|| (entry(), outcome))
-    }
-    fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out {
-        (entry, outcome)
-    }
-    fn alone<Q: ?Sized + ToKey<K>>(core: &CoreRef<'c, K, V>, q: &Q, hash: u64, value: V) -> Self::Out {
-        (Entry::detached(core.clone(), q.to_key(), hash, value), Outcome::Computed)
-    }
-}
 
 /// A lookup that loads what it does not find.
 pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
@@ -169,8 +121,17 @@ where
             Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
                 self.refused(waiter.fallback(self.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }
-            Met::Wait(waiter) => Stage::Wait(waiter),
+            Met::Wait(waiter) => self.wait(waiter),
         }
+    }
+
+    /// Begins to wait; its deadlines count from the first time.
+    fn wait(&mut self, waiter: Waiter<'c, K, V>) -> Stage<'c, K, V, F::Out> {
+        let Limits { wait, soft, hard, .. } = self.limits;
+        if self.began == NEVER && wait.min(soft).min(hard) != NEVER {
+            self.began = self.core.get().config.wait_now();
+        }
+        Stage::Wait(waiter)
     }
 
     /// How long past its time to live this caller takes a value, for want of another.
@@ -205,9 +166,6 @@ where
         let limit = if with < without && waiter.fallback(patience).is_some() { with } else { without };
         if limit == NEVER || self.core.get().config.timeless() {
             return Some((waiter, NEVER));
-        }
-        if self.began == NEVER {
-            self.began = self.core.get().config.wait_now();
         }
         Some((waiter, self.began.saturating_add(limit)))
     }
@@ -255,6 +213,31 @@ where
         }
     }
 
+    /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
+    /// handed over.
+    pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>) -> Result<F::Out, LoadError<E>> {
+        let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
+        drop(end);
+        let old = old.ok_or(LoadError::Abandoned)?;
+        self.core.get().count(Event::StaleServe);
+        Ok(F::of_entry(old, Outcome::Stale))
+    }
+
+    /// A load that this caller leads has come to nothing.
+    #[cfg(feature = "std")]
+    pub(crate) fn abandon<E>(&self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
+        let old = lease.fallback(self.limits.if_error);
+        lease.fail();
+        let old = old.ok_or(LoadError::Abandoned)?;
+        self.core.get().count(Event::StaleServe);
+        Ok(F::of_entry(old, Outcome::Stale))
+    }
+
+    /// The flight that it leads, if it has come to that.
+    pub(crate) fn flight(&self) -> Option<usize> {
+        if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
+    }
+
     /// The lease, if it has come to that: to [land](Self::land), or to [hand on](Self::hand_on).
     pub(crate) fn lead(&mut self) -> Option<Lease<'c, K, V>> {
         if !matches!(self.stage, Stage::End(End::Lead(_))) {
@@ -273,7 +256,7 @@ where
             (Some((old, outcome)), _) => Stage::End(End::Value(F::of_entry(old, outcome))),
             (None, Some(waiter)) => {
                 self.own = true;
-                Stage::Wait(waiter)
+                self.wait(waiter)
             }
             (None, None) => self.board(),
         };
@@ -337,7 +320,7 @@ where
         Err(error) => Arc::new(error),
     };
     let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
-    let core = lease.end(Some(error.clone() as SharedError));
+    let core = lease.end(Some(error.clone() as SharedError), limits.if_error);
     old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
 }
 
@@ -363,7 +346,7 @@ where
 {
     match loaded {
         Ok(loaded) => drop(settle(lease, loaded, limits)),
-        Err(error) => drop(lease.end(Some(Arc::new(error)))),
+        Err(error) => drop(lease.end(Some(Arc::new(error)), limits.if_error)),
     }
 }
 

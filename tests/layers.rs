@@ -18,7 +18,7 @@ const FLOORS: &[&[&str]] = &[
     &["entry"],
     &["alert", "deadline"],
     &["lease", "waiter", "iter"],
-    &["lookup"],
+    &["lookup", "form"],
     &["through"],
     // The cache.
     &["cache", "builder", "pinned"],

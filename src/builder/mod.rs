@@ -145,7 +145,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// An entry's tags, for [`invalidate_tag`](crate::Cache::invalidate_tag): whatever hashes, the same tag in the same way.
     ///
     /// Called when a value is published, and then *at each hit of an entry that has tags*, under a pin: let it be quick, and
-    /// always say the same of the same key and value. Entries that it gives no tags cost nothing more. Not together with
+    /// always say the same of the same key and value. Entries that it gives no tags cost nothing more (with a time to
+    /// live: two instructions). Not together with
     /// [`time_to_idle`](Self::time_to_idle). 128 KiB for each cache that has it, as pages that the system zeroes lazily.
     ///
     /// ```

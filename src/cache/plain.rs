@@ -175,7 +175,7 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// Softer than [`invalidate`](Self::invalidate): the next read-through loads anew, but the old value is still there for
     /// [`Lease::stale`](crate::Lease::stale) and [`stale_while_refresh`](crate::Builder::stale_while_refresh). A load of the key
-    /// that is in flight goes on, and is stored. Plain reads find nothing. Without a clock (`no_std`, if none was given) nothing
+    /// that is in flight goes on, and is stored. Plain reads find nothing. A failure that is kept (`negative_ttl`) is forgotten. Without a clock (`no_std`, if none was given) nothing
     /// has a time to end, and the value is not found any more, either.
     pub fn expire<Q>(&self, q: &Q) -> bool
     where

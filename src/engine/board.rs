@@ -13,7 +13,7 @@ use crate::link::Link;
 use crate::observer::{CacheEvent, LoadKind};
 use crate::outcome::Outcome;
 use crate::stats::Event;
-use crate::sync::mutant;
+use crate::sync::{mutant, yield_now};
 use crate::table::order_of;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
@@ -25,6 +25,8 @@ pub(crate) enum Wanted<'l> {
     Value(&'l Limits),
     /// The key's lease, whatever value there is.
     Lease,
+    /// The same, within `max_loads`.
+    Refresh,
 }
 
 impl Wanted<'_> {
@@ -130,7 +132,7 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// `compute` has to have its turn.
     fn most_leases(&self, wanted: Wanted<'_>) -> usize {
-        if wanted.value() { self.core.config.max_loads } else { usize::MAX }
+        if matches!(wanted, Wanted::Lease) { usize::MAX } else { self.core.config.max_loads }
     }
 
     /// A node for a flight that begins now.
@@ -256,7 +258,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             }
             return None;
         }
-        if freshness == Freshness::Early {
+        if freshness == Freshness::Early && wanted.value() {
             self.count(Event::EarlyRefresh);
         }
         let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
@@ -285,11 +287,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             }
             _ if !wanted.value() => {
                 // Its publisher is one step from putting it in the old entry's place; no user code is in between.
-                core::hint::spin_loop();
-                #[cfg(all(feature = "std", not(loom)))]
-                std::thread::yield_now();
-                #[cfg(loom)]
-                loom::thread::yield_now();
+                yield_now();
                 None
             }
             _ if self.core.good(next) => Some(Boarded::Hit(next, Outcome::Hit)),
@@ -383,7 +381,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.if_error));
                 stale.or(Some(Boarded::Full))
             }
-            Joined::Moved(word) if word.valued() && wanted.value() => {
+            Joined::Moved(word) if word.valued() && wanted.value() && !self.core.outdated(node) => {
                 // It was in flight as we came by: its value is ours, whatever became of the entry since.
                 Some(Boarded::Hit(node, Outcome::Coalesced))
             }

@@ -1,25 +1,56 @@
 //! How a flight ends without a value: with an error, for nothing, or with the old value confirmed.
 
 use super::board::Flight;
-use super::{RemovalCause, Scope};
+use super::{Core, RemovalCause, Scope};
 use crate::error::SharedError;
 use crate::expiry::{self, Hot, NEVER};
-use crate::flight::node::{Failure, Stamps};
+use crate::flight::node::{Failure, Node, Stamps};
 use crate::flight::word::GaveUp;
 use crate::stats::Event;
 use crate::sync::mutant;
+
+/// An error that did not get into its flight, because the lease was taken over. Freed as it is dropped.
+pub(crate) struct Unkept(*mut ());
+
+impl Drop for Unkept {
+    fn drop(&mut self) {
+        // SAFETY: it came from `Failure::into_raw`, and did not get into a word.
+        unsafe { Failure::free(self.0) };
+    }
+}
+
+impl<K, V> Core<K, V> {
+    /// For how long the failure of a flight is kept in the place of a value; None: not at all. Not where there is an old value
+    /// that may be served for `window` past its time. Asks the user's `tags_with`.
+    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Stamps> {
+        let ttl = self.config.negative_ttl;
+        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || !Scope::keeps(self, 1) {
+            return None;
+        }
+        let born = self.config.time.now();
+        let expires = expiry::expires_at(born, ttl);
+        Some(Stamps { born, expires, hot: Hot::new(expires, 0) })
+    }
+}
 
 impl<K, V> Scope<'_, K, V> {
     /// Ends a flight with an error (none: abandoned) for all who wait.
     ///
     /// # Safety
     /// As for [`Self::publish`].
-    pub(crate) unsafe fn fail(&self, flight: Flight<K, V>, lease: u32, error: Option<SharedError>) {
+    #[must_use = "what did not get into the flight is freed when the scope is gone"]
+    pub(crate) unsafe fn fail(
+        &self,
+        flight: Flight<K, V>,
+        lease: u32,
+        error: Option<SharedError>,
+        kept: Option<Stamps>,
+    ) -> Unkept {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
         self.count(Event::LoadFailure);
         self.cool_down(flight, lease);
-        let stamps = error.as_ref().and_then(|_| self.negative_stamps(flight));
+        let stamps = kept.filter(|_| error.is_some());
         let error = Failure::into_raw(error);
         let failed = match stamps {
             Some(stamps) if node.word.begin_publish(lease) => {
@@ -29,24 +60,7 @@ impl<K, V> Scope<'_, K, V> {
             Some(_) => false,
             None => node.word.fail(lease, error).then(|| self.ended(flight)).is_some(),
         };
-        if !failed && !mutant("fenced error lost") {
-            // SAFETY: it did not get into the word.
-            unsafe { Failure::free(error) };
-        }
-    }
-
-    /// For how long the failure of a flight is kept in the place of a value; None: not at all. Not where there is an old value
-    /// that may be served.
-    fn negative_stamps(&self, flight: Flight<K, V>) -> Option<Stamps> {
-        let config = &self.core.config;
-        // SAFETY: the caller has shares of both.
-        let old = flight.old.map(|old| unsafe { old.as_ref() });
-        if config.negative_ttl == 0 || old.is_some_and(|old| self.core.fallback(old, config.limits.if_error)) {
-            return None;
-        }
-        let born = config.time.now();
-        let expires = expiry::expires_at(born, config.negative_ttl);
-        Some(Stamps { born, expires, hot: Hot::new(expires, 0) })
+        Unkept(if failed || mutant("fenced error lost") { core::ptr::null_mut() } else { error })
     }
 
     /// PUBLISHING to FAILED, and the node stays, in the place of the old value if there was one: it weighs 1 and has a slot, as a
@@ -71,10 +85,7 @@ impl<K, V> Scope<'_, K, V> {
         let gone = node.word.publish_failure(error).gone();
         match (listed, old) {
             // Its remover found neither value nor failure yet, and is done with the weight.
-            (true, _) if gone => {
-                self.weigh_out(shard, 1);
-                node.set_weight(0);
-            }
+            (true, _) if gone => self.weigh_out(shard, 1),
             (true, None) => self.seat(shard, node, None),
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}

@@ -75,7 +75,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
 
     fn reopened(&self, node: &Node<K, V>) -> bool {
         // The fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.
-        matches!(node.word.load().state(), State::Ready) && !mutant("hand looks once")
+        matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
     }
 }
 

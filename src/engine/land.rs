@@ -32,6 +32,13 @@ impl<K, V> Core<K, V> {
     /// `start` is the number for its tags that the load began with ([`Core::tag_start`]).
     pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
+        let stamps = self.times(key, value, explicit, (start, delta));
+        let kept = stamps.expires != stamps.born && Scope::keeps(self, weight);
+        Terms { weight: if kept { weight } else { 0 }, stamps }
+    }
+
+    /// The times of a value: runs `ttl_with` and `tags_with`.
+    pub(crate) fn times(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Stamps {
         let asked = explicit.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)));
         let ttl = match asked {
             Some(ttl) if explicit.is_some() => expiry::nanos(ttl),
@@ -43,8 +50,7 @@ impl<K, V> Core<K, V> {
         if self.config.groups.as_ref().is_some_and(|groups| groups.has_tags(key, value)) {
             stamps.hot = Hot::tagged(start, delta);
         }
-        let kept = ttl != 0 && Scope::keeps(self, weight);
-        Terms { weight: if kept { weight } else { 0 }, stamps }
+        stamps
     }
 
     fn stamps(&self, ttl: u64, delta: u64) -> Stamps {

@@ -26,10 +26,16 @@ impl<K, V> Core<K, V> {
             return true;
         }
         let now = self.config.time.now();
-        if now < hot.quiet_until() && self.config.quiet_hits {
+        if now < hot.quiet_until() && (self.config.quiet_hits || self.untagged(hot)) {
             return true;
         }
         self.good_past_quiet(node, hot, now)
+    }
+
+    /// Whether an entry of a cache whose hits are not all quiet has a quiet time all the same.
+    #[inline]
+    fn untagged(&self, hot: Hot) -> bool {
+        self.config.idle == NEVER && hot.start().is_none()
     }
 
     #[cold]
@@ -129,7 +135,10 @@ impl<K, V> Core<K, V> {
             return Freshness::Good;
         }
         let now = self.config.time.now();
-        let quiet = if self.config.quiet_hits { hot.quiet_until() } else { expiry::quiet_until(expires, delta, beta) };
+        let quiet = match self.config.quiet_hits || self.untagged(hot) {
+            true => hot.quiet_until(),
+            false => expiry::quiet_until(expires, delta, beta),
+        };
         if now >= quiet && expiry::roll(now, expires, delta, beta, self.random()) {
             Freshness::Early
         } else {
@@ -227,7 +236,7 @@ impl<K, V> Core<K, V> {
         if hot.eternal() {
             return true;
         }
-        let quiet = match self.config.quiet_hits {
+        let quiet = match self.config.quiet_hits || self.untagged(hot) {
             true => hot.quiet_until(),
             false if !self.good(node) => return false,
             false => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),

@@ -15,7 +15,7 @@ use event_listener::{Event, EventListener, IntoNotification};
 const BELLS: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Waiters that are woken under one hold of the event's lock.
-const BATCH: usize = 32;
+const BATCH: usize = if cfg!(loom) { 1 } else { 32 };
 
 struct Bell {
     event: Event,

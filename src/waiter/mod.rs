@@ -6,8 +6,8 @@ pub use waited::Waited;
 pub(crate) use waited::Woken;
 
 use crate::alert::Alert;
-use crate::engine::Core;
 use crate::engine::board::Flight;
+use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
@@ -79,6 +79,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
             since,
             place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE },
         }
+    }
+
+    /// As one that came at this sequence number of its tags.
+    pub(crate) fn since_tag(mut self, tag_start: u64) -> Self {
+        self.tag_start = tag_start;
+        self
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
@@ -175,7 +181,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
                             listening.renew();
                         }
                         let end = |lease| end_of_lease(core, node, lease, self.lead_timeout);
-                        let number = overdue(&node.word, number, (lease, due), end, core.config.wait_now())?;
+                        let now = || core.config.wait_now();
+                        let number = overdue(&node.word, number, (lease, due), end, now)?;
                         (*flight, true, Rechecked::Leads(number))
                     }
                     ended => (*flight, false, ended),
@@ -236,6 +243,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let node = unsafe { flight.node.as_ref() };
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
         let scope = core.scope(core.limbo().enter());
+        // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
+        // round, if there were several: one load too many.)
+        let late = word.valued() && node.hot().start().is_some_and(|s| s < self.tag_start) && {
+            let shares = Shares(&scope, flight);
+            let outdated = core.outdated(node);
+            core::mem::forget(shares);
+            outdated
+        };
         let entry = |valued, other: Option<_>| {
             // SAFETY: our share of the other node, given back once.
             other.into_iter().for_each(|other| unsafe { scope.release(other) });
@@ -245,9 +260,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         // SAFETY: our shares, given back once: by one of the arms below.
         let leave = || unsafe { scope.disembark(flight) };
         let woken = match word.state() {
-            // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
-            // round, if there were several: one load too many.)
-            _ if word.valued() && node.hot().start().is_some_and(|s| s < self.tag_start) && core.outdated(node) => {
+            _ if late => {
                 leave();
                 Woken::Again
             }
@@ -275,6 +288,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 }
 
+/// A waiter's shares, while user code runs that may panic.
+struct Shares<'s, 'c, K, V>(&'s Scope<'c, K, V>, Flight<K, V>);
+
+impl<K, V> Drop for Shares<'_, '_, K, V> {
+    fn drop(&mut self) {
+        // SAFETY: the shares are the waiter's, which has no other use for them when this is dropped.
+        unsafe { self.0.disembark(self.1) };
+    }
+}
+
 /// When a leader has held its lease for too long.
 fn end_of_lease<K, V>(core: &Core<K, V>, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> u64 {
     if lead_timeout == NEVER || core.config.timeless() {
@@ -290,7 +313,7 @@ fn overdue(
     number: Option<u32>,
     (lease, due): (&mut Option<u32>, &mut u64),
     end: impl FnOnce(u32) -> u64,
-    now: u64,
+    now: impl FnOnce() -> u64,
 ) -> Option<u32> {
     let Some(number) = number else {
         // The value is being moved in: nobody takes that over, and it ends with a ring. A time that is past would keep
@@ -308,7 +331,7 @@ fn overdue(
         }
         return None;
     }
-    if *due == NEVER || now < *due {
+    if *due == NEVER || now() < *due {
         return None;
     }
     // Refused: something has happened to the flight, and whoever did it rings; or another waiter was faster, and the next
@@ -361,5 +384,5 @@ impl<K: fmt::Debug, V> fmt::Debug for Waiter<'_, K, V> {
 
 // SAFETY: a waiter is counted references to nodes, a registration that may be sent, and a `CoreRef`.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Waiter<'_, K, V> {}
-// SAFETY: `&Waiter` gives nothing but Debug, which reads the key.
+// SAFETY: `&Waiter` gives `&K` (Debug) and `&V` only.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Waiter<'_, K, V> {}
