@@ -354,7 +354,7 @@ fn fenced_entry_meets_removal() {
 }
 
 /// It is dropped as a clone of it is: by the last one, with its share of the flight's node.
-/// Sees «unshare», «fenced without a share», «fenced share kept».
+/// Sees «unshare», «unshare fence», «fenced without a share», «fenced share kept».
 #[test]
 fn fenced_entry_meets_its_clone() {
     model(3, || {
@@ -384,5 +384,5 @@ bugs! {
     take_over_meets_removal: "weight left behind";
     take_over_meets_insert: "weight left behind";
     fenced_entry_meets_removal: "unshare", "fenced without a share", "fenced share kept";
-    fenced_entry_meets_its_clone: "unshare", "fenced without a share", "fenced share kept";
+    fenced_entry_meets_its_clone: "unshare", "unshare fence", "fenced without a share", "fenced share kept";
 }

@@ -349,7 +349,9 @@ impl<K, V> Node<K, V> {
         if self.link.tally().fetch_sub(1, order("unshare", Ordering::Release)) != 1 {
             return false;
         }
-        fence(Ordering::Acquire);
+        if !mutant("unshare fence") {
+            fence(Ordering::Acquire);
+        }
         true
     }
 }
