@@ -257,7 +257,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let woken = match word.state() {
             // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
             // round, if there were several: one load too many.)
-            _ if word.valued() && node.hot().start().is_some_and(|s| s < self.tag_start) && core.outdated(node) => {
+            _ if word.valued()
+                && node.hot().start().is_some_and(|s| s < self.tag_start)
+                && core.outdated(node)
+                && !mutant("outdated for a waiter") =>
+            {
                 leave();
                 Woken::Again
             }
