@@ -91,7 +91,12 @@ impl<K, V> Groups<K, V> {
         let number = self.registry.sequence.fetch_add(1, Ordering::AcqRel) + 1;
         if !mutant("tag not stored") {
             // The highest stays: two may come in either order.
-            self.registry.cell(tag).fetch_max(number, Ordering::Release);
+            let cell = self.registry.cell(tag);
+            if mutant("last tag stays") {
+                cell.store(number, Ordering::Release);
+            } else {
+                cell.fetch_max(number, Ordering::Release);
+            }
         }
     }
 

@@ -22,6 +22,9 @@ struct Fix {
     closed_val: bool, // c: CLOSED still answers its waiters with the value
     zero_w: bool,     // z: weight stamp 0 = handed over only (TTL zero; own mark seen before READY): no add, GONE does nothing with it
     sweep_s: bool,    // s: the sweep also ends an EMPTY S (taking a share of S first)
+    failed_last: bool, // f: a failure that is kept is put in O's place first, and FAILED then
+    gone_back: bool,  // g: a kept failure that is GONE by the time it is FAILED takes its weight back
+    lost_back: bool,  // l: a failure whose swap failed, or that saw its own mark, takes its weight back
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -39,7 +42,7 @@ fn stale(r: u32) -> bool { r >> 17 & 1 == 1 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 struct Node {
-    used: bool, w: Word, next: u8, mark: bool, count: i8, val: bool, stale: bool, slot: u8, par: u8, weight: i8, listening: u8,
+    used: bool, w: Word, next: u8, mark: bool, count: i8, val: bool, stale: bool, slot: u8, par: u8, weight: i8, listening: u8, kept: bool,
     // ghosts
     retired: bool, grace: u8, began: bool, stored: bool, listened: u8, removed: bool, overlap: u8, load: bool, own: u8, lin: bool,
 }
@@ -89,7 +92,7 @@ impl Mem {
     fn storable(&self, n: u8) -> bool {
         let x = &self.n[n as usize];
         let at = if x.par == NIL { n } else { x.par };
-        x.used && x.load && (x.w.tag == COMP || x.w.tag == PUB) && !self.n[at as usize].mark && self.reach().contains(&at)
+        x.used && x.load && (x.w.tag == COMP || x.w.tag == PUB || x.w.tag == FAILED) && !self.n[at as usize].mark && self.reach().contains(&at)
     }
     fn begin_load(&mut self, t: usize, n: u8) {
         self.n[n as usize].own = t as u8;
@@ -109,6 +112,14 @@ impl Mem {
         let x = &mut self.n[n as usize];
         x.stored = true; x.load = false;
     }
+    fn keep(&mut self, n: u8) { // a failure becomes what the key has
+        for m in 0..self.nn as usize { if self.n[m].load && m != n as usize { self.n[m].overlap |= 1 << n } }
+        let o = self.n[n as usize].overlap;
+        if (0..self.nn).any(|m| o >> m & 1 == 1 && !self.n[m as usize].removed) { self.fail("law 1: a failure takes the place of another load's outcome") }
+    }
+    fn told(&mut self, t: usize, n: u8) {
+        if self.at(t, n).w.tag != FAILED || self.bad[t] >> n & 1 == 1 { self.fail("law 4: a failure from before a completed invalidate/insert is an answer after it") }
+    }
     fn found(&mut self, t: usize, n: u8) {
         if !self.at(t, n).val { self.fail("law 2/3: value taken that was never written") }
         if self.bad[t] >> n & 1 == 1 { self.fail("law 4: a value loaded from before a completed invalidate/insert is found after it") }
@@ -118,7 +129,7 @@ impl Mem {
 }
 const BLANK: Node = Node {
     used: false, w: Word { tag: 0, lease: 0, waiters: 0, succ: NIL, gone: false }, next: NIL, mark: false, count: 0, val: false, stale: false, slot: NIL,
-    par: NIL, weight: 1, listening: 0, retired: false, grace: 0, began: false, stored: false, listened: 0, removed: false, overlap: 0, load: false, own: NIL, lin: false,
+    par: NIL, weight: 1, listening: 0, kept: false, retired: false, grace: 0, began: false, stored: false, listened: 0, removed: false, overlap: 0, load: false, own: NIL, lin: false,
 };
 
 struct Cx<'a> { m: &'a mut Mem, th: &'a mut Th, t: usize, f: Fix, i: usize, br: u8, nbr: u8, fresh: bool, blocked: bool, log: String }
@@ -179,6 +190,7 @@ impl<'a> Cx<'a> {
             if x.w.gone { m.fail("law 7: GONE set twice") } else { x.w.gone = true } r
         })?;
         let zero = self.f.zero_w && { let m = &*self.m; m.n[n as usize].weight == 0 };
+        if tag(r) == FAILED && self.m.n[n as usize].kept { self.op(&format!("weight -= n{n}, a failure"), |m| { m.weight -= 1; 0 })?; }
         if valued(tag(r)) && !zero {
             self.op(&format!("weight -= n{n}, listener"), |m| { m.weight -= m.n[n as usize].weight.max(1); let x = &mut m.n[n as usize]; x.listened += 1;
                 if x.listened > 1 { m.fail("listener called twice for one value") } else if !x.stored { m.fail("listener called for a value that was never stored") } 0 })?;
@@ -270,6 +282,11 @@ impl<'a> Cx<'a> {
                     _ if !stale(ws) => { self.take(s)?; self.finish() }
                     _ => { self.remove(c)?; self.jump(1, again) }
                 }
+            }
+            FAILED if self.m.n[c as usize].kept => {
+                let over = self.opn(2, &format!("kept failure n{c}: 0 = an answer, 1 = over, or not wanted"), |m, b| { if b == 0 { m.told(t, c) } Some(b as u32) })?;
+                if over == 0 { return self.finish() }
+                self.remove(c)?; self.jump(1, again)
             }
             _ => { self.remove(c)?; self.jump(1, again) }
         }
@@ -374,6 +391,30 @@ impl<'a> Cx<'a> {
                 self.o_back(o, n)?;
                 self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
             }
+        } else if end == b'x' {
+            let ok = self.op(&format!("keep the failure of n{n} lease {l}: COMPUTING -> PUBLISHING"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = PUB; if x.own != t as u8 { m.fail("law 3: a fenced leader keeps its failure") } m.pin(t); 1 } else { 0 } })?;
+            if ok == 1 {
+                let first = o != NIL && !f.failed_last;
+                self.op(&format!("weight += 1, n{n} weighs 1"), |m| { m.weight += 1; m.at(t, n).kept = true; 0 })?;
+                if first { self.op(&format!("n{n}: PUBLISHING -> FAILED"), |m| { m.at(t, n).w.tag = FAILED; 0 })?; }
+                let listed = if o == NIL { self.op(&format!("leader reads mark n{n}"), |m| { let ok = !m.at(t, n).mark; if ok { m.keep(n) } ok as u32 })? } else {
+                    self.op(&format!("swap n{o} for n{n}"), |m| {
+                        let x = *m.at(t, o);
+                        if x.mark { m.n[n as usize].load = false; return 0 }
+                        let y = &mut m.n[n as usize]; y.next = x.next; y.count += 1; y.par = NIL; y.load &= !first;
+                        let y = &mut m.n[o as usize]; y.next = n; y.mark = true; y.removed = true; m.keep(n); 1
+                    })?
+                } == 1;
+                if listed && o != NIL { self.gone(o)?; self.install(n, o)?; self.clear_slot(o)?; self.unlink(o)?; self.dec(o)? }
+                if !listed && f.lost_back { self.op(&format!("weight -= 1, n{n} weighs 0 (only told)"), |m| { m.weight -= 1; m.at(t, n).kept = false; 0 })?; }
+                let g = !first && self.op(&format!("n{n}: PUBLISHING -> FAILED"), |m| {
+                    let x = m.at(t, n); x.w.tag = FAILED; x.load = false; x.w.gone as u32
+                })? == 1;
+                if g && listed && f.gone_back { self.op("weight -= 1 (found GONE)", |m| { m.weight -= 1; 0 })?; }
+                if !g && listed && o == NIL { self.install(n, NIL)? }
+                if !listed { self.o_back(o, n)? }
+                self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
+            }
         } else if end == b'f' {
             if !f.end_first { self.o_back(o, n)?; self.now(ended) }
             let ok = self.op(&format!("fail n{n} lease {l}"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = FAILED; x.load = false; if x.own != t as u8 { m.fail("law 3: a fenced leader fails its successor's flight") } 1 } else { 0 } })?;
@@ -442,7 +483,7 @@ impl<'a> Cx<'a> {
     fn close(&mut self, c: u8) -> R<()> {
         let t = self.t;
         let ok = self.op(&format!("close n{c}"), |m| { let w = &mut m.at(t, c).w; if w.tag == READY && !w.gone { w.tag = CLOSED; 1 } else if w.tag == EMPTY { w.tag = DEAD; 2 } else { 0 } })?;
-        if ok > 0 { self.remove(c)?; }
+        if ok > 0 || (tag(self.word(c)?) == FAILED) { self.remove(c)?; }
         if ok == 2 { self.op(&format!("ring n{c}"), |m| { m.ring(t, c); 0 })?; }
         self.finish()
     }
@@ -451,6 +492,7 @@ impl<'a> Cx<'a> {
         if c == NIL { return self.finish() }
         let w = self.word(c)?;
         if tag(w) == EMPTY || (tag(w) == READY && stale(w)) { return self.close(c) }
+        if tag(w) == FAILED && self.opn(2, &format!("failure n{c}: 0 = leave it, 1 = its time is over"), |_, b| Some(b as u32))? == 1 { self.remove(c)?; }
         if tag(w) == REFR && self.f.sweep_s {
             let (s, t) = (succ(w), self.t);
             if !self.inc(s)? { return self.finish() }
@@ -492,7 +534,7 @@ fn quiescent(m: &Mem) -> Option<&'static str> {
         let (x, inl) = (&m.n[i], r.contains(&(i as u8)));
         let ins = m.slots.iter().filter(|&&s| s == i as u8).count() as i8;
         if inl && x.mark { return Some("marked node left in the list") }
-        if inl && x.w.tag != READY { return Some("node left in the list that is not READY and has no owner") }
+        if inl && x.w.tag != READY && !(x.w.tag == FAILED && x.kept) { return Some("node left in the list that is not READY and has no owner") }
         if !inl && ins > 0 { return Some("law 7: slot keeps a removed node") }
         if x.count != inl as i8 + ins { return Some("law 7: a share is lost") }
         if x.count == 0 && !x.retired { return Some("law 7: node never retired") }
@@ -596,12 +638,12 @@ fn check(init: &str, script: &str, f: Fix, limit: usize, verbose: bool) -> Resul
 fn main() {
     let a: Vec<String> = std::env::args().collect();
     let on = |c: char| a.get(1).map_or(false, |s| s == "all" || s.contains(c));
-    let f = Fix { end_first: on('e'), keep_lease: on('k'), lost_swap: on('w'), retry_mark: on('r'), own_lease: on('o'), closed_val: on('c'), zero_w: on('z'), sweep_s: on('s') };
+    let f = Fix { end_first: on('e'), keep_lease: on('k'), lost_swap: on('w'), retry_mark: on('r'), own_lease: on('o'), closed_val: on('c'), zero_w: on('z'), sweep_s: on('s'), failed_last: on('f'), gone_back: on('g'), lost_back: on('l') };
     let limit: usize = a.get(2).and_then(|s| s.parse().ok()).unwrap_or(3_000_000);
     if a.len() > 4 { match check(&a[3], &a[4], f, limit, true) { Ok(n) => println!("pass {n} [{}: {}]", a[3], a[4]), Err(e) => println!("{e}") } return }
     let (pat, mut total) = (a.get(3).cloned().unwrap_or_default(), 0);
     for line in include_str!("scripts.txt").lines().filter(|l| !l.is_empty() && !l.starts_with('#') && l.contains(&pat)) {
-        let (i, s) = line.split_once(':').unwrap();
+        let (i, s) = line.trim_start_matches('+').split_once(':').unwrap();
         match check(i.trim(), s.trim(), f, limit, false) { Ok(n) => { total += n; println!("pass {n:>9}  {i}: {}", s.trim()) } Err(e) => println!("{e}") }
     }
     println!("{f:?}: {total} states in passing scripts");

@@ -381,7 +381,10 @@ impl<'c, K, V> Scope<'c, K, V> {
                 let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.if_error));
                 stale.or(Some(Boarded::Full))
             }
-            Joined::Moved(word) if word.valued() && wanted.value() && !self.core.outdated(node) => {
+            // (Not if a tag of it is invalidated: that may have been before we came.)
+            Joined::Moved(word)
+                if word.valued() && wanted.value() && (!self.core.outdated(node) || mutant("outdated on board")) =>
+            {
                 // It was in flight as we came by: its value is ours, whatever became of the entry since.
                 Some(Boarded::Hit(node, Outcome::Coalesced))
             }

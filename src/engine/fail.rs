@@ -73,6 +73,7 @@ impl<K, V> Scope<'_, K, V> {
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         node.stamp(1, stamps);
+        let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
         let weighed = self.weigh_in(shard, 1, old);
         let listed = match old {
             None => !node.link().is_marked(),
@@ -82,10 +83,18 @@ impl<K, V> Scope<'_, K, V> {
             self.weigh_back(shard, &weighed);
             node.set_weight(0);
         }
-        let gone = node.word.publish_failure(error).gone();
+        let gone = first.unwrap_or_else(|| node.word.publish_failure(error)).gone();
         match (listed, old) {
-            // Its remover found neither value nor failure yet, and is done with the weight.
-            (true, _) if gone => self.weigh_out(shard, 1),
+            // Its remover found neither value nor failure yet, and is done with the weight. (Which stays as it is in the node:
+            // that may be in a slot, until its remover comes to that.)
+            (true, _) if gone => {
+                if !mutant("failure's weight left") {
+                    self.weigh_out(shard, 1);
+                }
+                if mutant("weightless in its slot") {
+                    node.set_weight(0);
+                }
+            }
             (true, None) => self.seat(shard, node, None),
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}
