@@ -143,6 +143,15 @@ impl<'c, K, V> Entry<'c, K, V> {
         Self { core, node }
     }
 
+    /// The same handle, of another node.
+    ///
+    /// # Safety
+    /// The caller takes over the share of the present node, and hands over one of `node`, whose word it has seen to be valued.
+    pub(crate) unsafe fn moved_to(mut self, node: Ptr<K, V>) -> Self {
+        self.node = node;
+        self
+    }
+
     /// Of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();

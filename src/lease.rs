@@ -146,9 +146,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         let (entry, stored) = match published {
             Published::Stored => (ManuallyDrop::into_inner(entry), true),
             Published::HandedOver => (ManuallyDrop::into_inner(entry), false),
-            // SAFETY: the lease's share goes to the entry's node, which gives it back.
+            // SAFETY: the lease's share goes to the new node, which gives it back, and that one's to the entry.
             Published::Fenced(value) => unsafe {
-                (Entry::new(core.clone(), Node::fenced(flight.node, value, terms.stamps)), false)
+                (ManuallyDrop::into_inner(entry).moved_to(Node::fenced(flight.node, value, terms.stamps)), false)
             },
         };
         if let Some(old) = flight.old {
