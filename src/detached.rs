@@ -67,7 +67,8 @@ where
         Through::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, lenient)
     }
 
-    /// As [`Cache::get_with`], by a thread that sleeps meanwhile.
+    /// As [`Cache::get_with`], by a thread that sleeps meanwhile. After the `hard_timeout` it gets an old value if it may; where
+    /// there is none it waits on: it has no other loader, and no way to report an error.
     ///
     /// # Panics
     /// If the load panics, or is dropped by the spawner, and there is no value: here, and one of those who wait takes over.
