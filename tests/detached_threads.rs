@@ -56,10 +56,7 @@ fn loads_run_on_other_threads() {
 fn futures_of_detached_loads_may_be_sent_and_kept() {
     let cache = shared();
     let key = 1;
-    fn kept<F: Future + Send>(future: F) -> Pin<Box<dyn Future<Output = F::Output> + Send>>
-    where
-        F: 'static,
-    {
+    fn kept<F: Future + Send + 'static>(future: F) -> Pin<Box<dyn Future<Output = F::Output> + Send>> {
         Box::pin(future)
     }
     let of = cache.clone();
