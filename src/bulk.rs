@@ -134,7 +134,11 @@ where
         let keys: Vec<&Q> = keys.into_iter().collect();
         let (mut begun, mut flights) = (Vec::with_capacity(keys.len()), Vec::new());
         for q in &keys {
-            let one = reentry::during(&flights, || self.begin(*q));
+            let mut one = reentry::during(&flights, || self.begin(*q));
+            if matches!(&one, Begun::Through(through) if through.is_reentrant()) {
+                // A key that comes again: this call waits for itself, once it has loaded it.
+                one = self.begin(*q);
+            }
             if let Begun::Through(through) = &one {
                 flights.extend(through.flight());
             }

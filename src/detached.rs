@@ -69,7 +69,8 @@ where
         Through::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, lenient)
     }
 
-    /// As [`Cache::get_with`], by a thread that sleeps meanwhile.
+    /// As [`Cache::get_with`], by a thread that sleeps meanwhile. After the `hard_timeout` it gets an old value if it may; where
+    /// there is none it waits on: it has no other loader, and no way to report an error.
     ///
     /// # Panics
     /// If the load panics, is dropped by the spawner, or is taken over (`lead_timeout`) by one that fails, and there is neither a

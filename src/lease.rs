@@ -139,7 +139,7 @@ impl<'c, K, V> Lease<'c, K, V> {
                 if mutant("fenced handle lost") {
                     core::mem::forget(core.clone());
                 }
-                (Node::fenced(flight.node, value, terms.stamps), LoadEnding::NotStored)
+                (Node::fenced(flight.node, value, terms.stamps), LoadEnding::Fenced)
             }
         };
         // Made before the scope ends: it must go, too, if a listener panics there.
@@ -174,8 +174,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         let entry = unsafe { Entry::new(core.clone(), old) };
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
-        unsafe { scope.renew(flight, number, stamps) };
-        scope.observe(|| ended(LoadEnding::Renewed));
+        let renewed = unsafe { scope.renew(flight, number, stamps) };
+        scope.observe(|| ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced }));
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
         drop(scope);
@@ -212,7 +212,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.disembark(flight);
             unkept
         };
-        scope.observe(|| ended(LoadEnding::Failed));
+        scope.observe(|| ended(if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed }));
         drop(scope);
         drop(unkept);
         core
@@ -298,12 +298,15 @@ impl<'c, K, V> Lease<'c, K, V> {
         if self.flight.old.is_none() {
             return;
         }
+        let ended = self.told(0);
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
-        unsafe {
-            scope.retract(flight, number);
+        let retracted = unsafe {
+            let retracted = scope.retract(flight, number);
             scope.disembark(flight);
-        }
+            retracted
+        };
+        scope.observe(|| ended(if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced }));
     }
 }

@@ -65,7 +65,8 @@ where
                 let lead = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits }.lead;
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
-                Some(Met::Wait(unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) }))
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) };
+                Some(Met::Wait(if matches!(wanted, Wanted::Value(_)) { waiter.told_of() } else { waiter }))
             }
             Boarded::Full => {
                 scope.observe(|| CacheEvent::Refused);

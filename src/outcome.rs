@@ -8,7 +8,7 @@ use core::time::Duration;
 pub enum Outcome {
     /// It was there.
     Hit,
-    /// This caller loaded it.
+    /// This caller loaded it. (Or had it loaded in the background, even if another took that load over.)
     Computed,
     /// This caller waited for the load of another.
     Coalesced,

@@ -233,6 +233,11 @@ where
         Ok(F::of_entry(old, Outcome::Stale))
     }
 
+    /// Whether it would have to wait for a load that this thread is in the middle of.
+    pub(crate) fn is_reentrant(&self) -> bool {
+        matches!(self.stage, Stage::End(End::Refused(Refusal::Reentrant)))
+    }
+
     /// The flight that it leads, if it has come to that.
     pub(crate) fn flight(&self) -> Option<usize> {
         if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }

@@ -147,24 +147,21 @@ fn those_who_wait_get_what_is_confirmed_for_no_time() {
 }
 
 #[test]
-fn a_value_that_was_renewed_is_kept_by_nobody_who_removed_it() {
+fn what_is_confirmed_after_its_removal_is_for_its_callers_only() {
     let (cache, _clock) = over_now(|b| b);
-    let (found, _) = {
-        let request = cache.entry(&1).revalidate_with(|old| {
-            assert_eq!(old.map(|entry| *entry), Some(1));
-            cache.remove(&1);
-            Ok::<_, Broken>(Loaded::NotModified)
-        });
-        (told(request), ())
-    };
-    assert_eq!(found.unwrap(), (1, Outcome::Computed), "it is the caller's answer");
+    let found = cache.entry(&1).revalidate_with(|old| {
+        assert_eq!(old.map(|entry| *entry), Some(1));
+        cache.remove(&1);
+        Ok::<_, Broken>(Loaded::NotModified)
+    });
+    assert_eq!(told(found).unwrap(), (1, Outcome::Computed), "it is the caller's answer");
     assert_eq!((cache.get(&1), cache.len()), (None, 0), "and no more");
     nothing_in_flight(&cache, 1);
 }
 
 #[test]
 fn a_failing_revalidation_is_a_failing_refresh() {
-    let (cache, _clock) = over_now(|b| b.stale_if_error(10 * SECOND));
+    let (cache, clock) = over_now(|b| b.stale_if_error(10 * SECOND));
     let fails = |old: Option<Entry<'_, Key, u64>>| {
         assert!(old.is_some());
         Err::<Loaded<u64>, _>(Broken("no"))
@@ -177,8 +174,8 @@ fn a_failing_revalidation_is_a_failing_refresh() {
     let strict = cache.entry(&1).max_stale(Duration::ZERO);
     assert_eq!(told(strict.revalidate_with(confirmed)).unwrap(), (1, Outcome::Computed));
     assert_eq!(cache.get(&1), Some(1));
-    let (clock_on, loader) = (_clock, value(2));
-    clock_on.advance(10 * SECOND);
+    let loader = value(2);
+    clock.advance(10 * SECOND);
     assert_eq!((cache.get_with(&1, || loader.run().unwrap()), loader.calls()), (2, 1));
 }
 

@@ -256,6 +256,28 @@ fn what_fenced_leaders_leave_behind_is_dropped_once() {
 }
 
 #[test]
+fn fenced_leaders_that_own_the_cache_let_go_of_it() {
+    let ends: [fn(Lease<'static, Key, u64>); 5] = [
+        |lease| assert!(lease.fulfil(4).is_err()),
+        |lease| lease.fail(),
+        |lease| lease.fail_with("late"),
+        |lease| drop(lease.renew()),
+        |lease| drop(lease),
+    ];
+    for end in ends {
+        let (cache, clock) = three_seconds(|b| b);
+        let cache = std::sync::Arc::new(cache);
+        cache.insert(1, 1);
+        cache.expire(&1);
+        let Lookup::Lead(hung) = cache.lease_owned(&1) else { panic!() };
+        clock.advance(3 * SECOND);
+        assert_eq!(cache.get_with(&1, || 5), 5);
+        end(hung);
+        assert_eq!(std::sync::Arc::strong_count(&cache), 1);
+    }
+}
+
+#[test]
 fn hung_leaders_are_replaced_in_turn() {
     let (cache, clock) = three_seconds(|b| b);
     let first = lead(&cache);

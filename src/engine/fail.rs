@@ -10,12 +10,22 @@ use crate::stats::Event;
 use crate::sync::mutant;
 
 /// An error that did not get into its flight, because the lease was taken over. Freed as it is dropped.
-pub(crate) struct Unkept(*mut ());
+pub(crate) struct Unkept {
+    error: *mut (),
+    fenced: bool,
+}
+
+impl Unkept {
+    /// Whether the lease was taken over.
+    pub(crate) fn fenced(&self) -> bool {
+        self.fenced
+    }
+}
 
 impl Drop for Unkept {
     fn drop(&mut self) {
         // SAFETY: it came from `Failure::into_raw`, and did not get into a word.
-        unsafe { Failure::free(self.0) };
+        unsafe { Failure::free(self.error) };
     }
 }
 
@@ -60,7 +70,8 @@ impl<K, V> Scope<'_, K, V> {
             Some(_) => false,
             None => node.word.fail(lease, error).then(|| self.ended(flight)).is_some(),
         };
-        Unkept(if failed || mutant("fenced error lost") { core::ptr::null_mut() } else { error })
+        let error = if failed || mutant("fenced error lost") { core::ptr::null_mut() } else { error };
+        Unkept { error, fenced: !failed }
     }
 
     /// PUBLISHING to FAILED, and the node stays, in the place of the old value if there was one: it weighs 1 and has a slot, as a
@@ -119,18 +130,18 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// The entry being refreshed is good for longer; those who wait get it.
+    /// The entry being refreshed is good for longer; those who wait get it. False: the lease was taken over.
     ///
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
-    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) {
+    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) -> bool {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         if !node.word.begin_publish(lease) {
             if mutant("fenced renewal") {
                 old.into_iter().for_each(|old| old.renew(stamps.expires, stamps.hot));
             }
-            return;
+            return false;
         }
         if mutant("renewed too early") {
             node.word.renewed();
@@ -148,25 +159,27 @@ impl<K, V> Scope<'_, K, V> {
             node.word.renewed();
         }
         self.ended(flight);
+        true
     }
 
-    /// The entry being refreshed is removed, and the flight ends with it.
+    /// The entry being refreshed is removed, and the flight ends with it. False: the lease was taken over.
     ///
     /// # Safety
     /// As for [`Self::renew`].
     #[cfg(feature = "std")]
-    pub(crate) unsafe fn retract(&self, flight: Flight<K, V>, lease: u32) {
+    pub(crate) unsafe fn retract(&self, flight: Flight<K, V>, lease: u32) -> bool {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         // From here on nobody takes over, who might decide otherwise.
         if !node.word.begin_publish(lease) {
-            return;
+            return false;
         }
         if let Some(old) = old {
             self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
         }
         node.word.renewed();
         self.ended(flight);
+        true
     }
 
     /// The flight's word was taken to FAILED or DEAD by the caller's own RMW: what follows for the table and for those

@@ -17,6 +17,7 @@ pub(super) fn load_ending(ending: LoadEnding) -> &'static str {
         LoadEnding::Stored => "stored",
         LoadEnding::NotStored => "not_stored",
         LoadEnding::Renewed => "renewed",
+        LoadEnding::Fenced => "fenced",
         LoadEnding::Failed => "failed",
         LoadEnding::Panicked => "panicked",
         LoadEnding::GivenUp => "given_up",

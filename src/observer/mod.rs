@@ -57,6 +57,8 @@ pub enum LoadEnding {
     NotStored,
     /// The old value was confirmed ([`Lease::renew`](crate::Lease::renew)).
     Renewed,
+    /// However it would have: its lease had been taken over (`lead_timeout`), and nobody but its own caller is told.
+    Fenced,
     /// With an error, or by [`Lease::fail`](crate::Lease::fail).
     Failed,
     /// The leader panicked. Somebody who waits takes over.

@@ -60,7 +60,7 @@ impl Observer for TracingObserver {
                     LoadEnding::Panicked => {
                         error!(target: TARGET, cache, kind, ending = label, took_seconds, "load ended");
                     }
-                    LoadEnding::Failed => {
+                    LoadEnding::Failed | LoadEnding::Fenced => {
                         warn!(target: TARGET, cache, kind, ending = label, took_seconds, "load ended");
                     }
                     LoadEnding::Stored | LoadEnding::NotStored | LoadEnding::Renewed | LoadEnding::GivenUp => {

@@ -38,8 +38,8 @@ pub struct Waiter<'c, K, V> {
     lead_timeout: u64,
     /// Tags that were invalidated before it came are not to be served to it.
     tag_start: u64,
-    /// By the stopwatch.
-    since: u64,
+    /// When it began, by the stopwatch; None: the observer is not told.
+    since: Option<u64>,
     core: CoreRef<'c, K, V>,
 }
 
@@ -71,7 +71,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         // SAFETY: the share that is handed over.
         let node = unsafe { flight.node.as_ref() };
         let due = lease.map_or(NEVER, |lease| end_of_lease(core.get(), node, lease, lead_timeout));
-        let (tag_start, since) = (core.get().tag_start(), core.get().stopwatch());
+        let (tag_start, since) = (core.get().tag_start(), None);
         Self {
             core,
             lead_timeout,
@@ -88,7 +88,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, lead_timeout: NEVER, tag_start: 0, since: 0, place: Place::Overloaded }
+        Self { core, lead_timeout: NEVER, tag_start: 0, since: None, place: Place::Overloaded }
     }
 
     /// The value that the load will replace, if there is one: to go on with while it may be served.
@@ -208,9 +208,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
         Some(woken)
     }
 
-    fn told(&self, ending: WaitEnding) -> CacheEvent {
-        let took = self.core.get().stopwatch().saturating_sub(self.since);
-        CacheEvent::WaitEnded { ending, took: Duration::from_nanos(took) }
+    /// As one whose beginning the observer was told of.
+    pub(crate) fn told_of(mut self) -> Self {
+        self.since = Some(self.core.get().stopwatch());
+        self
+    }
+
+    /// The end of it, for the observer.
+    fn told(&self, ending: WaitEnding) -> Option<CacheEvent> {
+        let took = self.core.get().stopwatch().saturating_sub(self.since?);
+        Some(CacheEvent::WaitEnded { ending, took: Duration::from_nanos(took) })
     }
 
     /// Tells the observer how the wait has ended.
@@ -229,9 +236,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
         match woken {
             Woken::Lead(lease) => {
                 let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
-                lease.guarded(|core| core.observe([ended, began]));
+                lease.guarded(|core| core.observe(ended.into_iter().chain([began])));
             }
-            _ => core.observe([ended]),
+            _ => core.observe(ended),
         }
     }
 
@@ -350,7 +357,9 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
-        scope.observe(|| self.told(WaitEnding::Left));
+        if let Some(left) = self.told(WaitEnding::Left) {
+            scope.observe(|| left);
+        }
         if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);
         }
