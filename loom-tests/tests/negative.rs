@@ -138,9 +138,11 @@ fn failed_refresh_meets_a_finder() {
     });
 }
 
-/// The same as the capacity shrinks: the hand may meet the failure when it has its place and is not FAILED yet.
-/// Sees «hand passes over a failure», «no room fence».
+/// The same as the capacity shrinks: the hand or the leader evicts the failure. (That the hand meets it where it has its place
+/// and is not FAILED yet, and still has it when the leader looks for room, takes two preemptions: out of reach.)
+/// Sees «no room fence».
 #[test]
+#[ignore = "takes minutes"]
 fn failed_refresh_meets_the_hand() {
     model(1, || {
         let (cache, told) = stale(1);
@@ -191,7 +193,7 @@ bugs! {
     failure_meets_a_finder: "word release", "silent bell";
     failed_refresh_meets_removal: "failure's weight left", "weightless in its slot";
     failed_refresh_meets_a_finder: "failed before the swap", "word release";
-    failed_refresh_meets_the_hand: "hand passes over a failure", "no room fence";
+    failed_refresh_meets_the_hand: "no room fence";
     eviction_meets_removal: "marked twice", "slot not emptied";
     passing_over_meets_removal: "marked twice";
 }

@@ -75,13 +75,8 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
 
     fn reopened(&self, node: &Node<K, V>) -> bool {
         // The fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.
-        let may_go = match node.word.load().state() {
-            State::Ready => true,
-            // In the place of an entry before it was FAILED.
-            State::Failed(_) => !mutant("hand passes over a failure"),
-            _ => false,
-        };
-        may_go && !mutant("hand looks once")
+        // (A failure takes the place of an entry before it is FAILED.)
+        matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
     }
 }
 
