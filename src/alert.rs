@@ -9,13 +9,15 @@ use alloc::task::Wake;
 use core::ptr;
 use core::task::{Context, Waker};
 
-/// Has the task that was polled last woken at a time. Dropping it lets go of the task.
-pub(crate) struct Alert {
-    alarm: Option<Arc<Alarm>>,
+/// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most waits need none.)
+pub(crate) struct Alert(Option<Box<Set>>);
+
+struct Set {
+    alarm: Arc<Alarm>,
     /// When the alarm goes off.
     at: u64,
     /// The waker that the alarm has.
-    task: Option<Waker>,
+    task: Waker,
 }
 
 /// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
@@ -58,43 +60,35 @@ impl Drop for Alarm {
 
 impl Alert {
     /// No time yet.
-    pub(crate) const NONE: Self = Self { alarm: None, at: NEVER, task: None };
+    pub(crate) const NONE: Self = Self(None);
 
     /// Whether this time has come. If not, the task is woken then.
     pub(crate) fn is_over<K, V>(&mut self, config: &Config<K, V>, at: u64, cx: &Context<'_>) -> bool {
         if at == NEVER || config.wait_now() >= at {
             return at != NEVER;
         }
-        if self.at != at {
-            *self = Self { alarm: None, at, task: None };
-        }
-        let same = self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker()));
-        if !same {
-            self.task = Some(cx.waker().clone());
-        }
         // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
         // back since.
-        if let Some(alarm) = &self.alarm {
-            if !same {
-                drop(alarm.swap(self.task.clone()));
+        if let Some(set) = self.0.as_deref_mut().filter(|set| set.at == at) {
+            if !set.task.will_wake(cx.waker()) {
+                set.task = cx.waker().clone();
+                drop(set.alarm.swap(Some(set.task.clone())));
             }
-            if !alarm.gone_off.load(Ordering::Relaxed) {
+            if !set.alarm.gone_off.load(Ordering::Relaxed) {
                 return false;
             }
         }
-        let alarm = Alarm::new();
-        drop(alarm.swap(self.task.clone()));
-        self.alarm = Some(alarm.clone());
+        let (alarm, task) = (Alarm::new(), cx.waker().clone());
+        drop(alarm.swap(Some(task.clone())));
+        self.0 = Some(Box::new(Set { alarm: alarm.clone(), at, task }));
         config.wake_at(at, Waker::from(alarm));
         // The timer may fire before it has been told.
         config.wait_now() >= at
     }
 }
 
-impl Drop for Alert {
+impl Drop for Set {
     fn drop(&mut self) {
-        if let Some(alarm) = &self.alarm {
-            drop(alarm.swap(None));
-        }
+        drop(self.alarm.swap(None));
     }
 }

@@ -31,7 +31,6 @@ impl<'c, K, V> Waiter<'c, K, V> {
     ///
     /// # Errors
     /// The waiter itself, still in its place, if the time is over first.
-    #[allow(clippy::result_large_err, reason = "it is the caller's own place, given back")]
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<Waited<'c, K, V>, Self> {
         let end = self.core().config.wait_end(nanos(timeout));
         self.wait_until(end).map(Waited::from).ok_or(self)

@@ -70,7 +70,7 @@ fn futures_are_sent_and_finished_elsewhere() {
 }
 
 /// What a call may add to its loader's own size, and how often it may hold the loader.
-const FIXED: usize = 640;
+const FIXED: usize = 448;
 
 #[test]
 fn futures_are_not_much_larger_than_their_loaders() {

@@ -73,8 +73,8 @@ impl Bells {
         // In batches: the event's lock is let go of in between, so that who is awake need not wait until all others are.
         // So many and no more: those that were there come first, and whoever registers anew is not waited for.
         while left > 0 {
-            let woken = bell.event.notify(if mutant("one is woken") { 1 } else { BATCH }.additional());
-            if woken < BATCH {
+            let woken = bell.event.notify(BATCH.additional());
+            if woken < BATCH || mutant("one is woken") {
                 return;
             }
             left = left.saturating_sub(woken);
