@@ -155,7 +155,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// The old value is confirmed: it stays, with its time to live begun anew, and so do those who wait get it. `None`,
-    /// and the flight is given up, if there is no old value; the entry is given even if it was removed meanwhile.
+    /// and the flight is given up, if there is no old value; the entry is given even if it was removed meanwhile, and as it is if
+    /// the lease was taken over (`lead_timeout`).
     ///
     /// # Panics
     /// If `ttl_with` panics; the flight is given up then.

@@ -1,6 +1,7 @@
 //! Getting on board at a key: what a lookup gives, with handles of the caller's own.
 
-use crate::engine::board::{Boarded, Spare, Wanted};
+use crate::engine::Spare;
+use crate::engine::board::{Boarded, Wanted};
 use crate::entry::{CoreRef, Entry};
 use crate::error::SharedError;
 use crate::flight::node::Node;

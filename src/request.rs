@@ -49,7 +49,8 @@ macro_rules! settings {
             $this
         }
 
-        /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this caller waits for.
+        /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this caller waits for; zero: takes over
+        /// at once.
         pub fn lead_timeout(mut $this, timeout: Duration) -> Self {
             $limits.lead = nanos(timeout);
             $this

@@ -301,3 +301,21 @@ fn no_late_value_is_stored_under_threads() {
     assert!((0..KEYS).all(|key| !cache.is_loading(&key)));
     cache.validate().unwrap();
 }
+
+/// Where all are served an old value nobody waits; a leader that hangs is replaced all the same.
+#[test]
+fn a_hung_refresh_is_taken_over_though_nobody_need_wait() {
+    let (builder, clock) = timed();
+    let builder = builder.time_to_live(10 * SECOND).stale_while_refresh(1000 * SECOND).xfetch(0.0);
+    let cache = builder.timer(clock.clone()).lead_timeout(5 * SECOND).build().unwrap();
+    cache.insert(Key::from(1_u8), 1);
+    clock.advance(11 * SECOND);
+    let Lookup::Lead(hung) = cache.lease(&1) else { panic!("it leads") };
+    let ask = || cache.entry(&1).get_with(|| 2);
+    clock.advance(4 * SECOND);
+    assert_eq!(ask().1, Outcome::Stale);
+    clock.advance(SECOND);
+    assert_eq!((ask().1, ask().1, cache.get(&1)), (Outcome::Computed, Outcome::Hit, Some(2)));
+    assert!(hung.fulfil(3).is_err());
+    assert_eq!((cache.get(&1), cache.stats().takeovers), (Some(2), 1));
+}

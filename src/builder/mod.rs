@@ -273,7 +273,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// the old leader still comes to is for its own caller alone. Default: as long as it takes. Not zero.
     ///
     /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
-    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too.
+    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Where
+    /// [`max_waiters`](Self::max_waiters) lets nobody wait, nobody takes over.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lead = nanos(timeout);
         self

@@ -1,7 +1,7 @@
 //! What a caller who wants a value meets at a key, and how it gets on board: a hit, the lead of a flight, or a wait.
 
 use super::config::Limits;
-use super::removal::Unlinked;
+use super::removal::Spare;
 use super::{Freshness, Ptr, Scope, Shard};
 use crate::error::SharedError;
 use crate::expiry::{Hot, NEVER};
@@ -65,29 +65,6 @@ pub(crate) enum Boarded<'s, K, V> {
     Full,
     /// The last load failed, and that is kept.
     Failed(Option<SharedError>),
-}
-
-/// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
-/// unused key is not dropped under the pin.
-pub(crate) struct Spare<K, V>(Option<Unlinked<K, V>>);
-
-impl<K, V> Spare<K, V> {
-    pub(crate) fn none() -> Self {
-        Self(None)
-    }
-
-    fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
-        let node = self.0.get_or_insert_with(|| Unlinked(Node::flight(key(), order))).0;
-        // SAFETY: our own node, not yet shared.
-        unsafe { node.as_ref() }.set_shares(shares);
-        node
-    }
-
-    fn used(&mut self) {
-        if let Some(node) = self.0.take() {
-            node.linked();
-        }
-    }
 }
 
 impl<'c, K, V> Scope<'c, K, V> {
@@ -277,6 +254,8 @@ impl<'c, K, V> Scope<'c, K, V> {
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
         match next.word.load().state() {
+            // Nobody would wait for a leader that hangs, and take over, if all were served.
+            State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.join(flight, wanted),
             State::Computing { .. } | State::Publishing => {
                 self.serve_stale(old, wanted, |l| l.while_refresh).or_else(|| self.join(flight, wanted))
             }
@@ -297,6 +276,13 @@ impl<'c, K, V> Scope<'c, K, V> {
                 None
             }
         }
+    }
+
+    /// Whether a leader has held its lease for longer than this caller would wait for it.
+    fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
+        let (Wanted::Value(&Limits { lead, .. }), config) = (wanted, &self.core.config) else { return false };
+        let over = |begun: u64| config.wait_now() >= begun.saturating_add(lead);
+        lead != NEVER && !config.timeless() && node.begun(lease).is_some_and(over)
     }
 
     /// Shares of both nodes of a flight; false (and none taken) if either has none left.

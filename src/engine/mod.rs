@@ -34,6 +34,7 @@ use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
 pub(crate) use read::Freshness;
+pub(crate) use removal::Spare;
 pub(crate) use scope::Scope;
 pub(crate) use sweep::Walk;
 

@@ -36,6 +36,29 @@ impl<K, V> Drop for Unlinked<K, V> {
     }
 }
 
+/// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
+/// unused key is not dropped under the pin.
+pub(crate) struct Spare<K, V>(Option<Unlinked<K, V>>);
+
+impl<K, V> Spare<K, V> {
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
+        let node = self.0.get_or_insert_with(|| Unlinked(Node::flight(key(), order))).0;
+        // SAFETY: our own node, not yet shared.
+        unsafe { node.as_ref() }.set_shares(shares);
+        node
+    }
+
+    pub(super) fn used(&mut self) {
+        if let Some(node) = self.0.take() {
+            node.linked();
+        }
+    }
+}
+
 impl<K, V> Scope<'_, K, V> {
     /// Marks `node` and does what follows. False if somebody else has marked it: look the key up again, the winner may
     /// have put a newer value in its place.
