@@ -97,7 +97,7 @@ fn an_error_that_panics_as_it_is_dropped() {
 }
 
 /// A failure that was removed just before it was there to be kept lost its weight while its slot still counted it.
-/// (A race, which one in a few runs of these rounds has on a busy machine.)
+/// (A race, which most runs of these rounds have, not each.)
 #[test]
 fn weights_add_up_when_a_failure_is_removed_as_it_comes() {
     let (cache, over) = (negative(), AtomicBool::new(false));
