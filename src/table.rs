@@ -74,14 +74,32 @@ impl Table {
     #[inline]
     fn ancestor(&self, mut bucket: usize) -> &Link {
         loop {
-            match self.cells.get(bucket) {
-                // Acquire: pairs with the Release in `initialise`, for the cell's link.
-                Some(cell) if cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED => {
-                    return cell;
-                }
-                _ => bucket = Self::parent(bucket),
+            match self.linked_cell(bucket) {
+                Some(cell) => return cell,
+                None => bucket = Self::parent(bucket),
             }
         }
+    }
+
+    /// The cell of a bucket, if it is LINKED.
+    #[inline]
+    fn linked_cell(&self, bucket: usize) -> Option<&Link> {
+        // Acquire: pairs with the Release in `initialise`, for the cell's link.
+        self.cells.get(bucket).filter(|cell| cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED)
+    }
+
+    /// Where a reader starts whose bucket has no LINKED cell. It initialises it, as a writer would: otherwise what is only
+    /// read after the table has grown is walked to from far away, each time. Not by allocating its segment.
+    #[cold]
+    fn approach(&self, pin: &Pin, bucket: usize) -> &Link {
+        match self.cells.get(bucket) {
+            // (To loom it is the writer's initialisation, which has models; readers as well would multiply all others.)
+            Some(cell) if cell.tally().load(Ordering::Relaxed) == UNINIT && !cfg!(loom) => {
+                self.initialise(pin, bucket, cell);
+            }
+            _ => {}
+        }
+        self.ancestor(bucket)
     }
 
     /// The bucket that this one split from: without its highest bit. Bucket 0 is always LINKED.
@@ -167,20 +185,25 @@ impl Table {
         self.search_from(pin, self.start(pin, hash), order_of(hash), hit)
     }
 
-    /// Looks for a node to read it. Writes nothing, never starts over: wait-free.
+    /// Looks for a node to read it. Writes nothing, never starts over: wait-free; but for the first one who comes by a bucket since
+    /// it was split, who initialises its cell.
     ///
     /// Linearizable although it walks through marked nodes: their links are frozen, and one that was replaced leads to
     /// its replacement. A key that is missed was absent at some moment of the walk.
     #[inline]
     pub(crate) fn find(
         &self,
-        _pin: &Pin,
+        pin: &Pin,
         hash: u64,
         mut hit: impl FnMut(NonNull<Link>) -> bool,
     ) -> Option<NonNull<Link>> {
         let order = order_of(hash);
         let bucket = hash as usize & self.mask.load(Ordering::Relaxed);
-        let mut next = self.ancestor(bucket).next();
+        let from = match self.linked_cell(bucket) {
+            Some(cell) => cell,
+            None => self.approach(pin, bucket),
+        };
+        let mut next = from.next();
         while let Some(current) = NonNull::new(next.link()) {
             // SAFETY: reached through the list under the pin: not freed while it is held.
             let link = unsafe { current.as_ref() };

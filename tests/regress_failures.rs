@@ -106,11 +106,11 @@ fn weights_add_up_when_a_failure_is_removed_as_it_comes() {
             let mut pause = 0;
             while !over.load(SeqCst) {
                 cache.invalidate(&1);
-                pause = (pause + 7) % 256;
+                pause = (pause + 7) % 1024;
                 (0..pause).for_each(|_| spin_loop());
             }
         });
-        for _ in 0..10_000 {
+        for _ in 0..20_000 {
             cache.insert(1, 1);
             cache.expire(&1);
             if let Lookup::Lead(lease) = cache.lease(&1) {
