@@ -86,7 +86,7 @@ impl Driver<'_> {
 
     pub(super) fn try_get_with(&self, key: u8, worth: Worth, aside: Aside) {
         let meeting = self.foretell(key);
-        let (early, started) = (self.model.peek(key), self.clock.now());
+        let started = self.clock.now();
         self.waited(&meeting);
         let ran = RefCell::new(None);
         let found = self.cache.try_get_with(&key, || {
@@ -94,7 +94,8 @@ impl Driver<'_> {
             let flight = flight.expect("a leader");
             if matches!(aside, Aside::Fail | Aside::StepBack(_)) {
                 let error = Error::new();
-                let stale = early.as_ref().filter(|e| !self.model.over(e)).map(|e| e.value);
+                // Good by now: it may not have been, for the clock may have stepped back.
+                let stale = flight.old.as_ref().filter(|e| !self.model.over(e)).map(|e| e.value);
                 if stale.is_some() {
                     self.model.count(|s| &mut s.stale_serves);
                 }
