@@ -51,19 +51,20 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     #[inline]
     pub(crate) fn get(&self, i: usize) -> Option<&T> {
         let (segment, index) = Self::locate(i);
-        self.at(segment, index)
+        // SAFETY: by `locate`.
+        unsafe { self.at(segment, index) }
     }
 
     /// The same by segment, and index there.
     ///
-    /// # Panics
-    /// If no segment of this number has so many.
+    /// # Safety
+    /// `index` is less than the segment's length: 2^FIRST for the first one, 2^(FIRST + segment − 1) for any other.
     #[inline]
-    pub(crate) fn at(&self, segment: usize, index: usize) -> Option<&T> {
-        assert!(index < Self::segment_len(segment));
+    pub(crate) unsafe fn at(&self, segment: usize, index: usize) -> Option<&T> {
+        debug_assert!(index < Self::segment_len(segment));
         // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
         let first = NonNull::new(self.segments.get(segment)?.load(order("array acquire", Ordering::Acquire)))?;
-        // SAFETY: a published segment has `segment_len` elements, of which `index` is one (asserted above): the pointer is
+        // SAFETY: a published segment has `segment_len` elements, of which `index` is one by this function's contract: the pointer is
         // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
         Some(unsafe { first.add(index).as_ref() })
     }
@@ -74,15 +75,20 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     /// If there is no room for so many.
     pub(crate) fn get_or_grow(&self, i: usize) -> &T {
         let (segment, index) = Self::locate(i);
-        self.at_or_grow(segment, index)
+        // SAFETY: by `locate`.
+        unsafe { self.at_or_grow(segment, index) }
     }
 
     /// The same by segment, and index there.
     ///
+    /// # Safety
+    /// As for [`at`](Self::at).
+    ///
     /// # Panics
-    /// If there is no such segment, or it has not so many.
-    pub(crate) fn at_or_grow(&self, segment: usize, index: usize) -> &T {
-        if let Some(element) = self.at(segment, index) {
+    /// If there is no such segment.
+    pub(crate) unsafe fn at_or_grow(&self, segment: usize, index: usize) -> &T {
+        // SAFETY: as for this function.
+        if let Some(element) = unsafe { self.at(segment, index) } {
             return element;
         }
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");

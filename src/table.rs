@@ -64,7 +64,8 @@ const fn mask(bits: u32) -> u32 {
     !(u32::MAX as u64 >> bits) as u32
 }
 
-/// Level of the cell of the bucket that starts here, and its place there.
+/// Level of the cell of the bucket that starts here, and its place there: on level n > 0, with 32 − n zeros at its end and
+/// the one before them left out, the number that remains has n − 1 bits, so it is less than 2^(n − 1), as many as the level has.
 #[inline]
 fn locate(start: u32) -> (usize, usize) {
     match start {
@@ -92,7 +93,7 @@ impl Table {
             mask: AtomicU32::new(mask(bits)),
             nodes: Padded(AtomicUsize::new(0)),
         };
-        table.cells.at_or_grow(0, 0).tally().store(LINKED, Ordering::Release);
+        table.cell_or_grow(0).tally().store(LINKED, Ordering::Release);
         table
     }
 
@@ -100,6 +101,20 @@ impl Table {
     #[inline]
     fn bucket(&self, order: u32) -> u32 {
         order & self.mask.load(Ordering::Relaxed)
+    }
+
+    /// The cell of a bucket, if its segment exists.
+    #[inline]
+    fn cell(&self, bucket: u32) -> Option<&Link> {
+        let (level, index) = locate(bucket);
+        // SAFETY: see `locate`.
+        unsafe { self.cells.at(level, index) }
+    }
+
+    fn cell_or_grow(&self, bucket: u32) -> &Link {
+        let (level, index) = locate(bucket);
+        // SAFETY: see `locate`.
+        unsafe { self.cells.at_or_grow(level, index) }
     }
 
     /// The LINKED cell nearest before `bucket`, its own included. Writes nothing.
@@ -117,16 +132,14 @@ impl Table {
     #[inline]
     fn linked_cell(&self, bucket: u32) -> Option<&Link> {
         // Acquire: pairs with the Release in `initialise`, for the cell's link.
-        let (level, index) = locate(bucket);
-        self.cells.at(level, index).filter(|cell| cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED)
+        self.cell(bucket).filter(|cell| cell.tally().load(order("cell state", Ordering::Acquire)) == LINKED)
     }
 
     /// Where a reader starts whose bucket has no LINKED cell. It initialises it, as a writer would: otherwise what is only
     /// read after the table has grown is walked to from far away, each time. Not by allocating its segment.
     #[cold]
     fn approach(&self, pin: &Pin, bucket: u32) -> &Link {
-        let (level, index) = locate(bucket);
-        match self.cells.at(level, index) {
+        match self.cell(bucket) {
             // (To loom it is the writer's initialisation, which has models; readers as well would multiply all others.)
             Some(cell) if cell.tally().load(Ordering::Relaxed) == UNINIT && !cfg!(loom) => {
                 self.initialise(pin, bucket, cell);
@@ -146,8 +159,7 @@ impl Table {
     /// Where to start looking for an order; initialises the bucket's cell if it is nobody's work yet.
     fn start(&self, pin: &Pin, order: u32) -> &Link {
         let bucket = self.bucket(order);
-        let (level, index) = locate(bucket);
-        let cell = self.cells.at_or_grow(level, index);
+        let cell = self.cell_or_grow(bucket);
         if cell.tally().load(Ordering::Acquire) == UNINIT {
             self.initialise(pin, bucket, cell);
         }
@@ -243,14 +255,15 @@ impl Table {
         while let Some(current) = NonNull::new(next.link()) {
             // SAFETY: reached through the list under the pin: not freed while it is held.
             let link = unsafe { current.as_ref() };
-            if link.order() > order {
+            let here = link.order();
+            if here > order {
                 return None;
             }
             next = link.next();
             if mutant("find stops at a mark") && next.marked() {
                 return None;
             }
-            if link.order() == order && !next.marked() && hit(current) {
+            if here == order && !next.marked() && hit(current) {
                 return Some(current);
             }
         }
@@ -311,7 +324,7 @@ impl Table {
 
     /// The first node of the list.
     pub(crate) fn first<'p>(&'p self, pin: &'p Pin) -> Option<NonNull<Link>> {
-        self.after(pin, self.cells.at_or_grow(0, 0))
+        self.after(pin, self.cell_or_grow(0))
     }
 
     /// The next node behind `link`, marked or not; cells are passed over.
