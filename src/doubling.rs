@@ -51,9 +51,20 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     #[inline]
     pub(crate) fn get(&self, i: usize) -> Option<&T> {
         let (segment, index) = Self::locate(i);
+        // SAFETY: by `locate`.
+        unsafe { self.at(segment, index) }
+    }
+
+    /// The same by segment, and index there.
+    ///
+    /// # Safety
+    /// `index` is less than the segment's length: 2^FIRST for the first one, 2^(FIRST + segment − 1) for any other.
+    #[inline]
+    pub(crate) unsafe fn at(&self, segment: usize, index: usize) -> Option<&T> {
+        debug_assert!(index < Self::segment_len(segment));
         // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
         let first = NonNull::new(self.segments.get(segment)?.load(order("array acquire", Ordering::Acquire)))?;
-        // SAFETY: a published segment has `segment_len` elements, of which `index` is one by `locate`: the pointer is
+        // SAFETY: a published segment has `segment_len` elements, of which `index` is one by this function's contract: the pointer is
         // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
         Some(unsafe { first.add(index).as_ref() })
     }
@@ -63,10 +74,23 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     /// # Panics
     /// If there is no room for so many.
     pub(crate) fn get_or_grow(&self, i: usize) -> &T {
-        if let Some(element) = self.get(i) {
+        let (segment, index) = Self::locate(i);
+        // SAFETY: by `locate`.
+        unsafe { self.at_or_grow(segment, index) }
+    }
+
+    /// The same by segment, and index there.
+    ///
+    /// # Safety
+    /// As for [`at`](Self::at).
+    ///
+    /// # Panics
+    /// If there is no such segment.
+    pub(crate) unsafe fn at_or_grow(&self, segment: usize, index: usize) -> &T {
+        // SAFETY: as for this function.
+        if let Some(element) = unsafe { self.at(segment, index) } {
             return element;
         }
-        let (segment, index) = Self::locate(i);
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
         // SAFETY: by the contract of `new`, and this is its `make`.
         let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), self.make) });

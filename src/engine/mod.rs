@@ -115,7 +115,9 @@ impl<K, V> Core<K, V> {
     #[inline]
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
         let spread = u64::from(order).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        &self.shards[((spread * self.shards.len() as u64) >> 32) as usize]
+        let index = (spread * self.shards.len() as u64) >> 32;
+        // SAFETY: `spread` is less than 2³², so this is less than the number of shards. (There are at most 1024.)
+        unsafe { self.shards.get_unchecked(index as usize) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
