@@ -1,7 +1,7 @@
 //! What flows through a full cache: inserts of ever new keys, and a read-through.
 
 use crate::{
-    rounds::{Contestant, Draw, Sample, team},
+    rounds::{Contestant, Draw, Sample, alone, team},
     subjects::{Bellwether, Foyer, MiniMoka, Moka, Quick, SccCache, Subject, Ufo},
     trace::mix,
 };
@@ -11,6 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
+    thread,
     time::Duration,
 };
 
@@ -33,7 +34,10 @@ pub(crate) fn churn(threads: usize) -> Vec<Contestant> {
             (first..first + CHUNK as u64).for_each(|key| subject.put(mix(key as u32), key));
         };
         (0..2 * CHURN_ROOM / CHUNK).for_each(|_| pass());
-        let turn = move |budget: Duration| Sample { time: team(threads, budget, CHUNK, &pass), extra: None };
+        let turn = move |budget: Duration| {
+            let time = if threads == 1 { alone(budget, CHUNK, &pass) } else { team(threads, budget, CHUNK, &pass) };
+            Sample { time, extra: None }
+        };
         Contestant { name: S::NAME, turn: Box::new(turn) }
     }
     vec![
@@ -63,9 +67,9 @@ pub(crate) fn mixed() -> Vec<Contestant> {
 
 fn fetching<S: Subject>(requests: &Arc<[u64]>) -> Contestant {
     let (subject, requests) = (S::with_room(MIX_ROOM), Arc::clone(requests));
-    let (next, loads) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let pass = move |counts: &(AtomicUsize, AtomicUsize)| {
-        let (next, loads) = counts;
+    let (next, loads) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+    let loaded = Arc::clone(&loads);
+    let pass = move || {
         let first = next.fetch_add(CHUNK, Relaxed) % requests.len();
         let missed = Cell::new(0);
         for &key in &requests[first..first + CHUNK] {
@@ -75,18 +79,24 @@ fn fetching<S: Subject>(requests: &Arc<[u64]>) -> Contestant {
             });
             assert_eq!(value, !key, "{}: the value of the key", S::NAME);
         }
-        loads.fetch_add(missed.get(), Relaxed);
+        loaded.fetch_add(missed.get(), Relaxed);
     };
-    let counts = (next, loads);
-    // Once through, so that what is kept has settled.
-    (0..REQUESTS / CHUNK).for_each(|_| pass(&counts));
-    let turn = move |budget: Duration| {
-        let (calls, loads) = (counts.0.load(Relaxed), counts.1.load(Relaxed));
-        let time = team(2, budget, CHUNK, || pass(&counts));
-        let (calls, loads) = (counts.0.load(Relaxed) - calls, counts.1.load(Relaxed) - loads);
-        Sample { time, extra: Some(100.0 - 100.0 * loads as f64 / calls as f64) }
-    };
+    // Once through, so that what is kept has settled; the second time hits are counted, of the same requests for all.
+    through(&pass);
+    let settled = loads.load(Relaxed);
+    through(&pass);
+    let hits = 100.0 - 100.0 * (loads.load(Relaxed) - settled) as f64 / REQUESTS as f64;
+    let turn = move |budget: Duration| Sample { time: team(2, budget, CHUNK, &pass), extra: Some(hits) };
     Contestant { name: S::NAME, turn: Box::new(turn) }
+}
+
+/// Makes all requests once, by two threads.
+fn through(pass: &(impl Fn() + Sync)) {
+    let half = || (0..REQUESTS / CHUNK / 2).for_each(|_| pass());
+    thread::scope(|scope| {
+        scope.spawn(half);
+        half();
+    });
 }
 
 /// Requests for the key of rank r with a probability proportional to r^-exponent.

@@ -1,7 +1,7 @@
 //! Hits: of many keys by one thread, with and without a time to live, and of one hot key by two.
 
 use crate::{
-    rounds::{CHUNK, Contestant, Draw, Sample, team, timed},
+    rounds::{CHUNK, Contestant, Draw, Sample, alone, team},
     subjects::{Bellwether, Foyer, Hasher, MiniMoka, Moka, Papaya, Quick, SccCache, SccIndex, Subject, Ufo},
     trace::mix,
 };
@@ -64,7 +64,7 @@ fn looking(name: &'static str, asked: &Arc<Asked>, look: impl Fn(&[u64]) -> u64 
             let sum = look(black_box(&asked.keys[chunk * CHUNK..][..CHUNK]));
             assert_eq!(sum, asked.sums[chunk], "{name}: all are hits");
         };
-        Sample { time: timed(budget, CHUNK, pass), extra: None }
+        Sample { time: alone(budget, CHUNK, pass), extra: None }
     };
     Contestant { name, turn: Box::new(turn) }
 }
@@ -158,9 +158,9 @@ fn scaling(name: &'static str, look: impl Fn(&[u64]) -> u64 + Sync + 'static) ->
     let sum = (CHUNK as u64).wrapping_mul(value(mix(0)));
     let turn = move |budget: Duration| {
         let pass = || assert_eq!(look(black_box(&keys)), sum, "{name}: all are hits");
-        let alone = team(1, budget / 2, CHUNK, pass);
+        let one = team(1, budget / 2, CHUNK, pass);
         let time = team(2, budget / 2, CHUNK, pass);
-        Sample { time, extra: Some(2.0 * alone / time) }
+        Sample { time, extra: Some(2.0 * one / time) }
     };
     Contestant { name, turn: Box::new(turn) }
 }

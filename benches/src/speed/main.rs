@@ -21,6 +21,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use report::Outcome;
 use std::{
     error::Error,
+    fs,
     io::{self, Write},
     path::PathBuf,
     process::ExitCode,
@@ -80,7 +81,7 @@ fn measure(cli: &Cli) -> Result {
     let style = ProgressStyle::with_template("{spinner} {msg} [{bar:40}] {percent} %, {elapsed}")?;
     let bar = ProgressBar::new(0).with_style(style);
     bar.enable_steady_tick(Duration::from_millis(100));
-    let mut outcomes = Vec::new();
+    let (before, mut outcomes) = (load(), Vec::new());
     for (place, &workload) in chosen.iter().enumerate() {
         bar.set_message(format!("{} ({} of {})", workload.name, place + 1, chosen.len()));
         let field = (workload.field)()?;
@@ -94,6 +95,22 @@ fn measure(cli: &Cli) -> Result {
         chart::draw(&outcomes, path)?;
     }
     let mut out = io::stdout().lock();
+    let (machine, after) = (machine(), load());
+    writeln!(out, "{machine}; load {before} before, {after} after; {rounds} rounds, turns of {millis} ms.\n")?;
     report::write(&mut out, &outcomes)?;
     Ok(out.flush()?)
+}
+
+/// The processor and how many there are, as far as the system tells.
+fn machine() -> String {
+    let info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let model = model.trim_start_matches([':', ' ', '\t']);
+    format!("{model}, {} cores", std::thread::available_parallelism().map_or(0, usize::from))
+}
+
+/// How many threads wanted to run in the last minute, ours included: the less, the better are the figures.
+fn load() -> String {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split(' ').next().unwrap_or_default().into()
 }
