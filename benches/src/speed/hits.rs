@@ -24,6 +24,8 @@ pub(crate) const QUICK_TTL: &str = "quick_cache + `Instant`";
 pub(crate) const HASHBROWN: &str = "hashbrown, one thread";
 const PAPAYA_PINNED: &str = "papaya, one `pin`";
 const QUICK_COARSE: &str = "quick_cache + coarse clock";
+/// The keys that the hot one is among.
+const HOT_KEYS: usize = 1000;
 /// Long enough that nothing expires.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -152,11 +154,13 @@ pub(crate) fn expiring(keys: usize) -> Vec<Contestant> {
 }
 
 /// Looks one key up by one thread, then by two: the time is of a call while there are two, the extra figure how many
-/// times the calls of one thread the two made together.
+/// times the calls of one thread the two made together. Each turn has another key: what a key costs depends on what
+/// it shares its bucket with, and so on the seed of the hasher.
 fn scaling(name: &'static str, look: impl Fn(&[u64]) -> u64 + Sync + 'static) -> Contestant {
-    let keys = vec![mix(0); CHUNK];
-    let sum = (CHUNK as u64).wrapping_mul(value(mix(0)));
+    let mut turns = (0..HOT_KEYS).cycle();
     let turn = move |budget: Duration| {
+        let key = mix(turns.next().unwrap_or_default() as u32);
+        let (keys, sum) = (vec![key; CHUNK], (CHUNK as u64).wrapping_mul(value(key)));
         let pass = || assert_eq!(look(black_box(&keys)), sum, "{name}: all are hits");
         let one = team(1, budget / 2, CHUNK, pass);
         let time = team(2, budget / 2, CHUNK, pass);
@@ -168,12 +172,12 @@ fn scaling(name: &'static str, look: impl Fn(&[u64]) -> u64 + Sync + 'static) ->
 /// One hot key among a thousand, on two threads.
 pub(crate) fn hot() -> Vec<Contestant> {
     fn getting<S: Subject>() -> Contestant {
-        let subject: S = full(1000);
+        let subject: S = full(HOT_KEYS);
         scaling(S::NAME, move |keys| each(keys, |key| subject.get(*key)))
     }
-    let ours: Arc<Bellwether> = Arc::new(full(1000));
+    let ours: Arc<Bellwether> = Arc::new(full(HOT_KEYS));
     let same = Arc::clone(&ours);
-    let papaya: Papaya = full(1000);
+    let papaya: Papaya = full(HOT_KEYS);
     vec![
         scaling(GET_REF, move |keys| each(keys, |key| ours.get_ref(key).map(|value| *value))),
         scaling(PINNED, move |keys| {
