@@ -41,7 +41,7 @@ pub struct Flight {
     pub state: RefCell<State>,
     pub waiters: Cell<u32>,
     /// Whether it is still what callers of the key meet.
-    attached: Cell<bool>,
+    pub attached: Cell<bool>,
 }
 
 impl Flight {
@@ -146,11 +146,17 @@ impl Model {
         }
     }
 
-    pub fn renew(&self, entry: &Entry, delta: u64) {
-        entry.expires.set(self.now.get().saturating_add(self.life(None, entry.hint)));
+    /// Whether it is kept: not for no time.
+    pub fn renew(&self, entry: &Entry, delta: u64) -> bool {
+        let life = self.life(None, entry.hint);
+        if life == 0 {
+            return false;
+        }
+        entry.expires.set(self.now.get().saturating_add(life));
         entry.idle.set(self.idle_deadline());
         entry.delta.set(delta);
         entry.calm.set(0);
+        true
     }
 
     // Looking.
