@@ -64,8 +64,11 @@ impl Alert {
 
     /// Whether this time has come. If not, the task is woken then.
     pub(crate) fn is_over<K, V>(&mut self, config: &Config<K, V>, at: u64, cx: &Context<'_>) -> bool {
-        if at == NEVER || config.wait_now() >= at {
-            return at != NEVER;
+        if at == NEVER {
+            return false;
+        }
+        if config.has_come(at) {
+            return true;
         }
         // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
         // back since.
@@ -83,7 +86,7 @@ impl Alert {
         self.0 = Some(Box::new(Set { alarm: alarm.clone(), at, task }));
         config.wake_at(at, Waker::from(alarm));
         // The timer may fire before it has been told.
-        config.wait_now() >= at
+        config.has_come(at)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The blocking face: how a thread waits, and the read-through verbs for threads.
 
 use crate::cache::Cache;
-use crate::deadline::{is_over, sleep};
+use crate::deadline::sleep;
 use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
 use crate::error::LoadError;
@@ -13,8 +13,7 @@ use crate::lease::Lease;
 use crate::lookup::{Met, embark};
 use crate::outcome::Loaded;
 use crate::through::{Begun, End, Through, certain};
-use crate::waiter::Waiter;
-use crate::waiter::{Waited, Woken};
+use crate::waiter::{Waited, Waiter, Woken};
 use core::convert::Infallible;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
@@ -43,7 +42,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 sleep(self.core(), listener, at.min(self.due()));
             }
             // The flight may have ended in the same moment.
-            let over = is_over(self.core(), at);
+            let over = self.core().config.has_come(at);
             match self.check() {
                 Some(woken) => return Some(woken),
                 None if over => return None,

@@ -15,9 +15,8 @@ use crate::key::ToKey;
 use crate::lease::Lease;
 #[cfg(feature = "std")]
 use crate::loading::Load;
-use crate::loading::{LoadAsync, LoadingCache, loaded};
-use crate::outcome::Loaded;
-use crate::through::{Begun, deliver};
+use crate::loading::{LoadAsync, LoadingCache};
+use crate::through::{Begun, deliver, told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -67,7 +66,7 @@ where
             for (lease, place) in here.into_iter().zip(places) {
                 let Begun::Through(through) = &begun[place] else { continue };
                 results[place] = Some(match all.next() {
-                    Some(result) => through.land(lease, loaded(result)),
+                    Some(result) => through.land(lease, told(result)),
                     None => through.abandon(lease),
                 });
             }
@@ -78,7 +77,7 @@ where
             (None, Begun::Hit(value)) => Ok(value),
             (None, Begun::Through(through)) => {
                 let job = self.job(q);
-                run_detached(through, true, |_| job.run())
+                run_detached(through, true, || job.run())
             }
         })
         .collect()
@@ -114,7 +113,7 @@ where
                 Begun::Hit(value) => Ok(value),
                 Begun::Through(through) => {
                     let job = self.job(q);
-                    run_detached_async(|| through, |_| job.run_async(), loaded).await
+                    run_detached_async(|| through, || job.run_async(), told).await
                 }
             });
         }
@@ -199,7 +198,7 @@ where
     reentry::during(&flights, || {
         for lease in leases {
             match all.next() {
-                Some(result) => deliver(lease, result.map(Loaded::New), limits),
+                Some(result) => deliver(lease, told(result), limits),
                 None => lease.fail(),
             }
         }

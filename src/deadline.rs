@@ -21,14 +21,10 @@ pub(crate) fn sleep<K, V>(core: &Core<K, V>, mut listener: EventListener, at: u6
     } else {
         // Anew each time: the clock may have stepped back since it was woken.
         let waker = alarm(core, at);
-        while Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() && !is_over(core, at) {
+        while Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {
             thread::park();
         }
     }
-}
-
-pub(crate) fn is_over<K, V>(core: &Core<K, V>, at: u64) -> bool {
-    at != NEVER && core.config.wait_now() >= at
 }
 
 fn left<K, V>(core: &Core<K, V>, at: u64) -> Duration {

@@ -11,7 +11,7 @@ use crate::lease::Lease;
 use crate::outcome::Loaded;
 use crate::request::{Found, settings};
 use crate::spawn::Task;
-use crate::through::{End, Through, deliver};
+use crate::through::{End, Through, deliver, told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -77,7 +77,7 @@ where
     /// value nor an old one that may be served; one of those who wait takes over.
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V + Send + 'static) -> Found<'static, K, V> {
-        loaded(run_detached(self.through(true), false, |_| Ok(Loaded::New(load()))))
+        not_lost(run_detached(self.through(true), false, || Ok(Loaded::New(load()))))
     }
 
     /// As [`Cache::try_get_with`], by a thread that sleeps meanwhile.
@@ -93,7 +93,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        run_detached(self.through(false), false, |_| load().map(Loaded::New))
+        run_detached(self.through(false), false, || load().map(Loaded::New))
     }
 
     /// As [`Cache::get_with_async`].
@@ -108,7 +108,7 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = V> + Send + 'static,
     {
-        loaded(run_detached_async(|| self.through(true), |_| load(), |value| Ok(Loaded::New(value))).await)
+        not_lost(run_detached_async(|| self.through(true), load, |value| Ok(Loaded::New(value))).await)
     }
 
     /// As [`Cache::try_get_with_async`].
@@ -124,13 +124,13 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        run_detached_async(|| self.through(false), |_| load(), |loaded| loaded.map(Loaded::New)).await
+        run_detached_async(|| self.through(false), load, told).await
     }
 }
 
 /// The value of a lookup that can fail only because its load was lost: it panicked, was dropped, or was taken over by one that
 /// failed.
-fn loaded<T>(found: Result<T, LoadError<Infallible>>) -> T {
+fn not_lost<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
         Err(_) => panic!("the load in the background came to nothing: it panicked, was dropped, or was taken over"),
@@ -142,7 +142,7 @@ fn loaded<T>(found: Result<T, LoadError<Infallible>>) -> T {
 pub(crate) fn run_detached<K, V, Q, F, E>(
     mut through: Through<'static, '_, K, V, Q, F>,
     here: bool,
-    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Result<Loaded<V>, E> + Send + 'static,
+    load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
 ) -> Result<F::Out, LoadError<E>>
 where
     K: Send + Sync + 'static,
@@ -160,9 +160,9 @@ where
         match (through.end(), load.take()) {
             (End::Value(value), _) => return Ok(value),
             (End::Refused(why), _) => return Err(why.into()),
-            (End::Alone, Some(load)) => return through.alone(load(None)),
+            (End::Alone, Some(load)) => return through.alone(load()),
             (End::Lead(lease), Some(load)) if here && through.must_wait(&lease) => {
-                let loaded = lease.guarded(|_| load(Some(&lease)));
+                let loaded = lease.guarded(|_| load());
                 return through.land(lease, loaded);
             }
             (End::Lead(lease), Some(load)) => through.hand_on(lease, |lease| spawn_blocking(lease, load, limits)),
@@ -174,7 +174,7 @@ where
 /// The same, as a task.
 pub(crate) async fn run_detached_async<'q, K, V, Q, F, E, Fut>(
     begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
-    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Fut + Send + 'static,
+    load: impl FnOnce() -> Fut + Send + 'static,
     told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
 ) -> Result<F::Out, LoadError<E>>
 where
@@ -196,7 +196,7 @@ where
             (End::Value(value), _) => return Ok(value),
             (End::Refused(why), _) => return Err(why.into()),
             (End::Alone, Some((load, told))) => {
-                let output = load(None).await;
+                let output = load().await;
                 return through.alone(told(output));
             }
             (End::Lead(lease), Some((load, told))) => {
@@ -211,7 +211,7 @@ where
 #[cfg(feature = "std")]
 pub(crate) fn spawn_blocking<K, V, E>(
     lease: Lease<'static, K, V>,
-    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Result<Loaded<V>, E> + Send + 'static,
+    load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
     limits: Limits,
 ) where
     K: Send + Sync + 'static,
@@ -220,7 +220,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
 {
     let core = lease.core().clone();
     core.get().config.spawner().spawn_blocking(Box::new(move || {
-        let loaded = lease.guarded(|_| load(Some(&lease)));
+        let loaded = lease.guarded(|_| load());
         deliver(lease, loaded, &limits);
     }));
 }
@@ -228,7 +228,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
 /// Runs a load in the background, as a task.
 pub(crate) fn spawn<K, V, E, Fut>(
     lease: Lease<'static, K, V>,
-    load: impl FnOnce(Option<&Lease<'static, K, V>>) -> Fut + Send + 'static,
+    load: impl FnOnce() -> Fut + Send + 'static,
     told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
     limits: Limits,
 ) where
@@ -240,7 +240,7 @@ pub(crate) fn spawn<K, V, E, Fut>(
     let core = lease.core().clone();
     let task: Task = Box::pin(async move {
         let flights = [lease.flight()];
-        let loading = lease.guarded(|_| load(Some(&lease)));
+        let loading = lease.guarded(|_| load());
         let output = Loading::new(&flights, pin!(Some(loading))).await;
         deliver(lease, told(output), &limits);
     });

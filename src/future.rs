@@ -8,9 +8,8 @@ use crate::form::{Cloned, Form};
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::outcome::Loaded;
-use crate::through::{Begun, End, Through, certain, plain_hit};
-use crate::waiter::Waiter;
-use crate::waiter::Woken;
+use crate::through::{Begun, End, Through, certain, plain_hit, told};
+use crate::waiter::{Waiter, Woken};
 use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
 use core::pin::{Pin, pin};
@@ -152,7 +151,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        run_async(|| self.begin(q, false), |_| load(), |loaded| loaded.map(Loaded::New), |found| found)
+        run_async(|| self.begin(q, false), |_| load(), told, |found| found)
     }
 
     /// Looks a key up.

@@ -1,7 +1,7 @@
 //! A thread that removes expired entries every so often, so that their memory does not wait for somebody to need room.
 
 use crate::cache::Cache;
-use crate::deadline::{Nap, is_over};
+use crate::deadline::Nap;
 use crate::expiry::nanos;
 use alloc::sync::{Arc, Weak};
 use core::fmt;
@@ -63,7 +63,7 @@ fn nap<K, V, S>(cache: &Weak<Cache<K, V, S>>, every: Duration, stop: &AtomicBool
         // The clock is the cache's, which must not be kept for it.
         let Some(cache) = cache.upgrade() else { return false };
         let deadline = *deadline.get_or_insert_with(|| cache.core().config.wait_end(nanos(every)));
-        if is_over(cache.core(), deadline) {
+        if cache.core().config.has_come(deadline) {
             return true;
         }
         // Anew each time: the clock may have stepped back since it was woken.

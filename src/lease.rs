@@ -190,14 +190,17 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Ends the flight without a value: those who wait see it as abandoned.
     pub fn fail(self) {
-        let window = self.core.get().config.limits.if_error;
-        drop(self.end(None, window));
+        self.end_by_hand(None);
     }
 
     /// Ends the flight with an error, shared with all who wait.
     pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
+        self.end_by_hand(Some(Arc::new(error)));
+    }
+
+    fn end_by_hand(self, error: Option<SharedError>) {
         let window = self.core.get().config.limits.if_error;
-        drop(self.end(Some(Arc::new(error)), window));
+        drop(self.end(error, window));
     }
 
     /// `window`: how long past its time an old value may be served instead. A failure is only kept where there is none.

@@ -11,8 +11,9 @@ use crate::form::Cloned;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::lookup::{Met, embark};
+#[cfg(feature = "std")]
 use crate::outcome::Loaded;
-use crate::through::{Begun, Through, plain_hit};
+use crate::through::{Begun, Through, plain_hit, told};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::convert::Infallible;
@@ -171,7 +172,7 @@ where
             Begun::Hit(value) => Ok(value),
             Begun::Through(through) => {
                 let job = self.job(q);
-                run_detached(through, true, |_| job.run())
+                run_detached(through, true, || job.run())
             }
         }
     }
@@ -193,7 +194,7 @@ where
             Begun::Hit(value) => Ok(value),
             Begun::Through(through) => {
                 let job = self.job(q);
-                run_detached_async(|| through, |_| job.run_async(), loaded).await
+                run_detached_async(|| through, || job.run_async(), told).await
             }
         }
     }
@@ -210,7 +211,7 @@ where
         L: Load<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn_blocking(lease, |_| job.run(), self.core().config.limits)).is_some()
+        lease.map(|lease| spawn_blocking(lease, || job.run(), self.core().config.limits)).is_some()
     }
 
     /// As [`refresh`](Self::refresh), by a task.
@@ -223,7 +224,7 @@ where
         L: LoadAsync<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn(lease, |_| job.run_async(), loaded, self.core().config.limits)).is_some()
+        lease.map(|lease| spawn(lease, || job.run_async(), told, self.core().config.limits)).is_some()
     }
 
     /// Takes the key's lease for a refresh, whatever value there is; None if it is being loaded.
@@ -278,11 +279,6 @@ impl<K, L> Job<K, L> {
     {
         self.loader.load(&self.key).await
     }
-}
-
-/// What a loader's output means.
-pub(crate) fn loaded<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
-    output.map(Loaded::New)
 }
 
 impl<K, V, L, S> Clone for LoadingCache<K, V, L, S> {

@@ -10,7 +10,7 @@ use crate::future::run_async;
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::outcome::{Loaded, Outcome};
-use crate::through::{Begun, Through, certain};
+use crate::through::{Begun, Through, certain, told};
 use core::fmt;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
@@ -186,12 +186,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        run_async(
-            move || Begun::Through(self.through(false)),
-            |_| load(),
-            |loaded| loaded.map(Loaded::New),
-            |found| found,
-        )
+        run_async(move || Begun::Through(self.through(false)), |_| load(), told, |found| found)
     }
 
     /// As [`revalidate_with`](Self::revalidate_with), for tasks.

@@ -17,8 +17,7 @@ use crate::lease::Lease;
 use crate::lookup::{Met, embark};
 use crate::outcome::{Loaded, Outcome};
 use crate::stats::Event;
-use crate::waiter::Waiter;
-use crate::waiter::Woken;
+use crate::waiter::{Waiter, Woken};
 use alloc::sync::Arc;
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -119,7 +118,7 @@ where
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
             Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
-                self.refused(waiter.fallback(self.patience()).filter(|_| self.lenient), Refusal::Reentrant)
+                self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
         }
@@ -134,18 +133,16 @@ where
         Stage::Wait(waiter)
     }
 
-    /// How long past its time to live this caller takes a value, for want of another.
-    fn patience(&self) -> u64 {
-        self.limits.while_refresh.max(self.limits.if_error)
+    /// Makes do with an old value.
+    fn make_do(&self, old: Entry<'c, K, V>) -> F::Out {
+        self.core.get().count(Event::StaleServe);
+        F::of_entry(old, Outcome::Stale)
     }
 
     /// Makes do with an old value, or goes without.
     fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
-            Some(old) => {
-                self.core.get().count(Event::StaleServe);
-                End::Value(F::of_entry(old, Outcome::Stale))
-            }
+            Some(old) => End::Value(self.make_do(old)),
             None if self.lenient => End::Alone,
             None => End::Refused(why),
         })
@@ -161,7 +158,7 @@ where
 
     /// What to sleep on, and until when; then go [`on`](Self::on). None: it has come to an [`end`](Self::end).
     pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
-        let ((without, with), patience) = (self.lengths(), self.patience());
+        let ((without, with), patience) = (self.lengths(), self.limits.patience());
         let Stage::Wait(waiter) = &mut self.stage else { return None };
         let limit = if with < without && waiter.fallback(patience).is_some() { with } else { without };
         if limit == NEVER || self.core.get().config.timeless() {
@@ -188,7 +185,7 @@ where
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
                 let Stage::Wait(waiter) = &self.stage else { return };
-                let old = waiter.fallback(self.patience());
+                let old = waiter.fallback(self.limits.patience());
                 let without = self.began.saturating_add(self.lengths().0);
                 if old.is_none() && self.core.get().config.wait_now() < without {
                     // The old value was removed meanwhile, or is too old by now: there is nothing but to wait on.
@@ -218,9 +215,7 @@ where
     pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>) -> Result<F::Out, LoadError<E>> {
         let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
         drop(end);
-        let old = old.ok_or(LoadError::Abandoned)?;
-        self.core.get().count(Event::StaleServe);
-        Ok(F::of_entry(old, Outcome::Stale))
+        old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
     /// A load that this caller leads has come to nothing.
@@ -228,9 +223,7 @@ where
     pub(crate) fn abandon<E>(&self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
         let old = lease.fallback(self.limits.if_error);
         lease.fail();
-        let old = old.ok_or(LoadError::Abandoned)?;
-        self.core.get().count(Event::StaleServe);
-        Ok(F::of_entry(old, Outcome::Stale))
+        old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
     /// Whether it would have to wait for a load that this thread is in the middle of.
@@ -370,6 +363,11 @@ where
     V: Clone,
 {
     core.read_quietly(&core.limbo().enter(), hash, |k| q.equivalent(k), V::clone)
+}
+
+/// What it means that a loader gives a value, or an error.
+pub(crate) fn told<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
+    output.map(Loaded::New)
 }
 
 /// The value of a lookup that cannot fail.

@@ -2,12 +2,10 @@
 //! one, so what ends a wait, and when, is exact.
 mod common;
 
-use bellwether::{BuildError, Builder, Cache, Clock, Entry, Lease, LoadError, Lookup, ManualClock, Outcome, Timer};
+use bellwether::{BuildError, Builder, Cache, Clock, Entry, LoadError, ManualClock, Outcome};
 use common::tasks::*;
 use common::*;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Waker;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
@@ -32,13 +30,6 @@ fn caller<'t>(cache: &'t TestCache, set: impl FnOnce(Request<'t>) -> Request<'t>
 
 fn timed_out(told: Told) -> bool {
     matches!(told, Err(LoadError::TimedOut))
-}
-
-fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
-    match cache.lease(&1) {
-        Lookup::Lead(lease) => lease,
-        other => panic!("{other:?}"),
-    }
 }
 
 /// A cache whose key 1 held the value 1 until now, and whose callers take that for ten seconds more.
@@ -195,16 +186,6 @@ fn a_deadline_of_zero_has_passed() {
     assert_eq!(ask(|r| r.hard_timeout(Duration::ZERO).soft_timeout(Duration::ZERO)).unwrap(), (2, Outcome::Hit));
     cache.invalidate(&1);
     assert_eq!(ask(|r| r.hard_timeout(Duration::ZERO)).unwrap(), (77, Outcome::Computed));
-}
-
-/// A timer that only counts.
-#[derive(Clone, Default)]
-struct Alarms(Arc<AtomicUsize>);
-
-impl Timer for Alarms {
-    fn wake_at(&self, _: u64, _: Waker) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
 }
 
 #[test]

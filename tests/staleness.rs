@@ -1,7 +1,7 @@
 //! Old values in place of errors: `stale_if_error`, `error_cooldown`, `max_stale`.
 mod common;
 
-use bellwether::{Builder, Entry, Lease, LoadError, Lookup, ManualClock, Outcome, RemovalCause};
+use bellwether::{Builder, Entry, Lease, LoadError, ManualClock, Outcome, RemovalCause};
 use common::tasks::*;
 use common::*;
 use std::sync::{Arc, Mutex};
@@ -36,13 +36,6 @@ fn ask_by_turns(cache: &TestCache, n: usize, loader: &Loader) -> Told {
         told(cache.entry(&1).try_get_with(|| loader.run()))
     } else {
         told(Task::new(cache.entry(&1).try_get_with_async(|| async { loader.run() })).finish())
-    }
-}
-
-fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
-    match cache.lease(&1) {
-        Lookup::Lead(lease) => lease,
-        other => panic!("{other:?}"),
     }
 }
 

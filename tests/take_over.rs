@@ -1,7 +1,7 @@
 //! `lead_timeout`: a leader that hangs is replaced, by one of those who wait, and what it still comes to is its own.
 mod common;
 
-use bellwether::{Builder, Cache, Entry, Lease, Lookup, ManualClock, Waited, Waiter};
+use bellwether::{Cache, Entry, Lease, Lookup, ManualClock, Waited, Waiter};
 use common::tasks::*;
 use common::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,19 +9,6 @@ use std::thread;
 use std::time::Duration;
 
 const NANO: Duration = Duration::from_nanos(1);
-
-/// A cache whose leaders are given three seconds.
-fn three_seconds(set: impl FnOnce(Builder<Key, u64>) -> Builder<Key, u64>) -> (TestCache, ManualClock) {
-    let (builder, clock) = timed();
-    (set(builder.lead_timeout(3 * SECOND)).build().unwrap(), clock)
-}
-
-fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
-    match cache.lease(&1) {
-        Lookup::Lead(lease) => lease,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn waiter(cache: &TestCache) -> Waiter<'_, Key, u64> {
     match cache.lease(&1) {

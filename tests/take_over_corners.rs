@@ -1,26 +1,13 @@
 //! `lead_timeout`: late arrivals, `compute`, bounds on loads, removals, and everything at once.
 mod common;
 
-use bellwether::{Builder, Clock, Lease, LoadError, Lookup, ManualClock, Op, Outcome, Waited};
+use bellwether::{Clock, LoadError, Lookup, Op, Outcome, Waited};
 use common::tasks::*;
 use common::*;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
-
-/// A cache whose leaders are given three seconds.
-fn three_seconds(set: impl FnOnce(Builder<Key, u64>) -> Builder<Key, u64>) -> (TestCache, ManualClock) {
-    let (builder, clock) = timed();
-    (set(builder.lead_timeout(3 * SECOND)).build().unwrap(), clock)
-}
-
-fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
-    match cache.lease(&1) {
-        Lookup::Lead(lease) => lease,
-        other => panic!("{other:?}"),
-    }
-}
 
 fn try_load(cache: &TestCache, value: u64) -> Result<u64, LoadError<Broken>> {
     cache.try_get_with(&1, || Ok(value))

@@ -5,7 +5,7 @@ use bellwether::{BuildError, Cache, Clock, CoarseClock, LoadError, Lookup, Manua
 use common::tasks::*;
 use common::*;
 use std::future::pending;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -96,16 +96,6 @@ fn the_last_waker_is_woken_by_the_timer() {
     clock.advance(2 * SECOND);
     assert!(wakes[2].count() > 0);
     assert!(matches!(migrant.poll(), Some(Answer::Error(LoadError::TimedOut))));
-}
-
-/// A timer that only counts.
-#[derive(Clone, Default)]
-struct Alarms(Arc<AtomicUsize>);
-
-impl Timer for Alarms {
-    fn wake_at(&self, _: u64, _: Waker) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
 }
 
 #[test]

@@ -59,19 +59,20 @@ fn adds_up(cache: &Shared, told: &Told, stored: usize) {
     assert_eq!(told.count(), 1, "{told:?}");
 }
 
+fn fails_as_it_is_removed((cache, told): (Shared, Told)) {
+    let lease = lead(&cache);
+    let other = cache.clone();
+    let thread = spawn(move || assert!(!other.invalidate(&KEY)));
+    lease.fail_with(Value::new(5));
+    thread.join().unwrap();
+    adds_up(&cache, &told, 0);
+}
+
 /// A load fails, and that is to be kept, as its flight is removed: it is not.
 /// Sees «failure's weight left».
 #[test]
 fn failure_meets_removal() {
-    model(3, || {
-        let (cache, told) = cold(10);
-        let lease = lead(&cache);
-        let other = cache.clone();
-        let thread = spawn(move || assert!(!other.invalidate(&KEY)));
-        lease.fail_with(Value::new(5));
-        thread.join().unwrap();
-        adds_up(&cache, &told, 0);
-    });
+    model(3, || fails_as_it_is_removed(cold(10)));
 }
 
 /// The same as a value is inserted: that is what stays.
@@ -111,15 +112,7 @@ fn failure_meets_a_finder() {
 /// Sees «failure's weight left», «weightless in its slot».
 #[test]
 fn failed_refresh_meets_removal() {
-    model(3, || {
-        let (cache, told) = stale(10);
-        let lease = lead(&cache);
-        let other = cache.clone();
-        let thread = spawn(move || assert!(!other.invalidate(&KEY)));
-        lease.fail_with(Value::new(5));
-        thread.join().unwrap();
-        adds_up(&cache, &told, 0);
-    });
+    model(3, || fails_as_it_is_removed(stale(10)));
 }
 
 /// The same as another asks, who may come to it by the old entry: it is told, and does not load.

@@ -2,11 +2,12 @@
 
 use super::config::Limits;
 use super::removal::Spare;
-use super::{Freshness, Ptr, Scope, Shard};
+use super::{Core, Freshness, Ptr, Scope, Shard};
 use crate::error::SharedError;
 use crate::expiry::{Hot, NEVER};
 use crate::flight::bell::Listening;
-use crate::flight::node::{Failure, Node};
+use crate::flight::failure::Failure;
+use crate::flight::node::Node;
 use crate::flight::word::{GaveUp, Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
@@ -65,6 +66,16 @@ pub(crate) enum Boarded<'s, K, V> {
     Full,
     /// The last load failed, and that is kept.
     Failed(Option<SharedError>),
+}
+
+impl<K, V> Core<K, V> {
+    /// When a leader has held its lease for longer than `lead_timeout`; None: never, or when it began is not noted yet.
+    pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
+        if lead_timeout == NEVER || self.config.timeless() {
+            return None;
+        }
+        Some(node.begun(lease)?.saturating_add(lead_timeout))
+    }
 }
 
 impl<'c, K, V> Scope<'c, K, V> {
@@ -168,7 +179,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                     // Somebody else refreshes it, or nobody more may load: the value is good.
                     None | Some(Boarded::Full) if wanted.value() && freshness == Freshness::Early => hit(),
                     Some(Boarded::Full) => {
-                        let stale = self.serve_stale(node, wanted, |l| l.while_refresh.max(l.if_error));
+                        let stale = self.serve_stale(node, wanted, Limits::patience);
                         stale.or(Some(Boarded::Full))
                     }
                     refreshing => refreshing,
@@ -280,9 +291,8 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// Whether a leader has held its lease for longer than this caller would wait for it.
     fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
-        let (Wanted::Value(&Limits { lead, .. }), config) = (wanted, &self.core.config) else { return false };
-        let over = |begun: u64| config.wait_now() >= begun.saturating_add(lead);
-        lead != NEVER && !config.timeless() && node.begun(lease).is_some_and(over)
+        let Wanted::Value(limits) = wanted else { return false };
+        self.core.noted_end(node, lease, limits.lead).is_some_and(|end| self.core.config.has_come(end))
     }
 
     /// Shares of both nodes of a flight; false (and none taken) if either has none left.

@@ -38,6 +38,13 @@ pub(crate) struct Limits {
     pub(crate) negative: bool,
 }
 
+impl Limits {
+    /// How long past its time to live a value is taken, for want of another.
+    pub(crate) fn patience(&self) -> u64 {
+        self.while_refresh.max(self.if_error)
+    }
+}
+
 /// The settings of a cache, checked. Times in ns, `NEVER` for none.
 pub(crate) struct Config<K, V> {
     pub(crate) name: String,
@@ -96,6 +103,11 @@ impl<K, V> Config<K, V> {
         if timeout == NEVER || self.timeless() { NEVER } else { self.wait_now().saturating_add(timeout) }
     }
 
+    /// Whether a time of [`wait_now`](Self::wait_now) has come.
+    pub(crate) fn has_come(&self, at: u64) -> bool {
+        at != NEVER && self.wait_now() >= at
+    }
+
     /// Has a waker woken at a time of [`wait_now`](Self::wait_now).
     pub(crate) fn wake_at(&self, at: u64, waker: Waker) {
         #[cfg(feature = "std")]
@@ -121,10 +133,5 @@ impl<K, V> Config<K, V> {
             #[cfg(not(feature = "std"))]
             None => panic!("without std, loads in the background need a spawner: Builder::spawner"),
         }
-    }
-
-    /// How long past its time to live a value can be of use.
-    pub(crate) fn kept_stale(&self) -> u64 {
-        self.limits.while_refresh.max(self.limits.if_error)
     }
 }

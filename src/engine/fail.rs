@@ -4,7 +4,8 @@ use super::board::Flight;
 use super::{Core, RemovalCause, Scope};
 use crate::error::SharedError;
 use crate::expiry::{self, Hot, NEVER};
-use crate::flight::node::{Failure, Node, Stamps};
+use crate::flight::failure::Failure;
+use crate::flight::node::{Node, Stamps};
 use crate::flight::word::GaveUp;
 use crate::stats::Event;
 use crate::sync::mutant;
@@ -135,31 +136,23 @@ impl<K, V> Scope<'_, K, V> {
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
     pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) -> bool {
-        // SAFETY: the caller has shares of both.
-        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        if !node.word.begin_publish(lease) {
-            if mutant("fenced renewal") {
-                old.into_iter().for_each(|old| old.renew(stamps.expires, stamps.hot));
-            }
-            return false;
+        // SAFETY: as for this function.
+        let renewed = unsafe {
+            self.end_by(flight, lease, |node, old| {
+                node.set_confirmed();
+                if stamps.expires == stamps.born {
+                    // For no time: handed to those who wait, as a new value would be, and not kept.
+                    self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
+                } else {
+                    old.renew(stamps.expires, stamps.hot);
+                }
+            })
+        };
+        if !renewed && mutant("fenced renewal") {
+            // SAFETY: the caller has a share.
+            flight.old.into_iter().for_each(|old| unsafe { old.as_ref() }.renew(stamps.expires, stamps.hot));
         }
-        if mutant("renewed too early") {
-            node.word.renewed();
-        }
-        node.set_confirmed();
-        match old {
-            // For no time: handed to those who wait, as a new value would be, and not kept.
-            Some(old) if stamps.expires == stamps.born => {
-                self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
-            }
-            Some(old) => old.renew(stamps.expires, stamps.hot),
-            None => {}
-        }
-        if !mutant("renewed too early") {
-            node.word.renewed();
-        }
-        self.ended(flight);
-        true
+        renewed
     }
 
     /// The entry being refreshed is removed, and the flight ends with it. False: the lease was taken over.
@@ -168,16 +161,33 @@ impl<K, V> Scope<'_, K, V> {
     /// As for [`Self::renew`].
     #[cfg(feature = "std")]
     pub(crate) unsafe fn retract(&self, flight: Flight<K, V>, lease: u32) -> bool {
+        let remove = |_: &Node<K, V>, old: &Node<K, V>| {
+            self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+        };
+        // SAFETY: as for this function.
+        unsafe { self.end_by(flight, lease, remove) }
+    }
+
+    /// Ends a flight by what is done to its old entry, through PUBLISHING: meanwhile nobody takes over, who might decide
+    /// otherwise. False, and nothing is done: the lease was taken over.
+    ///
+    /// # Safety
+    /// As for [`Self::renew`].
+    unsafe fn end_by(&self, flight: Flight<K, V>, lease: u32, change: impl FnOnce(&Node<K, V>, &Node<K, V>)) -> bool {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        // From here on nobody takes over, who might decide otherwise.
         if !node.word.begin_publish(lease) {
             return false;
         }
-        if let Some(old) = old {
-            self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+        if mutant("renewed too early") {
+            node.word.renewed();
         }
-        node.word.renewed();
+        if let Some(old) = old {
+            change(node, old);
+        }
+        if !mutant("renewed too early") {
+            node.word.renewed();
+        }
         self.ended(flight);
         true
     }

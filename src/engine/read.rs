@@ -26,16 +26,16 @@ impl<K, V> Core<K, V> {
             return true;
         }
         let now = self.config.time.now();
-        if now < hot.quiet_until() && (self.config.quiet_hits || self.untagged(hot)) {
+        if now < hot.quiet_until() && self.has_quiet_time(hot) {
             return true;
         }
         self.good_past_quiet(node, hot, now)
     }
 
-    /// Whether an entry of a cache whose hits are not all quiet has a quiet time all the same.
+    /// Whether the word has a quiet time: with a time to idle, or tags, it has something else in its place.
     #[inline]
-    fn untagged(&self, hot: Hot) -> bool {
-        self.config.idle == NEVER && hot.start().is_none()
+    fn has_quiet_time(&self, hot: Hot) -> bool {
+        self.config.quiet_hits || (self.config.idle == NEVER && hot.start().is_none())
     }
 
     #[cold]
@@ -121,7 +121,7 @@ impl<K, V> Core<K, V> {
     /// Whether it is not good for anything any more, at this time.
     pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
         self.over_at(node, now)
-            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.kept_stale()))
+            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.limits.patience()))
     }
 
     /// The read-through question: may it be served, and does this caller refresh it early?
@@ -135,7 +135,7 @@ impl<K, V> Core<K, V> {
             return Freshness::Good;
         }
         let now = self.config.time.now();
-        let quiet = match self.config.quiet_hits || self.untagged(hot) {
+        let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),
             false => expiry::quiet_until(expires, delta, beta),
         };
@@ -236,7 +236,7 @@ impl<K, V> Core<K, V> {
         if hot.eternal() {
             return true;
         }
-        let quiet = match self.config.quiet_hits || self.untagged(hot) {
+        let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),
             false if !self.good(node) => return false,
             false => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),

@@ -1,6 +1,7 @@
 #![doc = include_str!("PROTOCOL.md")]
 
 pub(crate) mod bell;
+pub(crate) mod failure;
 pub(crate) mod node;
 pub(crate) mod reentry;
 mod snapshot;

@@ -13,49 +13,17 @@
 //! 72 bytes for `u64 → u64` on 64-bit targets. The use counter shares its word with the creation time because that
 //! never changes once READY: two plain stores that race can lose a use, and nothing else.
 
+use super::failure::Failure;
 use super::word::{State, Word};
-use crate::error::SharedError;
 use crate::expiry::{Hot, NEVER};
 use crate::link::Link;
 use crate::reclaim::{Retire, allocate, deallocate, owned};
 use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, mutant, order};
-use alloc::boxed::Box;
 use core::mem::MaybeUninit;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 const USES: u64 = 0b11;
 const USE_BITS: u32 = 2;
-
-/// Boxed to be thin, aligned to leave the word its low bits.
-#[repr(align(16))]
-pub(crate) struct Failure(pub(crate) SharedError);
-
-impl Failure {
-    /// What [`Word::fail`] takes.
-    pub(crate) fn into_raw(error: Option<SharedError>) -> *mut () {
-        error.map_or(ptr::null_mut(), |e| Box::into_raw(Box::new(Failure(e))).cast())
-    }
-
-    /// The error of a FAILED word.
-    ///
-    /// # Safety
-    /// Its node is alive.
-    pub(crate) unsafe fn shared(error: Option<NonNull<()>>) -> Option<SharedError> {
-        // SAFETY: what is in a word came from `into_raw`, and is freed with the node.
-        error.map(|e| unsafe { e.cast::<Failure>().as_ref() }.0.clone())
-    }
-
-    /// Frees an error that did not get into a word.
-    ///
-    /// # Safety
-    /// `raw` came from [`Self::into_raw`] and nobody else has it.
-    pub(crate) unsafe fn free(raw: *mut ()) {
-        if !raw.is_null() {
-            // SAFETY: by this function's contract.
-            drop(unsafe { Box::from_raw(raw.cast::<Failure>()) });
-        }
-    }
-}
 
 /// The times of a value, fixed when it is published.
 #[derive(Clone, Copy, Debug)]
@@ -387,6 +355,7 @@ impl<K, V> Retire for Node<K, V> {
         // SAFETY: alive until here; loom's atomics may own heap state, and each is dropped once. The store is one that
         // loom sees, so that it tries a walker before and after the node is freed.
         unsafe {
+            use core::ptr;
             (*node).link.prepare(ptr::null_mut());
             ptr::drop_in_place(&raw mut (*node).link);
             ptr::drop_in_place(&raw mut (*node).word);

@@ -155,7 +155,7 @@ impl Word {
         self.leave_publishing(Snapshot::pointer(Tag::Failed, error))
     }
 
-    /// PUBLISHING to DEAD: the old value is good for longer, and there is no new one.
+    /// PUBLISHING to DEAD: there is no new value; what becomes of the old one is settled.
     pub(crate) fn renewed(&self) {
         self.leave_publishing(Snapshot::plain(Tag::Dead));
     }

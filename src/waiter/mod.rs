@@ -11,7 +11,8 @@ use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
-use crate::flight::node::{Failure, Node};
+use crate::flight::failure::Failure;
+use crate::flight::node::Node;
 use crate::flight::word::{Left, MOST, Rechecked, Snapshot, State, Word};
 use crate::lease::Lease;
 use crate::observer::{CacheEvent, LoadKind, WaitEnding};
@@ -147,7 +148,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 }
             }
             // The flight may have ended in the same moment.
-            let over = at != NEVER && config.wait_now() >= at;
+            let over = config.has_come(at);
             match self.check() {
                 Some(woken) => return Poll::Ready(Some(woken)),
                 None if over => return Poll::Ready(None),
@@ -307,11 +308,8 @@ impl<K, V> Drop for Shares<'_, '_, K, V> {
 
 /// When a leader has held its lease for too long.
 fn end_of_lease<K, V>(core: &Core<K, V>, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> u64 {
-    if lead_timeout == NEVER || core.config.timeless() {
-        return NEVER;
-    }
-    // Not noted yet: it has only just begun.
-    node.begun(lease).map_or_else(|| core.config.wait_end(lead_timeout), |at| at.saturating_add(lead_timeout))
+    // Not noted: it has only just begun, or it never ends.
+    core.noted_end(node, lease, lead_timeout).unwrap_or_else(|| core.config.wait_end(lead_timeout))
 }
 
 /// A waiter finds the flight led under `number`: the lease to lead by, if it has waited for that one for too long.

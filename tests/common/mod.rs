@@ -4,7 +4,7 @@
 
 pub mod tasks;
 
-use bellwether::{Builder, Cache, LoadError, ManualClock};
+use bellwether::{Builder, Cache, Lease, LoadError, Lookup, ManualClock};
 use std::fmt;
 use std::hash::{BuildHasher, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -204,6 +204,20 @@ pub fn timed() -> (Builder<Key, u64>, ManualClock) {
 pub fn ten_seconds() -> (TestCache, ManualClock) {
     let (builder, clock) = timed();
     (builder.time_to_live(10 * SECOND).xfetch(0.0).build().unwrap(), clock)
+}
+
+/// A cache whose leaders are given three seconds.
+pub fn three_seconds(set: impl FnOnce(Builder<Key, u64>) -> Builder<Key, u64>) -> (TestCache, ManualClock) {
+    let (builder, clock) = timed();
+    (set(builder.lead_timeout(3 * SECOND)).build().unwrap(), clock)
+}
+
+/// The lease of key 1, which nobody has, and which has no good value.
+pub fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
+    match cache.lease(&1) {
+        Lookup::Lead(lease) => lease,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// A cache whose next read-through of key 1, holding value 1, refreshes it early for sure.

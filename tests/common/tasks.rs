@@ -1,6 +1,7 @@
 //! Tasks without a runtime: polled by hand, run one after the other on this thread, or blocked on.
 
 use super::{Answer, Broken, End, Key, Loader, TestCache, until};
+use bellwether::Timer;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
@@ -42,6 +43,16 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
         while wakes.count() == seen {
             thread::park();
         }
+    }
+}
+
+/// A timer that only counts.
+#[derive(Clone, Default)]
+pub struct Alarms(pub Arc<AtomicUsize>);
+
+impl Timer for Alarms {
+    fn wake_at(&self, _: u64, _: Waker) {
+        self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
 
