@@ -44,7 +44,7 @@ impl<K, V, S> Builder<K, V, S> {
         if !(1..=1024).contains(&shards) {
             return Err(BuildError::Shards(shards));
         }
-        let shards = (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64) as usize;
+        let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
         // With std there is a thread for the default clock.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
         let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;

@@ -106,7 +106,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// The most parts that keys are spread over, 1 to 1024. Default: one for every core, up to 64.
+    /// The most parts that keys are spread over, 1 to 1024: the number is rounded down to a power of two. Default: one for every
+    /// core, up to 64.
     ///
     /// There is never more than one for every 4,096 entries that are expected: the capacity, or where a weigher is given,
     /// `initial_capacity`. So the hit ratio of a small cache depends neither on this nor on the number of cores.

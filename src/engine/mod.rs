@@ -26,7 +26,7 @@ use crate::flight::bell::Bells;
 use crate::flight::node::Node;
 pub(crate) use crate::observer::RemovalCause;
 use crate::policy::Policy;
-use crate::reclaim::Limbo;
+use crate::reclaim::{Batch, Limbo};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Ordering, Padded, untracked::AtomicUsize};
 use crate::table::{Table, order_of};
@@ -66,6 +66,8 @@ pub(crate) struct Core<K, V> {
 /// Bytes of retired nodes past which new values are not kept. Far above what a thread that is descheduled while pinned
 /// lets pile up (some 100,000 removals); a pin that is held for good is meant.
 const SOFT_BYTES: usize = if cfg!(feature = "std") { 8 << 20 } else { 256 << 10 };
+/// The most nodes that are retired before somebody collects them.
+const MOST_BATCHED: usize = if cfg!(loom) { 1 } else { 1024 };
 /// That many times the soft bounds, and misses load without a flight.
 const HARD: usize = 4;
 
@@ -81,6 +83,7 @@ pub(crate) enum Pressure {
 
 impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
+        assert!(config.shards.is_power_of_two());
         let room = config.initial_capacity.div_ceil(config.shards);
         let shard =
             |_| Padded(Shard { table: Table::new(room), policy: Policy::new(), entries: Padded(AtomicUsize::new(0)) });
@@ -110,14 +113,12 @@ impl<K, V> Core<K, V> {
         self.shard_of_order(order_of(hash))
     }
 
-    /// By a multiplicative hash of the order, which a node knows; so the bits that choose the bucket stay spread within
-    /// each shard.
+    /// By the last bits of the order, of which the first choose the bucket. (But the very last: it is that of a node.)
     #[inline]
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
-        let spread = u64::from(order).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
-        let index = (spread * self.shards.len() as u64) >> 32;
-        // SAFETY: `spread` is less than 2³², so this is less than the number of shards. (There are at most 1024.)
-        unsafe { self.shards.get_unchecked(index as usize) }
+        let index = (order >> 1) as usize & (self.shards.len() - 1);
+        // SAFETY: less than the number of shards, which is a power of two.
+        unsafe { self.shards.get_unchecked(index) }
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -194,9 +195,14 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// A bag of retired nodes heavier than this is sealed before it is full.
-    fn heavy(&self) -> u64 {
-        if self.config.weigher.is_some() { (self.capacity() / 32).max(1) } else { NEVER }
+    /// How much is retired before somebody collects it: little beside what the cache may hold, and enough to share what that
+    /// costs, which may be a system call.
+    fn batch(&self) -> Batch {
+        let capacity = self.capacity();
+        match self.config.weigher.is_some() {
+            true => Batch { nodes: MOST_BATCHED, weight: (capacity / 32).max(1) },
+            false => Batch { nodes: (capacity / 8).min(MOST_BATCHED as u64) as usize, weight: NEVER },
+        }
     }
 }
 

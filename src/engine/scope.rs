@@ -90,8 +90,8 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// from now on can find it, and nobody else retires it.
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
         // SAFETY: handed on; nodes come from `allocate`.
-        let retired = unsafe { self.core.limbo.retire(&self.pin, node, self.core.heavy()) };
-        if retired == Retired::Sealed {
+        let retired = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
+        if retired == Retired::Due {
             self.sealed.set(true);
         }
     }

@@ -2,29 +2,26 @@
 //!
 //! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`. Whoever
 //! completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
-//! sealer first makes sure that the bag is no longer the open one, then asks the epoch for a grace period: a
-//! slow retirer that still holds the bag's address is pinned, and so keeps the bag alive.
+//! sealer first makes sure that the bag is no longer the open one, then puts it into the list of the sealed ones. From there
+//! bags are taken several at once, to begin the wait for their grace period together, which may cost a system call, and go to
+//! the list of those that wait. A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
 
-use super::{Epoch, Grace, Handle, Pin, Retire};
+use super::epoch::{Grace, Graces};
+use super::{Epoch, Handle, Pin, Retire};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, untracked};
-use alloc::{boxed::Box, sync::Arc};
+use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Nodes a bag. Larger means fewer grace periods and more memory waiting.
 const BAG: usize = if cfg!(loom) { 2 } else { 64 };
-
-/// The most tries to move the epoch on in one call.
-const TRIES: usize = 256;
-/// Epochs until what is retired now is ripe: after so many tries without effect somebody is pinned.
-const GENERATIONS: usize = 3;
 
 struct Bag<T> {
     taken: AtomicUsize,
     filled: AtomicUsize,
     weight: AtomicU64,
     items: [AtomicPtr<T>; BAG],
-    grace: Arc<Grace>,
-    /// In the sealed list; written by the bag's owner only (its sealer, then whoever swapped the list out).
+    grace: Grace,
+    /// In a list; written by the bag's owner only (its sealer, then whoever swapped the list out).
     next: AtomicPtr<Bag<T>>,
 }
 
@@ -32,19 +29,29 @@ struct Bag<T> {
 pub(crate) struct Limbo<T: Retire> {
     epoch: Epoch,
     open: AtomicPtr<Bag<T>>,
+    /// Those whose wait has not begun.
     sealed: AtomicPtr<Bag<T>>,
-    /// Sealed bags whose grace period is over and that are not yet freed.
-    ripened: Arc<AtomicUsize>,
+    /// How many those are; a bag of which there is no need to wait for more counts as many.
+    fresh: untracked::AtomicUsize,
+    waiting: AtomicPtr<Bag<T>>,
+    graces: Graces,
     nodes: untracked::AtomicUsize,
     weight: untracked::AtomicU64,
 }
 
-/// Whether [`Limbo::retire`] completed a bag: a good moment to collect.
+/// Whether [`Limbo::retire`] has made it time to [collect](Limbo::collect).
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retired {
     Bagged,
-    Sealed,
+    Due,
+}
+
+/// How much may gather before it is time to collect.
+#[derive(Clone, Copy)]
+pub(crate) struct Batch {
+    pub(crate) nodes: usize,
+    pub(crate) weight: u64,
 }
 
 impl<T: Retire> Limbo<T> {
@@ -53,7 +60,9 @@ impl<T: Retire> Limbo<T> {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
             sealed: AtomicPtr::new(ptr::null_mut()),
-            ripened: Arc::new(AtomicUsize::new(0)),
+            fresh: untracked::AtomicUsize::new(0),
+            waiting: AtomicPtr::new(ptr::null_mut()),
+            graces: Graces::new(),
             nodes: untracked::AtomicUsize::new(0),
             weight: untracked::AtomicU64::new(0),
         }
@@ -80,11 +89,11 @@ impl<T: Retire> Limbo<T> {
         self.weight.load(Ordering::Relaxed)
     }
 
-    /// Takes `node` for disposal after a grace period. A bag is sealed when it is full, or heavier than `heavy`.
+    /// Takes `node` for disposal after a grace period.
     ///
     /// # Safety
     /// `node` came from `allocate`; it cannot be reached by anyone who pins from now on; it is retired once.
-    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, heavy: u64) -> Retired {
+    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Retired {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
         self.nodes.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +115,8 @@ impl<T: Retire> Limbo<T> {
             }
             shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
             let mut counted = 1;
-            if shared.weight.fetch_add(weight, Ordering::Relaxed) + weight > heavy {
+            let heavy = shared.weight.fetch_add(weight, Ordering::Relaxed) + weight > batch.weight;
+            if heavy {
                 // Take all places that are left, so that nobody else gets one.
                 counted += BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
             }
@@ -115,8 +125,7 @@ impl<T: Retire> Limbo<T> {
                 return Retired::Bagged;
             }
             self.close(bag);
-            self.seal(pin, bag);
-            return Retired::Sealed;
+            return if self.seal(pin, bag) * BAG >= batch.nodes || heavy { Retired::Due } else { Retired::Bagged };
         }
     }
 
@@ -144,7 +153,7 @@ impl<T: Retire> Limbo<T> {
             filled: AtomicUsize::new(0),
             weight: AtomicU64::new(0),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            grace: Grace::new(&self.ripened),
+            grace: self.graces.grace(),
             next: AtomicPtr::new(ptr::null_mut()),
         }));
         let null = ptr::null_mut();
@@ -165,69 +174,54 @@ impl<T: Retire> Limbo<T> {
         let _ = self.open.compare_exchange(bag.as_ptr(), null, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
-        // SAFETY: the bag is alive: sealed once, by us, and not yet in the sealed list.
-        let grace = unsafe { bag.as_ref() }.grace.clone();
-        self.put_back(bag.as_ptr());
-        pin.after_grace(grace);
-        pin.flush();
+    /// Puts a full bag, which is no longer the open one, among the sealed; how many there are now.
+    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> usize {
+        // SAFETY: the bag is alive: sealed once, by us, and in no list yet.
+        self.graces.seal(pin, &unsafe { bag.as_ref() }.grace);
+        Self::push(&self.sealed, bag.as_ptr());
+        self.fresh.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Pushes a bag, which the caller owns, onto the sealed list.
-    fn put_back(&self, bag: *mut Bag<T>) {
-        let mut head = self.sealed.load(Ordering::Relaxed);
+    /// Pushes a bag, which the caller owns, onto a list.
+    fn push(list: &AtomicPtr<Bag<T>>, bag: *mut Bag<T>) {
+        let mut head = list.load(Ordering::Relaxed);
         loop {
             // SAFETY: the bag is the caller's, so it is alive.
             unsafe { &*bag }.next.store(head, Ordering::Relaxed);
-            // Release: pairs with the Acquire of the swap in `collect`.
-            match self.sealed.compare_exchange_weak(head, bag, Ordering::Release, Ordering::Relaxed) {
+            // Release: pairs with the Acquire of the swap in `take`.
+            match list.compare_exchange_weak(head, bag, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
             }
         }
     }
 
-    /// Moves the epoch on and frees what is ripe. User code (drops of keys and values) runs in here: hold no pin.
-    ///
-    /// A bag is ripe some epochs after it was sealed, and a back end ripens only a few bags a try: so it is tried as long as
-    /// that helps.
+    /// All bags of a list: they are the caller's now, and others find it empty.
+    fn take(&self, list: &AtomicPtr<Bag<T>>) -> Bags<'_, T> {
+        // Acquire: pairs with `push`.
+        Bags(list.swap(ptr::null_mut(), Ordering::Acquire), self)
+    }
+
+    /// Frees what is ripe, and begins the wait of what was sealed. User code (drops of keys and values) runs in here: hold no
+    /// pin.
     pub(crate) fn collect(&self) {
-        let mut vain = 0;
-        for _ in 0..TRIES {
-            let before = self.ripened.load(Ordering::Relaxed);
-            self.enter().flush();
-            vain = if self.ripened.load(Ordering::Relaxed) == before { vain + 1 } else { 0 };
-            if vain == GENERATIONS {
-                break;
-            }
+        self.fresh.store(0, Ordering::Relaxed);
+        let sealed = self.take(&self.sealed);
+        if self.graces.begin(&self.epoch, sealed.graces()) {
+            sealed.sort(|_| Some(&self.waiting)).free();
+        } else {
+            sealed.sort(|_| Some(&self.sealed)).free();
         }
-        if self.ripened.load(Ordering::Relaxed) > 0 || mutant("no grace") {
-            self.free_ripe(false);
+        if self.graces.due(&self.epoch) {
+            self.free_ripe();
         }
     }
 
-    fn free_ripe(&self, all: bool) {
-        // Acquire: pairs with `put_back`. Whoever swaps owns the whole list; others meanwhile find it empty.
-        let mut next = self.sealed.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut ripe = Bags(ptr::null_mut(), self);
-        while !next.is_null() {
-            let bag = next;
-            // SAFETY: the swap made every bag of the list ours, and a bag is freed by its owner.
-            let shared = unsafe { &*bag };
-            next = shared.next.load(Ordering::Relaxed);
-            // Over: all readers of the bag's nodes are done.
-            let over = shared.grace.is_over() || mutant("no grace");
-            if over {
-                self.ripened.fetch_sub(1, Ordering::Relaxed);
-            }
-            if over || all {
-                shared.next.store(ripe.0, Ordering::Relaxed);
-                ripe.0 = bag;
-            } else {
-                self.put_back(bag);
-            }
-        }
-        ripe.free();
+    fn free_ripe(&self) {
+        self.graces.look();
+        let waiting = self.take(&self.waiting);
+        let horizon = self.graces.horizon(&self.epoch);
+        waiting.sort(|grace| (!horizon.passed(grace)).then_some(&self.waiting)).free();
     }
 }
 
@@ -235,17 +229,53 @@ impl<T: Retire> Drop for Limbo<T> {
     fn drop(&mut self) {
         let open = self.open.swap(ptr::null_mut(), Ordering::Acquire);
         if !open.is_null() {
-            self.put_back(open);
+            Self::push(&self.waiting, open);
         }
         // Everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
-        self.free_ripe(true);
+        let lists = [&self.sealed, &self.waiting];
+        crate::unwind::each(lists.into_iter(), |list| self.take(list).free());
     }
 }
 
-/// Bags being freed. A panic in a user's drop goes on only after the rest has been freed.
+/// Bags that are the caller's, chained by their `next`. To be freed, or put into a list again: a panic in a user's drop
+/// goes on only after the rest has been freed.
 struct Bags<'l, T: Retire>(*mut Bag<T>, &'l Limbo<T>);
 
-impl<T: Retire> Bags<'_, T> {
+impl<'l, T: Retire> Bags<'l, T> {
+    fn graces(&self) -> impl Iterator<Item = &Grace> {
+        let mut next = self.0;
+        core::iter::from_fn(move || {
+            // SAFETY: the bags of the chain are ours, so they are alive for as long as this is borrowed.
+            let bag = unsafe { NonNull::new(next)?.as_ref() };
+            next = bag.next.load(Ordering::Relaxed);
+            Some(&bag.grace)
+        })
+    }
+
+    /// Moves each bag to the list that `list` chooses, and keeps those for which it chooses none.
+    fn sort(mut self, list: impl Fn(&Grace) -> Option<&'l AtomicPtr<Bag<T>>>) -> Self {
+        let mut kept = Bags(ptr::null_mut(), self.1);
+        while !self.0.is_null() {
+            let bag = self.0;
+            // SAFETY: the bags of the chain are ours.
+            let shared = unsafe { &*bag };
+            self.0 = shared.next.load(Ordering::Relaxed);
+            let mark = shared.grace.mark();
+            match list(&shared.grace) {
+                Some(list) => {
+                    Limbo::push(list, bag);
+                    // (By now another may have taken it.)
+                    self.1.graces.waits(mark);
+                }
+                None => {
+                    shared.next.store(kept.0, Ordering::Relaxed);
+                    kept.0 = bag;
+                }
+            }
+        }
+        kept
+    }
+
     fn free(mut self) {
         self.free_all();
     }

@@ -1,49 +1,43 @@
 //! When a node's memory may be freed, and where it comes from. Nothing outside this module knows either.
 //!
 //! A node that nobody points at any more (its last share was given back) is *retired*: a caller who found it earlier,
-//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns ([`limbo`]); an epoch back
-//! end ([`epoch`]) says when a bag is ripe, that is, when every pin that was held as the bag was sealed has ended. So
+//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns (`limbo`); an epoch back
+//! end (`epoch`) says when a bag is ripe, that is, when every pin that was held as the bag was sealed has ended. So
 //! the cache knows how much it has retired, can bound it, and frees everything in its own `Drop`.
 //!
-//! The back end is `crossbeam-epoch` with a collector of this crate's own; under loom it is a stand-in that lets go
-//! of a bag as early as the rules permit, so that a missing pin is a model failure.
+//! There are three back ends with one face. On 64-bit Linux with std it is one of our own whose pins execute no fence
+//! (`asymmetric`). Elsewhere it is `crossbeam-epoch`, with a collector of this crate's own (`crossbeam.rs`). Under loom it is a
+//! stand-in that lets go of a bag as early as the rules permit, so that a missing pin is a model failure (`standin.rs`).
 
-#[cfg_attr(not(loom), path = "epoch.rs")]
 #[cfg_attr(loom, path = "standin.rs")]
+#[cfg_attr(
+    all(
+        feature = "std",
+        any(target_os = "linux", target_os = "android"),
+        target_pointer_width = "64",
+        not(any(loom, miri, bellwether_crossbeam))
+    ),
+    path = "asymmetric/mod.rs"
+)]
+#[cfg_attr(
+    not(any(
+        loom,
+        all(
+            feature = "std",
+            any(target_os = "linux", target_os = "android"),
+            target_pointer_width = "64",
+            not(any(miri, bellwether_crossbeam))
+        )
+    )),
+    path = "crossbeam.rs"
+)]
 mod epoch;
 mod limbo;
 mod memory;
 
 pub(crate) use epoch::{Epoch, Handle, Pin};
-pub(crate) use limbo::{Limbo, Retired};
+pub(crate) use limbo::{Batch, Limbo, Retired};
 pub(crate) use memory::{allocate, deallocate, owned};
-
-use crate::sync::{AtomicBool, AtomicUsize, Ordering};
-use alloc::sync::Arc;
-
-/// How a bag learns that every pin that was held as it was sealed has ended.
-pub(crate) struct Grace {
-    over: AtomicBool,
-    /// Bags of the same limbo whose grace period is over, so that nobody looks for one in vain.
-    ripened: Arc<AtomicUsize>,
-}
-
-impl Grace {
-    fn new(ripened: &Arc<AtomicUsize>) -> Arc<Self> {
-        Arc::new(Self { over: AtomicBool::new(false), ripened: ripened.clone() })
-    }
-
-    /// The back end's call. Release: whatever ran under the pins that ended happens before this is seen (with the back
-    /// end's own ordering between their end and this call). Pairs with the Acquire in `is_over`.
-    fn ripen(&self) {
-        self.ripened.fetch_add(1, Ordering::Relaxed);
-        self.over.store(true, Ordering::Release);
-    }
-
-    fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire)
-    }
-}
 
 /// What a [`Limbo`] holds.
 pub(crate) trait Retire {

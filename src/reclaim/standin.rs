@@ -6,13 +6,17 @@
 //! * a retirement that the epoch has moved past happens before every later pin, which therefore cannot meet what was
 //!   unlinked before: `moved` (an RMW with Release when a bag is sealed, with Acquire at each pin).
 
-use super::Grace;
+#[path = "flags.rs"]
+mod flags;
+
 use crate::sync::{AtomicUsize, Ordering, mutant};
 use alloc::{sync::Arc, vec::Vec};
 use core::cell::RefCell;
+use flags::Flag;
+pub(crate) use flags::{Grace, Graces};
 
 struct Waiting {
-    grace: Arc<Grace>,
+    grace: Arc<Flag>,
     /// The pins that were held when the bag was sealed.
     held: Vec<u64>,
 }
@@ -81,7 +85,7 @@ impl Handle {
 }
 
 impl Pin {
-    pub(crate) fn after_grace(&self, grace: Arc<Grace>) {
+    pub(crate) fn after_grace(&self, grace: Arc<Flag>) {
         self.state.moved.fetch_add(1, Ordering::AcqRel);
         let mut books = self.state.books.0.borrow_mut();
         let held = books.held.clone();

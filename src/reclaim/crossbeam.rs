@@ -2,9 +2,13 @@
 //!
 //! Not crossbeam's global collector: a pin held for long in some other crate must not hold up our memory.
 
-use super::Grace;
+#[path = "flags.rs"]
+mod flags;
+
 use alloc::sync::Arc;
 use crossbeam_epoch::{Collector, Guard, LocalHandle};
+use flags::Flag;
+pub(crate) use flags::{Grace, Graces};
 
 /// While it is held, nothing that was reachable when it was taken is freed. Re-entrant, `!Send`.
 pub(crate) struct Pin(Guard);
@@ -76,7 +80,7 @@ impl Handle {
 
 impl Pin {
     /// Ripens `grace` once every pin held now has ended.
-    pub(crate) fn after_grace(&self, grace: Arc<Grace>) {
+    pub(crate) fn after_grace(&self, grace: Arc<Flag>) {
         self.0.defer(move || grace.ripen());
     }
 

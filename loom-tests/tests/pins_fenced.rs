@@ -1,0 +1,97 @@
+//! The pins of Linux (`src/reclaim/asymmetric/`) where the kernel has no `membarrier`: with fences on both sides.
+#![cfg(loom)]
+
+extern crate alloc;
+
+#[allow(dead_code, reason = "the face uses the rest")]
+#[path = "../../src/reclaim/asymmetric/collector.rs"]
+mod collector;
+mod pins_scene;
+#[allow(dead_code, unused_imports, reason = "the collector uses only a part of it")]
+#[path = "../../src/sync.rs"]
+mod sync;
+
+mod barrier {
+    use crate::sync::mutant;
+    use loom::sync::atomic::{Ordering, fence};
+
+    pub(crate) const FENCES: bool = true;
+
+    pub(crate) fn point() {}
+
+    pub(crate) fn on_processor(_: usize, script: impl FnOnce()) {
+        script();
+    }
+
+    pub(crate) fn light(fences: bool) {
+        if fences && !mutant("no light fence") {
+            fence(Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn heavy() -> bool {
+        fence(Ordering::SeqCst);
+        true
+    }
+}
+
+use bellwether_loom_tests::bugs;
+
+/// Sees «no heavy fence», «no light fence», «unpin release», «look at pins».
+#[test]
+fn pin_meets_free() {
+    pins_scene::pin_meets_free();
+}
+
+/// Sees «no heavy fence», «no light fence», «pin release».
+#[test]
+fn second_pin_meets_free() {
+    pins_scene::second_pin_meets_free();
+}
+
+/// Sees «no heavy fence», «no light fence».
+#[test]
+fn nested_pins_meet_free() {
+    pins_scene::nested_pins_meet_free();
+}
+
+/// Sees «no heavy fence», «no light fence».
+#[test]
+fn first_pin_meets_free() {
+    pins_scene::first_pin_meets_free();
+}
+
+/// Sees «no heavy fence», «no light fence».
+#[test]
+fn pin_meets_two_frees() {
+    pins_scene::pin_meets_two_frees();
+}
+
+/// Sees «stamp before the fence».
+#[test]
+fn moved_on_meets_free() {
+    pins_scene::moved_on_meets_free();
+}
+
+/// Sees «leaves while pinned».
+#[test]
+fn last_pin_outlives_its_handle() {
+    pins_scene::last_pin_outlives_its_handle();
+}
+
+/// Sees «joins blindly».
+#[test]
+fn two_join_where_one_left() {
+    pins_scene::two_join_where_one_left();
+}
+
+bugs! {
+    pin_meets_free: "no heavy fence", "no light fence", "unpin release", "look at pins";
+    second_pin_meets_free: "no heavy fence", "no light fence", "pin release";
+    nested_pins_meet_free: "no heavy fence", "no light fence";
+    first_pin_meets_free: "no heavy fence", "no light fence";
+    pin_meets_two_frees: "no heavy fence", "no light fence";
+    moved_on_meets_free: "stamp before the fence";
+    last_pin_outlives_its_handle: "leaves while pinned";
+    two_join_where_one_left: "joins blindly";
+}

@@ -1,0 +1,174 @@
+//! The protocol: who is pinned since when, and since when a bag waits.
+//!
+//! There is one number, the *epoch*, that only grows. A reader that pins notes the epoch that it finds, and then executes the
+//! light fence. Who wants to free a bag of retired nodes executes the heavy fence ([`Collector::stamp`]), takes the epoch
+//! that it finds *then* as the bag's stamp, and moves the epoch on. The bag is ripe once nobody is pinned since its stamp or
+//! earlier ([`Collector::least`]). Why that is enough, for a reader R and a bag B of which R may hold a node:
+//!
+//! 1. The nodes of B were unlinked before B's heavy fence. Had R's light fence come after that, R would have read what was written
+//!    before the heavy one, and not have found the node. So R's light fence came before it.
+//! 2. R noted its epoch before its light fence, B's stamp was read after the heavy one, and the epoch only grows: what R
+//!    noted is not above the stamp.
+//! 3. R's note was written before its light fence as well. So whoever looks at the notes after the heavy fence (every look at B is, as
+//!    who stamps a bag hands it on with its stamp) finds it, or what R wrote later: that R is not pinned any more, or pinned
+//!    anew; and both are written with Release and read with Acquire, so that R's reads are over before B is freed.
+//!
+//! Two light fences order nothing, and none of this needs it: the stamp is read after a heavy fence for that reason. Who pins anew after the
+//! stamp finds a greater epoch sooner or later, so a bag waits for no pin that was taken much later; and one that is held for long
+//! holds up no bag that was stamped before it. There is no epoch that all threads have to agree on.
+//!
+//! Fraser, *Practical Lock-Freedom*, 2004, section 5.2.3, has epochs that all readers confirm; this is closer to Ramalhete and
+//! Correia, *Brief Announcement: Hazard Eras*, SPAA 2017, with one era a reader.
+
+use super::barrier::{heavy, light};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU64, Ordering, Padded, mutant, order};
+use alloc::boxed::Box;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+/// Of a thread that is not pinned. No epoch is.
+const NOT: u64 = 0;
+/// In the depth of a participant whose handle is gone.
+const ORPHAN: u32 = 1 << 31;
+
+/// What all caches of a process share.
+pub(super) struct Collector {
+    epoch: Padded<AtomicU64>,
+    /// All participants there have ever been; those that are free are taken again, none is freed.
+    first: AtomicPtr<Participant>,
+}
+
+/// A thread's note since when it is pinned, on cache lines of its own.
+#[repr(align(128))]
+pub(super) struct Participant {
+    since: AtomicU64,
+    /// Pins held. The owner's alone, as what follows.
+    depth: Cell<u32>,
+    fences: bool,
+    collector: &'static Collector,
+    taken: AtomicBool,
+    next: AtomicPtr<Participant>,
+}
+
+// SAFETY: the cell is used by the participant's owner alone, one thread at a time: who takes a participant acquires what its
+// last owner released with it. All else is atomic or never changes.
+unsafe impl Sync for Participant {}
+
+impl Collector {
+    pub(super) fn new() -> Self {
+        Self { epoch: Padded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// A participant for the caller alone, until it [leaves](Participant::leave). `fences` is what `barrier::readers_fence` says.
+    pub(super) fn join(&'static self, fences: bool) -> &'static Participant {
+        let mut free = self.participants();
+        // Acquire: pairs with the Release in `free`, for the depth.
+        let take = |p: &&Participant| {
+            !p.taken.load(Ordering::Relaxed)
+                && (p.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                    || mutant("joins blindly"))
+        };
+        free.find(take).unwrap_or_else(|| self.add(fences))
+    }
+
+    fn add(&'static self, fences: bool) -> &'static Participant {
+        let new: &'static Participant = Box::leak(Box::new(Participant {
+            since: AtomicU64::new(NOT),
+            depth: Cell::new(0),
+            fences,
+            collector: self,
+            taken: AtomicBool::new(true),
+            next: AtomicPtr::new(ptr::null_mut()),
+        }));
+        let mut first = self.first.load(Ordering::Relaxed);
+        loop {
+            new.next.store(first, Ordering::Relaxed);
+            let raw = ptr::from_ref(new).cast_mut();
+            // Release: who walks the list finds the participant as it was made.
+            match self.first.compare_exchange(first, raw, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return new,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    fn participants(&self) -> impl Iterator<Item = &'static Participant> {
+        // Acquire: pairs with the Release in `add`; those behind the first come with it, as each CAS continues its release sequence.
+        let mut next = self.first.load(Ordering::Acquire);
+        core::iter::from_fn(move || {
+            // SAFETY: participants are leaked: they are never freed.
+            let this: &'static Participant = unsafe { NonNull::new(next)?.as_ref() };
+            next = this.next.load(Ordering::Relaxed);
+            Some(this)
+        })
+    }
+
+    /// A stamp for what was unlinked before this call: see above. None: there is none to be had now.
+    pub(super) fn stamp(&self) -> Option<u64> {
+        let early = self.epoch.load(Ordering::Relaxed);
+        if !mutant("no heavy fence") && !heavy() {
+            return None;
+        }
+        let stamp = if mutant("stamp before the fence") { early } else { self.epoch.load(Ordering::Relaxed) };
+        // Relaxed: the fences order it. Lost only if another has moved it on.
+        let _ = self.epoch.compare_exchange(stamp, stamp + 1, Ordering::Relaxed, Ordering::Relaxed);
+        Some(stamp)
+    }
+
+    /// The earliest epoch that somebody is pinned since; `u64::MAX` if nobody is.
+    pub(super) fn least(&self) -> u64 {
+        // Acquire: pairs with the Release of both stores in `Participant`: what was read under a pin that is not found here
+        // was read before what the caller does next.
+        let notes = self.participants().map(|p| p.since.load(order("look at pins", Ordering::Acquire)));
+        notes.filter(|&since| since != NOT).min().unwrap_or(u64::MAX)
+    }
+}
+
+impl Participant {
+    /// Pins the owner, once more.
+    #[inline(always)]
+    pub(super) fn pin(&self) {
+        let depth = self.depth.get();
+        self.depth.set(depth + 1);
+        if depth == 0 {
+            let now = self.collector.epoch.load(Ordering::Relaxed);
+            // Release: pairs with the Acquire in `least`, for what was read under the pin before this one.
+            self.since.store(now, order("pin release", Ordering::Release));
+            light(self.fences);
+        }
+    }
+
+    /// The end of a pin.
+    #[inline(always)]
+    pub(super) fn unpin(&self) {
+        let depth = self.depth.get() - 1;
+        self.depth.set(depth);
+        if depth == 0 {
+            self.end();
+        } else if depth == ORPHAN {
+            self.end();
+            self.free();
+        }
+    }
+
+    #[inline(always)]
+    fn end(&self) {
+        // Release: pairs with the Acquire in `least`, for what was read under the pin.
+        self.since.store(NOT, order("unpin release", Ordering::Release));
+    }
+
+    /// The owner's end; its pins, if any are left, go on, on this thread.
+    pub(super) fn leave(&self) {
+        match self.depth.get() {
+            depth if depth == 0 || mutant("leaves while pinned") => self.free(),
+            depth => self.depth.set(depth | ORPHAN),
+        }
+    }
+
+    #[cold]
+    fn free(&self) {
+        self.depth.set(0);
+        // Release: pairs with the Acquire in `join`.
+        self.taken.store(false, Ordering::Release);
+    }
+}

@@ -1,0 +1,80 @@
+//! The bags that wait, and for what.
+
+use super::Epoch;
+use crate::sync::{AtomicU64, Ordering, mutant};
+
+/// A bag's stamp; 0: it has none yet.
+pub(crate) struct Grace(AtomicU64);
+
+/// What a bag waits for.
+#[derive(Clone, Copy)]
+pub(crate) struct Mark(u64);
+
+/// The bags of a cache that wait.
+pub(crate) struct Graces {
+    /// Not above the stamp of any bag that waits; `u64::MAX` if none does.
+    lowest: AtomicU64,
+}
+
+impl Grace {
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The earliest epoch that somebody is pinned since.
+pub(crate) struct Horizon(u64);
+
+impl Graces {
+    pub(crate) fn new() -> Self {
+        Self { lowest: AtomicU64::new(u64::MAX) }
+    }
+
+    pub(crate) fn grace(&self) -> Grace {
+        Grace(AtomicU64::new(0))
+    }
+
+    /// A bag is sealed: its nodes are unlinked, all of them.
+    pub(crate) fn seal(&self, _pin: &super::Pin, _grace: &Grace) {}
+
+    /// Begins the wait of bags that the caller took from the list of the sealed ones. False: not now.
+    pub(crate) fn begin<'b>(&self, epoch: &Epoch, bags: impl Iterator<Item = &'b Grace>) -> bool {
+        let mut bags = bags.peekable();
+        if bags.peek().is_none() {
+            return true;
+        }
+        let Some(stamp) = epoch.collector().stamp() else { return false };
+        // Relaxed: whoever reads it has the bag from a list, which orders this.
+        bags.for_each(|grace| grace.0.store(stamp, Ordering::Relaxed));
+        true
+    }
+
+    /// A bag is in the list of those that wait. AcqRel, as in `look`.
+    pub(crate) fn waits(&self, mark: Mark) {
+        self.lowest.fetch_min(mark.0, Ordering::AcqRel);
+    }
+
+    /// Whether the wait of some bag may be over. It decides nothing: a look too many finds nothing, and one too few is made later.
+    pub(crate) fn due(&self, epoch: &Epoch) -> bool {
+        let lowest = self.lowest.load(Ordering::Relaxed);
+        lowest != u64::MAX && epoch.collector().least() > lowest
+    }
+
+    /// The caller is about to take all bags that wait. AcqRel: a bag that is put into the list after they were taken is noted
+    /// after this, as its note is written behind it, and this before the list is taken.
+    pub(crate) fn look(&self) {
+        self.lowest.swap(u64::MAX, Ordering::AcqRel);
+    }
+
+    /// For bags that the caller has taken: a look at the pins that comes before has not seen who pinned before a bag was stamped.
+    pub(crate) fn horizon(&self, epoch: &Epoch) -> Horizon {
+        Horizon(epoch.collector().least())
+    }
+}
+
+impl Horizon {
+    /// Whether the wait of a bag is over.
+    pub(crate) fn passed(&self, grace: &Grace) -> bool {
+        grace.0.load(Ordering::Relaxed) < self.0 || mutant("no grace")
+    }
+}
