@@ -1,7 +1,5 @@
 //! Where the time comes from. All times are nanoseconds since an origin of the clock's own choice; inside a cache,
-//! since the cache was built ([`Time`]).
-
-use alloc::boxed::Box;
+//! since the cache was built (`time.rs`).
 
 /// A source of time, in nanoseconds since a fixed origin.
 ///
@@ -74,68 +72,5 @@ impl Clock for CoarseClock {
         use std::{sync::OnceLock, time::Instant};
         static ORIGIN: OnceLock<Instant> = OnceLock::new();
         u64::try_from(ORIGIN.get_or_init(Instant::now).elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
-/// The clocks that a cache can have; the default one without a virtual call.
-pub(crate) enum Source {
-    #[cfg(feature = "std")]
-    Coarse(CoarseClock),
-    Custom(Box<dyn Clock>),
-    /// None was given, and without std there is no default: nothing in such a cache asks for the time.
-    #[cfg(not(feature = "std"))]
-    None,
-}
-
-/// A cache's time: ns since it was built.
-pub(crate) struct Time {
-    source: Source,
-    origin: u64,
-}
-
-impl Time {
-    pub(crate) fn new(source: Source) -> Self {
-        let mut time = Self { source, origin: 0 };
-        time.origin = time.now();
-        time
-    }
-
-    /// A clock that steps back before the cache's origin reads as the origin.
-    #[inline]
-    pub(crate) fn now(&self) -> u64 {
-        let now = match &self.source {
-            #[cfg(feature = "std")]
-            Source::Coarse(clock) => clock.now(),
-            Source::Custom(clock) => clock.now(),
-            #[cfg(not(feature = "std"))]
-            Source::None => 0,
-        };
-        now.saturating_sub(self.origin)
-    }
-
-    /// The same, precisely.
-    pub(crate) fn now_precisely(&self) -> u64 {
-        self.precise().saturating_sub(self.origin)
-    }
-
-    pub(crate) fn precise(&self) -> u64 {
-        match &self.source {
-            #[cfg(feature = "std")]
-            Source::Coarse(clock) => clock.precise(),
-            Source::Custom(clock) => clock.precise(),
-            #[cfg(not(feature = "std"))]
-            Source::None => 0,
-        }
-    }
-
-    /// A time of this cache in terms of its clock.
-    pub(crate) fn to_clock(&self, at: u64) -> u64 {
-        self.origin.saturating_add(at)
-    }
-
-    /// Whether the user gave the clock.
-    #[cfg(feature = "std")]
-    pub(crate) fn is_custom(&self) -> bool {
-        matches!(self.source, Source::Custom(_))
     }
 }

@@ -13,6 +13,7 @@ const USUAL: usize = if cfg!(loom) { 2 } else { 28 };
 
 /// Room for `2^(FIRST + SEGMENTS - 1)` elements, none of which is there to begin with.
 pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
+    /// The last one first: so a segment that is told by how many places there are behind it is found without a subtraction.
     segments: [AtomicPtr<T>; SEGMENTS],
     make: fn() -> T,
     /// Suppresses the automatic `Send` and `Sync`, which atomic pointers would have for any `T`.
@@ -63,7 +64,9 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     pub(crate) unsafe fn at(&self, segment: usize, index: usize) -> Option<&T> {
         debug_assert!(index < Self::segment_len(segment));
         // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
-        let first = NonNull::new(self.segments.get(segment)?.load(order("array acquire", Ordering::Acquire)))?;
+        let first = NonNull::new(
+            self.segments.get((SEGMENTS - 1).wrapping_sub(segment))?.load(order("array acquire", Ordering::Acquire)),
+        )?;
         // SAFETY: a published segment has `segment_len` elements, of which `index` is one by this function's contract: the pointer is
         // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
         Some(unsafe { first.add(index).as_ref() })
@@ -94,7 +97,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
         // SAFETY: by the contract of `new`, and this is its `make`.
         let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), self.make) });
-        let (published, null) = (&self.segments[segment], ptr::null_mut());
+        let (published, null) = (&self.segments[SEGMENTS - 1 - segment], ptr::null_mut());
         if mutant("torn growth") {
             published.store(null, Ordering::Relaxed);
         }
@@ -115,7 +118,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
 
 impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for Doubling<T, FIRST, SEGMENTS> {
     fn drop(&mut self) {
-        for (segment, published) in self.segments.iter().enumerate() {
+        for (segment, published) in self.segments.iter().rev().enumerate() {
             // Acquire: for the content, should the owner have come by the array without a synchronisation of its own.
             let first = published.load(Ordering::Acquire);
             if !first.is_null() {

@@ -98,6 +98,7 @@ mod sync;
 mod table;
 mod tags;
 mod through;
+mod time;
 mod timer;
 mod unwind;
 mod waiter;
@@ -108,6 +109,8 @@ mod blocking;
 mod deadline;
 #[cfg(feature = "std")]
 mod janitor;
+#[cfg(feature = "std")]
+mod ticker;
 #[cfg(feature = "tokio")]
 mod tokio_rt;
 #[cfg(feature = "std")]
@@ -147,6 +150,8 @@ pub use spawn::ThreadSpawn;
 pub use spawn::{Spawn, Task, Work};
 pub use stats::Stats;
 pub use tags::Tags;
+#[cfg(feature = "std")]
+pub use ticker::TickerClock;
 pub use timer::{ManualClock, Timer};
 #[cfg(feature = "tokio")]
 pub use tokio_rt::{TokioSpawn, TokioTimer};

@@ -25,6 +25,12 @@ impl Next {
         self.0.addr() & MARK != 0
     }
 
+    /// The mark by itself: 0 if there is none.
+    #[inline(always)]
+    pub(crate) fn mark(self) -> usize {
+        self.0.addr() & MARK
+    }
+
     /// The pointer without the mark.
     pub(crate) fn link(self) -> *mut Link {
         self.0.map_addr(|a| a & !MARK)

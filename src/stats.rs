@@ -103,7 +103,12 @@ impl Counters {
         self.events[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    #[inline]
+    /// Whether hits and misses are counted.
+    #[inline(always)]
+    pub(crate) fn lookups_counted(&self) -> bool {
+        self.stripes.is_some()
+    }
+
     pub(crate) fn lookup(&self, hit: bool) {
         if let Some(stripes) = &self.stripes {
             let mine = &stripes[stripe()];

@@ -24,6 +24,7 @@ use crate::doubling::Doubling;
 use crate::link::Link;
 use crate::reclaim::Pin;
 use crate::sync::{AtomicU32, AtomicUsize, Ordering, Padded, mutant, order};
+use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Buckets of a new table, as a power of two.
@@ -44,8 +45,8 @@ pub(crate) struct Table {
     cells: Doubling<Link, 0, LEVELS>,
     /// The bits of an order that tell its bucket.
     mask: AtomicU32,
-    /// On a line of its own: insertions write it, and every walk reads what is beside it.
-    nodes: Padded<AtomicUsize>,
+    /// By stripes, which are chosen by the last bits of an order: insertions write them. As many as the policy has shards.
+    nodes: Box<[Padded<AtomicUsize>]>,
 }
 
 /// Where in the list a hash belongs: odd, so that it comes behind its bucket's cell, which is even.
@@ -84,14 +85,14 @@ pub(crate) struct Place<'p> {
 }
 
 impl Table {
-    /// An empty table, with room for about `capacity` nodes before it grows.
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// An empty table, with room for about `capacity` nodes before it grows, that counts them in `stripes` parts, a power of two.
+    pub(crate) fn new(capacity: usize, stripes: usize) -> Self {
         let bits = capacity.clamp(1 << LEAST, 1 << MOST).next_power_of_two().ilog2();
         let table = Self {
             // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
             cells: unsafe { Doubling::new(Link::cell) },
             mask: AtomicU32::new(mask(bits)),
-            nodes: Padded(AtomicUsize::new(0)),
+            nodes: (0..stripes).map(|_| Padded(AtomicUsize::new(0))).collect(),
         };
         table.cell_or_grow(0).tally().store(LINKED, Ordering::Release);
         table
@@ -101,6 +102,11 @@ impl Table {
     #[inline]
     fn bucket(&self, order: u32) -> u32 {
         order & self.mask.load(Ordering::Relaxed)
+    }
+
+    /// Where nodes of this order are counted.
+    fn stripe(&self, order: u32) -> &AtomicUsize {
+        &self.nodes[(order >> 1) as usize & (self.nodes.len() - 1)]
     }
 
     /// The cell of a bucket, if its segment exists.
@@ -137,7 +143,6 @@ impl Table {
 
     /// Where a reader starts whose bucket has no LINKED cell. It initialises it, as a writer would: otherwise what is only
     /// read after the table has grown is walked to from far away, each time. Not by allocating its segment.
-    #[cold]
     fn approach(&self, pin: &Pin, bucket: u32) -> &Link {
         match self.cell(bucket) {
             // (To loom it is the writer's initialisation, which has models; readers as well would multiply all others.)
@@ -239,18 +244,31 @@ impl Table {
     /// Linearizable although it walks through marked nodes: their links are frozen, and one that was replaced leads to
     /// its replacement. A key that is missed was absent at some moment of the walk.
     #[inline]
-    pub(crate) fn find(
-        &self,
-        pin: &Pin,
-        hash: u64,
-        mut hit: impl FnMut(NonNull<Link>) -> bool,
-    ) -> Option<NonNull<Link>> {
+    pub(crate) fn find(&self, pin: &Pin, hash: u64, hit: impl FnMut(NonNull<Link>) -> bool) -> Option<NonNull<Link>> {
         let order = order_of(hash);
         let bucket = self.bucket(order);
-        let from = match self.linked_cell(bucket) {
-            Some(cell) => cell,
-            None => self.approach(pin, bucket),
-        };
+        match self.linked_cell(bucket) {
+            Some(cell) => Self::find_behind(cell, order, hit),
+            None => self.find_afar(pin, bucket, order, hit),
+        }
+    }
+
+    /// [`find`](Self::find) in a bucket whose cell is not LINKED. Out of its way.
+    #[cold]
+    #[inline(never)]
+    fn find_afar(
+        &self,
+        pin: &Pin,
+        bucket: u32,
+        order: u32,
+        hit: impl FnMut(NonNull<Link>) -> bool,
+    ) -> Option<NonNull<Link>> {
+        Self::find_behind(self.approach(pin, bucket), order, hit)
+    }
+
+    /// The caller is pinned.
+    #[inline(always)]
+    fn find_behind(from: &Link, order: u32, mut hit: impl FnMut(NonNull<Link>) -> bool) -> Option<NonNull<Link>> {
         let mut current = Self::hop(NonNull::new(from.next().link())?, order)?;
         loop {
             // SAFETY: reached through the list under the pin: not freed while it is held.
@@ -259,7 +277,8 @@ impl Table {
             if mutant("find stops at a mark") && next.marked() {
                 return None;
             }
-            if here == order && !next.marked() && hit(current) {
+            // One question instead of two: of this order, and not marked.
+            if (here ^ order) as usize | next.mark() == 0 && hit(current) {
                 return Some(current);
             }
             if here > order {
@@ -288,16 +307,18 @@ impl Table {
     pub(crate) fn insert(&self, place: &Place<'_>, node: NonNull<Link>) -> bool {
         debug_assert!(place.found.is_none());
         // SAFETY: the caller's own node, not yet shared.
-        unsafe { node.as_ref() }.prepare(place.next);
+        let link = unsafe { node.as_ref() };
+        link.prepare(place.next);
         // Counted first: once it is linked, somebody may remove it and count it out.
-        let nodes = self.nodes.fetch_add(1, Ordering::Relaxed) + 1;
+        let stripe = self.stripe(link.order());
+        let nodes = stripe.fetch_add(1, Ordering::Relaxed) + 1;
         if mutant("blind insert") {
             place.previous.prepare(node.as_ptr());
         } else if !place.previous.swing(place.next, node.as_ptr()) {
-            self.nodes.fetch_sub(1, Ordering::Relaxed);
+            stripe.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        self.grow(nodes);
+        self.grow(nodes * self.nodes.len());
         true
     }
 
@@ -323,7 +344,7 @@ impl Table {
     pub(crate) fn mark(&self, node: &Link) -> bool {
         let won = node.mark();
         if won {
-            self.nodes.fetch_sub(1, Ordering::Relaxed);
+            self.stripe(node.order()).fetch_sub(1, Ordering::Relaxed);
         }
         won
     }

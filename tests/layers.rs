@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
     &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "outcome", "unpark", "observer"],
-    &["timer", "tags", "spawn", "stats", "link", "doubling"],
+    &["ticker"],
+    &["time", "timer", "tags", "spawn", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.
     &["reclaim", "alarms"],
     &["flight", "table", "policy"],

@@ -2,13 +2,12 @@
 
 use super::Builder;
 use crate::cache::Cache;
-use crate::clock::{Clock, Source, Time};
 use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
 use crate::error::BuildError;
 use crate::expiry::{NEVER, nanos};
 use crate::tags::Groups;
-use alloc::boxed::Box;
+use crate::time::{Source, Time};
 use core::time::Duration;
 
 /// Entries below which a cache has one shard: splitting a small cache costs hit ratio and buys nothing.
@@ -45,8 +44,8 @@ impl<K, V, S> Builder<K, V, S> {
             return Err(BuildError::Shards(shards));
         }
         let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
-        // With std there is a thread for the default clock.
-        let timed = self.timer.is_some() || (cfg!(feature = "std") && self.clock.is_none());
+        // With std there is a thread for our own clocks.
+        let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
         let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
         if lead == 0 {
             return Err(BuildError::ZeroLeadTimeout);
@@ -98,14 +97,14 @@ fn default_shards() -> usize {
 }
 
 #[cfg(feature = "std")]
-fn source(clock: Option<Box<dyn Clock>>, _needed: bool) -> Result<Source, BuildError> {
-    Ok(clock.map_or(Source::Coarse(crate::clock::CoarseClock::new()), Source::Custom))
+fn source(clock: Option<Source>, _needed: bool) -> Result<Source, BuildError> {
+    Ok(clock.unwrap_or(Source::Coarse(crate::clock::CoarseClock::new())))
 }
 
 #[cfg(not(feature = "std"))]
-fn source(clock: Option<Box<dyn Clock>>, needed: bool) -> Result<Source, BuildError> {
+fn source(clock: Option<Source>, needed: bool) -> Result<Source, BuildError> {
     match clock {
-        Some(clock) => Ok(Source::Custom(clock)),
+        Some(clock) => Ok(clock),
         None if needed => Err(BuildError::MissingClock),
         None => Ok(Source::None),
     }

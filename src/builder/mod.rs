@@ -10,6 +10,7 @@ use crate::hasher::DefaultHashBuilder;
 use crate::observer::Observer;
 use crate::spawn::Spawn;
 use crate::tags::{Tags, TagsWith};
+use crate::time::Source;
 use crate::timer::Timer;
 use alloc::{borrow::ToOwned, boxed::Box, string::String};
 use core::fmt;
@@ -37,7 +38,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_loads: usize,
     record_stats: bool,
     seed: Option<u64>,
-    clock: Option<Box<dyn Clock>>,
+    clock: Option<Source>,
     timer: Option<Box<dyn Timer>>,
     spawner: Option<Box<dyn Spawn>>,
     hasher: S,
@@ -333,9 +334,10 @@ impl<K, V, S> Builder<K, V, S> {
         }
     }
 
-    /// The clock. Default with std: [`CoarseClock`](crate::CoarseClock); without: none, and then nothing can expire.
+    /// The clock. Default with std: [`CoarseClock`](crate::CoarseClock); without: none, and then nothing can expire. Where hits of
+    /// entries with a time to live must be as cheap as can be: [`TickerClock`](crate::TickerClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
-        self.clock = Some(Box::new(clock));
+        self.clock = Some(Source::of(clock));
         self
     }
 

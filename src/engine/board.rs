@@ -93,7 +93,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         let shard = self.core.shard(hash);
         loop {
             let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
-            let place = shard.table.search(self.pin(), hash, hit);
+            let place = self.core.table.search(self.pin(), hash, hit);
             let Some(found) = place.found else {
                 // One share for the list, one for the lease.
                 // Once more below: `to_key` is the user's, and not to be called in vain, nor with a lease counted.
@@ -104,7 +104,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 if !self.core.lease_begins(self.most_leases(wanted)) {
                     return Boarded::Full;
                 }
-                if shard.table.insert(&place, Node::as_link(node)) {
+                if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
                     return self.leads(Flight { node, old: None }, 1, wanted.or(LoadKind::Missing));
                 }

@@ -3,7 +3,6 @@
 use super::RemovalCause;
 #[cfg(feature = "std")]
 use crate::alarms::ThreadTimer;
-use crate::clock::Time;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
 use crate::expiry::NEVER;
@@ -12,6 +11,7 @@ use crate::spawn::Spawn;
 #[cfg(feature = "std")]
 use crate::spawn::ThreadSpawn;
 use crate::tags::Groups;
+use crate::time::Time;
 use crate::timer::Timer;
 use alloc::{boxed::Box, string::String};
 use core::task::Waker;

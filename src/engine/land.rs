@@ -143,7 +143,7 @@ impl<K, V> Scope<'_, K, V> {
         // The list's share. It cannot fail: the lease has one.
         let shared = node.share();
         debug_assert!(shared);
-        if shard.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
+        if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
             self.replaced(shard, old, node, weighed);
             return true;
         }

@@ -41,9 +41,8 @@ pub(crate) use sweep::Walk;
 /// An address of a node, with no claim about its life.
 pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 
-/// A part of the cache that keys are spread over by hash.
+/// A part of the eviction policy, which keys are spread over by hash.
 pub(crate) struct Shard<K, V> {
-    table: Table,
     policy: Policy<Node<K, V>>,
     entries: Padded<AtomicUsize>,
 }
@@ -53,6 +52,7 @@ pub(crate) struct Core<K, V> {
     pub(crate) config: Config<K, V>,
     pub(crate) counters: Counters,
     pub(crate) bells: Bells,
+    table: Table,
     shards: Box<[Padded<Shard<K, V>>]>,
     weight: Padded<AtomicU64>,
     capacity: AtomicU64,
@@ -84,12 +84,11 @@ pub(crate) enum Pressure {
 impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         assert!(config.shards.is_power_of_two());
-        let room = config.initial_capacity.div_ceil(config.shards);
-        let shard =
-            |_| Padded(Shard { table: Table::new(room), policy: Policy::new(), entries: Padded(AtomicUsize::new(0)) });
+        let shard = |_| Padded(Shard { policy: Policy::new(), entries: Padded(AtomicUsize::new(0)) });
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
+            table: Table::new(config.initial_capacity, config.shards),
             shards: (0..config.shards).map(shard).collect(),
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
@@ -113,7 +112,7 @@ impl<K, V> Core<K, V> {
         self.shard_of_order(order_of(hash))
     }
 
-    /// By the last bits of the order, of which the first choose the bucket. (But the very last: it is that of a node.)
+    /// By the last bits of the order, as the first ones choose the bucket. (Not by the very last: it is that of a node.)
     #[inline]
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
         let index = (order >> 1) as usize & (self.shards.len() - 1);

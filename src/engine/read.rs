@@ -149,7 +149,7 @@ impl<K, V> Core<K, V> {
     /// Finds an entry to read it, by hash and key.
     #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
-        let link = self.shard(hash).table.find(pin, hash, |link| {
+        let link = self.table.find(pin, hash, |link| {
             // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
             is_key(unsafe { Node::<K, V>::of_link(link) }.key())
         })?;
@@ -175,9 +175,27 @@ impl<K, V> Core<K, V> {
     /// A live value's node. Counts the lookup.
     #[inline]
     pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
-        let found = self.find(pin, hash, is_key).and_then(|node| self.serving(pin, node, |n| self.good(n)));
-        self.counters.lookup(found.is_some());
-        found.inspect(|node| node.touch())
+        match self.find(pin, hash, is_key) {
+            Some(node) if self.plain(node) => Some(node),
+            found => self.live_otherwise(pin, found),
+        }
+    }
+
+    /// Whether it is a hit about which there is nothing to ask and nothing to note. Most are, and then there is no call in their way,
+    /// for which registers would have to be saved.
+    #[inline(always)]
+    fn plain(&self, node: &Node<K, V>) -> bool {
+        let quiet =
+            |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
+        let hot = node.hot();
+        node.word.load().serves() && (hot.eternal() || quiet(hot)) && node.warm() && !self.counters.lookups_counted()
+    }
+
+    #[inline(never)]
+    fn live_otherwise<'p>(&'p self, pin: &'p Pin, found: Option<&'p Node<K, V>>) -> Option<&'p Node<K, V>> {
+        let live = found.and_then(|node| self.serving(pin, node, |n| self.good(n)));
+        self.counters.lookup(live.is_some());
+        live.inspect(|node| node.touch())
     }
 
     /// A live value's node, with a share of it that is the caller's. Counts the lookup.
@@ -220,13 +238,21 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
-        if !node.word.load().serves() || !self.quiet(node) {
+        if !self.plain(node) && !self.quiet_otherwise(node) {
             return None;
         }
-        self.counters.lookup(true);
-        node.touch();
         // SAFETY: seen valued under the pin.
         Some(take(unsafe { node.value() }))
+    }
+
+    #[inline(never)]
+    fn quiet_otherwise(&self, node: &Node<K, V>) -> bool {
+        let quiet = node.word.load().serves() && self.quiet(node);
+        if quiet {
+            self.counters.lookup(true);
+            node.touch();
+        }
+        quiet
     }
 
     /// Whether the value is good, and no dice are to be rolled for it.

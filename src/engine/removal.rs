@@ -68,12 +68,12 @@ impl<K, V> Scope<'_, K, V> {
 
     /// The same; gives the word as it was before.
     pub(crate) fn remove_with(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> Option<Snapshot> {
-        if !shard.table.mark(node.link()) {
+        if !self.core.table.mark(node.link()) {
             return None;
         }
         let before = self.gone(shard, node, 0);
         self.unseat(shard, node);
-        self.unlisted(shard, node, before, cause);
+        self.unlisted(node, before, cause);
         Some(before)
     }
 
@@ -87,8 +87,8 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// Out of the list for good; the list's share goes to the listener, or back.
-    fn unlisted(&self, shard: &Shard<K, V>, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
-        shard.table.unlink(self.pin(), node.link().order());
+    fn unlisted(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
+        self.core.table.unlink(self.pin(), node.link().order());
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
@@ -111,7 +111,7 @@ impl<K, V> Scope<'_, K, V> {
         let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
-        self.unlisted(shard, old, before, RemovalCause::Replaced);
+        self.unlisted(old, before, RemovalCause::Replaced);
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped
@@ -135,12 +135,12 @@ impl<K, V> Scope<'_, K, V> {
         let entry = unsafe { node.as_ref() };
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
-            let place = shard.table.search(self.pin(), hash, hit);
+            let place = self.core.table.search(self.pin(), hash, hit);
             let old = place.found.map(|link| self.node(link));
             let weighed = self.weigh_in(shard, terms.weight, old);
             let linked = match old {
-                Some(old) => shard.table.replace(old.link(), Node::as_link(node)),
-                None => shard.table.insert(&place, Node::as_link(node)),
+                Some(old) => self.core.table.replace(old.link(), Node::as_link(node)),
+                None => self.core.table.insert(&place, Node::as_link(node)),
             };
             if linked {
                 new.linked();
@@ -165,7 +165,7 @@ impl<K, V> Scope<'_, K, V> {
         let shard = self.core.shard(hash);
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key());
-            let node = self.node(shard.table.search(self.pin(), hash, hit).found?);
+            let node = self.node(self.core.table.search(self.pin(), hash, hit).found?);
             if let Some(before) = self.remove_with(shard, node, cause) {
                 return Some((node, before));
             }

@@ -24,15 +24,12 @@ enum At<K, V> {
     Behind(u32),
 }
 
-/// A walk over all shards, a node at a time.
-pub(crate) struct Walk<K, V> {
-    shard: usize,
-    at: At<K, V>,
-}
+/// A walk over all nodes, one at a time.
+pub(crate) struct Walk<K, V>(At<K, V>);
 
 impl<K, V> Walk<K, V> {
     pub(crate) fn start() -> Self {
-        Self { shard: 0, at: At::Start }
+        Self(At::Start)
     }
 
     /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
@@ -41,27 +38,21 @@ impl<K, V> Walk<K, V> {
     /// All steps of a walk are on the same core and under a pin that is held throughout, or from the last
     /// [`pause`](Self::pause) on.
     pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
-        while let Some(shard) = core.shards.get(self.shard) {
-            let next = match self.at {
-                At::Start => shard.table.first(pin),
-                // SAFETY: met in the step before, so alive under the pin.
-                At::Node(at) => shard.table.after(pin, unsafe { at.as_ref() }.link()),
-                At::Behind(order) => shard.table.behind(pin, order),
-            };
-            if let Some(link) = next {
-                // SAFETY: the tables of this core hold nodes of this type only, alive under the pin.
-                let node = unsafe { Node::of_link(link) };
-                self.at = At::Node(NonNull::from(node));
-                return Some(node);
-            }
-            *self = Self { shard: self.shard + 1, at: At::Start };
-        }
-        None
+        let link = match self.0 {
+            At::Start => core.table.first(pin),
+            // SAFETY: met in the step before, so alive under the pin.
+            At::Node(at) => core.table.after(pin, unsafe { at.as_ref() }.link()),
+            At::Behind(order) => core.table.behind(pin, order),
+        }?;
+        // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
+        let node = unsafe { Node::of_link(link) };
+        self.0 = At::Node(NonNull::from(node));
+        Some(node)
     }
 
     /// Lets go of the pin: the next step is behind all nodes of this order.
     fn pause(&mut self, order: u32) {
-        self.at = At::Behind(order);
+        self.0 = At::Behind(order);
     }
 }
 
@@ -69,10 +60,10 @@ impl<K, V> Scope<'_, K, V> {
     /// Visits at least so many nodes; whether there are more.
     fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
         let mut left = most;
-        let (mut shard, mut order) = (0, 0);
+        let mut order = 0;
         // SAFETY: under this scope's pin; the walk was paused under any other.
         while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
-            if left == 0 && (walk.shard, node.link().order()) != (shard, order) {
+            if left == 0 && node.link().order() != order {
                 // This node is for the next slice: its order is odd, and no other node's is just below.
                 if mutant("walk stays on its node") {
                     visit(self, node);
@@ -81,7 +72,7 @@ impl<K, V> Scope<'_, K, V> {
                 }
                 return true;
             }
-            (shard, order) = (walk.shard, node.link().order());
+            order = node.link().order();
             left = left.saturating_sub(1);
             visit(self, node);
         }

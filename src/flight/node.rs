@@ -22,6 +22,7 @@ use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, mutant, ord
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+/// Of uses, how many more are counted: none is left of one that is warm.
 const USES: u64 = 0b11;
 const USE_BITS: u32 = 2;
 
@@ -191,7 +192,7 @@ impl<K, V> Node<K, V> {
     // anything: each is one word, and a reader that misses it acts as if it had come earlier.
     pub(crate) fn stamp(&self, weight: u32, stamps: Stamps) {
         self.weight.store(weight, Ordering::Relaxed);
-        self.born.store(stamps.born << USE_BITS, Ordering::Relaxed);
+        self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         self.expires.store(stamps.expires, Ordering::Relaxed);
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
@@ -269,23 +270,29 @@ impl<K, V> Node<K, V> {
         self.born.load(Ordering::Relaxed) >> USE_BITS
     }
 
-    /// Counts a use, up to three. Once there, a hit writes nothing.
+    /// Whether no more uses are counted: a hit writes nothing.
+    #[inline(always)]
+    pub(crate) fn warm(&self) -> bool {
+        self.born.load(Ordering::Relaxed) & USES == 0
+    }
+
+    /// Counts a use, up to three.
     #[inline]
     pub(crate) fn touch(&self) {
         let word = self.born.load(Ordering::Relaxed);
-        if word & USES != USES {
-            self.born.store(word + 1, Ordering::Relaxed);
+        if word & USES != 0 {
+            self.born.store(word - 1, Ordering::Relaxed);
         }
     }
 
     /// Uses counted, up to three.
     pub(crate) fn uses(&self) -> u32 {
-        (self.born.load(Ordering::Relaxed) & USES) as u32
+        (!self.born.load(Ordering::Relaxed) & USES) as u32
     }
 
     pub(crate) fn set_uses(&self, uses: u32) {
         let word = self.born.load(Ordering::Relaxed);
-        self.born.store(word & !USES | u64::from(uses) & USES, Ordering::Relaxed);
+        self.born.store(word & !USES | !u64::from(uses) & USES, Ordering::Relaxed);
     }
 
     /// Takes a share, unless there is none left: nobody revives a zero.

@@ -18,11 +18,12 @@ pub(crate) const MOST: u32 = (1 << HALF) - 1;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(super) enum Tag {
+    // The two that a hit looks for are told by two zero bits.
+    Ready,
+    Refreshing,
     Empty,
     Computing,
     Publishing,
-    Ready,
-    Refreshing,
     Failed,
     Dead,
     Closed,
@@ -30,7 +31,7 @@ pub(super) enum Tag {
 
 impl Tag {
     const ALL: [Tag; 8] =
-        [Tag::Empty, Tag::Computing, Tag::Publishing, Tag::Ready, Tag::Refreshing, Tag::Failed, Tag::Dead, Tag::Closed];
+        [Tag::Ready, Tag::Refreshing, Tag::Empty, Tag::Computing, Tag::Publishing, Tag::Failed, Tag::Dead, Tag::Closed];
 }
 
 /// What a word says, decoded.
@@ -123,8 +124,8 @@ impl Snapshot {
     #[inline]
     pub(crate) fn serves(self) -> bool {
         // Not by `tag`, whose table the compiler does not see through: every hit asks.
-        let tag = self.0.addr() & TAG;
-        tag == Tag::Ready as usize || tag == Tag::Refreshing as usize
+        const { assert!(Tag::Ready as usize == 0 && Tag::Refreshing as usize == 1) };
+        self.0.addr() & TAG & !1 == 0
     }
 
     /// Whether the flight that the node was has ended, however.
