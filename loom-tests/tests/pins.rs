@@ -1,6 +1,7 @@
 //! The pins of Linux (`src/reclaim/asymmetric/`), whose readers execute no fence. `membarrier` is a step of its own here: it
 //! interrupts each processor that runs a reader, wherever that is, and goes on when all have executed a fence.
 #![cfg(loom)]
+#![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 
 extern crate alloc;
 

@@ -1,5 +1,6 @@
 //! The pins of Linux (`src/reclaim/asymmetric/`) where the kernel has no `membarrier`: with fences on both sides.
 #![cfg(loom)]
+#![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 
 extern crate alloc;
 

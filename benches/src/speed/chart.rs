@@ -32,8 +32,9 @@ pub(crate) fn draw(outcomes: &[Outcome], path: &Path) -> Result {
         draw_panel(&panel, outcome)?;
         rest = below;
     }
-    let legend = "A time over bellwether's in the same round: bar and figure are the median, the line is the range.";
-    rest.draw(&Text::new(legend, (24, 8), ("sans-serif", 14).into_font().color(&INK)))?;
+    let legend = "A time (or memory) over bellwether's in the same round: bar and figure are the median, the line is the range. \
+                  Blue: more than bellwether's; orange: less.";
+    rest.draw(&Text::new(legend, (24, 8), ("sans-serif", 13).into_font().color(&INK)))?;
     rest.present()?;
     Ok(())
 }

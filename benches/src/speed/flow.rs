@@ -36,7 +36,7 @@ pub(crate) fn churn(threads: usize) -> Vec<Contestant> {
         (0..2 * CHURN_ROOM / CHUNK).for_each(|_| pass());
         let turn = move |budget: Duration| {
             let time = if threads == 1 { alone(budget, CHUNK, &pass) } else { team(threads, budget, CHUNK, &pass) };
-            Sample { time, extra: None }
+            Sample::of(time)
         };
         Contestant { name: S::NAME, turn: Box::new(turn) }
     }
@@ -86,7 +86,7 @@ fn fetching<S: Subject>(requests: &Arc<[u64]>) -> Contestant {
     let settled = loads.load(Relaxed);
     through(&pass);
     let hits = 100.0 - 100.0 * (loads.load(Relaxed) - settled) as f64 / REQUESTS as f64;
-    let turn = move |budget: Duration| Sample { time: team(2, budget, CHUNK, &pass), extra: Some(hits) };
+    let turn = move |budget: Duration| Sample::with(team(2, budget, CHUNK, &pass), [hits]);
     Contestant { name: S::NAME, turn: Box::new(turn) }
 }
 

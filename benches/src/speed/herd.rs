@@ -95,7 +95,7 @@ impl Herd {
     fn sample(&self, name: &str) -> Sample {
         assert_eq!(self.loads.load(SeqCst), 1, "{name}: loads of one key");
         let nanos = self.last.load(SeqCst) - self.loaded.load(SeqCst);
-        Sample { time: nanos as f64 / 1e6, extra: None }
+        Sample::of(nanos as f64 / 1e6)
     }
 }
 

@@ -66,7 +66,7 @@ fn looking(name: &'static str, asked: &Arc<Asked>, look: impl Fn(&[u64]) -> u64 
             let sum = look(black_box(&asked.keys[chunk * CHUNK..][..CHUNK]));
             assert_eq!(sum, asked.sums[chunk], "{name}: all are hits");
         };
-        Sample { time: alone(budget, CHUNK, pass), extra: None }
+        Sample::of(alone(budget, CHUNK, pass))
     };
     Contestant { name, turn: Box::new(turn) }
 }
@@ -164,7 +164,7 @@ fn scaling(name: &'static str, look: impl Fn(&[u64]) -> u64 + Sync + 'static) ->
         let pass = || assert_eq!(look(black_box(&keys)), sum, "{name}: all are hits");
         let one = team(1, budget / 2, CHUNK, pass);
         let time = team(2, budget / 2, CHUNK, pass);
-        Sample { time, extra: Some(2.0 * one / time) }
+        Sample::with(time, [2.0 * one / time])
     };
     Contestant { name, turn: Box::new(turn) }
 }

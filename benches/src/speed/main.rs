@@ -4,13 +4,23 @@
 //! to all. What counts is the ratio of a peer's time to bellwether's in the same round, its median and its range over
 //! the rounds. The tables go to standard output as Markdown, for README.md.
 
+#[path = "../peers/caches.rs"]
+#[allow(dead_code)]
+mod caches;
 mod chart;
+mod dram;
+mod expiry;
 mod flow;
 mod herd;
 mod hits;
+mod memory;
 mod report;
+#[path = "../resident.rs"]
+#[allow(dead_code)]
+mod resident;
 mod rounds;
 mod subjects;
+mod tail;
 #[path = "../../../examples/replay/trace.rs"]
 #[allow(dead_code)]
 mod trace;
@@ -39,7 +49,8 @@ const QUICK: (usize, u64) = (7, 30);
 #[derive(Debug, Parser)]
 #[command(name = "speed")]
 struct Cli {
-    /// Only these workloads, by name or by how the name begins: hit, ttl, hot, churn, mix, herd, tasks
+    /// Only these workloads, by name or by how the name begins: hit, ttl, dram, hot, churn, mix, expiry,
+    /// tail, herd, tasks, memory
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
 
@@ -57,6 +68,9 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
+    if let Some(code) = resident::run_as_child() {
+        return code;
+    }
     let cli = Cli::parse();
     if let Some(unknown) = cli.only.iter().find(|name| ALL.iter().all(|workload| !workload.name.starts_with(*name))) {
         let known: Vec<_> = ALL.iter().map(|workload| workload.name).collect();
@@ -84,10 +98,11 @@ fn measure(cli: &Cli) -> Result {
     let (before, mut outcomes) = (load(), Vec::new());
     for (place, &workload) in chosen.iter().enumerate() {
         bar.set_message(format!("{} ({} of {})", workload.name, place + 1, chosen.len()));
+        bar.reset();
         let field = (workload.field)()?;
-        bar.set_length((field.len() * (rounds + 1)) as u64);
-        bar.set_position(0);
-        let tracks = rounds::run(field, rounds, Duration::from_millis(millis), || bar.inc(1));
+        let plan = workload.plan(rounds, millis);
+        bar.set_length((field.len() * (plan.warm + plan.rounds)) as u64);
+        let tracks = rounds::run(field, plan, || bar.inc(1));
         outcomes.push(Outcome { workload, tracks });
     }
     bar.finish_and_clear();

@@ -1,7 +1,7 @@
 //! The results as Markdown: a table for each workload, and one of the goals.
 
 use crate::{
-    rounds::{Sample, Track},
+    rounds::Track,
     workloads::{Bound, Goal, Measure, Workload},
 };
 use std::io::{self, Write};
@@ -48,13 +48,17 @@ impl Outcome {
 
     fn write(&self, out: &mut impl Write) -> io::Result<()> {
         let Workload { title, unit, extra, .. } = *self.workload;
-        let (head, line) = extra.map_or_else(Default::default, |extra| (format!(" {extra} |"), "--:|"));
+        let head: String = extra.iter().map(|extra| format!(" {extra} |")).collect();
+        let line = "--:|".repeat(extra.len());
         writeln!(out, "### {title}\n\n| | {unit} | range | times bellwether's | range |{head}")?;
         writeln!(out, "|---|--:|--:|--:|--:|{line}")?;
         for track in &self.tracks {
             let Some((time, ratio)) = Spread::of(times(track)).zip(self.ratio(track)) else { continue };
-            let extra = Spread::of(track.samples.iter().filter_map(|sample| sample.extra));
-            let extra = extra.map_or_else(String::new, |extra| format!(" {} |", digits(extra.median)));
+            let extra = |number| Spread::of(track.samples.iter().filter_map(|sample| sample.figure(number)));
+            let extra = (1..=self.workload.extra.len()).map(|number| {
+                extra(number).map_or_else(|| " |".into(), |extra| format!(" {} |", digits(extra.median)))
+            });
+            let extra: String = extra.collect();
             let ratio = if std::ptr::eq(track, &self.tracks[0]) { "1 |".into() } else { ratio.text() };
             writeln!(out, "| {} | {} | {ratio} |{extra}", track.name, time.text())?;
         }
@@ -65,31 +69,29 @@ impl Outcome {
     fn measured(&self, measure: &Measure) -> Option<Spread> {
         let samples = |name: &str| self.track(name).map(|track| track.samples.as_slice());
         match *measure {
-            Measure::Ratio { of, to } => {
-                let fastest =
-                    |round: usize| of.iter().filter_map(|name| samples(name)?.get(round)).map(time).reduce(f64::min);
+            Measure::Ratio { figure, of, to } => {
+                let least = |round: usize| {
+                    let of = of.iter().filter_map(|name| samples(name)?.get(round)?.figure(figure));
+                    of.reduce(f64::min)
+                };
                 let rounds = samples(to)?.iter().enumerate();
-                Spread::of(rounds.filter_map(|(round, to)| Some(fastest(round)? / to.time)))
+                Spread::of(rounds.filter_map(|(round, to)| Some(least(round)? / to.figure(figure)?)))
             }
             Measure::Above { of, base, unit } => {
                 let rounds = samples(of)?.iter().zip(samples(base)?).zip(samples(unit)?);
                 Spread::of(rounds.map(|((of, base), unit)| (of.time - base.time) / unit.time))
             }
-            Measure::Extra(of) => Spread::of(samples(of)?.iter().filter_map(|sample| sample.extra)),
-            Measure::Lead { of, over } => {
+            Measure::Figure(figure, of) => Spread::of(samples(of)?.iter().filter_map(|sample| sample.figure(figure))),
+            Measure::Lead { figure, of, over } => {
                 let rounds = samples(of)?.iter().zip(samples(over)?);
-                Spread::of(rounds.filter_map(|(of, over)| Some(of.extra? - over.extra?)))
+                Spread::of(rounds.filter_map(|(of, over)| Some(of.figure(figure)? - over.figure(figure)?)))
             }
         }
     }
 }
 
-fn time(sample: &Sample) -> f64 {
-    sample.time
-}
-
 fn times(track: &Track) -> impl Iterator<Item = f64> {
-    track.samples.iter().map(time)
+    track.samples.iter().map(|sample| sample.time)
 }
 
 impl Bound {
@@ -128,17 +130,27 @@ pub(crate) fn digits(figure: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{rounds::Sample, workloads::Pace};
 
     const WORKLOAD: Workload = Workload {
         name: "w",
         title: "Work",
         unit: "ns",
-        extra: Some("hits, %"),
+        extra: &["hits, %"],
+        pace: Pace::Turns,
         field: || Ok(Vec::new()),
         goals: &[
-            Goal { text: "twice", measure: Measure::Ratio { of: &["b", "c"], to: "a" }, bound: Bound::AtLeast(2.0) },
-            Goal { text: "thrice", measure: Measure::Ratio { of: &["b"], to: "a" }, bound: Bound::AtLeast(3.0) },
-            Goal { text: "lead", measure: Measure::Lead { of: "a", over: "b" }, bound: Bound::AtLeast(0.0) },
+            Goal {
+                text: "twice",
+                measure: Measure::Ratio { figure: 0, of: &["b", "c"], to: "a" },
+                bound: Bound::AtLeast(2.0),
+            },
+            Goal {
+                text: "thrice",
+                measure: Measure::Ratio { figure: 0, of: &["b"], to: "a" },
+                bound: Bound::AtLeast(3.0),
+            },
+            Goal { text: "lead", measure: Measure::Lead { figure: 1, of: "a", over: "b" }, bound: Bound::AtLeast(0.0) },
             Goal {
                 text: "above",
                 measure: Measure::Above { of: "c", base: "a", unit: "b" },
@@ -149,7 +161,7 @@ mod tests {
 
     fn text() -> String {
         let track = |name, times: [f64; 3], extra| {
-            let samples = times.map(|time| Sample { time, extra: Some(extra) }).to_vec();
+            let samples = times.map(|time| Sample::with(time, [extra])).to_vec();
             Track { name, samples }
         };
         let tracks = vec![

@@ -10,12 +10,27 @@ use std::{
 pub(crate) const CHUNK: usize = 4096;
 
 /// What one turn of a contestant gave.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sample {
-    /// The time of a call, in the unit of the workload.
+    /// The time of a call, in the unit of the workload: the first figure.
     pub(crate) time: f64,
-    /// What else the workload measures.
-    pub(crate) extra: Option<f64>,
+    /// What else the workload measures: the second figure and those after it.
+    pub(crate) extra: Vec<f64>,
+}
+
+impl Sample {
+    /// A time, and nothing else.
+    pub(crate) fn of(time: f64) -> Self {
+        Self { time, extra: Vec::new() }
+    }
+
+    pub(crate) fn with(time: f64, extra: impl Into<Vec<f64>>) -> Self {
+        Self { time, extra: extra.into() }
+    }
+
+    pub(crate) fn figure(&self, number: usize) -> Option<f64> {
+        number.checked_sub(1).map_or(Some(self.time), |extra| self.extra.get(extra).copied())
+    }
 }
 
 /// Something that does a workload's work for about so long.
@@ -31,15 +46,25 @@ pub(crate) struct Track {
     pub(crate) samples: Vec<Sample>,
 }
 
-/// Lets all contestants take turns. The first turn of each is not counted: it warms up.
-pub(crate) fn run(mut field: Vec<Contestant>, rounds: usize, budget: Duration, mut step: impl FnMut()) -> Vec<Track> {
+/// How many rounds, and how long a turn is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Rounds that are not counted: they warm up.
+    pub(crate) warm: usize,
+    pub(crate) rounds: usize,
+    pub(crate) budget: Duration,
+}
+
+/// Lets all contestants take turns.
+pub(crate) fn run(mut field: Vec<Contestant>, plan: Plan, mut step: impl FnMut()) -> Vec<Track> {
+    let Plan { warm, rounds, budget } = plan;
     let mut tracks: Vec<_> = field.iter().map(|it| Track { name: it.name, samples: Vec::new() }).collect();
-    for round in 0..=rounds {
+    for round in 0..warm + rounds {
         for place in 0..field.len() {
             // Each round begins with another one, lest one always follow the same neighbour's burst.
             let index = (place + round) % field.len();
             let sample = (field[index].turn)(budget);
-            if round > 0 {
+            if round >= warm {
                 tracks[index].samples.push(sample);
             }
             step();
@@ -123,12 +148,12 @@ mod tests {
             let mut time = first;
             let turn = move |_| {
                 time += 1.0;
-                Sample { time, extra: None }
+                Sample::of(time)
             };
             Contestant { name, turn: Box::new(turn) }
         };
-        let mut steps = 0;
-        let tracks = run(vec![contestant("a", 0.0), contestant("b", 10.0)], 2, Duration::ZERO, || steps += 1);
+        let (mut steps, plan) = (0, Plan { warm: 1, rounds: 2, budget: Duration::ZERO });
+        let tracks = run(vec![contestant("a", 0.0), contestant("b", 10.0)], plan, || steps += 1);
         let times = |track: &Track| track.samples.iter().map(|sample| sample.time).collect::<Vec<_>>();
         assert_eq!(tracks.iter().map(times).collect::<Vec<_>>(), [[2.0, 3.0], [12.0, 13.0]]);
         assert_eq!(steps, 6);
