@@ -25,7 +25,7 @@ use std::{io, thread};
 /// assert_eq!(cache.get(&1), Some("one"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TickerClock(Arc<AtomicU64>);
 
 impl TickerClock {
@@ -49,6 +49,12 @@ fn wind(time: &Weak<AtomicU64>, period: Duration) {
         time.store(CoarseClock::new().precise(), Ordering::Relaxed);
         drop(time);
         thread::sleep(period);
+    }
+}
+
+impl core::fmt::Debug for TickerClock {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TickerClock").field("now", &self.now()).finish_non_exhaustive()
     }
 }
 

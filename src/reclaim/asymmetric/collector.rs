@@ -46,6 +46,12 @@ pub(super) struct Participant {
     depth: Cell<u32>,
     fences: bool,
     collector: &'static Collector,
+    /// On lines of its own: those who join look at it.
+    place: Padded<Place>,
+}
+
+/// A participant's place in the list.
+struct Place {
     taken: AtomicBool,
     next: AtomicPtr<Participant>,
 }
@@ -64,8 +70,8 @@ impl Collector {
         let mut free = self.participants();
         // Acquire: pairs with the Release in `free`, for the depth.
         let take = |p: &&Participant| {
-            !p.taken.load(Ordering::Relaxed)
-                && (p.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            !p.place.taken.load(Ordering::Relaxed)
+                && (p.place.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
                     || mutant("joins blindly"))
         };
         free.find(take).unwrap_or_else(|| self.add(fences))
@@ -77,12 +83,11 @@ impl Collector {
             depth: Cell::new(0),
             fences,
             collector: self,
-            taken: AtomicBool::new(true),
-            next: AtomicPtr::new(ptr::null_mut()),
+            place: Padded(Place { taken: AtomicBool::new(true), next: AtomicPtr::new(ptr::null_mut()) }),
         }));
         let mut first = self.first.load(Ordering::Relaxed);
         loop {
-            new.next.store(first, Ordering::Relaxed);
+            new.place.next.store(first, Ordering::Relaxed);
             let raw = ptr::from_ref(new).cast_mut();
             // Release: who walks the list finds the participant as it was made.
             match self.first.compare_exchange(first, raw, Ordering::Release, Ordering::Relaxed) {
@@ -98,7 +103,7 @@ impl Collector {
         core::iter::from_fn(move || {
             // SAFETY: participants are leaked: they are never freed.
             let this: &'static Participant = unsafe { NonNull::new(next)?.as_ref() };
-            next = this.next.load(Ordering::Relaxed);
+            next = this.place.next.load(Ordering::Relaxed);
             Some(this)
         })
     }
@@ -169,6 +174,6 @@ impl Participant {
     fn free(&self) {
         self.depth.set(0);
         // Release: pairs with the Acquire in `join`.
-        self.taken.store(false, Ordering::Release);
+        self.place.taken.store(false, Ordering::Release);
     }
 }
