@@ -40,7 +40,7 @@ pub(crate) mod rings;
 pub(crate) mod share;
 pub(crate) mod sketch;
 
-use crate::sync::{AtomicU32, Ordering, Padded, mutant, untracked::AtomicU64};
+use crate::sync::{AtomicU32, Ordering, Padded, mutant, prefetch, untracked::AtomicU64};
 use core::ptr::NonNull;
 use ghosts::{Age, Ghosts};
 use rings::{Popped, Rings, Which};
@@ -67,6 +67,10 @@ const MARGIN: u32 = 1;
 const SLACK: u32 = 9;
 /// Slots that a push moves on while a ring is mostly holes.
 const MOVES: usize = 2;
+/// So many entries before an entry leaves small it is fetched,
+const FAR_AHEAD: usize = 8;
+/// and so many, what its hash leads to.
+const AHEAD: usize = 4;
 /// Set in a slot's number if it is one of main's.
 const IN_MAIN: u32 = 1 << 31;
 
@@ -160,6 +164,29 @@ impl<T: Member> Policy<T> {
     fn main_has_room(&self, room: Room) -> bool {
         let small = self.share.of(room.capacity) + (room.capacity >> SLACK);
         self.weight(Which::Main) < room.capacity.saturating_sub(small)
+    }
+
+    /// Has the processor fetch what [`admit`](Self::admit) needs for this key, and what small's next few entries will need to
+    /// leave: each is a cache miss, and what orders memory between them would have them wait for one another.
+    ///
+    /// The caller is pinned.
+    pub(crate) fn foresee(&self, newcomer: u32, room: Room) {
+        // Loom has no caches, and would have more to explore.
+        if room.capacity == u64::MAX || cfg!(loom) {
+            return;
+        }
+        let hash = mixed(newcomer);
+        self.sketch.prefetch(hash);
+        self.ghosts.iter().for_each(|ghosts| ghosts.prefetch(hash));
+        if let Some(entry) = self.rings.ahead(Which::Small, FAR_AHEAD) {
+            prefetch(entry.as_ptr());
+        }
+        if let Some(entry) = self.rings.ahead(Which::Small, AHEAD) {
+            // SAFETY: the slot had a share of it under the caller's pin: it is not freed before that ends.
+            let hash = mixed(unsafe { entry.as_ref() }.hash());
+            self.sketch.prefetch(hash);
+            self.ghosts[Which::Small as usize].prefetch(hash);
+        }
     }
 
     /// Gives a new entry its slot, and the share that the caller has taken for it.

@@ -1,12 +1,12 @@
 //! Retired nodes, in bags that the cache owns.
 //!
-//! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`. Whoever
-//! completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
-//! sealer first makes sure that the bag is no longer the open one, then asks the epoch for a grace period: a
+//! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`, which has its
+//! weight as well. Whoever completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a
+//! write outstanding. The sealer first makes sure that the bag is no longer the open one, then asks the epoch for a grace period: a
 //! slow retirer that still holds the bag's address is pinned, and so keeps the bag alive.
 
 use super::{Epoch, Grace, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, untracked};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, untracked};
 use alloc::{boxed::Box, sync::Arc};
 use core::ptr::{self, NonNull};
 
@@ -18,10 +18,17 @@ const TRIES: usize = 256;
 /// Epochs until what is retired now is ripe: after so many tries without effect somebody is pinned.
 const GENERATIONS: usize = 3;
 
+/// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
+const PLACE: u64 = 1 << 48;
+/// The node so many places on is fetched while one is freed.
+const AHEAD: usize = 4;
+
 struct Bag<T> {
     taken: AtomicUsize,
-    filled: AtomicUsize,
-    weight: AtomicU64,
+    filled: AtomicU64,
+    /// As the limbo has counted them: from when it is sealed.
+    nodes: untracked::AtomicUsize,
+    weight: untracked::AtomicU64,
     items: [AtomicPtr<T>; BAG],
     grace: Arc<Grace>,
     /// In the sealed list; written by the bag's owner only (its sealer, then whoever swapped the list out).
@@ -35,6 +42,7 @@ pub(crate) struct Limbo<T: Retire> {
     sealed: AtomicPtr<Bag<T>>,
     /// Sealed bags whose grace period is over and that are not yet freed.
     ripened: Arc<AtomicUsize>,
+    /// In sealed bags.
     nodes: untracked::AtomicUsize,
     weight: untracked::AtomicU64,
 }
@@ -68,7 +76,17 @@ impl<T: Retire> Limbo<T> {
         self.epoch.register()
     }
 
-    /// Nodes retired and not yet freed.
+    /// Nodes retired and not yet freed, and their weight.
+    pub(crate) fn retired(&self) -> (usize, u64) {
+        let _pin = self.enter();
+        // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
+        // SAFETY: null, or the open bag under our pin (see `retire`).
+        let open = unsafe { self.open.load(Ordering::Acquire).as_ref() };
+        let filled = open.map_or(0, |bag| bag.filled.load(Ordering::Relaxed));
+        (self.nodes() + (filled / PLACE) as usize, self.weight() + filled % PLACE)
+    }
+
+    /// Nodes in sealed bags: all that are retired and not yet freed, but for less than a bag.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.load(Ordering::Relaxed)
@@ -87,8 +105,6 @@ impl<T: Retire> Limbo<T> {
     pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, heavy: u64) -> Retired {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
-        self.nodes.fetch_add(1, Ordering::Relaxed);
-        self.weight.fetch_add(weight, Ordering::Relaxed);
         loop {
             let bag = self.open_bag();
             // SAFETY: `bag` was the open bag under our pin, and bags are freed a grace period after they ceased to be.
@@ -105,17 +121,14 @@ impl<T: Retire> Limbo<T> {
                 continue;
             }
             shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
-            let mut counted = 1;
-            if shared.weight.fetch_add(weight, Ordering::Relaxed) + weight > heavy {
-                // Take all places that are left, so that nobody else gets one.
-                counted += BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
-            }
             // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
-            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG {
+            let filled = shared.filled.fetch_add(PLACE + weight, Ordering::AcqRel) + PLACE + weight;
+            if filled / PLACE == BAG as u64 {
+                self.close(bag);
+                self.seal(pin, bag);
+            } else if filled % PLACE <= heavy || !self.seal_rest(pin, bag) {
                 return Retired::Bagged;
             }
-            self.close(bag);
-            self.seal(pin, bag);
             return Retired::Sealed;
         }
     }
@@ -123,15 +136,24 @@ impl<T: Retire> Limbo<T> {
     /// Seals the open bag as it is.
     pub(crate) fn seal_open(&self, pin: &Pin) {
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
-        let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) else { return };
+        if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
+            self.seal_rest(pin, bag);
+        }
+    }
+
+    /// Takes all places that are left in a bag that was the open one under this pin. Seals it, unless a retirer is still
+    /// writing, or there was no place left: then that is another's affair.
+    fn seal_rest(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> bool {
         // SAFETY: it was the open bag under our pin (see `retire`).
         let shared = unsafe { bag.as_ref() };
-        let rest = BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
-        // AcqRel: as in `retire`. If a retirer is still writing, it is the one to seal.
-        if rest > 0 && shared.filled.fetch_add(rest, Ordering::AcqRel) + rest == BAG {
+        let rest = (BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG)) as u64;
+        // AcqRel: as in `retire`.
+        let last = rest > 0 && shared.filled.fetch_add(rest * PLACE, Ordering::AcqRel) / PLACE + rest == BAG as u64;
+        if last {
             self.close(bag);
             self.seal(pin, bag);
         }
+        last
     }
 
     fn open_bag(&self) -> NonNull<Bag<T>> {
@@ -141,8 +163,9 @@ impl<T: Retire> Limbo<T> {
         }
         let fresh = Box::into_raw(Box::new(Bag {
             taken: AtomicUsize::new(0),
-            filled: AtomicUsize::new(0),
-            weight: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            nodes: untracked::AtomicUsize::new(0),
+            weight: untracked::AtomicU64::new(0),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             grace: Grace::new(&self.ripened),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -167,7 +190,14 @@ impl<T: Retire> Limbo<T> {
 
     fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
         // SAFETY: the bag is alive: sealed once, by us, and not yet in the sealed list.
-        let grace = unsafe { bag.as_ref() }.grace.clone();
+        let shared = unsafe { bag.as_ref() };
+        let grace = shared.grace.clone();
+        let nodes = shared.items.iter().filter(|item| !item.load(Ordering::Relaxed).is_null()).count();
+        let weight = shared.filled.load(Ordering::Relaxed) % PLACE;
+        shared.nodes.store(nodes, Ordering::Relaxed);
+        shared.weight.store(weight, Ordering::Relaxed);
+        self.nodes.fetch_add(nodes, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
         self.put_back(bag.as_ptr());
         pin.after_grace(grace);
         pin.flush();
@@ -209,7 +239,7 @@ impl<T: Retire> Limbo<T> {
     fn free_ripe(&self, all: bool) {
         // Acquire: pairs with `put_back`. Whoever swaps owns the whole list; others meanwhile find it empty.
         let mut next = self.sealed.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut ripe = Bags(ptr::null_mut(), self);
+        let mut ripe = Bags { first: ptr::null_mut(), place: 0, limbo: self };
         while !next.is_null() {
             let bag = next;
             // SAFETY: the swap made every bag of the list ours, and a bag is freed by its owner.
@@ -221,8 +251,8 @@ impl<T: Retire> Limbo<T> {
                 self.ripened.fetch_sub(1, Ordering::Relaxed);
             }
             if over || all {
-                shared.next.store(ripe.0, Ordering::Relaxed);
-                ripe.0 = bag;
+                shared.next.store(ripe.first, Ordering::Relaxed);
+                ripe.first = bag;
             } else {
                 self.put_back(bag);
             }
@@ -243,7 +273,12 @@ impl<T: Retire> Drop for Limbo<T> {
 }
 
 /// Bags being freed. A panic in a user's drop goes on only after the rest has been freed.
-struct Bags<'l, T: Retire>(*mut Bag<T>, &'l Limbo<T>);
+struct Bags<'l, T: Retire> {
+    first: *mut Bag<T>,
+    /// The next one in the first bag.
+    place: usize,
+    limbo: &'l Limbo<T>,
+}
 
 impl<T: Retire> Bags<'_, T> {
     fn free(mut self) {
@@ -260,22 +295,24 @@ impl<T: Retire> Bags<'_, T> {
 
     /// The next node of the first bag; bags that have run empty are freed on the way.
     fn next_node(&mut self) -> Option<NonNull<T>> {
-        while !self.0.is_null() {
+        while !self.first.is_null() {
             // SAFETY: the bags of the chain are ours (see `free_ripe`).
-            let bag = unsafe { &*self.0 };
-            for item in &bag.items {
-                if let Some(node) = NonNull::new(item.swap(ptr::null_mut(), Ordering::Relaxed)) {
-                    // SAFETY: not yet disposed of.
-                    let weight = u64::from(unsafe { node.as_ref() }.weight());
-                    self.1.nodes.fetch_sub(1, Ordering::Relaxed);
-                    self.1.weight.fetch_sub(weight, Ordering::Relaxed);
+            let bag = unsafe { &*self.first };
+            while let Some(item) = bag.items.get(self.place) {
+                self.place += 1;
+                if let Some(later) = bag.items.get(self.place + AHEAD) {
+                    prefetch(later.load(Ordering::Relaxed));
+                }
+                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
                     return Some(node);
                 }
             }
+            self.limbo.nodes.fetch_sub(bag.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.limbo.weight.fetch_sub(bag.weight.load(Ordering::Relaxed), Ordering::Relaxed);
             let next = bag.next.load(Ordering::Relaxed);
             // SAFETY: every bag came from `Box::into_raw`, and nothing of it is used after this.
-            drop(unsafe { Box::from_raw(self.0) });
-            self.0 = next;
+            drop(unsafe { Box::from_raw(self.first) });
+            (self.first, self.place) = (next, 0);
         }
         None
     }
