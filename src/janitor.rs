@@ -40,7 +40,7 @@ where
         if every.is_zero() {
             return invalid("a janitor cannot come at intervals of zero");
         }
-        if config.time.is_custom() && config.timer.is_none() {
+        if config.time.is_users() && config.timer.is_none() {
             return invalid("under a custom clock a janitor needs a timer");
         }
         let stop = Arc::new(AtomicBool::new(false));

@@ -85,14 +85,13 @@ impl Time {
         }
     }
 
+    /// Whether to read it runs user code.
+    pub(crate) fn is_users(&self) -> bool {
+        matches!(self.source, Source::Custom(_))
+    }
+
     /// A time of this cache in terms of its clock.
     pub(crate) fn to_clock(&self, at: u64) -> u64 {
         self.origin.saturating_add(at)
-    }
-
-    /// Whether the user gave a clock that counts from an origin of its own.
-    #[cfg(feature = "std")]
-    pub(crate) fn is_custom(&self) -> bool {
-        matches!(self.source, Source::Custom(_))
     }
 }

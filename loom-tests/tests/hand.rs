@@ -3,7 +3,7 @@
 
 use bellwether::Lookup;
 use bellwether_loom_tests::{
-    KEY, SAME, SAME_TOO, Shared, Still, Told, Value, all_reached, all_told, ask, bugs, builder, expired_of,
+    KEY, SAME, SAME_TOO, Shared, Still, Told, Value, all_reached, all_told, ask, bugs, builder, cache, expired_of,
     expired_with, lead, listened, model, share, spawn, two, weighed,
 };
 use std::time::Duration;
@@ -78,6 +78,22 @@ fn hand_meets_removal() {
     }
     let remove = |c: &Shared| _ = c.invalidate(&KEY);
     two(2, full, |c| c.set_capacity(0), remove, |c, told, (), ()| all_told(c, told, 1));
+}
+
+/// The hand takes an entry that no listener is told of, as a reader takes a share of it: the list's share and the slot's go at
+/// once, and the reader's keeps the value.
+/// Sees «one share of two».
+#[test]
+fn hand_meets_a_keeper() {
+    model(2, || {
+        let cache = cache(1);
+        cache.insert(KEY, Value::new(1));
+        let other = cache.clone();
+        let thread = spawn(move || other.get_entry(&KEY).is_none_or(|kept| kept.read() == 1));
+        cache.set_capacity(0);
+        assert!(thread.join().unwrap(), "the value of the key");
+        assert_eq!((cache.validate(), cache.len()), (Ok(()), 0));
+    });
 }
 
 /// Two hands at once take different entries.
@@ -263,6 +279,7 @@ bugs! {
     seating_of_a_flight_meets_removal: "no slot fence";
     take_over_meets_the_hand: "seat not checked";
     hand_meets_removal: "slot not emptied";
+    hand_meets_a_keeper: "one share of two";
     heavier_replacement_meets_removal: "weight not undone", "old weight twice";
     lighter_replacement_meets_removal: "old weight twice";
     heavier_replacement_meets_the_hand: "weight not undone", "old weight twice";

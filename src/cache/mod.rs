@@ -95,9 +95,10 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What the cache has done so far.
     pub fn stats(&self) -> Stats {
+        let (nodes, weight) = self.core.limbo().retired();
         Stats {
-            retired_bytes: (self.core.limbo().nodes() as u64) * self.core.node_size(),
-            retired_weight: self.core.limbo().weight(),
+            retired_bytes: nodes as u64 * self.core.node_size(),
+            retired_weight: weight,
             ..self.core.counters.snapshot()
         }
     }

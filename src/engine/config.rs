@@ -81,7 +81,7 @@ impl<K, V> Config<K, V> {
     /// Whether a thread that waits can do so by the system's clock alone.
     #[cfg(feature = "std")]
     pub(crate) fn waits_by_system(&self) -> bool {
-        !self.time.is_custom() || self.timer.is_none()
+        !self.time.is_users() || self.timer.is_none()
     }
 
     /// Whether nothing can tell when a time has come.
@@ -92,7 +92,7 @@ impl<K, V> Config<K, V> {
     /// The time that waits are measured by, in ns.
     pub(crate) fn wait_now(&self) -> u64 {
         #[cfg(feature = "std")]
-        if self.time.is_custom() && self.timer.is_none() {
+        if self.time.is_users() && self.timer.is_none() {
             return CoarseClock::new().precise();
         }
         self.time.now_precisely()
@@ -112,7 +112,7 @@ impl<K, V> Config<K, V> {
     pub(crate) fn wake_at(&self, at: u64, waker: Waker) {
         #[cfg(feature = "std")]
         if self.timer.is_none() {
-            let at = if self.time.is_custom() { at } else { self.time.to_clock(at) };
+            let at = if self.time.is_users() { at } else { self.time.to_clock(at) };
             return ThreadTimer::new().wake_at(at, waker);
         }
         // `wait_end` gives no time that nothing could tell of.

@@ -107,7 +107,12 @@ impl<K, V> Scope<'_, K, V> {
                     node.set_weight(0);
                 }
             }
-            (true, None) => self.seat(shard, node, None),
+            (true, None) => {
+                // The slot's share. It cannot fail: the lease has one.
+                let shared = node.share();
+                debug_assert!(shared);
+                self.seat(shard, node, None);
+            }
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}
         }

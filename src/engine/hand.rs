@@ -5,7 +5,8 @@
 //!
 //! Seating and removing meet like this: who seats writes the slot number, fills the cell, and then looks at the mark;
 //! who removes sets the mark, and then looks at the slot number and the cell. A fence in the middle of each makes one
-//! of them see the other, so no slot keeps a removed node.
+//! of them see the other, so no slot keeps a removed node. (The hand itself need not look for what it holds: that is in no
+//! slot, and nobody else can put it in one.)
 
 use super::{Core, Pressure, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
@@ -13,6 +14,7 @@ use crate::flight::word::{Closing, State};
 use crate::policy::{Keeper, Member, Room};
 use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 impl<K, V> Member for Node<K, V> {
@@ -37,8 +39,8 @@ impl<K, V> Member for Node<K, V> {
 struct Seats<'s, 'c, K, V> {
     scope: &'s Scope<'c, K, V>,
     shard: &'s Shard<K, V>,
-    /// Read before anything is taken: the clock may be the user's.
-    now: u64,
+    /// Read before anything is taken if the clock is the user's, else when an entry asks for it.
+    now: Cell<Option<u64>>,
 }
 
 impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
@@ -47,7 +49,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
-        self.scope.core.spent_at(node, self.now)
+        !node.hot().eternal() && self.scope.core.spent_at(node, self.now())
     }
 
     fn settle(&self, node: &Node<K, V>) {
@@ -68,8 +70,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
         }
-        self.scope.remove(self.shard, node, cause);
-        self.release(NonNull::from(node));
+        self.scope.remove_held(self.shard, node, cause);
         true
     }
 
@@ -77,6 +78,16 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
         // The fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.
         // (A failure takes the place of an entry before it is FAILED.)
         matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
+    }
+}
+
+impl<K, V> Seats<'_, '_, K, V> {
+    fn now(&self) -> u64 {
+        self.now.get().unwrap_or_else(|| {
+            let now = self.scope.core.config.time.now();
+            self.now.set(Some(now));
+            now
+        })
     }
 }
 
@@ -99,21 +110,20 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
-        Seats { scope: self, shard, now: self.core.config.time.now() }
+        let time = &self.core.config.time;
+        Seats { scope: self, shard, now: Cell::new(time.is_users().then(|| time.now())) }
     }
 
-    fn room(&self, shard: &Shard<K, V>) -> Room {
+    pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
         let capacity = self.core.capacity();
         let part = if capacity == u64::MAX { capacity } else { capacity / self.core.shards.len() as u64 };
         Room { capacity: part, entries: shard.entries.load(Ordering::Relaxed) }
     }
 
-    /// Gives a stored node its slot: that of `old`, which it replaced, or a new one.
+    /// Gives a stored node its slot, with the share that the caller has taken for it: that of `old`, which it replaced, or a
+    /// new one.
     pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
         let this = NonNull::from(node);
-        if !node.share() {
-            return; // Removed already, and everybody has let go of it.
-        }
         match old.map(NonNull::from) {
             Some(old) if self.take_seat(shard, old, this) => self.seats(shard).settle(node),
             _ => shard.policy.admit(this, self.room(shard), &self.seats(shard)),

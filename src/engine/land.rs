@@ -76,6 +76,7 @@ impl<K, V> Scope<'_, K, V> {
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }
+        shard.policy.foresee(node.link().order(), self.room(shard));
         // SAFETY: the transition into PUBLISHING was just won.
         unsafe { node.write(value, terms.stamps) };
         let stored = match old {
@@ -83,6 +84,9 @@ impl<K, V> Scope<'_, K, V> {
             Some(old) => self.publish_successor(shard, node, old, terms.weight),
         };
         if stored && old.is_none() {
+            // The slot's share. It cannot fail: the lease has one.
+            let shared = node.share();
+            debug_assert!(shared);
             self.seat(shard, node, None);
         }
         self.make_room(shard, terms.weight);
@@ -140,16 +144,16 @@ impl<K, V> Scope<'_, K, V> {
         old: &Node<K, V>,
         weighed: &Weighed,
     ) -> bool {
-        // The list's share. It cannot fail: the lease has one.
-        let shared = node.share();
+        // The list's share, and the slot's. It cannot fail: the lease has one.
+        let shared = node.share() && node.share();
         debug_assert!(shared);
         if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
             self.replaced(shard, old, node, weighed);
             return true;
         }
         if !mutant("lost swap stays") {
-            // SAFETY: the share taken above; the lease's is still there.
-            unsafe { self.release(NonNull::from(node)) };
+            // SAFETY: the shares taken above; the lease's is still there.
+            unsafe { self.release_two(NonNull::from(node)) };
         }
         false
     }

@@ -73,8 +73,23 @@ impl<K, V> Scope<'_, K, V> {
         }
         let before = self.gone(shard, node, 0);
         self.unseat(shard, node);
-        self.unlisted(node, before, cause);
+        if !self.unlisted(node, before, cause) {
+            // SAFETY: the list's share.
+            unsafe { self.release(NonNull::from(node)) };
+        }
         Some(before)
+    }
+
+    /// The same for a node that the hand holds: it is in no slot, and whoever put it in one before looks there in vain. The
+    /// slot's share is given back.
+    pub(super) fn remove_held(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) {
+        let this = NonNull::from(node);
+        let listed = self.core.table.mark(node.link()) && {
+            let before = self.gone(shard, node, 0);
+            !self.unlisted(node, before, cause)
+        };
+        // SAFETY: the slot's share is the hand's, and by that ours; so is the list's if `listed`.
+        unsafe { if listed { self.release_two(this) } else { self.release(this) } }
     }
 
     /// GONE, and the value's weight, unless a newcomer has accounted for it.
@@ -86,8 +101,10 @@ impl<K, V> Scope<'_, K, V> {
         before
     }
 
-    /// Out of the list for good; the list's share goes to the listener, or back.
-    fn unlisted(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
+    /// Out of the list for good, by the winner of the mark; whether the list's share has gone to the listener. If not it is
+    /// the caller's to give back.
+    #[must_use]
+    fn unlisted(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
         self.core.table.unlink(self.pin(), node.link().order());
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
@@ -96,22 +113,24 @@ impl<K, V> Scope<'_, K, V> {
         if had_value {
             self.observe(|| CacheEvent::Removed { cause });
         }
-        if had_value && self.core.config.listener.is_some() {
+        let told = had_value && self.core.config.listener.is_some();
+        if told {
             // SAFETY: the list's share is the mark winner's to hand on, once the node is unlinked; it has its value.
             unsafe { self.announce(this, cause) };
-        } else {
-            // SAFETY: the list's share is the mark winner's to give back, once the node is unlinked.
-            unsafe { self.release(this) };
         }
+        told
     }
 
-    /// What follows when `new`, with its list share, was put in the place of `old`.
+    /// What follows when `new`, with the list's share and its slot's, was put in the place of `old`.
     pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
         self.weighed(weighed);
         let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
-        self.unlisted(old, before, RemovalCause::Replaced);
+        if !self.unlisted(old, before, RemovalCause::Replaced) {
+            // SAFETY: the list's share of it.
+            unsafe { self.release(NonNull::from(old)) };
+        }
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped
@@ -133,6 +152,9 @@ impl<K, V> Scope<'_, K, V> {
         let new = Unlinked(node);
         // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
         let entry = unsafe { node.as_ref() };
+        // The list's, and the slot's.
+        entry.set_shares(2);
+        shard.policy.foresee(entry.link().order(), self.room(shard));
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
             let place = self.core.table.search(self.pin(), hash, hit);

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Retire, Retired};
 use crate::stats::Event;
-use crate::sync::mutant;
+use crate::sync::{Ordering, fence, mutant, order};
 use crate::unwind;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -81,6 +81,24 @@ impl<'c, K, V> Scope<'c, K, V> {
         // SAFETY: the share keeps the node alive until it is given back in the next step.
         if unsafe { node.as_ref() }.unshare() {
             // SAFETY: that was the last share.
+            unsafe { self.retire(node) };
+        }
+    }
+
+    /// Gives back two shares at once.
+    ///
+    /// # Safety
+    /// As for [`release`](Self::release), of both.
+    pub(super) unsafe fn release_two(&self, node: Ptr<K, V>) {
+        // SAFETY: the shares keep the node alive until they are given back in the next step.
+        let shared = unsafe { node.as_ref() };
+        // Release and, behind it, Acquire: as in `Node::unshare`.
+        let shares = if mutant("one share of two") { 1 } else { 2 };
+        if shared.link().tally().fetch_sub(shares, order("unshare", Ordering::Release)) == shares {
+            if !mutant("unshare fence") {
+                fence(Ordering::Acquire);
+            }
+            // SAFETY: those were the last shares.
             unsafe { self.retire(node) };
         }
     }

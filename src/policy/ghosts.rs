@@ -11,7 +11,7 @@
 
 use crate::doubling::Doubling;
 use crate::sync::{
-    Ordering,
+    Ordering, prefetch,
     untracked::{AtomicU64, AtomicUsize},
 };
 
@@ -76,6 +76,13 @@ impl Ghosts {
             let lanes = word.load(Ordering::Relaxed);
             word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
             pushed = lanes >> (64 - LANE_BITS);
+        }
+    }
+
+    /// Fetches what [`put`](Self::put) and [`take`](Self::take) of the key will need.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        if let Some(bucket) = self.buckets.get(self.bucket(hash)) {
+            prefetch(bucket);
         }
     }
 

@@ -19,7 +19,7 @@
 
 use crate::doubling::Doubling;
 use crate::sync::{
-    Ordering,
+    Ordering, prefetch,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
 };
 
@@ -120,12 +120,20 @@ impl Sketch {
                 }
             }
         }
-        let additions = self.additions.fetch_add(1, Ordering::Relaxed) + 1;
-        if additions >= PERIOD * entries.max(1)
-            && self.additions.compare_exchange(additions, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-        {
+        let additions = self.additions.load(Ordering::Relaxed) + 1;
+        let over = additions >= PERIOD * entries.max(1);
+        self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);
+        if over {
             let generation = self.generation.load(Ordering::Relaxed);
             self.generation.store(generation % GENERATIONS + 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Fetches what a count of the key will need.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.mask.load(Ordering::Relaxed);
+        if let Some(block) = self.blocks.get(at) {
+            prefetch(block);
         }
     }
 

@@ -1,24 +1,31 @@
 //! Retired nodes, in bags that the cache owns.
 //!
-//! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`. Whoever
-//! completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
+//! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`, which has its
+//! weight as well. Whoever completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
 //! sealer first makes sure that the bag is no longer the open one, then puts it into the list of the sealed ones. From there
 //! bags are taken several at once, to begin the wait for their grace period together, which may cost a system call, and go to
 //! the list of those that wait. A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
 
 use super::epoch::{Grace, Graces};
 use super::{Epoch, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, untracked};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Nodes a bag. Larger means fewer grace periods and more memory waiting.
 const BAG: usize = if cfg!(loom) { 2 } else { 64 };
 
+/// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
+const PLACE: u64 = 1 << 48;
+/// The node so many places on is fetched while one is freed.
+const AHEAD: usize = 4;
+
 struct Bag<T> {
     taken: AtomicUsize,
-    filled: AtomicUsize,
-    weight: AtomicU64,
+    filled: AtomicU64,
+    /// As the limbo has counted them: from when it is sealed.
+    nodes: untracked::AtomicUsize,
+    weight: untracked::AtomicU64,
     items: [AtomicPtr<T>; BAG],
     grace: Grace,
     /// In a list; written by the bag's owner only (its sealer, then whoever swapped the list out).
@@ -31,10 +38,11 @@ pub(crate) struct Limbo<T: Retire> {
     open: AtomicPtr<Bag<T>>,
     /// Those whose wait has not begun.
     sealed: AtomicPtr<Bag<T>>,
-    /// How many those are; a bag of which there is no need to wait for more counts as many.
+    /// How many those are.
     fresh: untracked::AtomicUsize,
     waiting: AtomicPtr<Bag<T>>,
     graces: Graces,
+    /// In sealed bags, and those that wait.
     nodes: untracked::AtomicUsize,
     weight: untracked::AtomicU64,
 }
@@ -77,7 +85,17 @@ impl<T: Retire> Limbo<T> {
         self.epoch.register()
     }
 
-    /// Nodes retired and not yet freed.
+    /// Nodes retired and not yet freed, and their weight.
+    pub(crate) fn retired(&self) -> (usize, u64) {
+        let _pin = self.enter();
+        // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
+        // SAFETY: null, or the open bag under our pin (see `retire`).
+        let open = unsafe { self.open.load(Ordering::Acquire).as_ref() };
+        let filled = open.map_or(0, |bag| bag.filled.load(Ordering::Relaxed));
+        (self.nodes() + (filled / PLACE) as usize, self.weight() + filled % PLACE)
+    }
+
+    /// Nodes in sealed bags: all that are retired and not yet freed, but for less than a bag.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
         self.nodes.load(Ordering::Relaxed)
@@ -96,8 +114,6 @@ impl<T: Retire> Limbo<T> {
     pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Retired {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
-        self.nodes.fetch_add(1, Ordering::Relaxed);
-        self.weight.fetch_add(weight, Ordering::Relaxed);
         loop {
             let bag = self.open_bag();
             // SAFETY: `bag` was the open bag under our pin, and bags are freed a grace period after they ceased to be.
@@ -114,33 +130,40 @@ impl<T: Retire> Limbo<T> {
                 continue;
             }
             shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
-            let mut counted = 1;
-            let heavy = shared.weight.fetch_add(weight, Ordering::Relaxed) + weight > batch.weight;
-            if heavy {
-                // Take all places that are left, so that nobody else gets one.
-                counted += BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
-            }
             // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
-            if shared.filled.fetch_add(counted, Ordering::AcqRel) + counted < BAG {
+            let filled = shared.filled.fetch_add(PLACE + weight, Ordering::AcqRel) + PLACE + weight;
+            if filled / PLACE == BAG as u64 {
+                self.close(bag);
+                self.seal(pin, bag);
+            } else if filled % PLACE <= batch.weight || !self.seal_rest(pin, bag) {
                 return Retired::Bagged;
             }
-            self.close(bag);
-            return if self.seal(pin, bag) * BAG >= batch.nodes || heavy { Retired::Due } else { Retired::Bagged };
+            let due = self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes || filled % PLACE > batch.weight;
+            return if due { Retired::Due } else { Retired::Bagged };
         }
     }
 
     /// Seals the open bag as it is.
     pub(crate) fn seal_open(&self, pin: &Pin) {
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
-        let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) else { return };
+        if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
+            self.seal_rest(pin, bag);
+        }
+    }
+
+    /// Takes all places that are left in a bag that was the open one under this pin. Seals it, unless a retirer is still
+    /// writing, or there was no place left: then that is another's affair.
+    fn seal_rest(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> bool {
         // SAFETY: it was the open bag under our pin (see `retire`).
         let shared = unsafe { bag.as_ref() };
-        let rest = BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG);
-        // AcqRel: as in `retire`. If a retirer is still writing, it is the one to seal.
-        if rest > 0 && shared.filled.fetch_add(rest, Ordering::AcqRel) + rest == BAG {
+        let rest = (BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG)) as u64;
+        // AcqRel: as in `retire`.
+        let last = rest > 0 && shared.filled.fetch_add(rest * PLACE, Ordering::AcqRel) / PLACE + rest == BAG as u64;
+        if last {
             self.close(bag);
             self.seal(pin, bag);
         }
+        last
     }
 
     fn open_bag(&self) -> NonNull<Bag<T>> {
@@ -150,8 +173,9 @@ impl<T: Retire> Limbo<T> {
         }
         let fresh = Box::into_raw(Box::new(Bag {
             taken: AtomicUsize::new(0),
-            filled: AtomicUsize::new(0),
-            weight: AtomicU64::new(0),
+            filled: AtomicU64::new(0),
+            nodes: untracked::AtomicUsize::new(0),
+            weight: untracked::AtomicU64::new(0),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             grace: self.graces.grace(),
             next: AtomicPtr::new(ptr::null_mut()),
@@ -174,12 +198,19 @@ impl<T: Retire> Limbo<T> {
         let _ = self.open.compare_exchange(bag.as_ptr(), null, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Puts a full bag, which is no longer the open one, among the sealed; how many there are now.
-    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> usize {
+    /// Puts a full bag, which is no longer the open one, among the sealed.
+    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
         // SAFETY: the bag is alive: sealed once, by us, and in no list yet.
-        self.graces.seal(pin, &unsafe { bag.as_ref() }.grace);
+        let shared = unsafe { bag.as_ref() };
+        let nodes = shared.items.iter().filter(|item| !item.load(Ordering::Relaxed).is_null()).count();
+        let weight = shared.filled.load(Ordering::Relaxed) % PLACE;
+        shared.nodes.store(nodes, Ordering::Relaxed);
+        shared.weight.store(weight, Ordering::Relaxed);
+        self.nodes.fetch_add(nodes, Ordering::Relaxed);
+        self.weight.fetch_add(weight, Ordering::Relaxed);
+        self.graces.seal(pin, &shared.grace);
         Self::push(&self.sealed, bag.as_ptr());
-        self.fresh.fetch_add(1, Ordering::Relaxed) + 1
+        self.fresh.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Pushes a bag, which the caller owns, onto a list.
@@ -199,7 +230,7 @@ impl<T: Retire> Limbo<T> {
     /// All bags of a list: they are the caller's now, and others find it empty.
     fn take(&self, list: &AtomicPtr<Bag<T>>) -> Bags<'_, T> {
         // Acquire: pairs with `push`.
-        Bags(list.swap(ptr::null_mut(), Ordering::Acquire), self)
+        Bags { first: list.swap(ptr::null_mut(), Ordering::Acquire), place: 0, limbo: self }
     }
 
     /// Frees what is ripe, and begins the wait of what was sealed. User code (drops of keys and values) runs in here: hold no
@@ -239,11 +270,16 @@ impl<T: Retire> Drop for Limbo<T> {
 
 /// Bags that are the caller's, chained by their `next`. To be freed, or put into a list again: a panic in a user's drop
 /// goes on only after the rest has been freed.
-struct Bags<'l, T: Retire>(*mut Bag<T>, &'l Limbo<T>);
+struct Bags<'l, T: Retire> {
+    first: *mut Bag<T>,
+    /// The next one to be freed in the first bag.
+    place: usize,
+    limbo: &'l Limbo<T>,
+}
 
 impl<'l, T: Retire> Bags<'l, T> {
     fn graces(&self) -> impl Iterator<Item = &Grace> {
-        let mut next = self.0;
+        let mut next = self.first;
         core::iter::from_fn(move || {
             // SAFETY: the bags of the chain are ours, so they are alive for as long as this is borrowed.
             let bag = unsafe { NonNull::new(next)?.as_ref() };
@@ -254,22 +290,22 @@ impl<'l, T: Retire> Bags<'l, T> {
 
     /// Moves each bag to the list that `list` chooses, and keeps those for which it chooses none.
     fn sort(mut self, list: impl Fn(&Grace) -> Option<&'l AtomicPtr<Bag<T>>>) -> Self {
-        let mut kept = Bags(ptr::null_mut(), self.1);
-        while !self.0.is_null() {
-            let bag = self.0;
+        let mut kept = Bags { first: ptr::null_mut(), place: 0, limbo: self.limbo };
+        while !self.first.is_null() {
+            let bag = self.first;
             // SAFETY: the bags of the chain are ours.
             let shared = unsafe { &*bag };
-            self.0 = shared.next.load(Ordering::Relaxed);
+            self.first = shared.next.load(Ordering::Relaxed);
             let mark = shared.grace.mark();
             match list(&shared.grace) {
                 Some(list) => {
                     Limbo::push(list, bag);
                     // (By now another may have taken it.)
-                    self.1.graces.waits(mark);
+                    self.limbo.graces.waits(mark);
                 }
                 None => {
-                    shared.next.store(kept.0, Ordering::Relaxed);
-                    kept.0 = bag;
+                    shared.next.store(kept.first, Ordering::Relaxed);
+                    kept.first = bag;
                 }
             }
         }
@@ -290,22 +326,24 @@ impl<'l, T: Retire> Bags<'l, T> {
 
     /// The next node of the first bag; bags that have run empty are freed on the way.
     fn next_node(&mut self) -> Option<NonNull<T>> {
-        while !self.0.is_null() {
-            // SAFETY: the bags of the chain are ours (see `free_ripe`).
-            let bag = unsafe { &*self.0 };
-            for item in &bag.items {
-                if let Some(node) = NonNull::new(item.swap(ptr::null_mut(), Ordering::Relaxed)) {
-                    // SAFETY: not yet disposed of.
-                    let weight = u64::from(unsafe { node.as_ref() }.weight());
-                    self.1.nodes.fetch_sub(1, Ordering::Relaxed);
-                    self.1.weight.fetch_sub(weight, Ordering::Relaxed);
+        while !self.first.is_null() {
+            // SAFETY: the bags of the chain are ours (see `take`).
+            let bag = unsafe { &*self.first };
+            while let Some(item) = bag.items.get(self.place) {
+                self.place += 1;
+                if let Some(later) = bag.items.get(self.place + AHEAD) {
+                    prefetch(later.load(Ordering::Relaxed));
+                }
+                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
                     return Some(node);
                 }
             }
+            self.limbo.nodes.fetch_sub(bag.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.limbo.weight.fetch_sub(bag.weight.load(Ordering::Relaxed), Ordering::Relaxed);
             let next = bag.next.load(Ordering::Relaxed);
             // SAFETY: every bag came from `Box::into_raw`, and nothing of it is used after this.
-            drop(unsafe { Box::from_raw(self.0) });
-            self.0 = next;
+            drop(unsafe { Box::from_raw(self.first) });
+            (self.first, self.place) = (next, 0);
         }
         None
     }

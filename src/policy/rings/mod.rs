@@ -181,6 +181,13 @@ impl<T> Rings<T> {
         self.at_front(self.ring(ring), Segment::peek)
     }
 
+    /// The entry so many slots behind the next one to be popped, if that is in the same segment.
+    pub(crate) fn ahead(&self, ring: Which, distance: usize) -> Option<NonNull<T>> {
+        // Acquire: as in `at_front`.
+        let first = Link(self.ring(ring).first.load(Ordering::Acquire));
+        self.segment(first.number())?.ahead(first.tag(), distance)
+    }
+
     fn at_front(&self, ring: &Ring, step: impl Fn(&Segment<T>, u32) -> Option<Popped<T>>) -> Popped<T> {
         loop {
             // Acquire: pairs with the Release in `advance` or `append`: for the segment's state in this lap, and for

@@ -183,6 +183,16 @@ impl<T> Segment<T> {
         // Acquire: pairs with the Release in `fill`, for what the entry is.
         Some(NonNull::new(self.cell(head).load(Ordering::Acquire)).map_or(Popped::Hole, Popped::Entry))
     }
+
+    /// As `Rings::ahead`.
+    pub(super) fn ahead(&self, lap: u32, distance: usize) -> Option<NonNull<T>> {
+        let position = self.head.load(Ordering::Relaxed).wrapping_add(distance);
+        if !self.in_use(lap, position)? {
+            return None;
+        }
+        // Acquire: pairs with the Release in `fill`, for what the entry is.
+        NonNull::new(self.cell(position).load(Ordering::Acquire))
+    }
 }
 
 /// For tests.
