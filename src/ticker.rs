@@ -9,7 +9,7 @@ use std::{io, thread};
 /// A clock that a thread of its own winds: to read it is one load, where the default clock takes some 5 to 10 ns.
 ///
 /// For caches with a time to live whose hits are to cost hardly more than without. The thread wakes once a period, reads the system's
-/// monotonic clock and writes it down; clones share it, and it ends with the last of them. So the time is late by up to a period,
+/// monotonic clock and writes it down; clones share it, and it ends a period after the last of them. So the time is late by up to a period,
 /// and by as much longer as the system does not let the thread run: that long an entry may be given past its time to
 /// live. (In a child process after a `fork` there is no such thread, and the time stands still: make a new one there.)
 ///
@@ -45,10 +45,10 @@ impl TickerClock {
 }
 
 fn wind(time: &Weak<AtomicU64>, period: Duration) {
-    while let Some(time) = time.upgrade() {
-        time.store(CoarseClock::new().precise(), Ordering::Relaxed);
-        drop(time);
+    loop {
         thread::sleep(period);
+        let Some(time) = time.upgrade() else { return };
+        time.store(CoarseClock::new().precise(), Ordering::Relaxed);
     }
 }
 

@@ -111,6 +111,21 @@ fn first_in_first_out_across_segments() {
     assert_eq!((popped[0] + popped[1], rings.validate().unwrap().0), (items.len(), 0));
 }
 
+#[test]
+fn ahead_is_what_comes_later_in_the_same_segment() {
+    let items = items(SLOTS + 2);
+    let rings = Rings::new();
+    assert_eq!(rings.ahead(Which::Small, 0), None);
+    items.iter().for_each(|item| push(&rings, Which::Small, item));
+    for first in 0..SLOTS {
+        let later = |distance| rings.ahead(Which::Small, distance);
+        assert_eq!(later(0), Some(NonNull::from(&items[first])));
+        assert_eq!(later(3), items[..SLOTS].get(first + 3).map(NonNull::from));
+        assert_eq!(later(SLOTS), None);
+        assert_eq!(index_of(&items, &rings.pop(Which::Small)), Some(Some(first)));
+    }
+}
+
 /// The rings, and what they should be like.
 struct Plain<'i> {
     items: &'i [Item],

@@ -7,6 +7,7 @@ extern crate alloc;
 
 #[path = "../../src/doubling.rs"]
 mod doubling;
+#[allow(dead_code, reason = "the models use only a part of it")]
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
 mod rings_scene;
