@@ -85,11 +85,11 @@ pub(crate) struct Place<'p> {
 
 impl Table {
     /// An empty table, with room for about `capacity` nodes before it grows.
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, huge_pages: bool) -> Self {
         let bits = capacity.clamp(1 << LEAST, 1 << MOST).next_power_of_two().ilog2();
         let table = Self {
             // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
-            cells: unsafe { Doubling::new(Link::cell) },
+            cells: unsafe { Doubling::new(Link::cell) }.on_huge_pages(huge_pages),
             mask: AtomicU32::new(mask(bits)),
             nodes: Padded(AtomicUsize::new(0)),
         };

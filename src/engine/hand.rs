@@ -29,7 +29,7 @@ impl<K, V> Member for Node<K, V> {
         Node::set_uses(self, uses);
     }
     fn slot(&self) -> &AtomicU32 {
-        &self.slot
+        &self.cold().slot
     }
 }
 

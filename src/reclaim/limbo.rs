@@ -5,7 +5,8 @@
 //! sealer first makes sure that the bag is no longer the open one, then asks the epoch for a grace period: a
 //! slow retirer that still holds the bag's address is pinned, and so keeps the bag alive.
 
-use super::{Epoch, Grace, Handle, Pin, Retire};
+use super::arena::Freed;
+use super::{Arena, Epoch, Grace, Handle, Pin, Retire};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, untracked};
 use alloc::{boxed::Box, sync::Arc};
 use core::ptr::{self, NonNull};
@@ -37,6 +38,8 @@ pub(crate) struct Limbo<T: Retire> {
     ripened: Arc<AtomicUsize>,
     nodes: untracked::AtomicUsize,
     weight: untracked::AtomicU64,
+    /// Where nodes come from and go to. (The last field: what is in limbo goes there as this is dropped.)
+    arena: Arena<T>,
 }
 
 /// Whether [`Limbo::retire`] completed a bag: a good moment to collect.
@@ -48,7 +51,7 @@ pub(crate) enum Retired {
 }
 
 impl<T: Retire> Limbo<T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(huge_pages: bool) -> Self {
         Self {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
@@ -56,7 +59,23 @@ impl<T: Retire> Limbo<T> {
             ripened: Arc::new(AtomicUsize::new(0)),
             nodes: untracked::AtomicUsize::new(0),
             weight: untracked::AtomicU64::new(0),
+            arena: Arena::new(huge_pages),
         }
+    }
+
+    #[inline]
+    pub(crate) fn arena(&self) -> &Arena<T> {
+        &self.arena
+    }
+
+    /// Disposes of a node that needs no grace period.
+    ///
+    /// # Safety
+    /// `node` came from this limbo's arena, nobody else can reach it, and it is not used again.
+    pub(crate) unsafe fn dispose(&self, node: NonNull<T>) {
+        let mut freed = self.arena.freed();
+        // SAFETY: as for this function.
+        unsafe { dispose(node, &mut freed) };
     }
 
     #[inline]
@@ -83,7 +102,7 @@ impl<T: Retire> Limbo<T> {
     /// Takes `node` for disposal after a grace period. A bag is sealed when it is full, or heavier than `heavy`.
     ///
     /// # Safety
-    /// `node` came from `allocate`; it cannot be reached by anyone who pins from now on; it is retired once.
+    /// `node` came from this limbo's arena; it cannot be reached by anyone who pins from now on; it is retired once.
     pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, heavy: u64) -> Retired {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
@@ -242,6 +261,23 @@ impl<T: Retire> Drop for Limbo<T> {
     }
 }
 
+/// Disposes of a node, and frees its memory however that ends.
+///
+/// # Safety
+/// As for [`Retire::dispose`]; `node` came from the arena that it is freed to.
+unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, T>) {
+    struct Free<'f, 'a, T>(NonNull<T>, &'f mut Freed<'a, T>);
+    impl<T> Drop for Free<'_, '_, T> {
+        fn drop(&mut self) {
+            // SAFETY: made by `dispose`, whose contract this passes on.
+            unsafe { self.1.add(self.0) };
+        }
+    }
+    let memory = Free(node, freed);
+    // SAFETY: as for this function.
+    unsafe { T::dispose(memory.0) };
+}
+
 /// Bags being freed. A panic in a user's drop goes on only after the rest has been freed.
 struct Bags<'l, T: Retire>(*mut Bag<T>, &'l Limbo<T>);
 
@@ -251,10 +287,11 @@ impl<T: Retire> Bags<'_, T> {
     }
 
     fn free_all(&mut self) {
+        let mut freed = self.1.arena.freed();
         crate::unwind::each(core::iter::from_fn(|| self.next_node()), |node| {
             // SAFETY: the bag was ripe (or the cache is being dropped): nobody reads the node any more, and it is
             // taken out of the bag once.
-            unsafe { T::dispose(node) }
+            unsafe { dispose(node, &mut freed) }
         });
     }
 
