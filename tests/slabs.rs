@@ -312,7 +312,7 @@ fn all_sizes_and_alignments() {
     kept(|n| [n; 200], |n| n, |&n| n);
     kept(Key64, |n| n, |&n| n);
     kept(|n| n, |n| Lines([n as u8; 64]), |n| n.0[63].into());
-    kept(Key64, |n| TwoLines(n), |n| n.0);
-    kept(|n| n, |n| Page(n), |n| n.0);
-    kept(KeyPage, |n| TwoLines(n), |n| n.0);
+    kept(Key64, TwoLines, |n| n.0);
+    kept(|n| n, Page, |n| n.0);
+    kept(KeyPage, TwoLines, |n| n.0);
 }
