@@ -3,7 +3,7 @@
 //! Segment 0 has the first `2^FIRST` elements, each later segment as many as all before it. A segment is allocated by
 //! the first who needs it, as zeroed memory, and lives as long as the array; so an element's address never changes.
 
-use crate::sync::{AtomicPtr, Ordering, mutant, order, zeroed_slice};
+use crate::sync::{AtomicPtr, HUGE_PAGE, Ordering, advise_huge, mutant, order, zeroed_slice};
 use alloc::boxed::Box;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -16,6 +16,7 @@ pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUA
     /// The last one first: so a segment that is told by how many places there are behind it is found without a subtraction.
     segments: [AtomicPtr<T>; SEGMENTS],
     make: fn() -> T,
+    huge_pages: bool,
     /// Suppresses the automatic `Send` and `Sync`, which atomic pointers would have for any `T`.
     _owned: PhantomData<*mut T>,
 }
@@ -28,7 +29,13 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     /// atomics cannot be zeroed memory: `make` is called there, and only there.)
     pub(crate) unsafe fn new(make: fn() -> T) -> Self {
         let segments = core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
-        Self { segments, make, _owned: PhantomData }
+        Self { segments, make, huge_pages: false, _owned: PhantomData }
+    }
+
+    /// Asks the system for huge pages for segments that are large enough.
+    pub(crate) fn on_huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
+        self
     }
 
     #[inline]
@@ -97,6 +104,10 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
         // SAFETY: by the contract of `new`, and this is its `make`.
         let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), self.make) });
+        let size = Self::segment_len(segment) * size_of::<T>();
+        if self.huge_pages && size >= HUGE_PAGE {
+            advise_huge(fresh.cast(), size);
+        }
         let (published, null) = (&self.segments[SEGMENTS - 1 - segment], ptr::null_mut());
         if mutant("torn growth") {
             published.store(null, Ordering::Relaxed);

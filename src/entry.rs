@@ -148,7 +148,7 @@ impl<'c, K, V> Entry<'c, K, V> {
         let born = core.get().config.time.now();
         let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL };
         // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
-        let node = Node::entry(key, order_of(hash), value, 0, stamps);
+        let node = Node::entry(core.get().nodes(), order_of(hash), (key, value), 0, stamps);
         // SAFETY: just made.
         unsafe { node.as_ref() }.detach();
         // SAFETY: as just said; a node of that making is READY.

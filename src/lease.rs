@@ -139,7 +139,7 @@ impl<'c, K, V> Lease<'c, K, V> {
                 if mutant("fenced handle lost") {
                     core::mem::forget(core.clone());
                 }
-                (Node::fenced(flight.node, value, terms.stamps), LoadEnding::Fenced)
+                (Node::fenced(core.get().nodes(), flight.node, value, terms.stamps), LoadEnding::Fenced)
             }
         };
         // Made before the scope ends: it must go, too, if a listener panics there.

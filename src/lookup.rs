@@ -53,7 +53,7 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
     loop {
-        let mut spare = Spare::none();
+        let mut spare = Spare::none(core.get());
         let scope = core.get().scope(pin());
         let met = match scope.board(hash, q, wanted, &mut spare) {
             // None: it was removed just now.

@@ -102,6 +102,26 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// Bytes of a huge page, by which memory for them is laid out.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
+/// Asks the system to back this memory, which it has not touched yet, with huge pages. Where it cannot be asked, or says
+/// no, nothing happens.
+pub(crate) fn advise_huge(start: *mut u8, size: usize) {
+    #[cfg(all(feature = "std", target_os = "linux", not(any(loom, miri))))]
+    {
+        // Whole pages, from the one that the memory begins in: a large block of the allocator's has a mapping of its own, of
+        // which only the beginning is the allocator's.
+        const PAGE: usize = 4096;
+        let first = start.map_addr(|address| address & !(PAGE - 1));
+        let size = (start.addr() + size - first.addr()) & !(PAGE - 1);
+        // SAFETY: the range is of this process's memory, and advice for huge pages changes nothing of what is in it. (If
+        // pages are larger here, the call fails.)
+        unsafe { libc::madvise(first.cast(), size, libc::MADV_HUGEPAGE) };
+    }
+    let _ = (start, size);
+}
+
 /// Lets another thread go on, where this one can only look again.
 #[cfg(not(loom))]
 pub(crate) fn yield_now() {

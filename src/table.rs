@@ -86,11 +86,11 @@ pub(crate) struct Place<'p> {
 
 impl Table {
     /// An empty table, with room for about `capacity` nodes before it grows, that counts them in `stripes` parts, a power of two.
-    pub(crate) fn new(capacity: usize, stripes: usize) -> Self {
+    pub(crate) fn new(capacity: usize, stripes: usize, huge_pages: bool) -> Self {
         let bits = capacity.clamp(1 << LEAST, 1 << MOST).next_power_of_two().ilog2();
         let table = Self {
             // SAFETY: an uninitialised cell is all zero, and links are not zero-sized.
-            cells: unsafe { Doubling::new(Link::cell) },
+            cells: unsafe { Doubling::new(Link::cell) }.on_huge_pages(huge_pages),
             mask: AtomicU32::new(mask(bits)),
             nodes: (0..stripes).map(|_| Padded(AtomicUsize::new(0))).collect(),
         };
@@ -177,10 +177,12 @@ impl Table {
             return;
         }
         cell.set_order(bucket);
-        let from = self.ancestor(Self::parent(bucket));
+        // The parent's cell first, at most one for each bit: otherwise those of a table that begins large would have no ancestor but
+        // the whole list's, and be walked to from there.
+        let from = self.start(pin, Self::parent(bucket));
         let raw = ptr::from_ref(cell).cast_mut();
         loop {
-            let place = self.search_from(pin, from, cell.order(), |_| false);
+            let place = self.search_from(pin, from, cell.order(), ptr::null(), |_| false);
             cell.prepare(place.next);
             if place.previous.swing(place.next, raw) || mutant("blind cell") {
                 break;
@@ -191,12 +193,13 @@ impl Table {
     }
 
     /// Walks from `from`, unlinking marked nodes, to the first unmarked node of `order` that `hit` accepts, or behind
-    /// the run of `order`.
+    /// the run of `order`; and no further than to unlink `gone`.
     fn search_from<'p>(
         &'p self,
         _pin: &'p Pin,
         from: &'p Link,
         order: u32,
+        gone: *const Link,
         mut hit: impl FnMut(NonNull<Link>) -> bool,
     ) -> Place<'p> {
         'again: loop {
@@ -217,7 +220,11 @@ impl Table {
                         // be lost with it, and the node still be reachable from whatever comes before.
                         continue 'again;
                     }
+                    let done = ptr::eq(next, gone);
                     next = after.link();
+                    if done {
+                        return Place { previous, next, found: None };
+                    }
                     continue;
                 }
                 if link.order() > order {
@@ -235,7 +242,7 @@ impl Table {
     /// Looks for a node to change something; helps to unlink what is marked on the way.
     pub(crate) fn search<'p>(&'p self, pin: &'p Pin, hash: u64, hit: impl FnMut(NonNull<Link>) -> bool) -> Place<'p> {
         let order = order_of(hash);
-        self.search_from(pin, self.start(pin, order), order, hit)
+        self.search_from(pin, self.start(pin, order), order, ptr::null(), hit)
     }
 
     /// Looks for a node to read it. Writes nothing, never starts over: wait-free; but for the first one who comes by a bucket since
@@ -349,11 +356,12 @@ impl Table {
         won
     }
 
-    /// Makes sure that `node`, which is marked and of this order, cannot be reached from the list any more. No user
-    /// code runs in here.
-    pub(crate) fn unlink(&self, pin: &Pin, order: u32) {
-        // The walk unlinks every marked node of the run; it cannot end before it has passed the node's place.
-        let _ = self.search_from(pin, self.ancestor(self.bucket(order)), order, |_| false);
+    /// Makes sure that `node`, which is marked, cannot be reached from the list any more. No user code runs in here.
+    pub(crate) fn unlink(&self, pin: &Pin, node: &Link) {
+        // The walk unlinks every marked node of the run until it has unlinked this one. If another has, it cannot end before it
+        // has passed the node's place.
+        let order = node.order();
+        let _ = self.search_from(pin, self.ancestor(self.bucket(order)), order, node, |_| false);
     }
 
     /// The first node of the list.

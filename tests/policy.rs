@@ -5,6 +5,7 @@
 extern crate alloc;
 
 mod common;
+#[allow(dead_code, reason = "only the table asks for huge pages")]
 #[path = "../src/doubling.rs"]
 mod doubling;
 #[path = "../src/policy/mod.rs"]

@@ -3,6 +3,7 @@
 
 extern crate alloc;
 
+#[allow(dead_code, reason = "only the table asks for huge pages")]
 #[path = "../src/doubling.rs"]
 mod doubling;
 #[path = "../src/policy/rings/mod.rs"]

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+#[allow(dead_code, reason = "only the table asks for huge pages")]
 #[path = "../../src/doubling.rs"]
 mod doubling;
 #[allow(dead_code, reason = "the models use only a part of it")]

@@ -36,6 +36,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     tags_with: Option<TagsWith<K, V>>,
     max_waiters: usize,
     max_loads: usize,
+    huge_pages: bool,
     record_stats: bool,
     seed: Option<u64>,
     clock: Option<Source>,
@@ -74,6 +75,7 @@ impl<K, V> Builder<K, V> {
             tags_with: None,
             max_waiters: usize::MAX,
             max_loads: usize::MAX,
+            huge_pages: false,
             record_stats: false,
             seed: None,
             clock: None,
@@ -114,6 +116,18 @@ impl<K, V, S> Builder<K, V, S> {
     /// `initial_capacity`. So the hit ratio of a small cache depends neither on this nor on the number of cores.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
+        self
+    }
+
+    /// Asks the system for huge pages (2 MiB) for the entries and the table of a large cache, so that a hit in one that is
+    /// far larger than the processor's caches need not wait for address translation as well. Default: no.
+    ///
+    /// By `madvise`, so on Linux, with std, where `/sys/kernel/mm/transparent_hugepage/enabled` is `madvise` (where it is
+    /// `always` the system does so unasked: leave it off there); elsewhere it has no effect. What an entry takes besides its value's own allocations is in
+    /// chunks of 2 MiB as soon as there are 2 MiB of it; with this each of them is backed by memory as a whole when it is first
+    /// used, so it costs up to 2 MiB a cache, and up to 2 MiB more for each large part of the table. Smaller caches are not affected.
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
         self
     }
 
@@ -325,6 +339,7 @@ impl<K, V, S> Builder<K, V, S> {
             tags_with: self.tags_with,
             max_waiters: self.max_waiters,
             max_loads: self.max_loads,
+            huge_pages: self.huge_pages,
             record_stats: self.record_stats,
             seed: self.seed,
             clock: self.clock,

@@ -85,7 +85,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         hash: u64,
         q: &Q,
         wanted: Wanted<'_>,
-        spare: &mut Spare<K, V>,
+        spare: &mut Spare<'c, K, V>,
     ) -> Boarded<'s, K, V>
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
@@ -111,7 +111,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 self.core.lease_ends();
                 continue;
             };
-            let begin = |spare: &mut Spare<K, V>| self.begin(spare, || q.to_key(), hash, 1);
+            let begin = |spare: &mut Spare<'c, K, V>| self.begin(spare, || q.to_key(), hash, 1);
             if let Some(boarded) = self.meet(shard, self.node(found), wanted, spare, begin) {
                 return boarded;
             }
@@ -124,7 +124,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// A node for a flight that begins now.
-    fn begin(&self, spare: &mut Spare<K, V>, key: impl FnOnce() -> K, hash: u64, shares: u32) -> Ptr<K, V> {
+    fn begin(&self, spare: &mut Spare<'c, K, V>, key: impl FnOnce() -> K, hash: u64, shares: u32) -> Ptr<K, V> {
         let node = spare.ready(key, order_of(hash), shares);
         // SAFETY: our own node, not yet shared.
         unsafe { node.as_ref() }.set_begun(self.core.config.wait_now());
@@ -157,8 +157,8 @@ impl<'c, K, V> Scope<'c, K, V> {
         shard: &Shard<K, V>,
         node: &'s Node<K, V>,
         wanted: Wanted<'_>,
-        spare: &mut Spare<K, V>,
-        begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
+        spare: &mut Spare<'c, K, V>,
+        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
     ) -> Option<Boarded<'s, K, V>> {
         let flight = Flight { node: NonNull::from(node), old: None };
         match node.word.load().state() {
@@ -209,8 +209,8 @@ impl<'c, K, V> Scope<'c, K, V> {
         old: &'s Node<K, V>,
         (hot, freshness): (Hot, Freshness),
         wanted: Wanted<'_>,
-        spare: &mut Spare<K, V>,
-        begin: impl FnOnce(&mut Spare<K, V>) -> Ptr<K, V>,
+        spare: &mut Spare<'c, K, V>,
+        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
     ) -> Option<Boarded<'s, K, V>> {
         if self.core.leases_full(self.most_leases(wanted)) {
             return Some(Boarded::Full);

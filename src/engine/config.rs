@@ -68,6 +68,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) quiet_hits: bool,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
+    pub(crate) huge_pages: bool,
     pub(crate) record_stats: bool,
     pub(crate) seed: Option<u64>,
     pub(crate) time: Time,

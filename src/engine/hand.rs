@@ -31,7 +31,7 @@ impl<K, V> Member for Node<K, V> {
         Node::set_uses(self, uses);
     }
     fn slot(&self) -> &AtomicU32 {
-        &self.slot
+        &self.cold().slot
     }
 }
 

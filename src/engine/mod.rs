@@ -23,10 +23,10 @@ mod validate;
 
 use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
-use crate::flight::node::Node;
+use crate::flight::node::{Node, Nodes};
 pub(crate) use crate::observer::RemovalCause;
 use crate::policy::Policy;
-use crate::reclaim::{Batch, Limbo};
+use crate::reclaim::{Batch, Limbo, bytes};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Ordering, Padded, untracked::AtomicUsize};
 use crate::table::{Table, order_of};
@@ -88,13 +88,13 @@ impl<K, V> Core<K, V> {
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
-            table: Table::new(config.initial_capacity, config.shards),
+            table: Table::new(config.initial_capacity, config.shards, config.huge_pages),
             shards: (0..config.shards).map(shard).collect(),
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
-            limbo: Padded(Limbo::new()),
+            limbo: Padded(Limbo::new(config.huge_pages)),
             config,
         }
     }
@@ -103,8 +103,13 @@ impl<K, V> Core<K, V> {
         &self.limbo
     }
 
+    /// Where this cache's nodes come from.
+    pub(crate) fn nodes(&self) -> &Nodes<K, V> {
+        self.limbo.arena()
+    }
+
     pub(crate) fn node_size(&self) -> u64 {
-        size_of::<Node<K, V>>() as u64
+        bytes::<Node<K, V>>() as u64
     }
 
     #[inline]
@@ -152,7 +157,7 @@ impl<K, V> Core<K, V> {
         if cfg!(loom) {
             return Pressure::Normal;
         }
-        let bytes = self.limbo.nodes().saturating_mul(size_of::<Node<K, V>>());
+        let bytes = self.limbo.nodes().saturating_mul(bytes::<Node<K, V>>());
         let weight = self.limbo.weight();
         let most = if self.config.weigher.is_some() { self.capacity().max(4096) } else { NEVER };
         if bytes <= SOFT_BYTES && weight <= most {

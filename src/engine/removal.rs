@@ -7,7 +7,7 @@
 
 use super::hand::Weighed;
 use super::land::Terms;
-use super::{Ptr, RemovalCause, Scope, Shard};
+use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
@@ -17,43 +17,43 @@ use crate::table::order_of;
 use core::ptr::NonNull;
 
 /// A node that is not in the list yet; frees it if it never gets there.
-pub(super) struct Unlinked<K, V>(pub(super) Ptr<K, V>);
+pub(super) struct Unlinked<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
 
-impl<K, V> Unlinked<K, V> {
+impl<K, V> Unlinked<'_, K, V> {
     /// The node is in the list, or hangs from an entry: it is no longer ours.
     pub(super) fn linked(self) -> Ptr<K, V> {
-        let node = self.0;
+        let node = self.1;
         core::mem::forget(self);
         node
     }
 }
 
-impl<K, V> Drop for Unlinked<K, V> {
+impl<K, V> Drop for Unlinked<'_, K, V> {
     fn drop(&mut self) {
-        use crate::reclaim::Retire;
         // SAFETY: nobody else has ever been able to reach the node, and this is its owner's end.
-        unsafe { Node::dispose(self.0) };
+        unsafe { self.0.limbo.dispose(self.1) };
     }
 }
 
 /// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
 /// unused key is not dropped under the pin.
-pub(crate) struct Spare<K, V>(Option<Unlinked<K, V>>);
+pub(crate) struct Spare<'c, K, V>(&'c Core<K, V>, Option<Unlinked<'c, K, V>>);
 
-impl<K, V> Spare<K, V> {
-    pub(crate) fn none() -> Self {
-        Self(None)
+impl<'c, K, V> Spare<'c, K, V> {
+    pub(crate) fn none(core: &'c Core<K, V>) -> Self {
+        Self(core, None)
     }
 
     pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
-        let node = self.0.get_or_insert_with(|| Unlinked(Node::flight(key(), order))).0;
+        let fresh = || Unlinked(self.0, Node::flight(self.0.nodes(), key(), order));
+        let node = self.1.get_or_insert_with(fresh).1;
         // SAFETY: our own node, not yet shared.
         unsafe { node.as_ref() }.set_shares(shares);
         node
     }
 
     pub(super) fn used(&mut self) {
-        if let Some(node) = self.0.take() {
+        if let Some(node) = self.1.take() {
             node.linked();
         }
     }
@@ -105,7 +105,7 @@ impl<K, V> Scope<'_, K, V> {
     /// the caller's to give back.
     #[must_use]
     fn unlisted(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
-        self.core.table.unlink(self.pin(), node.link().order());
+        self.core.table.unlink(self.pin(), node.link());
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
@@ -148,8 +148,8 @@ impl<K, V> Scope<'_, K, V> {
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
             return Some((key, value));
         }
-        let node = Node::entry(key, order_of(hash), value, terms.weight, terms.stamps);
-        let new = Unlinked(node);
+        let node = Node::entry(self.core.nodes(), order_of(hash), (key, value), terms.weight, terms.stamps);
+        let new = Unlinked(self.core, node);
         // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
         let entry = unsafe { node.as_ref() };
         // The list's, and the slot's.

@@ -4,7 +4,7 @@ use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::node::Node;
 use crate::link::Link;
 use crate::observer::CacheEvent;
-use crate::reclaim::{Pin, Retire, Retired};
+use crate::reclaim::{Pin, Retired};
 use crate::stats::Event;
 use crate::sync::{Ordering, fence, mutant, order};
 use crate::unwind;
@@ -107,7 +107,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// The last share of `node` was given back, by the caller: so it is out of the list and the ring, nobody who pins
     /// from now on can find it, and nobody else retires it.
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
-        // SAFETY: handed on; nodes come from `allocate`.
+        // SAFETY: handed on; nodes come from the limbo's arena.
         let retired = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
         if retired == Retired::Due {
             self.sealed.set(true);
@@ -236,8 +236,8 @@ impl<K, V> Core<K, V> {
                 }
                 // SAFETY: alive until it is disposed of.
                 let _key = Last(self, unsafe { node.as_ref() }.fenced_of().filter(|_| !mutant("fenced share kept")));
-                // SAFETY: nodes come from `allocate`, and nobody can reach this one any more.
-                return unsafe { Node::dispose(node) };
+                // SAFETY: nodes come from the limbo's arena, and nobody can reach this one any more.
+                return unsafe { self.limbo.dispose(node) };
             }
             let scope = self.scope(self.limbo.enter());
             // SAFETY: that was the last share.

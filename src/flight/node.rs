@@ -1,4 +1,4 @@
-//! The node: a flight first, then an entry, in one allocation.
+//! The node: a flight first, then an entry, in one place.
 //!
 //! | field | bytes | written | read |
 //! |---|--:|---|---|
@@ -6,19 +6,19 @@
 //! | word | 8 | transitions | every lookup |
 //! | hot: quiet-until, δ | 8 | before READY; renewal, cooldown | every hit of an entry that expires |
 //! | born: creation time, use counter | 8 | before READY; use counter by hits while warming | every hit |
-//! | expires | 8 | before READY; renewal | past quiet-until |
-//! | weight, slot | 8 | before READY; when a slot is taken | removal, hand |
 //! | key, value | K + V | creation; before READY | every hit |
+//! | expires | 8 | before READY; renewal | past quiet-until |
+//! | elsewhere ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
 //!
-//! 72 bytes for `u64 → u64` on 64-bit targets. The use counter shares its word with the creation time because that
+//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The use counter shares its word with the creation time because that
 //! never changes once READY: two plain stores that race can lose a use, and nothing else.
 
 use super::failure::Failure;
 use super::word::{State, Word};
 use crate::expiry::{Hot, NEVER};
 use crate::link::Link;
-use crate::reclaim::{Retire, allocate, deallocate, owned};
-use crate::sync::{AtomicU32, AtomicU64, Ordering, UnsafeCell, fence, mutant, order};
+use crate::reclaim::{Arena, Cold, Retire, cold, owned};
+use crate::sync::{AtomicU64, Ordering, UnsafeCell, fence, mutant, order};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -40,32 +40,32 @@ pub(crate) struct Node<K, V> {
     pub(crate) word: Word,
     hot: AtomicU64,
     born: AtomicU64,
-    expires: AtomicU64,
-    weight: AtomicU32,
-    pub(crate) slot: AtomicU32,
     /// Not there in a fenced one, which shows another node's.
     key: MaybeUninit<K>,
     value: UnsafeCell<MaybeUninit<V>>,
+    expires: AtomicU64,
 }
 
+/// Where nodes come from.
+pub(crate) type Nodes<K, V> = Arena<Node<K, V>>;
+
 impl<K, V> Node<K, V> {
-    fn build(key: MaybeUninit<K>, order: u32, shares: u32, word: Word, value: MaybeUninit<V>) -> NonNull<Self> {
-        allocate(Self {
-            link: Link::node(order, shares),
+    fn build(link: Link, word: Word, key: MaybeUninit<K>, value: MaybeUninit<V>) -> Self {
+        Self {
+            link,
             word,
             hot: AtomicU64::new(Hot::ETERNAL.0),
             born: AtomicU64::new(0),
-            expires: AtomicU64::new(NEVER),
-            weight: AtomicU32::new(0),
-            slot: AtomicU32::new(0),
             key,
             value: UnsafeCell::new(value),
-        })
+            expires: AtomicU64::new(NEVER),
+        }
     }
 
     /// A flight with its first leader. Who gets its shares is the caller's affair.
-    pub(crate) fn flight(key: K, order: u32) -> NonNull<Self> {
-        Self::build(MaybeUninit::new(key), order, 0, Word::computing(), MaybeUninit::uninit())
+    pub(crate) fn flight(nodes: &Nodes<K, V>, key: K, order: u32) -> NonNull<Self> {
+        let (key, none) = (MaybeUninit::new(key), MaybeUninit::uninit());
+        nodes.allocate(Self::build(Link::node(order, 0), Word::computing(), key, none))
     }
 
     /// Sets the count of a node that nobody else can reach yet.
@@ -74,8 +74,15 @@ impl<K, V> Node<K, V> {
     }
 
     /// An entry whose one share will be the list's.
-    pub(crate) fn entry(key: K, order: u32, value: V, weight: u32, stamps: Stamps) -> NonNull<Self> {
-        let node = Self::build(MaybeUninit::new(key), order, 1, Word::ready(), MaybeUninit::new(value));
+    pub(crate) fn entry(
+        nodes: &Nodes<K, V>,
+        order: u32,
+        (key, value): (K, V),
+        weight: u32,
+        stamps: Stamps,
+    ) -> NonNull<Self> {
+        let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
+        let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
         // SAFETY: just allocated.
         unsafe { node.as_ref() }.stamp(weight, stamps);
         node
@@ -83,9 +90,10 @@ impl<K, V> Node<K, V> {
 
     /// What a leader has loaded whose lease was taken over: detached, with one share, and the key of the flight's node `of`,
     /// of which it takes over a share.
-    pub(crate) fn fenced(of: NonNull<Self>, value: V, stamps: Stamps) -> NonNull<Self> {
+    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Stamps) -> NonNull<Self> {
+        let (none, value) = (MaybeUninit::uninit(), MaybeUninit::new(value));
         // An odd order, as `Link` asks of nodes, until it is detached.
-        let node = Self::build(MaybeUninit::uninit(), 1, 1, Word::ready(), MaybeUninit::new(value));
+        let node = nodes.allocate(Self::build(Link::node(1, 1), Word::ready(), none, value));
         // SAFETY: just allocated.
         let shared = unsafe { node.as_ref() };
         shared.stamp(0, stamps);
@@ -144,6 +152,12 @@ impl<K, V> Node<K, V> {
         &self.link
     }
 
+    /// What of the node is kept elsewhere.
+    pub(crate) fn cold(&self) -> &Cold {
+        // SAFETY: nodes come from an arena of theirs (`flight`, `entry`, `fenced`), and live there.
+        unsafe { cold(NonNull::from(self)) }
+    }
+
     /// The address of the link, good for the whole node.
     pub(crate) fn as_link(this: NonNull<Self>) -> NonNull<Link> {
         this.cast()
@@ -191,7 +205,7 @@ impl<K, V> Node<K, V> {
     // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
     // anything: each is one word, and a reader that misses it acts as if it had come earlier.
     pub(crate) fn stamp(&self, weight: u32, stamps: Stamps) {
-        self.weight.store(weight, Ordering::Relaxed);
+        self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         self.expires.store(stamps.expires, Ordering::Relaxed);
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
@@ -199,11 +213,11 @@ impl<K, V> Node<K, V> {
 
     /// Stamped before READY; 0 means handed over only.
     pub(crate) fn set_weight(&self, weight: u32) {
-        self.weight.store(weight, Ordering::Relaxed);
+        self.cold().weight.store(weight, Ordering::Relaxed);
     }
 
     pub(crate) fn stored_weight(&self) -> u32 {
-        self.weight.load(Ordering::Relaxed)
+        self.cold().weight.load(Ordering::Relaxed)
     }
 
     /// Whether a failure is kept in this node, which is FAILED, at this time.
@@ -333,20 +347,11 @@ impl<K, V> Node<K, V> {
 
 impl<K, V> Retire for Node<K, V> {
     unsafe fn dispose(this: NonNull<Self>) {
-        /// Frees the memory however the drops before it end.
-        struct Free<T>(NonNull<T>);
-        impl<T> Drop for Free<T> {
-            fn drop(&mut self) {
-                // SAFETY: made by `dispose`, whose contract this passes on.
-                unsafe { deallocate(self.0) };
-            }
-        }
-        // SAFETY: by contract it came from `allocate` and is alive.
-        let memory = Free(unsafe { owned(this) });
-        let node = memory.0.as_ptr();
+        // SAFETY: by contract it came from an arena and is alive.
+        let node = unsafe { owned(this) }.as_ptr();
         // SAFETY: by contract nobody else can reach the node, and it is alive.
         let end = unsafe { (*node).word.load() };
-        // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics; then the memory.
+        // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics.
         // SAFETY: a valued word means the value was written, and nobody uses it again.
         let _value = end.valued().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
         // SAFETY: alive until the end of this function.
@@ -369,8 +374,6 @@ impl<K, V> Retire for Node<K, V> {
             ptr::drop_in_place(&raw mut (*node).hot);
             ptr::drop_in_place(&raw mut (*node).born);
             ptr::drop_in_place(&raw mut (*node).expires);
-            ptr::drop_in_place(&raw mut (*node).weight);
-            ptr::drop_in_place(&raw mut (*node).slot);
         }
     }
 

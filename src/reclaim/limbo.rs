@@ -6,8 +6,9 @@
 //! bags are taken several at once, to begin the wait for their grace period together, which may cost a system call, and go to
 //! the list of those that wait. A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
 
+use super::arena::Freed;
 use super::epoch::{Grace, Graces};
-use super::{Epoch, Handle, Pin, Retire};
+use super::{Arena, Epoch, Handle, Pin, Retire};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -45,6 +46,8 @@ pub(crate) struct Limbo<T: Retire> {
     /// In sealed bags, and those that wait.
     nodes: untracked::AtomicUsize,
     weight: untracked::AtomicU64,
+    /// Where nodes come from and go to. (The last field: what is in limbo goes there as this is dropped.)
+    arena: Arena<T>,
 }
 
 /// Whether [`Limbo::retire`] has made it time to [collect](Limbo::collect).
@@ -63,7 +66,7 @@ pub(crate) struct Batch {
 }
 
 impl<T: Retire> Limbo<T> {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(huge_pages: bool) -> Self {
         Self {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
@@ -73,7 +76,23 @@ impl<T: Retire> Limbo<T> {
             graces: Graces::new(),
             nodes: untracked::AtomicUsize::new(0),
             weight: untracked::AtomicU64::new(0),
+            arena: Arena::new(huge_pages),
         }
+    }
+
+    #[inline]
+    pub(crate) fn arena(&self) -> &Arena<T> {
+        &self.arena
+    }
+
+    /// Disposes of a node that needs no grace period.
+    ///
+    /// # Safety
+    /// `node` came from this limbo's arena, nobody else can reach it, and it is not used again.
+    pub(crate) unsafe fn dispose(&self, node: NonNull<T>) {
+        let mut freed = self.arena.freed();
+        // SAFETY: as for this function.
+        unsafe { dispose(node, &mut freed) };
     }
 
     #[inline]
@@ -110,7 +129,7 @@ impl<T: Retire> Limbo<T> {
     /// Takes `node` for disposal after a grace period.
     ///
     /// # Safety
-    /// `node` came from `allocate`; it cannot be reached by anyone who pins from now on; it is retired once.
+    /// `node` came from this limbo's arena; it cannot be reached by anyone who pins from now on; it is retired once.
     pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Retired {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
@@ -268,6 +287,23 @@ impl<T: Retire> Drop for Limbo<T> {
     }
 }
 
+/// Disposes of a node, and frees its memory however that ends.
+///
+/// # Safety
+/// As for [`Retire::dispose`]; `node` came from the arena that it is freed to.
+unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, T>) {
+    struct Free<'f, 'a, T>(NonNull<T>, &'f mut Freed<'a, T>);
+    impl<T> Drop for Free<'_, '_, T> {
+        fn drop(&mut self) {
+            // SAFETY: made by `dispose`, whose contract this passes on.
+            unsafe { self.1.add(self.0) };
+        }
+    }
+    let memory = Free(node, freed);
+    // SAFETY: as for this function.
+    unsafe { T::dispose(memory.0) };
+}
+
 /// Bags that are the caller's, chained by their `next`. To be freed, or put into a list again: a panic in a user's drop
 /// goes on only after the rest has been freed.
 struct Bags<'l, T: Retire> {
@@ -317,10 +353,11 @@ impl<'l, T: Retire> Bags<'l, T> {
     }
 
     fn free_all(&mut self) {
+        let mut freed = self.limbo.arena.freed();
         crate::unwind::each(core::iter::from_fn(|| self.next_node()), |node| {
             // SAFETY: the bag was ripe (or the cache is being dropped): nobody reads the node any more, and it is
             // taken out of the bag once.
-            unsafe { T::dispose(node) }
+            unsafe { dispose(node, &mut freed) }
         });
     }
 

@@ -8,7 +8,11 @@
 //! There are three back ends with one face. On 64-bit Linux with std it is one of our own whose pins execute no fence
 //! (`asymmetric`). Elsewhere it is `crossbeam-epoch`, with a collector of this crate's own (`crossbeam.rs`). Under loom it is a
 //! stand-in that lets go of a bag as early as the rules permit, so that a missing pin is a model failure (`standin.rs`).
+//!
+//! Memory is the cache's own, too: its [`arena`] gives nodes from slabs ([`shape`]) and has them back when their bag is
+//! ripe ([`free`]).
 
+mod arena;
 #[cfg_attr(loom, path = "standin.rs")]
 #[cfg_attr(
     all(
@@ -32,20 +36,22 @@
     path = "crossbeam.rs"
 )]
 mod epoch;
+mod free;
 mod limbo;
-mod memory;
+mod shape;
 
+pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
 pub(crate) use limbo::{Batch, Limbo, Retired};
-pub(crate) use memory::{allocate, deallocate, owned};
+pub(crate) use shape::{Cold, bytes, cold, owned};
 
 /// What a [`Limbo`] holds.
 pub(crate) trait Retire {
-    /// Drops what the object owns and frees its memory. User code runs in here and may panic; the memory is freed
-    /// all the same.
+    /// Drops what the object owns; its memory is for the caller to free, however this ends: user code runs in here and
+    /// may panic.
     ///
     /// # Safety
-    /// `this` came from [`allocate`], nobody else can reach it, and it is not used again.
+    /// `this` came from an [`Arena`], nobody else can reach it, and it is not used again.
     unsafe fn dispose(this: core::ptr::NonNull<Self>);
 
     /// What it weighs against the cache's capacity.

@@ -1,0 +1,179 @@
+//! How nodes lie in memory: in slabs, or one by one.
+//!
+//! A slab is a power of two bytes, aligned to that: a head with the slab's number, the cold pairs of its nodes, then the
+//! nodes. So a node's slab is found by masking its address, and its pair by its place among the nodes. What is hot of a
+//! node is in as few cache lines as can be: nodes of up to 64 bytes (`u64 → u64` has just that) are one line each.
+//!
+//! For `u64 → u64`: 4 KiB with 56 nodes, 73.1 bytes a node. A slab is as large as it must be to waste no more than a
+//! tenth. Nodes above 1 KiB are allocated one by one, each with its pair behind it.
+//!
+//! Under loom, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, all are: so that a sanitizer sees who uses a node after it
+//! was freed. In a slab it would not be.
+
+use crate::sync::AtomicU32;
+use alloc::alloc::Layout;
+use core::marker::PhantomData;
+use core::ptr::{self, NonNull};
+
+/// Node pointers carry four bits of state in their low end (see `flight::word`).
+const ALIGN: usize = 16;
+/// A cache line.
+const LINE: usize = 64;
+/// Larger nodes are allocated one by one.
+const LARGEST: usize = 1024;
+const SMALLEST_SLAB: usize = 4096;
+const LARGEST_SLAB: usize = 64 << 10;
+/// What of a node only insertion, removal and eviction look at. All zero to begin with.
+#[repr(C)]
+pub(crate) struct Cold {
+    pub(crate) weight: AtomicU32,
+    /// The slot's number; of a free node, the number of the next free one.
+    pub(crate) slot: AtomicU32,
+}
+
+impl Cold {
+    pub(super) fn new() -> Self {
+        Self { weight: AtomicU32::new(0), slot: AtomicU32::new(0) }
+    }
+}
+
+/// The beginning of a slab.
+#[repr(C)]
+pub(super) struct Head {
+    pub(super) number: AtomicU32,
+}
+
+/// A node that is allocated by itself. (Only its layout: `T` need not be padded to `Cold`'s end.)
+#[repr(C)]
+struct Single<T> {
+    node: T,
+    cold: Cold,
+}
+
+/// The measures for nodes `T`. Bytes, if not said otherwise.
+pub(super) struct Shape<T>(PhantomData<T>);
+
+const fn max(a: usize, b: usize) -> usize {
+    if a > b { a } else { b }
+}
+
+impl<T> Shape<T> {
+    const ALIGN: usize = max(align_of::<T>(), ALIGN);
+
+    /// From one node of a slab to the next.
+    pub(super) const STRIDE: usize = {
+        let size = size_of::<T>();
+        if size <= LINE { LINE.next_multiple_of(Self::ALIGN) } else { size.next_multiple_of(Self::ALIGN) }
+    };
+
+    /// Whether nodes are allocated one by one.
+    pub(super) const SINGLE: bool = cfg!(any(loom, bellwether_malloc)) || Self::STRIDE > LARGEST;
+
+    /// Size, and alignment, of a slab.
+    pub(super) const SLAB: usize = {
+        let mut slab = SMALLEST_SLAB;
+        while slab < LARGEST_SLAB && (slab - Self::fit(slab) * Self::BYTES) * 10 > slab {
+            slab *= 2;
+        }
+        slab
+    };
+
+    /// Nodes in a slab. (1 where there are none: it is divided by.)
+    pub(super) const NODES: usize = max(Self::fit(Self::SLAB), 1);
+
+    /// Where a slab's first node is.
+    pub(super) const FIRST: usize = Self::first(Self::NODES);
+
+    /// What a node takes, with its pair.
+    pub(super) const BYTES: usize =
+        if Self::SINGLE { Self::AFTER + size_of::<Cold>() } else { Self::STRIDE + size_of::<Cold>() };
+
+    /// From a node that is allocated by itself to its pair.
+    const AFTER: usize = core::mem::offset_of!(Single<T>, cold);
+
+    /// Of a node that is allocated by itself. Alignment is asked of the allocator, not of the type: that would be padded.
+    pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::AFTER + size_of::<Cold>(), Self::ALIGN) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a type of this size cannot be allocated"),
+    };
+
+    const fn first(nodes: usize) -> usize {
+        // Nodes of whole lines begin with a line.
+        let align = if Self::STRIDE % LINE == 0 { max(LINE, Self::ALIGN) } else { Self::ALIGN };
+        (Self::PAIRS + nodes * size_of::<Cold>()).next_multiple_of(align)
+    }
+
+    /// Where a slab's pairs begin.
+    const PAIRS: usize = size_of::<Head>().next_multiple_of(align_of::<Cold>());
+
+    const fn fit(slab: usize) -> usize {
+        let mut nodes = slab / (Self::STRIDE + size_of::<Cold>());
+        while nodes > 0 && Self::first(nodes) + nodes * Self::STRIDE > slab {
+            nodes -= 1;
+        }
+        nodes
+    }
+
+    /// The address of a node's slab, and the node's place there.
+    pub(super) fn place_of(node: usize) -> (usize, usize) {
+        let slab = node & !(Self::SLAB - 1);
+        (slab, (node - slab - Self::FIRST) / Self::STRIDE)
+    }
+
+    /// From a slab's beginning to a pair.
+    pub(super) const fn pair(place: usize) -> usize {
+        Self::PAIRS + place * size_of::<Cold>()
+    }
+
+    /// From a slab's beginning to a node.
+    pub(super) const fn node(place: usize) -> usize {
+        Self::FIRST + place * Self::STRIDE
+    }
+
+    /// The address of a node's pair.
+    fn cold_of(node: usize) -> usize {
+        if Self::SINGLE {
+            return node + Self::AFTER;
+        }
+        let (slab, place) = Self::place_of(node);
+        slab + Self::pair(place)
+    }
+}
+
+/// What a node takes, with what of it lies elsewhere.
+pub(crate) const fn bytes<T>() -> usize {
+    Shape::<T>::BYTES
+}
+
+/// The cold pair of a node.
+///
+/// # Safety
+/// `node` is the address of something from an [`Arena`](super::Arena) of `T` that lives for `'p`.
+#[inline]
+pub(crate) unsafe fn cold<'p, T>(node: NonNull<T>) -> &'p Cold {
+    // A pointer to a live node may have been made from a reference to it, which has no right to what is beside it.
+    let pair = ptr::with_exposed_provenance::<Cold>(Shape::<T>::cold_of(node.addr().get()));
+    // SAFETY: in bounds and aligned, by how the arena has laid the node out; the arena has exposed the memory, initialised the
+    // pair with the node, and frees it no earlier. It is only shared: atomics.
+    unsafe { &*pair }
+}
+
+/// The pair of a node that is allocated by itself.
+///
+/// # Safety
+/// `node` is a block of [`Shape::LAYOUT`], by the allocator's own pointer.
+pub(super) unsafe fn pair_of_single<T>(node: NonNull<T>) -> NonNull<Cold> {
+    // SAFETY: within the block, by how the layout is made.
+    unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
+}
+
+/// The node's own pointer, with the right to all of its memory. While an object lives, pointers to it are made from shared
+/// references, which do not have that right.
+///
+/// # Safety
+/// `node` is the address of something from an [`Arena`](super::Arena) of `T` that was not yet freed.
+pub(crate) unsafe fn owned<T>(node: NonNull<T>) -> NonNull<T> {
+    let raw = ptr::with_exposed_provenance_mut(node.addr().get());
+    // SAFETY: the address of an object is not null.
+    unsafe { NonNull::new_unchecked(raw) }
+}
