@@ -9,9 +9,9 @@ use std::{io, thread};
 /// A clock that a thread of its own winds: to read it is one load, where the default clock takes some 5 to 10 ns.
 ///
 /// For caches with a time to live whose hits are to cost hardly more than without. The thread wakes once a period, reads the system's
-/// monotonic clock and writes it down; clones share it, and it ends a period after the last of them. So the time is late by up to a period,
-/// and by as much longer as the system does not let the thread run: that long an entry may be given past its time to
-/// live. (In a child process after a `fork` there is no such thread, and the time stands still: make a new one there.)
+/// monotonic clock and writes it down; clones share it, and it ends at the tick after the last of them. So the time is late by up to
+/// a period, and by as much longer as the system does not let the thread run. An entry may live longer by that much, and
+/// shorter as well, if the time was late when it came: choose a period far below the shortest time to live. (In a child process after a `fork` there is no such thread, and the time stands still: make a new one there.)
 ///
 /// ```
 /// use bellwether::{Cache, TickerClock};

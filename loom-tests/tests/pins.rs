@@ -1,5 +1,5 @@
 //! The pins of Linux (`src/reclaim/asymmetric/`), whose readers execute no fence. `membarrier` is a step of its own here: it
-//! interrupts each processor that runs a reader, wherever that is, and goes on when all have executed a fence.
+//! interrupts each processor that runs a reader, at any of its `point`s, and goes on when all have executed a fence.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 

@@ -204,7 +204,7 @@ impl<K, V> Core<K, V> {
     fn batch(&self) -> Batch {
         let capacity = self.capacity();
         match self.config.weigher.is_some() {
-            true => Batch { nodes: MOST_BATCHED, weight: (capacity / 32).max(1) },
+            true => Batch { nodes: MOST_BATCHED, weight: (capacity / 32).max(64) },
             false => Batch { nodes: (capacity / 8).min(MOST_BATCHED as u64) as usize, weight: NEVER },
         }
     }

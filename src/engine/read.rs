@@ -187,8 +187,12 @@ impl<K, V> Core<K, V> {
     fn plain(&self, node: &Node<K, V>) -> bool {
         let quiet =
             |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
+        if !node.word.load().serves() {
+            return false;
+        }
+        // Only now: until then the times are not the value's.
         let hot = node.hot();
-        node.word.load().serves() && (hot.eternal() || quiet(hot)) && node.warm() && !self.counters.lookups_counted()
+        (hot.eternal() || quiet(hot)) && node.warm() && !self.counters.lookups_counted()
     }
 
     #[inline(never)]

@@ -83,12 +83,9 @@ impl Graces {
         self.ripened.load(Ordering::Relaxed) > 0 || mutant("no grace")
     }
 
-    /// The caller is about to take all bags that wait.
-    pub(crate) fn look(&self) {}
-
-    /// For bags that the caller has taken.
-    pub(crate) fn horizon(&self, _epoch: &Epoch) -> Horizon<'_> {
-        Horizon(self)
+    /// Takes all bags that wait by `take`, and says for which of them the wait is over.
+    pub(crate) fn look<B>(&self, _epoch: &Epoch, take: impl FnOnce() -> B) -> (B, Horizon<'_>) {
+        (take(), Horizon(self))
     }
 }
 

@@ -157,7 +157,7 @@ impl<T: Retire> Limbo<T> {
             } else if filled % PLACE <= batch.weight || !self.seal_rest(pin, bag) {
                 return Retired::Bagged;
             }
-            let due = self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes || filled % PLACE > batch.weight;
+            let due = self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes || self.weight() > batch.weight;
             return if due { Retired::Due } else { Retired::Bagged };
         }
     }
@@ -268,9 +268,7 @@ impl<T: Retire> Limbo<T> {
     }
 
     fn free_ripe(&self) {
-        self.graces.look();
-        let waiting = self.take(&self.waiting);
-        let horizon = self.graces.horizon(&self.epoch);
+        let (waiting, horizon) = self.graces.look(&self.epoch, || self.take(&self.waiting));
         waiting.sort(|grace| (!horizon.passed(grace)).then_some(&self.waiting)).free();
     }
 }
@@ -337,7 +335,9 @@ impl<'l, T: Retire> Bags<'l, T> {
                 Some(list) => {
                     Limbo::push(list, bag);
                     // (By now another may have taken it.)
-                    self.limbo.graces.waits(mark);
+                    if ptr::eq(list, &self.limbo.waiting) {
+                        self.limbo.graces.waits(mark);
+                    }
                 }
                 None => {
                     shared.next.store(kept.first, Ordering::Relaxed);

@@ -15,24 +15,11 @@
 mod arena;
 #[cfg_attr(loom, path = "standin.rs")]
 #[cfg_attr(
-    all(
-        feature = "std",
-        any(target_os = "linux", target_os = "android"),
-        target_pointer_width = "64",
-        not(any(loom, miri, bellwether_crossbeam))
-    ),
+    all(feature = "std", target_os = "linux", target_pointer_width = "64", not(any(loom, bellwether_crossbeam))),
     path = "asymmetric/mod.rs"
 )]
 #[cfg_attr(
-    not(any(
-        loom,
-        all(
-            feature = "std",
-            any(target_os = "linux", target_os = "android"),
-            target_pointer_width = "64",
-            not(any(miri, bellwether_crossbeam))
-        )
-    )),
+    not(any(loom, all(feature = "std", target_os = "linux", target_pointer_width = "64", not(bellwether_crossbeam)))),
     path = "crossbeam.rs"
 )]
 mod epoch;

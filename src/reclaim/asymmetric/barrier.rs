@@ -7,7 +7,9 @@
 //! across `light`: wherever the interrupt falls, it falls before or after it. (Neither the C++ nor the Rust memory model knows
 //! of this; C++'s P1202, *Asymmetric fences*, words it as above. folly and liburcu rest on the same call.)
 //!
-//! Where the kernel refuses the call (an old one, or a sandbox) both are real fences; which it is, is settled once a process.
+//! Where the kernel refuses the call (an old one, or a sandbox) both are real fences; which it is, is settled once a process, when
+//! its first cache is built. A sandbox that forbids the call is to be entered before that: afterwards nothing that is retired can be
+//! freed, and caches stop keeping what is new.
 
 use crate::sync::{Ordering, fence};
 use core::sync::atomic::compiler_fence;
@@ -17,17 +19,22 @@ const PRIVATE_EXPEDITED: libc::c_int = 1 << 3;
 const REGISTER_PRIVATE_EXPEDITED: libc::c_int = 1 << 4;
 
 fn membarrier(command: libc::c_int) -> bool {
-    if cfg!(bellwether_no_membarrier) {
+    if cfg!(any(bellwether_no_membarrier, miri)) {
         return false;
     }
+    // The compiler must not move anything across the call, whatever it comes to know of it.
+    compiler_fence(Ordering::SeqCst);
     // SAFETY: the call takes three integers, and touches no memory of ours.
-    unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 };
+    compiler_fence(Ordering::SeqCst);
+    done
 }
 
-/// Whether readers have to execute a fence themselves. Settled by the first call.
+/// Whether readers have to execute a fence themselves. Settled by the first call, which may take some milliseconds: the kernel
+/// waits for all processors.
 pub(super) fn readers_fence() -> bool {
     static REFUSED: OnceLock<bool> = OnceLock::new();
-    *REFUSED.get_or_init(|| !membarrier(REGISTER_PRIVATE_EXPEDITED))
+    *REFUSED.get_or_init(|| !(membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED)))
 }
 
 /// The readers' side; `fences` is what [`readers_fence`] says.
@@ -47,6 +54,6 @@ pub(super) fn heavy() -> bool {
         fence(Ordering::SeqCst);
         return true;
     }
-    // Registered, so it does not fail; were it so (a sandbox entered since), what is retired stays.
-    membarrier(PRIVATE_EXPEDITED)
+    // It fails for want of memory, after a restore that has lost the registration, or in a sandbox that was entered since.
+    membarrier(PRIVATE_EXPEDITED) || (membarrier(REGISTER_PRIVATE_EXPEDITED) && membarrier(PRIVATE_EXPEDITED))
 }

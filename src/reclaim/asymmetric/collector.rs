@@ -28,8 +28,8 @@ use core::ptr::{self, NonNull};
 
 /// Of a thread that is not pinned. No epoch is.
 const NOT: u64 = 0;
-/// In the depth of a participant whose handle is gone.
-const ORPHAN: u32 = 1 << 31;
+/// In the depth of a participant whose handle is gone. (No thread lives to forget so many pins.)
+const ORPHAN: u64 = 1 << 63;
 
 /// What all caches of a process share.
 pub(super) struct Collector {
@@ -43,7 +43,7 @@ pub(super) struct Collector {
 pub(super) struct Participant {
     since: AtomicU64,
     /// Pins held. The owner's alone, as what follows.
-    depth: Cell<u32>,
+    depth: Cell<u64>,
     fences: bool,
     collector: &'static Collector,
     /// On lines of its own: those who join look at it.

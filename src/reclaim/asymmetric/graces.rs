@@ -12,7 +12,7 @@ pub(crate) struct Mark(u64);
 
 /// The bags of a cache that wait.
 pub(crate) struct Graces {
-    /// Not above the stamp of any bag that waits; `u64::MAX` if none does.
+    /// Not above the stamp of any bag that waits and is noted; `u64::MAX` if none is.
     lowest: AtomicU64,
 }
 
@@ -49,7 +49,7 @@ impl Graces {
         true
     }
 
-    /// A bag is in the list of those that wait. AcqRel, as in `look`.
+    /// A bag is in the list of those that wait: after it was put there. AcqRel, as in `look`.
     pub(crate) fn waits(&self, mark: Mark) {
         self.lowest.fetch_min(mark.0, Ordering::AcqRel);
     }
@@ -60,21 +60,28 @@ impl Graces {
         lowest != u64::MAX && epoch.collector().least() > lowest
     }
 
-    /// The caller is about to take all bags that wait. AcqRel: a bag that is put into the list after they were taken is noted
-    /// after this, as its note is written behind it, and this before the list is taken.
-    pub(crate) fn look(&self) {
-        self.lowest.swap(u64::MAX, Ordering::AcqRel);
-    }
-
-    /// For bags that the caller has taken: a look at the pins that comes before has not seen who pinned before a bag was stamped.
-    pub(crate) fn horizon(&self, epoch: &Epoch) -> Horizon {
-        Horizon(epoch.collector().least())
+    /// Takes all bags that wait by `take`, and says for which of them the wait is over.
+    pub(crate) fn look<B>(&self, epoch: &Epoch, take: impl FnOnce() -> B) -> (B, Horizon) {
+        let early = if mutant("pins before bags") { epoch.collector().least() } else { 0 };
+        // AcqRel: a bag that is put into the list after it was taken is noted after this, as its note is written behind it, and
+        // this before the list is taken.
+        let forget = || self.lowest.swap(u64::MAX, Ordering::AcqRel);
+        if !mutant("look after taking") {
+            forget();
+        }
+        let bags = take();
+        if mutant("look after taking") {
+            forget();
+        }
+        // Only now: a look at the pins that comes before has not seen who pinned before one of the bags was stamped.
+        let least = if mutant("pins before bags") { early } else { epoch.collector().least() };
+        (bags, Horizon(least))
     }
 }
 
 impl Horizon {
     /// Whether the wait of a bag is over.
     pub(crate) fn passed(&self, grace: &Grace) -> bool {
-        grace.0.load(Ordering::Relaxed) < self.0 || mutant("no grace")
+        grace.0.load(Ordering::Relaxed) < self.0
     }
 }
