@@ -3,8 +3,8 @@
 use crate::engine::{Core, Ptr};
 use crate::expiry::{Hot, NEVER};
 use crate::flight::node::{Node, Stamps};
+use crate::order::order_of;
 use crate::reclaim::Pin;
-use crate::table::order_of;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;

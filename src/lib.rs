@@ -87,6 +87,7 @@ mod link;
 mod loading;
 mod lookup;
 mod observer;
+mod order;
 mod outcome;
 mod pinned;
 mod policy;

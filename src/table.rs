@@ -22,17 +22,14 @@
 
 use crate::doubling::Doubling;
 use crate::link::Link;
+use crate::order::{LEVELS, MOST, locate, mask, order_of, parent, part_of};
 use crate::reclaim::Pin;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering, Padded, mutant, order};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering, Padded, mutant, order, prefetch};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Buckets of a new table, as a power of two.
 const LEAST: u32 = if cfg!(loom) { 0 } else { 4 };
-/// The most buckets a table grows to: 2²⁸.
-const MOST: u32 = if cfg!(loom) { 2 } else { 28 };
-/// One for each place of an order's last bit, and one for 0.
-const LEVELS: usize = 33;
 
 /// States of a cell, in its tally. UNINIT is zero: segments are zeroed memory.
 const UNINIT: u32 = 0;
@@ -45,34 +42,8 @@ pub(crate) struct Table {
     cells: Doubling<Link, 0, LEVELS>,
     /// The bits of an order that tell its bucket.
     mask: AtomicU32,
-    /// By stripes, which are chosen by the last bits of an order: insertions write them. As many as the policy has shards.
+    /// By stripes: insertions write them. As many as the policy has shards.
     nodes: Box<[Padded<AtomicUsize>]>,
-}
-
-/// Where in the list a hash belongs: odd, so that it comes behind its bucket's cell, which is even.
-///
-/// Fibonacci hashing (Knuth, *The Art of Computer Programming* 3, section 6.4): a hasher whose first bits say little, as that
-/// of a number by itself, does not gather all in one bucket. (Models name buckets by a key's last bits.)
-#[inline]
-pub(crate) fn order_of(hash: u64) -> u32 {
-    match cfg!(loom) {
-        true => (hash as u32).reverse_bits() | 1,
-        false => (hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32 | 1,
-    }
-}
-
-/// The mask of 2^`bits` buckets.
-const fn mask(bits: u32) -> u32 {
-    !(u32::MAX as u64 >> bits) as u32
-}
-
-/// Level of the cell of the bucket that starts here, and its place there: on level n > 0, with 32 − n zeros at its end and
-/// the one before them left out, the number that remains has n − 1 bits, so it is less than 2^(n − 1), as many as the level has.
-#[inline(always)]
-fn locate(start: u32) -> (usize, usize) {
-    // A bit above, so that the bucket at 0, on level 0, is no special case.
-    let zeros = (u64::from(start) | 1 << 32).trailing_zeros();
-    (32 - zeros as usize, (u64::from(start) >> zeros >> 1) as usize)
 }
 
 /// Where a search ended.
@@ -106,7 +77,7 @@ impl Table {
 
     /// Where nodes of this order are counted.
     fn stripe(&self, order: u32) -> &AtomicUsize {
-        &self.nodes[(order >> 1) as usize & (self.nodes.len() - 1)]
+        &self.nodes[part_of(order, self.nodes.len())]
     }
 
     /// The cell of a bucket, if its segment exists.
@@ -129,8 +100,16 @@ impl Table {
         loop {
             match self.linked_cell(bucket) {
                 Some(cell) => return cell,
-                None => bucket = Self::parent(bucket),
+                None => bucket = parent(bucket),
             }
+        }
+    }
+
+    /// Has the cell fetched that a search for this order will start from.
+    #[inline]
+    pub(crate) fn prefetch(&self, order: u32) {
+        if let Some(cell) = self.cell(self.bucket(order)) {
+            prefetch(cell);
         }
     }
 
@@ -154,13 +133,6 @@ impl Table {
         self.ancestor(bucket)
     }
 
-    /// The bucket that this one was split from: without its last bit. The first one is always LINKED.
-    #[inline]
-    fn parent(bucket: u32) -> u32 {
-        debug_assert_ne!(bucket, 0);
-        bucket & (bucket - 1)
-    }
-
     /// Where to start looking for an order; initialises the bucket's cell if it is nobody's work yet.
     fn start(&self, pin: &Pin, order: u32) -> &Link {
         let bucket = self.bucket(order);
@@ -179,7 +151,7 @@ impl Table {
         cell.set_order(bucket);
         // The parent's cell first, at most one for each bit: otherwise those of a table that begins large would have no ancestor but
         // the whole list's, and be walked to from there.
-        let from = self.start(pin, Self::parent(bucket));
+        let from = self.start(pin, parent(bucket));
         let raw = ptr::from_ref(cell).cast_mut();
         loop {
             let place = self.search_from(pin, from, cell.order(), ptr::null(), |_| false);

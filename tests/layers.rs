@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The floors, from the ground up. A module may import from floors below its own, and within its own directory.
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
-    &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "outcome", "unpark", "observer"],
+    &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "unpark", "observer"],
     &["ticker"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling"],
     // Memory; a flight on its own; the list; the slots.

@@ -12,10 +12,10 @@ use crate::flight::word::{GaveUp, Joined, State};
 use crate::key::ToKey;
 use crate::link::Link;
 use crate::observer::{CacheEvent, LoadKind};
+use crate::order::order_of;
 use crate::outcome::Outcome;
 use crate::stats::Event;
 use crate::sync::{mutant, yield_now};
-use crate::table::order_of;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
 

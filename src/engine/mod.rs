@@ -25,11 +25,12 @@ use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::{Node, Nodes};
 pub(crate) use crate::observer::RemovalCause;
+use crate::order::{order_of, part_of};
 use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, bytes};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Ordering, Padded, untracked::AtomicUsize};
-use crate::table::{Table, order_of};
+use crate::table::Table;
 use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
@@ -117,12 +118,8 @@ impl<K, V> Core<K, V> {
         self.shard_of_order(order_of(hash))
     }
 
-    /// By the last bits of the order, as the first ones choose the bucket. (Not by the very last: it is that of a node.)
-    #[inline]
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
-        let index = (order >> 1) as usize & (self.shards.len() - 1);
-        // SAFETY: less than the number of shards, which is a power of two.
-        unsafe { self.shards.get_unchecked(index) }
+        &self.shards[part_of(order, self.shards.len())]
     }
 
     pub(crate) fn capacity(&self) -> u64 {

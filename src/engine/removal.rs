@@ -12,8 +12,8 @@ use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
 use crate::observer::CacheEvent;
+use crate::order::order_of;
 use crate::sync::mutant;
-use crate::table::order_of;
 use core::ptr::NonNull;
 
 /// A node that is not in the list yet; frees it if it never gets there.
@@ -143,6 +143,7 @@ impl<K, V> Scope<'_, K, V> {
         is_key: impl Fn(&K, &K) -> bool,
     ) -> Option<(K, V)> {
         let shard = self.core.shard(hash);
+        self.core.table.prefetch(order_of(hash));
         if terms.weight == 0 {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);

@@ -12,7 +12,7 @@
 use super::free::FreeList;
 use super::shape::{Cold, Head, Shape, owned, pair_of_single};
 use crate::doubling::Doubling;
-use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge};
+use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge, prefetch};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -75,12 +75,22 @@ impl<T> Arena<T> {
     /// A free node as if it were new.
     fn reuse(&self, number: u32) -> NonNull<T> {
         let cold = self.cold(number);
+        // What the next one will ask for.
+        self.prefetch(cold.slot.load(Ordering::Relaxed));
         // Relaxed: who finds the node finds these by how it is published.
         cold.weight.store(0, Ordering::Relaxed);
         cold.slot.store(0, Ordering::Relaxed);
         let (slab, place) = self.slab_of(number);
         // SAFETY: within the slab.
         unsafe { slab.add(Shape::<T>::node(place)).cast() }
+    }
+
+    fn prefetch(&self, number: u32) {
+        if number != 0 {
+            let (slab, place) = self.slab_of(number);
+            prefetch(slab.as_ptr().wrapping_add(Shape::<T>::node(place)));
+            prefetch(slab.as_ptr().wrapping_add(Shape::<T>::pair(place)));
+        }
     }
 
     /// A node that was never used.
