@@ -6,11 +6,13 @@
 //!   `floor` to that version. A load reads the version within its loader. A call that begins when the floor is at n must not
 //!   get what was loaded at less: such a load began before the writer called the cache, and the call came after that.
 //! * *One flight*. A loader that begins while another one of its key is at work is wrong, unless a writer came between
-//!   (seen from before the first one's *call*), the first one is old enough for the `lead_timeout` (counted from before its
+//!   (seen from before either's *call*: who waited for a flight that was removed may
+//!   yet take that one over), the first one is old enough for the `lead_timeout` (counted from before its
 //!   call), or one of the two is not the cache's load at all (`bypassed` moved on since).
 //! * *No error storm*. A failure is for those who came before its leader's call had returned.
 
 use crate::value::{Failed, Payload};
+use bellwether::Stats;
 use std::fmt::Display;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
@@ -48,7 +50,8 @@ pub(crate) struct Before {
     /// The version, if no writer was at work.
     quiet: Option<u64>,
     tick: u64,
-    bypassed: u64,
+    /// What the cache had done.
+    stats: Stats,
     at: Instant,
 }
 
@@ -90,14 +93,14 @@ impl Ledger {
         &self.keys[key as usize]
     }
 
-    /// To be asked before each call that may give a value. `bypassed`: the cache's count, as it is now.
-    pub(crate) fn before(&self, key: u32, bypassed: u64) -> Before {
+    /// To be asked before each call that may give a value. `stats`: the cache's, as they are now.
+    pub(crate) fn before(&self, key: u32, stats: Stats) -> Before {
         let this = self.key(key);
         // In this order: what is done now has begun by then.
         let done = this.done.load(SeqCst);
         let version = this.version.load(SeqCst);
         let quiet = (done == version).then_some(version);
-        Before { floor: this.floor.load(SeqCst), quiet, tick: self.tick.load(SeqCst), bypassed, at: Instant::now() }
+        Before { floor: this.floor.load(SeqCst), quiet, tick: self.tick.load(SeqCst), stats, at: Instant::now() }
     }
 
     /// A writer is about to call the cache: the version that it makes.
@@ -121,16 +124,16 @@ impl Ledger {
     }
 
     /// A loader begins, for a call that began at `before`.
-    pub(crate) fn load(&self, key: u32, before: Before, bypassed: impl FnOnce() -> u64) -> Loading<'_> {
+    pub(crate) fn load(&self, key: u32, before: Before, stats: impl FnOnce() -> Stats) -> Loading<'_> {
         let id = self.calls.fetch_add(1, SeqCst);
         let mut loading = lock(&self.key(key).loading);
-        let (version, bypassed) = (self.version(key), bypassed());
+        let (version, stats) = (self.version(key), stats());
         for (other, theirs) in &*loading {
             let age = theirs.at.elapsed();
-            if theirs.quiet == Some(version) && theirs.bypassed == bypassed && age + SLACK < LEAD {
-                self.fault(format_args!(
-                    "one flight: key {key}: load {id} beside load {other}, which began {age:?} ago"
-                ));
+            let quiet = theirs.quiet == Some(version) && before.quiet == Some(version);
+            if quiet && theirs.stats.bypassed == stats.bypassed && age + SLACK < LEAD {
+                self.fault(format_args!("one flight: key {key}: load {id} beside load {other}, called {age:?} ago"));
+                self.fault(format_args!("  in between: {:?}, {stats:?}", theirs.stats));
             }
         }
         loading.push((id, before));

@@ -142,17 +142,13 @@ pub(crate) fn pastures(
 }
 
 impl Pasture {
-    pub(crate) fn bypassed(&self) -> u64 {
-        self.cache.stats().bypassed
-    }
-
     pub(crate) fn before(&self, key: u32) -> Before {
-        self.ledger.before(key, self.bypassed())
+        self.ledger.before(key, self.cache.stats())
     }
 
     /// A loader begins.
     pub(crate) fn load(&self, key: u32, before: Before) -> Loading<'_> {
-        self.ledger.load(key, before, || self.bypassed())
+        self.ledger.load(key, before, || self.cache.stats())
     }
 
     /// A writer of some keys: what it does, and which of them hold nothing old after it. (Where more might be removed than is
