@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long leaders may hang.
+/// How long leaders may hang where they are replaced.
 pub(crate) const LEAD: Duration = Duration::from_millis(100);
 /// The caches' coarse clock may be as much behind, and so find that much more time gone.
 const SLACK: Duration = Duration::from_millis(25);
@@ -58,6 +58,8 @@ pub(crate) struct Before {
 /// The versions of all keys, and the faults that were found.
 pub(crate) struct Ledger {
     name: &'static str,
+    /// How long leaders may hang, if that has an end.
+    lead: Option<Duration>,
     start: Instant,
     keys: Box<[Key]>,
     tick: AtomicU64,
@@ -83,10 +85,10 @@ impl Drop for Loading<'_> {
 }
 
 impl Ledger {
-    pub(crate) fn new(name: &'static str, keys: u32, start: Instant) -> Self {
+    pub(crate) fn new(name: &'static str, keys: u32, lead: Option<Duration>, start: Instant) -> Self {
         let keys = (0..keys).map(|_| Key::default()).collect();
         let (tick, calls, lapses) = Default::default();
-        Self { name, start, keys, tick, calls, lapses, faults: Mutex::default() }
+        Self { name, lead, start, keys, tick, calls, lapses, faults: Mutex::default() }
     }
 
     fn key(&self, key: u32) -> &Key {
@@ -131,7 +133,7 @@ impl Ledger {
         for (other, theirs) in &*loading {
             let age = theirs.at.elapsed();
             let quiet = theirs.quiet == Some(version) && before.quiet == Some(version);
-            if quiet && theirs.stats.bypassed == stats.bypassed && age + SLACK < LEAD {
+            if quiet && theirs.stats.bypassed == stats.bypassed && self.lead.is_none_or(|lead| age + SLACK < lead) {
                 self.fault(format_args!("one flight: key {key}: load {id} beside load {other}, called {age:?} ago"));
                 self.fault(format_args!("  in between: {:?}, {stats:?}", theirs.stats));
             }

@@ -68,44 +68,71 @@ impl Hasher for Hashed {
 
 /// A cache under soak.
 pub(crate) struct Pasture {
+    terms: &'static Terms,
     pub(crate) cache: Soaked,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) census: Census,
-    /// Whether failures are kept for later callers.
-    pub(crate) keeps_failures: bool,
-    has_tags: bool,
-    /// Whether weights are within the capacity as soon as calls have returned.
-    capacity: u64,
     /// Who is at work at a time: each may have one value too many in the cache.
     workers: u64,
     /// The most that was retired, of all that was seen.
     pub(crate) retired: AtomicU64,
 }
 
-type Settings = fn(Builder<u32, Value>) -> Builder<u32, Value, Hashing>;
+/// What a cache is like, as far as the checks must know, and the rest.
+struct Terms {
+    name: &'static str,
+    capacity: u64,
+    lead: Option<Duration>,
+    has_tags: bool,
+    /// For later callers.
+    keeps_failures: bool,
+    settings: fn(Builder<u32, Value>) -> Builder<u32, Value, Hashing>,
+}
 
 /// The caches: everything that has to do with time; a tight one where keys collide and nothing expires; bounds on all there is.
-const PASTURES: [(&str, u64, bool, Settings); 3] = [
-    ("timely", 2_000, false, |b| {
-        b.time_to_live(Duration::from_millis(60))
-            .ttl_jitter(0.5)
-            .stale_while_refresh(Duration::from_millis(20))
-            .stale_if_error(Duration::from_millis(40))
-            .error_cooldown(Duration::from_millis(5))
-            .xfetch(2.0)
-            .tags_with(|key, _, tags: &mut Tags<'_>| tags.add(&(key / GROUP)))
-            .hasher(Hashing::Default(DefaultHashBuilder::default()))
-    }),
-    ("tight", 300, false, |b| b.hasher(Hashing::Colliding(16))),
-    ("bounded", 800, true, |b| {
-        b.time_to_idle(Duration::from_millis(20))
-            .negative_ttl(Duration::from_millis(5))
-            .max_waiters(6)
-            .max_loads(12)
-            .wait_timeout(Duration::from_millis(50))
-            .record_stats()
-            .hasher(Hashing::Default(DefaultHashBuilder::default()))
-    }),
+static PASTURES: [Terms; 3] = [
+    Terms {
+        name: "timely",
+        capacity: 2_000,
+        lead: Some(LEAD),
+        has_tags: true,
+        keeps_failures: false,
+        settings: |b| {
+            b.time_to_live(Duration::from_millis(60))
+                .ttl_jitter(0.5)
+                .stale_while_refresh(Duration::from_millis(20))
+                .stale_if_error(Duration::from_millis(40))
+                .error_cooldown(Duration::from_millis(5))
+                .xfetch(2.0)
+                .tags_with(|key, _, tags: &mut Tags<'_>| tags.add(&(key / GROUP)))
+                .hasher(Hashing::Default(DefaultHashBuilder::default()))
+        },
+    },
+    // Whoever is not woken here sleeps for ever: nobody looks again because a leader takes too long.
+    Terms {
+        name: "tight",
+        capacity: 300,
+        lead: None,
+        has_tags: false,
+        keeps_failures: false,
+        settings: |b| b.hasher(Hashing::Colliding(16)),
+    },
+    Terms {
+        name: "bounded",
+        capacity: 800,
+        lead: Some(LEAD),
+        has_tags: false,
+        keeps_failures: true,
+        settings: |b| {
+            b.time_to_idle(Duration::from_millis(20))
+                .negative_ttl(Duration::from_millis(5))
+                .max_waiters(6)
+                .max_loads(12)
+                .wait_timeout(Duration::from_millis(50))
+                .record_stats()
+                .hasher(Hashing::Default(DefaultHashBuilder::default()))
+        },
+    },
 ];
 
 /// All of them.
@@ -115,33 +142,30 @@ pub(crate) fn pastures(
     seed: u64,
     census: &Census,
 ) -> Result<Vec<Arc<Pasture>>, BuildError> {
-    let pasture = |&(name, capacity, keeps_failures, settings): &(_, u64, bool, Settings)| {
-        let ledger = Arc::new(Ledger::new(name, KEYS, start));
+    let pasture = |terms: &'static Terms| {
+        let ledger = Arc::new(Ledger::new(terms.name, KEYS, terms.lead, start));
         let listens = ledger.clone();
         let listener = move |key: &u32, value: &Value, _| {
             if *key != value.key {
                 listens.fault(format_args!("identity: key {key} was removed with a value of key {}", value.key));
             }
         };
-        let builder = Cache::builder().max_capacity(capacity).name(name).seed(seed).lead_timeout(LEAD);
+        let mut builder = Cache::builder().max_capacity(terms.capacity).name(terms.name).seed(seed);
+        if let Some(lead) = terms.lead {
+            builder = builder.lead_timeout(lead);
+        }
         let builder = builder.weigher(|_, value: &Value| value.weight).eviction_listener(listener);
-        let cache = settings(builder).build()?;
-        let (census, retired) = (census.clone(), AtomicU64::new(0));
-        Ok(Arc::new(Pasture {
-            cache,
-            ledger,
-            census,
-            keeps_failures,
-            has_tags: name == "timely",
-            capacity,
-            workers,
-            retired,
-        }))
+        let cache = (terms.settings)(builder).build()?;
+        Ok(Arc::new(Pasture { terms, cache, ledger, census: census.clone(), workers, retired: AtomicU64::new(0) }))
     };
     PASTURES.iter().map(pasture).collect()
 }
 
 impl Pasture {
+    pub(crate) fn keeps_failures(&self) -> bool {
+        self.terms.keeps_failures
+    }
+
     pub(crate) fn before(&self, key: u32) -> Before {
         self.ledger.before(key, self.cache.stats())
     }
@@ -180,7 +204,7 @@ impl Pasture {
     }
 
     pub(crate) fn invalidate_tag(&self, group: u32) {
-        if !self.has_tags {
+        if !self.terms.has_tags {
             return;
         }
         let group = group / GROUP;
@@ -191,7 +215,7 @@ impl Pasture {
     /// Another capacity, from nothing to twice the first.
     pub(crate) fn resize(&self, random: u64) {
         let parts = [0, 1, 2, 4, 8, 8, 8, 16];
-        self.cache.set_capacity(self.capacity * parts[random as usize % parts.len()] / 8);
+        self.cache.set_capacity(self.terms.capacity * parts[random as usize % parts.len()] / 8);
     }
 
     /// A walk over all entries.
@@ -210,7 +234,7 @@ impl Pasture {
     /// What must be true at any time.
     pub(crate) fn look(&self) {
         let (weight, stats) = (self.cache.weight(), self.cache.stats());
-        let most = 2 * self.capacity + self.workers * u64::from(HEAVIEST);
+        let most = 2 * self.terms.capacity + self.workers * u64::from(HEAVIEST);
         if weight > most {
             self.ledger.fault(format_args!("bounded: a weight of {weight}, where {most} may be"));
         }

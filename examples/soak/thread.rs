@@ -204,7 +204,7 @@ impl<'r> Turn<'r> {
         match got {
             Ok(value) => self.given(&value, "try_get_with"),
             Err(LoadError::Load(failed)) => {
-                self.pasture.ledger.failed(self.key, self.before, &failed, self.pasture.keeps_failures);
+                self.pasture.ledger.failed(self.key, self.before, &failed, self.pasture.keeps_failures());
             }
             Err(LoadError::Foreign(_)) => self.pasture.ledger.fault("a failure of a type that nobody has"),
             // Abandoned: by a lease that was failed by hand.
