@@ -5,10 +5,10 @@
 //! * *No stale sets*. A writer moves the key's version on, then calls the cache, and when that has returned raises the
 //!   `floor` to that version. A load reads the version within its loader. A call that begins when the floor is at n must not
 //!   get what was loaded at less: such a load began before the writer called the cache, and the call came after that.
-//! * *One flight*. A loader that begins while another one of its key is at work is wrong, unless a writer came between
-//!   (seen from before either's *call*: who waited for a flight that was removed may
-//!   yet take that one over), the first one is old enough for the `lead_timeout` (counted from before its
-//!   call), or one of the two is not the cache's load at all (`bypassed` moved on since).
+//! * *One flight*. A loader that begins while another one of its key is at work is wrong, unless a writer came between (seen
+//!   from before either's *call*: who waits for a flight that was removed may yet take it over), the first one is old enough
+//!   for the `lead_timeout` (counted from before its call), or one of the two is not the cache's load at all (`bypassed` moved on
+//!   since).
 //! * *No error storm*. A failure is for those who came before its leader's call had returned.
 
 use crate::value::{Failed, Payload};
@@ -134,8 +134,10 @@ impl Ledger {
             let age = theirs.at.elapsed();
             let quiet = theirs.quiet == Some(version) && before.quiet == Some(version);
             if quiet && theirs.stats.bypassed == stats.bypassed && self.lead.is_none_or(|lead| age + SLACK < lead) {
-                self.fault(format_args!("one flight: key {key}: load {id} beside load {other}, called {age:?} ago"));
-                self.fault(format_args!("  in between: {:?}, {stats:?}", theirs.stats));
+                let takes = stats.takeovers - theirs.stats.takeovers;
+                self.fault(format_args!(
+                    "one flight: key {key}: load {id} beside load {other}, called {age:?} ago ({takes} taken over since, of any key)"
+                ));
             }
         }
         loading.push((id, before));
