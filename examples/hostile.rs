@@ -12,6 +12,8 @@ use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+type Result<T = (), E = Box<dyn Error>> = std::result::Result<T, E>;
+
 /// Measures operations on keys that collide, and on the same number of keys that do not.
 #[derive(Debug, Parser)]
 #[command(name = "hostile")]
@@ -73,11 +75,14 @@ impl Costs {
     }
 }
 
+/// The nth key.
+type Keys = fn(u64) -> u64;
+
 /// Which hasher, and which keys.
 struct Case {
     name: &'static str,
-    measure: fn(u64, fn(u64) -> u64) -> Result<Costs, Box<dyn Error>>,
-    key: fn(u64) -> u64,
+    measure: fn(u64, Keys) -> Result<Costs>,
+    key: Keys,
 }
 
 /// What anyone can work out who knows the hasher: the constant is 2⁶⁴ over the golden ratio, and this its inverse, so that the
@@ -107,7 +112,7 @@ const CASES: [Case; 9] = [
 ];
 
 /// Puts so many keys in, finds them, looks for as many others of their kind, and takes them out again.
-fn measure<S: BuildHasher + Default>(keys: u64, key: fn(u64) -> u64) -> Result<Costs, Box<dyn Error>> {
+fn measure<S: BuildHasher + Default>(keys: u64, key: Keys) -> Result<Costs> {
     let cache: Cache<u64, u64, S> = Cache::builder().max_capacity(u64::MAX).hasher(S::default()).build()?;
     let each = |first: u64, does: &mut dyn FnMut(u64) -> bool| {
         let start = Instant::now();
@@ -139,7 +144,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &Args) -> Result<(), Box<dyn Error>> {
+fn run(args: &Args) -> Result {
     let sizes = [args.keys / 16, args.keys / 4, args.keys];
     let style = ProgressStyle::with_template("   {msg} [{bar:40}] {pos}/{len}")?;
     let bar = ProgressBar::new((CASES.len() * sizes.len()) as u64).with_style(style);
