@@ -173,6 +173,10 @@ fn trial<S: BuildHasher + Default + Send + Sync>(capacity: u64, keys: u32, seed:
             }
         });
     });
+    let stats = trial.cache.stats();
+    println!("capacity {capacity}, {keys} keys: {stats:?}");
+    // Histories in which nothing happens at the same time would hold of anything.
+    assert!(stats.coalesced > 0 && stats.handovers > 0, "the threads never met: {stats:?}");
     assert_eq!((trial.cache.len(), trial.cache.weight()), (0, 0), "the last look left nothing");
     trial.cache.validate().unwrap();
 }
