@@ -196,3 +196,7 @@ impl Ledger {
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "ledger_tests.rs"]
+mod tests;
