@@ -31,7 +31,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// # Panics
     /// If hashing, comparing or cloning does, here and in every other method that does any of these; the cache stays as
     /// it was.
-    #[inline]
+    // Always: a call, and the registers that are saved for it, are a tenth of a hit.
+    #[inline(always)]
     pub fn get<Q>(&self, q: &Q) -> Option<V>
     where
         Q: ?Sized + Hash + Equivalent<K>,
