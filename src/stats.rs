@@ -109,6 +109,7 @@ impl Counters {
         self.stripes.is_some()
     }
 
+    #[inline]
     pub(crate) fn lookup(&self, hit: bool) {
         if let Some(stripes) = &self.stripes {
             let mine = &stripes[stripe()];

@@ -3,6 +3,8 @@
 
 extern crate alloc;
 
+#[path = "common/counting.rs"]
+mod counting;
 #[allow(dead_code, reason = "only the table asks for huge pages")]
 #[path = "../src/doubling.rs"]
 mod doubling;
@@ -12,8 +14,9 @@ mod rings;
 #[path = "../src/sync.rs"]
 mod sync;
 
+use counting::Counting;
 use rings::{Popped, Rings, SLOTS, Which};
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -21,9 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 const BOTH: [Which; 2] = [Which::Small, Which::Main];
 
-/// Counts the bytes that a thread has allocated, with 16 for each block's own needs (as glibc has it, rounded up).
-struct Counting;
-
+// Counts the bytes that a thread has allocated, with 16 for each block's own needs (as glibc has it, rounded up).
 thread_local! {
     static BYTES: Cell<isize> = const { Cell::new(0) };
 }
@@ -32,29 +33,8 @@ fn count(layout: Layout, sign: isize) {
     let _ = BYTES.try_with(|bytes| bytes.set(bytes.get() + sign * (layout.size() as isize + 16)));
 }
 
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout, 1);
-        // SAFETY: the caller's contract is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout, 1);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(layout, -1);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting(count);
 
 /// What a slot holds in these tests.
 #[derive(Default, Debug)]

@@ -6,6 +6,8 @@ extern crate alloc;
 
 #[path = "../src/reclaim/arena.rs"]
 mod arena;
+#[path = "common/counting.rs"]
+mod counting;
 #[allow(dead_code, reason = "the arena uses only a part of it")]
 #[path = "../src/doubling.rs"]
 mod doubling;
@@ -19,7 +21,8 @@ mod sync;
 
 use arena::Arena;
 use bellwether::{Cache, Ref};
-use std::alloc::{GlobalAlloc, Layout, System};
+use counting::Counting;
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::Hash;
@@ -28,8 +31,6 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts what a thread has allocated and not freed.
-struct Counting;
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Count {
     /// All of it.
@@ -60,29 +61,8 @@ fn count(layout: Layout, sign: isize) {
     });
 }
 
-// SAFETY: every call goes on to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(layout, 1);
-        // SAFETY: the caller's contract is the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count(layout, 1);
-        // SAFETY: as above.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        count(layout, -1);
-        // SAFETY: as above.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
 #[global_allocator]
-static COUNTING: Counting = Counting;
+static COUNTING: Counting = Counting(count);
 
 /// Bytes on the heap of a cache without entries (bells, counters, the first cells), and what ten entries add: a slab, and the
 /// first segment of slots.

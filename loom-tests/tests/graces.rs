@@ -29,7 +29,7 @@ mod barrier {
 }
 
 use bellwether_loom_tests::{bugs, model, spawn};
-use collector::{Collector, Participant};
+use collector::Collector;
 use graces::{Grace, Graces};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};

@@ -76,53 +76,7 @@ mod barrier {
 
 use bellwether_loom_tests::bugs;
 
-/// Sees «no heavy fence».
-#[test]
-fn pin_meets_free() {
-    pins_scene::pin_meets_free();
-}
-
-/// Sees «no heavy fence».
-#[test]
-fn second_pin_meets_free() {
-    pins_scene::second_pin_meets_free();
-}
-
-/// Sees «no heavy fence».
-#[test]
-fn nested_pins_meet_free() {
-    pins_scene::nested_pins_meet_free();
-}
-
-/// Sees «no heavy fence».
-#[test]
-fn first_pin_meets_free() {
-    pins_scene::first_pin_meets_free();
-}
-
-/// Sees «no heavy fence».
-#[test]
-fn pin_meets_two_frees() {
-    pins_scene::pin_meets_two_frees();
-}
-
-/// Sees «stamp before the fence».
-#[test]
-fn moved_on_meets_free() {
-    pins_scene::moved_on_meets_free();
-}
-
-/// Sees «leaves while pinned».
-#[test]
-fn last_pin_outlives_its_handle() {
-    pins_scene::last_pin_outlives_its_handle();
-}
-
-/// Sees «joins blindly».
-#[test]
-fn two_join_where_one_left() {
-    pins_scene::two_join_where_one_left();
-}
+pins_scene::models!();
 
 bugs! {
     pin_meets_free: "no heavy fence";

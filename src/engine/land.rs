@@ -153,7 +153,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         if !mutant("lost swap stays") {
             // SAFETY: the shares taken above; the lease's is still there.
-            unsafe { self.release_two(NonNull::from(node)) };
+            unsafe { self.release_shares(NonNull::from(node), 2) };
         }
         false
     }

@@ -73,23 +73,19 @@ impl<K, V> Scope<'_, K, V> {
         }
         let before = self.gone(shard, node, 0);
         self.unseat(shard, node);
-        if !self.unlisted(node, before, cause) {
-            // SAFETY: the list's share.
-            unsafe { self.release(NonNull::from(node)) };
-        }
+        self.unlist_and_release(node, before, cause);
         Some(before)
     }
 
     /// The same for a node that the hand holds: it is in no slot, and whoever put it in one before looks there in vain. The
     /// slot's share is given back.
     pub(super) fn remove_held(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) {
-        let this = NonNull::from(node);
         let listed = self.core.table.mark(node.link()) && {
             let before = self.gone(shard, node, 0);
-            !self.unlisted(node, before, cause)
+            !self.unlist(node, before, cause)
         };
         // SAFETY: the slot's share is the hand's, and by that ours; so is the list's if `listed`.
-        unsafe { if listed { self.release_two(this) } else { self.release(this) } }
+        unsafe { self.release_shares(NonNull::from(node), 1 + u32::from(listed)) };
     }
 
     /// GONE, and the value's weight, unless a newcomer has accounted for it.
@@ -101,10 +97,17 @@ impl<K, V> Scope<'_, K, V> {
         before
     }
 
-    /// Out of the list for good, by the winner of the mark; whether the list's share has gone to the listener. If not it is
-    /// the caller's to give back.
+    /// Out of the list for good, by the winner of the mark; the list's share goes to the listener, or back.
+    fn unlist_and_release(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
+        if !self.unlist(node, before, cause) {
+            // SAFETY: the list's share is the mark winner's to give back, once the node is unlinked.
+            unsafe { self.release(NonNull::from(node)) };
+        }
+    }
+
+    /// The same; whether the list's share has gone to the listener. If not it is the caller's to give back.
     #[must_use]
-    fn unlisted(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
+    fn unlist(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
         self.core.table.unlink(self.pin(), node.link());
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
@@ -127,10 +130,7 @@ impl<K, V> Scope<'_, K, V> {
         let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
-        if !self.unlisted(old, before, RemovalCause::Replaced) {
-            // SAFETY: the list's share of it.
-            unsafe { self.release(NonNull::from(old)) };
-        }
+        self.unlist_and_release(old, before, RemovalCause::Replaced);
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped

@@ -6,7 +6,7 @@ use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Retired};
 use crate::stats::Event;
-use crate::sync::{Ordering, fence, mutant, order};
+use crate::sync::mutant;
 use crate::unwind;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -78,26 +78,18 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// # Safety
     /// The caller owns the share, and from now on uses the node only under this scope's pin.
     pub(crate) unsafe fn release(&self, node: Ptr<K, V>) {
-        // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare() {
-            // SAFETY: that was the last share.
-            unsafe { self.retire(node) };
-        }
+        // SAFETY: as for this function.
+        unsafe { self.release_shares(node, 1) };
     }
 
-    /// Gives back two shares at once.
+    /// Gives back several shares at once.
     ///
     /// # Safety
-    /// As for [`release`](Self::release), of both.
-    pub(super) unsafe fn release_two(&self, node: Ptr<K, V>) {
+    /// As for [`release`](Self::release), of each.
+    pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
+        let shares = if mutant("one share of two") { 1 } else { shares };
         // SAFETY: the shares keep the node alive until they are given back in the next step.
-        let shared = unsafe { node.as_ref() };
-        // Release and, behind it, Acquire: as in `Node::unshare`.
-        let shares = if mutant("one share of two") { 1 } else { 2 };
-        if shared.link().tally().fetch_sub(shares, order("unshare", Ordering::Release)) == shares {
-            if !mutant("unshare fence") {
-                fence(Ordering::Acquire);
-            }
+        if unsafe { node.as_ref() }.unshare(shares) {
             // SAFETY: those were the last shares.
             unsafe { self.retire(node) };
         }
@@ -224,7 +216,7 @@ impl<K, V> Core<K, V> {
     /// The caller owns the share, and does not use it again.
     pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
         // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare() {
+        if unsafe { node.as_ref() }.unshare(1) {
             // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
             if unsafe { node.as_ref() }.is_detached() {
                 struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);

@@ -101,7 +101,7 @@ impl<K, V> Node<K, V> {
         shared.detach();
         if mutant("fenced without a share") {
             // SAFETY: the share that is handed over.
-            let _ = unsafe { of.as_ref() }.unshare();
+            let _ = unsafe { of.as_ref() }.unshare(1);
         }
         node
     }
@@ -331,11 +331,11 @@ impl<K, V> Node<K, V> {
         false
     }
 
-    /// Gives a share back. True: it was the last one, and the caller must retire the node.
+    /// Gives so many shares back. True: they were the last ones, and the caller must retire the node.
     #[must_use]
-    pub(crate) fn unshare(&self) -> bool {
+    pub(crate) fn unshare(&self, shares: u32) -> bool {
         // Release: our use of the node comes before its disposal; the fence is the other side, as in Arc.
-        if self.link.tally().fetch_sub(1, order("unshare", Ordering::Release)) != 1 {
+        if self.link.tally().fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("unshare fence") {

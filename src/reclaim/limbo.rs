@@ -256,20 +256,19 @@ impl<T: Retire> Limbo<T> {
     /// pin.
     pub(crate) fn collect(&self) {
         self.fresh.store(0, Ordering::Relaxed);
-        let sealed = self.take(&self.sealed);
+        let mut sealed = self.take(&self.sealed);
         if self.graces.begin(&self.epoch, sealed.graces()) {
-            sealed.sort(|_| Some(&self.waiting)).free();
-        } else {
-            sealed.sort(|_| Some(&self.sealed)).free();
+            sealed.wait_unless(|_| false);
+        }
+        // Not now.
+        while let Some(bag) = sealed.pop() {
+            Self::push(&self.sealed, bag);
         }
         if self.graces.due(&self.epoch) {
-            self.free_ripe();
+            let (mut waiting, horizon) = self.graces.look(&self.epoch, || self.take(&self.waiting));
+            waiting.wait_unless(|grace| horizon.passed(grace));
+            waiting.free();
         }
-    }
-
-    fn free_ripe(&self) {
-        let (waiting, horizon) = self.graces.look(&self.epoch, || self.take(&self.waiting));
-        waiting.sort(|grace| (!horizon.passed(grace)).then_some(&self.waiting)).free();
     }
 }
 
@@ -311,7 +310,7 @@ struct Bags<'l, T: Retire> {
     limbo: &'l Limbo<T>,
 }
 
-impl<'l, T: Retire> Bags<'l, T> {
+impl<T: Retire> Bags<'_, T> {
     fn graces(&self) -> impl Iterator<Item = &Grace> {
         let mut next = self.first;
         core::iter::from_fn(move || {
@@ -322,37 +321,34 @@ impl<'l, T: Retire> Bags<'l, T> {
         })
     }
 
-    /// Moves each bag to the list that `list` chooses, and keeps those for which it chooses none.
-    fn sort(mut self, list: impl Fn(&Grace) -> Option<&'l AtomicPtr<Bag<T>>>) -> Self {
-        let mut kept = Bags { first: ptr::null_mut(), place: 0, limbo: self.limbo };
-        while !self.first.is_null() {
-            let bag = self.first;
-            // SAFETY: the bags of the chain are ours.
+    /// Takes the first bag off.
+    fn pop(&mut self) -> Option<*mut Bag<T>> {
+        let bag = NonNull::new(self.first)?;
+        // SAFETY: the bags of the chain are ours.
+        self.first = unsafe { bag.as_ref() }.next.load(Ordering::Relaxed);
+        Some(bag.as_ptr())
+    }
+
+    /// Keeps the bags whose wait is `over`, and puts the others among those that wait.
+    fn wait_unless(&mut self, over: impl Fn(&Grace) -> bool) {
+        let mut kept = ptr::null_mut();
+        while let Some(bag) = self.pop() {
+            // SAFETY: it was of the chain, and is ours until it is pushed.
             let shared = unsafe { &*bag };
-            self.first = shared.next.load(Ordering::Relaxed);
-            let mark = shared.grace.mark();
-            match list(&shared.grace) {
-                Some(list) => {
-                    Limbo::push(list, bag);
-                    // (By now another may have taken it.)
-                    if ptr::eq(list, &self.limbo.waiting) {
-                        self.limbo.graces.waits(mark);
-                    }
-                }
-                None => {
-                    shared.next.store(kept.first, Ordering::Relaxed);
-                    kept.first = bag;
-                }
+            if over(&shared.grace) {
+                shared.next.store(kept, Ordering::Relaxed);
+                kept = bag;
+            } else {
+                let mark = shared.grace.mark();
+                Limbo::push(&self.limbo.waiting, bag);
+                // (By now another may have taken it.)
+                self.limbo.graces.waits(mark);
             }
         }
-        kept
+        self.first = kept;
     }
 
     fn free(mut self) {
-        self.free_all();
-    }
-
-    fn free_all(&mut self) {
         let mut freed = self.limbo.arena.freed();
         crate::unwind::each(core::iter::from_fn(|| self.next_node()), |node| {
             // SAFETY: the bag was ripe (or the cache is being dropped): nobody reads the node any more, and it is

@@ -37,19 +37,26 @@ pub(crate) trait Subject: Send + Sync + Sized + 'static {
     }
 }
 
+/// The two verbs of those whose own are called `get`, which gives a copy, and `insert`.
+macro_rules! get_and_insert {
+    () => {
+        #[inline]
+        fn get(&self, key: u64) -> Option<u64> {
+            Self::get(self, &key)
+        }
+        #[inline]
+        fn put(&self, key: u64, value: u64) {
+            self.insert(key, value);
+        }
+    };
+}
+
 impl Subject for Bellwether {
     const NAME: &'static str = "bellwether";
     fn with_room(entries: usize) -> Self {
         Self::new(entries as u64)
     }
-    #[inline]
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, &key)
-    }
-    #[inline]
-    fn put(&self, key: u64, value: u64) {
-        self.insert(key, value);
-    }
+    get_and_insert!();
     #[inline]
     fn fetch(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
         self.get_with(&key, load)
@@ -61,14 +68,7 @@ impl Subject for Quick {
     fn with_room(entries: usize) -> Self {
         Self::new(entries)
     }
-    #[inline]
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, &key)
-    }
-    #[inline]
-    fn put(&self, key: u64, value: u64) {
-        self.insert(key, value);
-    }
+    get_and_insert!();
     #[inline]
     fn fetch(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
         let Ok(value) = self.get_or_insert_with(&key, || Ok::<_, Infallible>(load()));
@@ -81,14 +81,7 @@ impl Subject for Moka {
     fn with_room(entries: usize) -> Self {
         Self::new(entries as u64)
     }
-    #[inline]
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, &key)
-    }
-    #[inline]
-    fn put(&self, key: u64, value: u64) {
-        self.insert(key, value);
-    }
+    get_and_insert!();
     #[inline]
     fn fetch(&self, key: u64, load: impl FnOnce() -> u64) -> u64 {
         self.get_with(key, load)
@@ -100,14 +93,7 @@ impl Subject for MiniMoka {
     fn with_room(entries: usize) -> Self {
         Self::new(entries as u64)
     }
-    #[inline]
-    fn get(&self, key: u64) -> Option<u64> {
-        Self::get(self, &key)
-    }
-    #[inline]
-    fn put(&self, key: u64, value: u64) {
-        self.insert(key, value);
-    }
+    get_and_insert!();
 }
 
 impl Subject for Foyer {

@@ -179,3 +179,26 @@ pub(crate) fn two_join_where_one_left() {
         assert_ne!(thread.join().unwrap(), std::ptr::from_ref(mine).addr(), "one place for two");
     });
 }
+
+/// A test of each model, by its name, in the root of a test binary: there `bugs!` looks for it. Which bugs it sees is said there.
+macro_rules! models {
+    () => {
+        $crate::pins_scene::models!(
+            pin_meets_free,
+            second_pin_meets_free,
+            nested_pins_meet_free,
+            first_pin_meets_free,
+            pin_meets_two_frees,
+            moved_on_meets_free,
+            last_pin_outlives_its_handle,
+            two_join_where_one_left,
+        );
+    };
+    ($($model:ident,)*) => {
+        $(#[test]
+        fn $model() {
+            pins_scene::$model();
+        })*
+    };
+}
+pub(crate) use models;

@@ -110,11 +110,12 @@ impl Collector {
 
     /// A stamp for what was unlinked before this call: see above. None: there is none to be had now.
     pub(super) fn stamp(&self) -> Option<u64> {
-        let early = self.epoch.load(Ordering::Relaxed);
+        let now = || self.epoch.load(Ordering::Relaxed);
+        let early = mutant("stamp before the fence").then(now);
         if !mutant("no heavy fence") && !heavy() {
             return None;
         }
-        let stamp = if mutant("stamp before the fence") { early } else { self.epoch.load(Ordering::Relaxed) };
+        let stamp = early.unwrap_or_else(now);
         // Relaxed: the fences order it. Lost only if another has moved it on.
         let _ = self.epoch.compare_exchange(stamp, stamp + 1, Ordering::Relaxed, Ordering::Relaxed);
         Some(stamp)

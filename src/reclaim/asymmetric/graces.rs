@@ -62,7 +62,8 @@ impl Graces {
 
     /// Takes all bags that wait by `take`, and says for which of them the wait is over.
     pub(crate) fn look<B>(&self, epoch: &Epoch, take: impl FnOnce() -> B) -> (B, Horizon) {
-        let early = if mutant("pins before bags") { epoch.collector().least() } else { 0 };
+        let least = || epoch.collector().least();
+        let early = mutant("pins before bags").then(least);
         // AcqRel: a bag that is put into the list after it was taken is noted after this, as its note is written behind it, and
         // this before the list is taken.
         let forget = || self.lowest.swap(u64::MAX, Ordering::AcqRel);
@@ -74,8 +75,7 @@ impl Graces {
             forget();
         }
         // Only now: a look at the pins that comes before has not seen who pinned before one of the bags was stamped.
-        let least = if mutant("pins before bags") { early } else { epoch.collector().least() };
-        (bags, Horizon(least))
+        (bags, Horizon(early.unwrap_or_else(least)))
     }
 }
 
