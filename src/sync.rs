@@ -21,6 +21,10 @@ pub(crate) use std::thread_local;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
+/// For the stand-in of a system's futex: what ships has no lock.
+#[cfg(all(feature = "std", loom))]
+pub(crate) use loom::sync::{Condvar, Mutex};
+
 /// A cell whose content is reached only through closures, as loom's is, so that loom sees every access.
 #[cfg(not(loom))]
 #[repr(transparent)]
@@ -83,6 +87,20 @@ pub(crate) unsafe fn zeroed_slice<T>(n: usize, _make: impl Fn() -> T) -> alloc::
 #[cfg(loom)]
 pub(crate) unsafe fn zeroed_slice<T>(n: usize, make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
     (0..n).map(|_| make()).collect()
+}
+
+/// Has the processor fetch what will be used soon, where `core` has a way to say so.
+#[inline(always)]
+#[allow(dead_code, reason = "this file is also included by models that do not need it")]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", target_feature = "sse", not(miri)))]
+    // SAFETY: needs SSE, which the target has. A hint accesses nothing, so any address will do.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", target_feature = "sse", not(miri))))]
+    let _ = at;
 }
 
 /// Lets another thread go on, where this one can only look again.
