@@ -2,30 +2,30 @@
 //!
 //! Linux has that. Where the system has not ([`Futex::NATIVE`]), threads sleep as tasks do: see `flight::bell`.
 
-use crate::sync::AtomicU32;
+use crate::sync::AtomicU64;
 use core::ops::Deref;
 
 /// An atomic word, to be used as one, and a place to sleep.
 pub(crate) struct Futex {
-    word: AtomicU32,
+    word: AtomicU64,
     #[cfg(all(feature = "std", loom))]
-    standin: (crate::sync::Mutex<()>, crate::sync::Condvar),
+    asleep: system::Asleep,
 }
 
 impl Futex {
-    pub(crate) fn new(word: u32) -> Self {
+    pub(crate) fn new(word: u64) -> Self {
         Self {
-            word: AtomicU32::new(word),
+            word: AtomicU64::new(word),
             #[cfg(all(feature = "std", loom))]
-            standin: (crate::sync::Mutex::new(()), crate::sync::Condvar::new()),
+            asleep: system::Asleep::default(),
         }
     }
 }
 
 impl Deref for Futex {
-    type Target = AtomicU32;
+    type Target = AtomicU64;
     #[inline(always)]
-    fn deref(&self) -> &AtomicU32 {
+    fn deref(&self) -> &AtomicU64 {
         &self.word
     }
 }
@@ -39,8 +39,13 @@ mod system {
         /// Whether threads can sleep on it.
         pub(crate) const NATIVE: bool = true;
 
-        /// Sleeps while the word is `seen`, for that long at most; may return early.
-        pub(crate) fn wait(&self, seen: u32, longest: Option<Duration>) {
+        /// The lower half of the word: the kernel compares 32 bits.
+        fn lower(&self) -> *const u32 {
+            self.word.as_ptr().cast::<u32>().wrapping_add(usize::from(cfg!(target_endian = "big")))
+        }
+
+        /// Sleeps while the lower half of the word is that of `seen`, for that long at most; may return early.
+        pub(crate) fn wait(&self, seen: u64, longest: Option<Duration>) {
             // Longer than the kernel can count is for ever.
             let longest = longest.and_then(|l| Some((i64::try_from(l.as_secs()).ok()?, l.subsec_nanos())));
             let longest = longest.map(|(tv_sec, nanos)| libc::timespec { tv_sec, tv_nsec: nanos.into() });
@@ -50,7 +55,7 @@ mod system {
             // changed, over, interrupted), the caller looks again.
             unsafe {
                 let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-                libc::syscall(libc::SYS_futex, self.word.as_ptr(), op, seen, timeout);
+                libc::syscall(libc::SYS_futex, self.lower(), op, seen as u32, timeout);
             }
         }
 
@@ -60,33 +65,49 @@ mod system {
             // SAFETY: FUTEX_WAKE takes an address, which it does not access, and a number.
             unsafe {
                 let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-                libc::syscall(libc::SYS_futex, self.word.as_ptr(), op, i32::MAX);
+                libc::syscall(libc::SYS_futex, self.lower(), op, i32::MAX);
             }
         }
     }
 }
 
-/// For models: a condition that is looked at under a lock, as the kernel does.
+/// For models. Loom switches threads where an atomic is used, and nowhere else: what lies between two of those is as one step,
+/// as the kernel's are under its lock.
 #[cfg(all(feature = "std", loom))]
 mod system {
     use super::Futex;
-    use crate::sync::{Ordering, mutant};
-    use core::time::Duration;
+    use crate::sync::{Ordering, Thread, current, mutant, park};
+    use alloc::vec::Vec;
+    use core::{cell::RefCell, mem::take, time::Duration};
+
+    #[derive(Default)]
+    pub(super) struct Asleep(RefCell<Vec<Thread>>);
+
+    // SAFETY: loom's threads take turns on one of the system's.
+    unsafe impl Send for Asleep {}
+    // SAFETY: as above; and none gives its turn away while it borrows the list.
+    unsafe impl Sync for Asleep {}
 
     impl Futex {
         pub(crate) const NATIVE: bool = true;
 
-        pub(crate) fn wait(&self, seen: u32, longest: Option<Duration>) {
+        pub(crate) fn wait(&self, seen: u64, longest: Option<Duration>) {
             assert!(longest.is_none(), "no model knows the time");
-            let lock = self.standin.0.lock().unwrap();
-            if self.word.load(Ordering::Relaxed) == seen {
-                drop(self.standin.1.wait(lock).unwrap());
+            // By an RMW, which reads what the word is: a load may read what it was.
+            if self.word.fetch_or(0, Ordering::Relaxed) as u32 == seen as u32 {
+                self.asleep.0.borrow_mut().push(current());
+                park();
             }
         }
 
         pub(crate) fn wake_all(&self) {
-            drop(self.standin.0.lock().unwrap());
-            if mutant("one is woken") { self.standin.1.notify_one() } else { self.standin.1.notify_all() }
+            // Others may come in between the change and the waking.
+            let _ = self.word.load(Ordering::Relaxed);
+            let mut asleep = take(&mut *self.asleep.0.borrow_mut());
+            if mutant("one is woken") {
+                asleep.truncate(1);
+            }
+            asleep.iter().for_each(Thread::unpark);
         }
     }
 }
@@ -103,7 +124,7 @@ mod system {
         pub(crate) const NATIVE: bool = false;
 
         #[cfg(feature = "std")]
-        pub(crate) fn wait(&self, _: u32, _: Option<core::time::Duration>) {}
+        pub(crate) fn wait(&self, _: u64, _: Option<core::time::Duration>) {}
 
         pub(crate) fn wake_all(&self) {}
     }

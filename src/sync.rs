@@ -21,9 +21,9 @@ pub(crate) use std::thread_local;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
-/// For the stand-in of a system's futex: what ships has no lock.
+/// For the stand-in of the system's futex.
 #[cfg(all(feature = "std", loom))]
-pub(crate) use loom::sync::{Condvar, Mutex};
+pub(crate) use loom::thread::{Thread, current, park};
 
 /// A cell whose content is reached only through closures, as loom's is, so that loom sees every access.
 #[cfg(not(loom))]
@@ -133,4 +133,15 @@ pub(crate) fn mutant(name: &str) -> bool {
 #[inline(always)]
 pub(crate) fn order(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
+}
+
+/// AcqRel, of which the mutant `unacquired` leaves the Release, and `unreleased` the Acquire.
+#[inline(always)]
+#[allow(dead_code, reason = "this file is also included by models that do not need it")]
+pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
+    match (mutant(unacquired), mutant(unreleased)) {
+        (true, _) => Ordering::Release,
+        (_, true) => Ordering::Acquire,
+        _ => Ordering::AcqRel,
+    }
 }

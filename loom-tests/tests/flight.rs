@@ -20,7 +20,7 @@ fn publish_meets_a_waiter() {
 }
 
 /// The same for a task, which goes to sleep as the bell rings.
-/// Sees «silent bell», «sleeps through the ring», «take unordered», «push unordered».
+/// Sees «silent bell», «sleeps through the ring», «push unacquired», «push unreleased», «take unacquired», «take unreleased».
 #[test]
 fn publish_meets_a_task() {
     model(3, || {
@@ -72,7 +72,7 @@ fn publish_meets_a_task_that_leaves() {
 /// Sees «one is woken».
 #[test]
 fn publish_meets_two_waiters() {
-    model(1, || {
+    model(2, || {
         let cache = cache(10);
         let (lease, one, two) = (lead(&cache), wait(&cache), wait(&cache));
         // The leader last: loom, left to itself, lets both of them fall asleep.
@@ -325,7 +325,7 @@ fn two_callers_get_with() {
 
 bugs! {
     publish_meets_a_waiter: "word release", "word load relaxed", "silent bell", "listens too late", "round skipped";
-    publish_meets_a_task: "silent bell", "sleeps through the ring", "take unordered", "push unordered";
+    publish_meets_a_task: "silent bell", "sleeps through the ring", "push unacquired", "push unreleased", "take unacquired", "take unreleased";
     publish_meets_two_tasks: "a task is left asleep", "let go unordered", "rung unordered";
     publish_meets_a_task_that_leaves: "let go unordered";
     publish_meets_two_waiters: "one is woken";

@@ -26,13 +26,14 @@ mod sleepers;
 const BELLS: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Somebody listens in this round.
-const HEARD: u32 = 0b01;
+const HEARD: u64 = 0b01;
 /// A thread sleeps on the word, or is about to. Set after `HEARD`, and once a round.
-const ASLEEP: u32 = 0b10;
-const FLAGS: u32 = HEARD | ASLEEP;
+const ASLEEP: u64 = 0b10;
+const FLAGS: u64 = HEARD | ASLEEP;
 
 struct Bell {
-    /// The round, from bit 2 up, and the flags.
+    /// The round, from bit 2 up, and the flags. 62 bits of a round never come around (a `Waiter` may lie about for hours before
+    /// it is polled); of those the kernel compares 30: see [`Listening::sleep`].
     word: Futex,
     tasks: Sleepers,
 }
@@ -44,7 +45,7 @@ pub(crate) struct Bells(Box<[Padded<Bell>]>);
 pub(crate) struct Listening {
     bell: NonNull<Bell>,
     /// The bell's word as it was heard, without `ASLEEP`. Another: it has rung since.
-    heard: u32,
+    heard: u64,
     /// The task's place in the bell's stack.
     asleep: Option<Sleeper>,
 }
@@ -91,7 +92,7 @@ impl Bells {
 
 impl Bell {
     /// Has this round's ring wake the caller, too; the word without `ASLEEP`.
-    fn hear(&self) -> u32 {
+    fn hear(&self) -> u64 {
         // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and writes nothing.
         let word = self.word.load(Ordering::Relaxed);
         if word & HEARD != 0 {
@@ -102,7 +103,7 @@ impl Bell {
 
     /// Whether it has rung since this was heard. Acquire: pairs with the Release of `ring`, whose transition of the flight
     /// came before.
-    fn has_rung(&self, heard: u32) -> bool {
+    fn has_rung(&self, heard: u64) -> bool {
         self.word.load(Ordering::Acquire) & !ASLEEP != heard
     }
 
@@ -114,7 +115,7 @@ impl Bell {
                 return;
             }
             // The next round, without flags. Release: see `has_rung`.
-            let next = (word | FLAGS).wrapping_add(1);
+            let next = (word | FLAGS) + 1;
             match self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(_) if mutant("round skipped") => return,
@@ -186,6 +187,8 @@ impl Listening {
             }
         }
         if now == asleep {
+            // If it rings before the kernel compares, that sees another word, but for one who is held up here for a multiple of
+            // 2^30 rounds, to the round. Even then somebody sleeps in this round, and is woken together with it.
             word.wait(asleep, longest);
         }
     }
