@@ -1,12 +1,12 @@
 //! Those who wait for a load are woken, whatever the wakers of others do.
 
-use bellwether::{Cache, Lookup, Waited, Waiter};
+use bellwether::{Cache, Lease, Lookup, Waited, Waiter};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 
 type Waits = Waiter<'static, u32, u32>;
 
@@ -78,6 +78,32 @@ fn a_waker_may_drop_a_waiter() {
     assert!(drops.0.lock().unwrap().is_none(), "the waker ran");
     assert!((1..=2).contains(&count.0.load(SeqCst)));
     assert!(matches!(poll(&mut two, Waker::noop()), Poll::Ready(Waited::Ready(v)) if *v == 7));
+}
+
+/// Of a waker whose clone ends the load: after the waiter has looked, and before it sleeps.
+struct Ends(Mutex<Option<Lease<'static, u32, u32>>>);
+
+static ENDS: RawWakerVTable = RawWakerVTable::new(
+    |ends| {
+        // SAFETY: the waker is made of an `Ends` that outlives it.
+        let lease = unsafe { &*ends.cast::<Ends>() }.0.lock().unwrap().take();
+        lease.into_iter().for_each(|lease| assert!(lease.fulfil(7).is_ok()));
+        RawWaker::new(ends, &ENDS)
+    },
+    |_| (),
+    |_| (),
+    |_| (),
+);
+
+#[test]
+fn who_is_about_to_sleep_hears_the_bell() {
+    let cache = Arc::new(Cache::<u32, u32>::new(10));
+    let Lookup::Lead(lease) = cache.lease_owned(&1) else { panic!("nobody else loads it") };
+    let ends = Ends(Mutex::new(Some(lease)));
+    let mut waiter = waiter(&cache);
+    // SAFETY: its functions do what is asked of a waker's, and `ends` outlives the waiter, and so its clones.
+    let waker = unsafe { Waker::from_raw(RawWaker::new((&raw const ends).cast(), &ENDS)) };
+    assert!(matches!(poll(&mut waiter, &waker), Poll::Ready(Waited::Ready(v)) if *v == 7));
 }
 
 /// What those leave behind who do not wait for the end is cleared away while the load goes on: whoever sleeps is woken for
