@@ -38,8 +38,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// Waits as a thread, until a time; None: that has come.
     pub(crate) fn wait_until(&mut self, at: u64) -> Option<Woken<'c, K, V>> {
         loop {
-            if let Some(listener) = self.listening().and_then(|l| l.listener.take()) {
-                sleep(self.core(), listener, at.min(self.due()));
+            if let Some((core, listening, due)) = self.parked() {
+                sleep(core, listening, at.min(due));
             }
             // The flight may have ended in the same moment.
             let over = self.core().config.has_come(at);

@@ -4,24 +4,22 @@
 
 use crate::engine::Core;
 use crate::expiry::NEVER;
+use crate::flight::bell::Listening;
 use crate::unpark::Unpark;
-use core::future::Future;
-use core::pin::Pin;
 use core::task::{Context, Waker};
 use core::time::Duration;
-use event_listener::{EventListener, Listener};
 use std::thread;
 
-/// Sleeps until the listener is notified, or until this time.
-pub(crate) fn sleep<K, V>(core: &Core<K, V>, mut listener: EventListener, at: u64) {
+/// Sleeps until the bell has rung, or until this time; may return early.
+pub(crate) fn sleep<K, V>(core: &Core<K, V>, listening: &mut Listening, at: u64) {
     if at == NEVER {
-        listener.wait();
+        listening.sleep(None);
     } else if core.config.waits_by_system() {
-        listener.wait_timeout(left(core, at));
+        listening.sleep(Some(left(core, at)));
     } else {
         // Anew each time: the clock may have stepped back since it was woken.
         let waker = alarm(core, at);
-        while Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {
+        while listening.poll(&Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {
             thread::park();
         }
     }

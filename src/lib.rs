@@ -35,9 +35,9 @@
 //!
 //! Reads, writes, eviction and the bookkeeping of loads are lock-free: they are made of atomics, in a split-ordered list
 //! and slot rings, with memory reclaimed by epochs. A hit is wait-free but for the pin of the epoch. Those who *wait*
-//! for the load of another sleep on an `event-listener`; its list of sleepers is guarded by a mutex of its own (a
-//! spin lock or critical section without std), which is touched only by callers who sleep and by whoever wakes
-//! them. A loader runs on the thread of the caller who leads, or is polled by its task.
+//! for the load of another sleep at a bell, which has no lock either: threads on a word of which the system wakes all at
+//! once (Linux; elsewhere they are unparked one by one), tasks in a lock-free stack of wakers. A loader runs on the
+//! thread of the caller who leads, or is polled by its task.
 //!
 //! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
 //! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)
@@ -78,6 +78,7 @@ mod error;
 mod expiry;
 mod flight;
 mod form;
+mod futex;
 mod future;
 mod hasher;
 mod iter;

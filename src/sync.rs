@@ -26,6 +26,10 @@ pub(crate) use std::thread_local;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
+/// For the stand-in of the system's futex.
+#[cfg(all(feature = "std", loom))]
+pub(crate) use loom::thread::{Thread, current, park};
+
 /// A cell whose content is reached only through closures, as loom's is, so that loom sees every access.
 #[cfg(not(loom))]
 #[repr(transparent)]
@@ -152,6 +156,17 @@ pub(crate) fn mutant(name: &str) -> bool {
 #[inline(always)]
 pub(crate) fn order(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
+}
+
+/// AcqRel, of which the mutant `unacquired` leaves the Release, and `unreleased` the Acquire.
+#[inline(always)]
+#[allow(dead_code, reason = "this file is also included by models that do not need it")]
+pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
+    match (mutant(unacquired), mutant(unreleased)) {
+        (true, _) => Ordering::Release,
+        (_, true) => Ordering::Acquire,
+        _ => Ordering::AcqRel,
+    }
 }
 
 /// Atomics that tell of each access, for `benches/src/writes`: only under `cfg(bellwether_count)`.

@@ -9,7 +9,7 @@ const FLOORS: &[&[&str]] = &[
     // What everything stands on.
     &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "unpark", "observer"],
     &["ticker"],
-    &["time", "timer", "tags", "spawn", "stats", "link", "doubling"],
+    &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
     // Memory; a flight on its own; the list; the slots.
     &["reclaim", "alarms"],
     &["flight", "table", "policy"],

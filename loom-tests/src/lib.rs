@@ -293,6 +293,12 @@ pub fn polled(waiter: Waits, load: u32) -> Option<u32> {
     outcome(loom::future::block_on(waiter), load)
 }
 
+/// Whether a waiter that was polled once, by nobody's waker, sleeps.
+pub fn asleep(waiter: &mut Waits) -> bool {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    std::future::Future::poll(std::pin::Pin::new(waiter), &mut context).is_pending()
+}
+
 /// What [`answer`] makes of how a wait ended.
 pub fn outcome(waited: Waited<'static, u64, Value>, load: u32) -> Option<u32> {
     match waited {

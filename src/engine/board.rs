@@ -342,7 +342,8 @@ impl<'c, K, V> Scope<'c, K, V> {
     pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Wanted<'_>) -> Option<Boarded<'s, K, V>> {
         // Registered first, counted in second: see `Bells::ring`.
         // SAFETY: it goes into a `Waiter`, which refers to the core, or is dropped here.
-        let listening = unsafe { self.core.bells.listen(flight.node.addr().get()) };
+        let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
+        let early = (!mutant("listens too late")).then(listen);
         if !self.share(flight) {
             return None;
         }
@@ -356,13 +357,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                     self.count(Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
-                let listening = if mutant("listens too late") {
-                    drop(listening);
-                    // SAFETY: as above.
-                    unsafe { self.core.bells.listen(flight.node.addr().get()) }
-                } else {
-                    listening
-                };
+                let listening = early.unwrap_or_else(listen);
                 return Some(Boarded::Wait { flight, lease, listening });
             }
             Joined::Full | Joined::Moved(_) => {

@@ -29,9 +29,6 @@ use core::time::Duration;
 /// Wait on it as a thread ([`wait`](Self::wait), with std) or as a task (`.await`). Dropping it leaves the flight, at
 /// once; if its leader had given up and nobody else waits, the flight ends. It holds no pin: a parked thread or a
 /// stored future holds up no memory but its own.
-///
-/// The wakers of tasks are called under a lock of `event-listener`: like that crate, this one asks of a waker that it only
-/// schedules its task, and neither panics nor polls or drops a `Waiter` on the spot. Executors' wakers do just that.
 pub struct Waiter<'c, K, V> {
     /// Before `core`: a registration is dropped before the bells may be.
     place: Place<K, V>,
@@ -117,11 +114,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
         }
     }
 
-    /// The registration to sleep on; None: do not sleep, [`check`](Self::check) has the answer.
+    /// The registration to sleep on, and when the leader that is waited for has held its lease for too long; None: do not
+    /// sleep, [`check`](Self::check) has the answer.
     #[cfg(feature = "std")]
-    pub(crate) fn listening(&mut self) -> Option<&mut Listening> {
+    pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
         match &mut self.place {
-            Place::Parked { listening, .. } => Some(listening),
+            Place::Parked { listening, due, .. } => Some((self.core.get(), listening, *due)),
             _ => None,
         }
     }
@@ -131,19 +129,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
         self.core.get()
     }
 
-    /// When the leader that is waited for has held its lease for too long.
-    #[cfg(feature = "std")]
-    pub(crate) fn due(&self) -> u64 {
-        if let Place::Parked { due, .. } = &self.place { *due } else { NEVER }
-    }
-
     /// As a future, until a time; None: that has come.
     pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, at: u64) -> Poll<Option<Woken<'c, K, V>>> {
         loop {
             let config = &self.core.get().config;
             if let Place::Parked { listening, due, alert, .. } = &mut self.place {
-                let asleep = listening.listener.as_mut().is_some_and(|l| Pin::new(l).poll(cx).is_pending());
-                if asleep && !alert.is_over(config, at.min(*due), cx) {
+                if listening.poll(cx).is_pending() && !alert.is_over(config, at.min(*due), cx) {
                     return Poll::Pending;
                 }
             }
@@ -191,7 +182,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
             }
         };
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
-        self.place = Place::Done;
+        let parked = core::mem::replace(&mut self.place, Place::Done);
         let woken = match ended {
             Rechecked::Leads(number) => {
                 core.counters.count(if taken { Event::TakeOver } else { Event::Handover });
@@ -205,6 +196,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Rechecked::Ended(word) => unsafe { self.ended(flight, word) },
             Rechecked::Parked(_) => unreachable!("returned above"),
         };
+        // May run wakers: if one panics, `woken` (a lease, perhaps) goes as it should.
+        drop(parked);
         self.tell(&woken);
         Some(woken)
     }
@@ -249,6 +242,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let core = self.core.get();
         // SAFETY: we own a share.
         let node = unsafe { flight.node.as_ref() };
+        if word.valued() && flight.old.is_none() && node.hot().start().is_none() {
+            // Most often. Nothing is given back, and so nothing freed: it needs no pin.
+            // SAFETY: our share of a node whose word is valued.
+            return Woken::Ready(unsafe { Entry::new(self.core.clone(), flight.node) });
+        }
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
         let scope = core.scope(core.limbo().enter());
         // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
