@@ -6,9 +6,9 @@
 //!   `floor` to that version. A load reads the version within its loader. A call that begins when the floor is at n must not
 //!   get what was loaded at less: such a load began before the writer called the cache, and the call came after that.
 //! * *One flight*. A loader that begins while another one of its key is at work is wrong, unless a writer came between (seen
-//!   from before either's *call*: who waits for a flight that was removed may yet take it over), the first one is old enough
-//!   for the `lead_timeout` (counted from before its call), or one of the two is not the cache's load at all (`bypassed` moved on
-//!   since).
+//!   from before either's *call*: who waits may have come to lead before the writer came, and begin after), the first one is
+//!   old enough for the `lead_timeout` (counted from before its call), or one of the two is not the cache's load at all
+//!   (`bypassed` moved on since).
 //! * *No error storm*. A failure is for those who came before its leader's call had returned.
 
 use crate::value::{Failed, Payload};

@@ -8,6 +8,7 @@ const N: usize = 8; // nodes a run may allocate
 const T: usize = 4;
 const NIL: u8 = 15;
 const COMP: u8 = 0; const EMPTY: u8 = 1; const PUB: u8 = 2; const READY: u8 = 3; const REFR: u8 = 4;
+const END: u32 = u32::MAX; // of a re-check: this waiter has ended the flight
 const FAILED: u8 = 5; const DEAD: u8 = 6; const CLOSED: u8 = 7;
 fn valued(tag: u8) -> bool { tag == READY || tag == REFR || tag == CLOSED }
 
@@ -25,6 +26,7 @@ struct Fix {
     failed_last: bool, // f: a failure that is kept is put in O's place first, and FAILED then
     gone_back: bool,  // g: a kept failure that is GONE by the time it is FAILED takes its weight back
     lost_back: bool,  // l: a failure whose swap failed, or that saw its own mark, takes its weight back
+    removed_ends: bool, // d: a waiter that would lead a flight which was removed ends it
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -319,12 +321,26 @@ impl<'a> Cx<'a> {
         })?;
         if br == 0 { return self.jump(4, [n, o, l, used, 0]) }
         if wait == b'k' {
+            let listed = if o == NIL { n } else { o };
+            let removed = self.op(&format!("overdue waiter reads mark n{listed}"), |m| m.at(t, listed).mark as u32)? == 1;
+            if removed && f.removed_ends {
+                let ends = self.op(&format!("end n{n} (waited for lease {l}): COMPUTING -> DEAD"), |m| {
+                    let w = &mut m.at(t, n).w;
+                    if w.tag != COMP || w.lease != l { return 0 }
+                    w.tag = DEAD; 1
+                })?;
+                if ends == 0 { return self.jump(4, [n, o, l, 1, 0]) }
+                if o == NIL { self.now(|m| m.pin(t)); self.remove(n)?; } else { self.o_back(o, n)? }
+                self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
+                self.dec(n)?; self.dec(o)?; return self.jump(1, [0, 0, 0, 1, 0]);
+            }
             let r = self.op(&format!("take over n{n} (waited for lease {l})"), |m| {
                 let w = &mut m.at(t, n).w;
                 if w.tag != COMP || (f.own_lease && w.lease != l) { return 0 }
                 let other = w.lease != l;
                 w.lease += 1; w.waiters -= 1; let r = w.lease as u32;
                 if other { m.fail("law 3: a lease is taken over by a waiter that timed out on an earlier one") }
+                if removed { m.fail("a waiter loads for itself what was removed before it looked") }
                 m.begin_load(t, n); r
             })? as u8;
             return if r == 0 { self.jump(4, [n, o, l, 1, 0]) } else { self.jump(2, [n, o, r, 1, 0]) };
@@ -343,7 +359,19 @@ impl<'a> Cx<'a> {
     fn recheck(&mut self, n: u8, o: u8, l: u8, used: u8) -> R<()> {
         let (t, f) = (self.t, self.f);
         self.op(&format!("listen n{n}"), |m| { m.notified &= !(1 << t); m.at(t, n).listening |= 1 << t; 0 })?;
-        let r = self.op(&format!("re-check n{n}, claim if EMPTY"), |m| claim(m, t, n, f, 1))?;
+        let listed = if o == NIL { n } else { o };
+        let removed = self.op(&format!("waiter reads mark n{listed}"), |m| m.at(t, listed).mark as u32)? == 1;
+        let r = self.op(&format!("re-check n{n}, claim or end if EMPTY"), |m| {
+            let x = m.at(t, n);
+            if x.w.tag == EMPTY && removed && f.removed_ends { x.w.tag = DEAD; return END }
+            if x.w.tag == EMPTY && removed { m.fail("a waiter loads for itself what was removed before it looked") }
+            claim(m, t, n, f, 1)
+        })?;
+        if r == END {
+            if o == NIL { self.now(|m| m.pin(t)); self.remove(n)?; } else { self.o_back(o, n)? }
+            self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
+            self.dec(n)?; self.dec(o)?; return self.jump(1, [0, 0, 0, used, 0]);
+        }
         match tag(r) {
             COMP | PUB => self.jump(3, [n, o, if tag(r) == COMP { lease(r) } else { l }, used, 0]),
             EMPTY => { self.now(|m| { m.n[n as usize].listening &= !(1 << t) }); self.jump(2, [n, o, lease(r), used, 0]) }
@@ -638,7 +666,7 @@ fn check(init: &str, script: &str, f: Fix, limit: usize, verbose: bool) -> Resul
 fn main() {
     let a: Vec<String> = std::env::args().collect();
     let on = |c: char| a.get(1).map_or(false, |s| s == "all" || s.contains(c));
-    let f = Fix { end_first: on('e'), keep_lease: on('k'), lost_swap: on('w'), retry_mark: on('r'), own_lease: on('o'), closed_val: on('c'), zero_w: on('z'), sweep_s: on('s'), failed_last: on('f'), gone_back: on('g'), lost_back: on('l') };
+    let f = Fix { end_first: on('e'), keep_lease: on('k'), lost_swap: on('w'), retry_mark: on('r'), own_lease: on('o'), closed_val: on('c'), zero_w: on('z'), sweep_s: on('s'), failed_last: on('f'), gone_back: on('g'), lost_back: on('l'), removed_ends: on('d') };
     let limit: usize = a.get(2).and_then(|s| s.parse().ok()).unwrap_or(3_000_000);
     if a.len() > 4 { match check(&a[3], &a[4], f, limit, true) { Ok(n) => println!("pass {n} [{}: {}]", a[3], a[4]), Err(e) => println!("{e}") } return }
     let (pat, mut total) = (a.get(3).cloned().unwrap_or_default(), 0);

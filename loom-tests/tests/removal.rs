@@ -152,7 +152,27 @@ fn abandoned_refresh_meets_removal() {
     });
 }
 
+/// Two wait for a flight that was given up and then removed: one ends it, neither leads.
+/// Sees «leads what was removed».
+#[test]
+fn heirs_of_a_removed_flight_meet() {
+    for with_old in [false, true] {
+        model(3, move || {
+            let (cache, told) = if with_old { expired_and_listened() } else { listened(10) };
+            let (lease, one, two) = (lead(&cache), wait(&cache), wait(&cache));
+            drop(lease);
+            assert!(!cache.invalidate(&KEY));
+            let thread = spawn(move || assert!(matches!(one.wait(), Waited::Abandoned)));
+            assert!(matches!(two.wait(), Waited::Abandoned));
+            thread.join().unwrap();
+            assert_eq!(cache.stats().handovers, 0);
+            empty(&cache, &told, usize::from(with_old));
+        });
+    }
+}
+
 bugs! {
+    heirs_of_a_removed_flight_meet: "leads what was removed";
     publish_meets_removal: "weight left behind", "handed over counts";
     publish_meets_removal_and_a_waiter: "weight left behind", "silent bell";
     publish_meets_insert: "weight left behind";

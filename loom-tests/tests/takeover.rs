@@ -262,14 +262,23 @@ fn take_over_meets_a_leaver() {
     }
 }
 
-/// The lease of a removed flight, or of one that is being removed, is taken over: its value is handed over, or removed.
+/// Whether a waiter for a flight that is being removed led, and its value was stored; if not, the flight had ended.
+fn relieved(waiter: Waits, number: u32) -> bool {
+    match loom::future::block_on(waiter) {
+        Waited::Lead(lease) => lands(lease, number),
+        Waited::Abandoned => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The lease of a flight that is being removed is taken over, and its value is handed over, or removed; or it has ended.
 /// Sees «weight left behind».
 #[test]
 fn take_over_meets_removal() {
     for set in [cold as Set<1>, stale] {
         model(2, move || {
             let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
-            let thread = spawn(move || lands(taken(waiter), 8));
+            let thread = spawn(move || relieved(waiter, 8));
             cache.invalidate(&KEY);
             let stored = stored + usize::from(thread.join().unwrap());
             assert!(!lands(lease, 7));
@@ -285,12 +294,52 @@ fn take_over_meets_insert() {
     for set in [cold as Set<1>, stale] {
         model(2, move || {
             let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
-            let thread = spawn(move || lands(taken(waiter), 8));
+            let thread = spawn(move || relieved(waiter, 8));
             cache.insert(KEY, Value::new(5));
             let stored = stored + usize::from(thread.join().unwrap());
             assert!(!lands(lease, 7));
             settled(&cache, &told, stored + 1, Some(5));
             assert!(told.all().iter().all(|&(.., cause)| cause == RemovalCause::Replaced));
+        });
+    }
+}
+
+/// Two have waited for too long at a flight that was removed: one ends it, and neither leads.
+/// Sees «leads what was removed».
+#[test]
+fn end_of_a_removed_flight_meets_another() {
+    for set in [cold as Set<2>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [one, two], stored, .. } = set();
+            cache.invalidate(&KEY);
+            let abandoned = |waiter| matches!(loom::future::block_on::<Waits>(waiter), Waited::Abandoned);
+            let thread = spawn(move || assert!(abandoned(one)));
+            assert!(abandoned(two));
+            thread.join().unwrap();
+            assert_eq!(cache.stats().takeovers, 0);
+            settled(&cache, &told, stored, None);
+            assert!(!lands(lease, 7));
+            settled(&cache, &told, stored, None);
+        });
+    }
+}
+
+/// One ends a flight that was removed as its leader comes to the value: that is the waiter's, too, or the leader's alone.
+/// Sees «leads what was removed».
+#[test]
+fn end_of_a_removed_flight_meets_fulfil() {
+    for set in [cold as Set<1>, stale] {
+        model(3, move || {
+            let Scene { cache, told, lease, waiters: [waiter], stored, .. } = set();
+            cache.insert(KEY, Value::new(5));
+            let thread = spawn(move || match loom::future::block_on(waiter) {
+                Waited::Ready(entry) => assert_eq!(entry.read(), 7),
+                Waited::Abandoned => {}
+                other => panic!("{other:?}"),
+            });
+            assert!(!lands(lease, 7));
+            thread.join().unwrap();
+            settled(&cache, &told, stored + 1, Some(5));
         });
     }
 }
@@ -383,6 +432,8 @@ bugs! {
     take_over_meets_a_leaver: "taken over and counted", "torn update";
     take_over_meets_removal: "weight left behind";
     take_over_meets_insert: "weight left behind";
+    end_of_a_removed_flight_meets_another: "leads what was removed";
+    end_of_a_removed_flight_meets_fulfil: "leads what was removed";
     fenced_entry_meets_removal: "unshare", "fenced without a share", "fenced share kept";
     fenced_entry_meets_its_clone: "unshare", "unshare fence", "fenced without a share", "fenced share kept";
 }

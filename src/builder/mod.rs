@@ -286,7 +286,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// How long a leader may hold its lease while others wait: then one of them takes the load on, with its own loader. What
-    /// the old leader still comes to is for its own caller alone. Default: as long as it takes. Not zero.
+    /// the old leader still comes to is for its own caller alone. If the key was written or removed meanwhile they all look
+    /// again, for that is newer. Default: as long as it takes. Not zero.
     ///
     /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
     /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Where

@@ -54,6 +54,13 @@ impl<K, V> Clone for Flight<K, V> {
 }
 impl<K, V> Copy for Flight<K, V> {}
 
+impl<K, V> Flight<K, V> {
+    /// The node that is in the list, if any is: what is loaded is stored only if that was not removed.
+    pub(crate) fn listed(self) -> Ptr<K, V> {
+        self.old.unwrap_or(self.node)
+    }
+}
+
 /// How it went.
 pub(crate) enum Boarded<'s, K, V> {
     /// This value may be served.

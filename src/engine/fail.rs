@@ -126,7 +126,7 @@ impl<K, V> Scope<'_, K, V> {
     /// As for [`Self::publish`].
     pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) {
         // SAFETY: the caller has shares of both.
-        let (node, listed) = unsafe { (flight.node.as_ref(), flight.old.unwrap_or(flight.node).as_ref()) };
+        let (node, listed) = unsafe { (flight.node.as_ref(), flight.listed().as_ref()) };
         match node.word.give_up(lease, !listed.link().is_marked()) {
             // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
             GaveUp::Handed if mutant("handed in silence") => {}

@@ -44,6 +44,8 @@ pub(crate) enum Rechecked {
     Parked(Option<u32>),
     /// It claimed the flight that was given up, under this lease number.
     Leads(u32),
+    /// It ended the flight, which was given up and is not worth anything.
+    Ends,
     /// The flight has ended.
     Ended(Snapshot),
 }
@@ -224,15 +226,17 @@ impl Word {
         }
     }
 
-    /// What a woken waiter does, after it has registered anew: claims an EMPTY flight, parks on one in progress (by
-    /// an RMW, as in [`Self::join`]), or learns how it ended.
-    pub(crate) fn recheck(&self) -> Rechecked {
+    /// What a woken waiter does, after it has registered anew: claims an EMPTY flight if it is `worth_it`, or ends it; parks
+    /// on one in progress (by an RMW, as in [`Self::join`]); or learns how it ended.
+    pub(crate) fn recheck(&self, worth_it: bool) -> Rechecked {
         let checked = self.update(|s| match s.state() {
+            State::Empty { .. } if !worth_it => Some(Snapshot::plain(Tag::Dead)),
             State::Empty { .. } => Self::claimed(s, 1),
             State::Computing { .. } | State::Publishing => Some(s),
             _ => None,
         });
         match checked {
+            Ok((_, new)) if new.tag() == Tag::Dead => Rechecked::Ends,
             Ok((old, new)) if old.tag() == Tag::Empty => Rechecked::Leads(new.halves().0),
             Ok((_, new)) if new.tag() == Tag::Computing => Rechecked::Parked(Some(new.halves().0)),
             Ok(_) => Rechecked::Parked(None),

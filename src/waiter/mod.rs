@@ -1,11 +1,11 @@
 //! Waiting for the load of another.
 
+mod parked;
 mod waited;
 
 pub use waited::Waited;
 pub(crate) use waited::Woken;
 
-use crate::alert::Alert;
 use crate::engine::board::Flight;
 use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
@@ -13,7 +13,7 @@ use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
-use crate::flight::word::{Left, MOST, Rechecked, Snapshot, State, Word};
+use crate::flight::word::{Left, Rechecked, Snapshot, State};
 use crate::lease::Lease;
 use crate::observer::{CacheEvent, LoadKind, WaitEnding};
 use crate::stats::Event;
@@ -23,6 +23,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
+use parked::Parked;
 
 /// A place among those who wait for a load.
 ///
@@ -42,15 +43,7 @@ pub struct Waiter<'c, K, V> {
 }
 
 enum Place<K, V> {
-    Parked {
-        flight: Flight<K, V>,
-        listening: Listening,
-        /// The lease that is waited for; None: this waiter is not counted, for the value was being moved in.
-        lease: Option<u32>,
-        /// When that lease may be taken over.
-        due: u64,
-        alert: Alert,
-    },
+    Parked(Parked<K, V>),
     Overloaded,
     Done,
 }
@@ -66,17 +59,10 @@ impl<'c, K, V> Waiter<'c, K, V> {
         listening: Listening,
         lead_timeout: u64,
     ) -> Self {
-        // SAFETY: the share that is handed over.
-        let node = unsafe { flight.node.as_ref() };
-        let due = lease.map_or(NEVER, |lease| end_of_lease(core.get(), node, lease, lead_timeout));
+        // SAFETY: as for this function.
+        let parked = unsafe { Parked::new(core.get(), flight, lease, listening, lead_timeout) };
         let (tag_start, since) = (core.get().tag_start(), None);
-        Self {
-            core,
-            lead_timeout,
-            tag_start,
-            since,
-            place: Place::Parked { flight, listening, lease, due, alert: Alert::NONE },
-        }
+        Self { core, lead_timeout, tag_start, since, place: Place::Parked(parked) }
     }
 
     /// As one that came at this sequence number of its tags.
@@ -96,7 +82,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     fn old(&self) -> Option<&Node<K, V>> {
-        let Place::Parked { flight, .. } = &self.place else { return None };
+        let Place::Parked(Parked { flight, .. }) = &self.place else { return None };
         // SAFETY: the waiter owns a share.
         flight.old.map(|old| unsafe { old.as_ref() })
     }
@@ -109,7 +95,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// The flight, to compare.
     pub(crate) fn flight(&self) -> usize {
         match &self.place {
-            Place::Parked { flight, .. } => flight.node.addr().get(),
+            Place::Parked(parked) => parked.flight.node.addr().get(),
             _ => 0,
         }
     }
@@ -119,7 +105,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     #[cfg(feature = "std")]
     pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
         match &mut self.place {
-            Place::Parked { listening, due, .. } => Some((self.core.get(), listening, *due)),
+            Place::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
             _ => None,
         }
     }
@@ -133,7 +119,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, at: u64) -> Poll<Option<Woken<'c, K, V>>> {
         loop {
             let config = &self.core.get().config;
-            if let Place::Parked { listening, due, alert, .. } = &mut self.place {
+            if let Place::Parked(Parked { listening, due, alert, .. }) = &mut self.place {
                 if listening.poll(cx).is_pending() && !alert.is_over(config, at.min(*due), cx) {
                     return Poll::Pending;
                 }
@@ -160,26 +146,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 return Some(Woken::Overloaded);
             }
             Place::Done => panic!("a Waiter was polled after it was answered"),
-            Place::Parked { flight, listening, lease, due, .. } => {
-                // SAFETY: the waiter owns a share.
-                let node = unsafe { flight.node.as_ref() };
-                // Registered first, then looked again, by an RMW: see `Bells::ring`. (Not if there is nothing more to wait for.)
-                if !node.word.load().landed() && !mutant("looks before it listens") {
-                    listening.renew();
-                }
-                match node.word.recheck() {
-                    Rechecked::Parked(number) => {
-                        if mutant("looks before it listens") {
-                            listening.renew();
-                        }
-                        let end = |lease| end_of_lease(core, node, lease, self.lead_timeout);
-                        let now = || core.config.wait_now();
-                        let number = overdue(&node.word, number, (lease, due), end, now)?;
-                        (*flight, true, Rechecked::Leads(number))
-                    }
-                    ended => (*flight, false, ended),
-                }
-            }
+            Place::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
         };
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
         let parked = core::mem::replace(&mut self.place, Place::Done);
@@ -191,6 +158,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 core.lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
                 Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver) })
+            }
+            Rechecked::Ends => {
+                let scope = core.scope(core.limbo().enter());
+                scope.ended(flight);
+                // SAFETY: the waiter's shares, given back once.
+                unsafe { scope.disembark(flight) };
+                Woken::Again
             }
             // SAFETY: the waiter's shares are handed over.
             Rechecked::Ended(word) => unsafe { self.ended(flight, word) },
@@ -304,51 +278,9 @@ impl<K, V> Drop for Shares<'_, '_, K, V> {
     }
 }
 
-/// When a leader has held its lease for too long.
-fn end_of_lease<K, V>(core: &Core<K, V>, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> u64 {
-    // Not noted: it has only just begun, or it never ends.
-    core.noted_end(node, lease, lead_timeout).unwrap_or_else(|| core.config.wait_end(lead_timeout))
-}
-
-/// A waiter finds the flight led under `number`: the lease to lead by, if it has waited for that one for too long.
-fn overdue(
-    word: &Word,
-    number: Option<u32>,
-    (lease, due): (&mut Option<u32>, &mut u64),
-    end: impl FnOnce(u32) -> u64,
-    now: impl FnOnce() -> u64,
-) -> Option<u32> {
-    let Some(number) = number else {
-        // The value is being moved in: nobody takes that over, and it ends with a ring. A time that is past would keep
-        // this waiter from sleeping until then.
-        if !mutant("publishing is due") {
-            *due = NEVER;
-        }
-        return None;
-    };
-    if *lease != Some(number) {
-        // Another leads: it has a time of its own.
-        *lease = Some(number);
-        if !mutant("due for another lease") {
-            *due = end(number);
-        }
-        return None;
-    }
-    if *due == NEVER || now() < *due {
-        return None;
-    }
-    // Refused: something has happened to the flight, and whoever did it rings; or another waiter was faster, and the next
-    // look finds its number; or there is no number left.
-    let taken = word.take_over(number);
-    if taken.is_none() && number == MOST {
-        *due = NEVER;
-    }
-    taken
-}
-
 impl<K, V> Drop for Waiter<'_, K, V> {
     fn drop(&mut self) {
-        let Place::Parked { flight, lease, .. } = self.place else { return };
+        let Place::Parked(Parked { flight, lease, .. }) = self.place else { return };
         let core = self.core.get();
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
@@ -379,7 +311,7 @@ impl<K, V> Unpin for Waiter<'_, K, V> {}
 impl<K: fmt::Debug, V> fmt::Debug for Waiter<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Waiter");
-        if let Place::Parked { flight, .. } = &self.place {
+        if let Place::Parked(Parked { flight, .. }) = &self.place {
             // SAFETY: the waiter owns a share.
             out.field("key", unsafe { flight.node.as_ref() }.key());
         }

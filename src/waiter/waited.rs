@@ -16,7 +16,8 @@ pub enum Waited<'c, K, V> {
     Lead(Lease<'c, K, V>),
     /// With its leader's error.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// Without value or error: its leader called [`Lease::fail`], or it was removed and then given up. Look again.
+    /// Without value or error: its leader called [`Lease::fail`], or what it would load was removed, and it
+    /// gave up or held its lease for too long. Look again.
     Abandoned,
     /// No more may wait for this key, or load, or too much retired memory waits to be freed.
     Overloaded,
