@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# ThreadSanitizer over tests whose threads meet. It needs a standard library that is instrumented, too, so that is built:
+# by Debian's compiler, whose sources are to be had as a package. Nodes are blocks of the allocator's, which it watches.
+#   tsan.sh [TEST ...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+TESTS=(stress bell_stress linearizable one_flight no_stale_sets take_over_corners detached_threads)
+[ "$#" -eq 0 ] || TESTS=("$@")
+
+host=$(rustc -vV | sed -n 's/^host: //p')
+runtime=$(rustc +nightly --print sysroot)/lib/rustlib/$host/lib/librustc-nightly_rt.tsan.a
+root=$(.ci/debian-rustc.sh newest rust-web-src)
+cp "$runtime" "$root/usr/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a"
+
+export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
+"$RUSTC" --version
+RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc" cargo +nightly test -Zbuild-std --locked --all-features \
+    --target "$host" "${TESTS[@]/#/--test=}" </dev/null
+echo "tsan: no race found"
