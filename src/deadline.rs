@@ -16,7 +16,7 @@ pub(crate) fn sleep<K, V>(core: &Core<K, V>, listening: &mut Listening, at: u64)
         listening.sleep(None);
     } else if core.config.waits_by_system() {
         listening.sleep(Some(left(core, at)));
-    } else {
+    } else if !core.config.has_come(at) {
         // Anew each time: the clock may have stepped back since it was woken.
         let waker = alarm(core, at);
         while listening.poll(&Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {

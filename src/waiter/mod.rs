@@ -6,8 +6,10 @@ mod waited;
 pub use waited::Waited;
 pub(crate) use waited::Woken;
 
+#[cfg(feature = "std")]
+use crate::engine::Core;
+use crate::engine::Scope;
 use crate::engine::board::Flight;
-use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
@@ -120,7 +122,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
         loop {
             let config = &self.core.get().config;
             if let Place::Parked(Parked { listening, due, alert, .. }) = &mut self.place {
-                if listening.poll(cx).is_pending() && !alert.is_over(config, at.min(*due), cx) {
+                // In this order: whoever is overdue already leaves no trace at the bell.
+                if !alert.is_over(config, at.min(*due), cx) && listening.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
             }

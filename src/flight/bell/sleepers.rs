@@ -79,8 +79,10 @@ impl Sleeper {
     /// Whether it sleeps, to be woken by this waker.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
         // SAFETY: ours to use until we let go. If it is another's by now it is compared, and not used; but then it may be gone,
-        // and another one be at its address: hence the look at the state, after that.
-        unsafe { Place::waker(self.0.as_ptr()) }.will_wake(waker) && self.state() == SLEEPS
+        // and another one be at its address: hence the look at the state, after that. (Whatever was compared, so that no model's
+        // steps depend on addresses.)
+        let same = unsafe { Place::waker(self.0.as_ptr()) }.will_wake(waker);
+        self.state() == SLEEPS && same
     }
 
     /// Lets go; None: it was woken before.
