@@ -20,6 +20,7 @@ use std::thread;
 const THREADS: usize = 3;
 /// Of each thread in each round; the thread that comes to it last looks what is left.
 const OPERATIONS: usize = 5;
+/// Even: after the last one no key is to have a value.
 const ROUNDS: u32 = 3_000;
 
 /// All threads are here for the nth time. They go on within a few nanoseconds of each other: a wake-up would take
@@ -129,13 +130,22 @@ impl<S: BuildHasher + Sync> Trial<S> {
             }
             let mut all = self.round.lock().unwrap();
             all.extend(own);
-            if all.len() == THREADS * OPERATIONS {
+            if all.len() == THREADS * OPERATIONS + begun(round, keys) {
                 (0..keys).for_each(|key| self.check(round as u32 * keys + key, &mut all, seed, evictions));
                 all.clear();
+                let next = (round as u32 + 1) * keys;
+                (next..).take(begun(round + 1, keys)).for_each(|key| all.push((key, self.begin(key))));
             }
             drop(all);
             self.meeting.meet(2 * round + 2);
         }
+    }
+
+    /// A value for a key of the next round.
+    fn begin(&self, key: u32) -> Record {
+        let (value, call) = (self.value(), self.ticks.fetch_add(1, SeqCst));
+        self.cache.insert(key, value);
+        Record { call, end: self.ticks.fetch_add(1, SeqCst), what: What::Insert(value) }
     }
 
     /// With a last look at the key, and then nothing left of it.
@@ -154,6 +164,12 @@ impl<S: BuildHasher + Sync> Trial<S> {
         }
         assert!(!self.cache.is_loading(&key), "a flight was left behind");
     }
+}
+
+/// How many keys have a value as a round begins: all in every other round. (Two who remove it meet in their first step, then;
+/// a value that one of them has just inserted is mostly gone again before another looks.)
+fn begun(round: usize, keys: u32) -> usize {
+    if round % 2 == 1 { keys as usize } else { 0 }
 }
 
 /// Lets others have a turn, in the middle of a load.
