@@ -58,10 +58,18 @@
 //! * `tokio`: `TokioSpawn` and `TokioTimer`: loads in the background of a tokio runtime, and its timer. Needs `std`.
 //! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
 //! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
+//!
+//! # How far to trust it
+//!
+//! What is proved, within which bounds, what is only tested, and what is not covered: [`verification`].
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
+
+#[cfg(doc)]
+#[doc = include_str!("../docs/verification.md")]
+pub mod verification {}
 
 #[cfg(feature = "std")]
 mod alarms;
