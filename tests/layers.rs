@@ -95,6 +95,7 @@ fn only_one_file_names_the_atomics_and_one_the_epoch() {
     };
     assert_eq!(naming("crossbeam_epoch"), ["reclaim/epoch.rs"]);
     assert_eq!(naming("portable_atomic"), ["sync.rs"]);
+    assert_eq!(naming("shuttle::"), ["sync.rs"]);
     for lock in ["Mutex", "RwLock", "Condvar"] {
         assert!(naming(lock).is_empty(), "{lock} in {:?}", naming(lock));
     }
