@@ -20,7 +20,8 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 
-const CELLS: usize = sized(1 << 14, 2, 1);
+/// (One for models: which of several it is, the hasher says, at random.)
+const CELLS: usize = sized(1 << 14, 1, 1);
 
 /// Tells an entry's tags: see [`Builder::tags_with`](crate::Builder::tags_with).
 pub(crate) type TagsWith<K, V> = Box<dyn Fn(&K, &V, &mut Tags<'_>) + Send + Sync>;

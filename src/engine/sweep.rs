@@ -7,7 +7,9 @@ use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
-use crate::sync::{mutant, sized};
+use crate::sync::mutant;
+#[cfg(feature = "std")]
+use crate::sync::sized;
 #[cfg(feature = "std")]
 use crate::unwind;
 use core::ptr::NonNull;
