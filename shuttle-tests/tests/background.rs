@@ -67,3 +67,8 @@ fn bulk_loads_that_overlap() {
         assert_eq!(cache.validate(), Ok(()));
     });
 }
+
+bellwether_shuttle_tests::bugs! {
+    loads_in_the_background: "silent bell", "lost swap stays";
+    bulk_loads_that_overlap: "looks before it listens", "one is woken";
+}

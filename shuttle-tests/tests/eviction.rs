@@ -50,3 +50,9 @@ fn the_hand_meets_a_refresh() {
         field.end();
     });
 }
+
+bellwether_shuttle_tests::bugs! {
+    the_hand_meets_writers: "weight not undone", "old weight twice", "slot not emptied", "torn advance";
+    the_hand_meets_a_smaller_capacity: "number behind the seat", "main not settled", "torn pop";
+    the_hand_meets_a_refresh: "hand evicts a refresh", "second refresh", "seat not checked";
+}

@@ -72,3 +72,9 @@ fn overwriting_meets_readers() {
         field.end();
     });
 }
+
+bellwether_shuttle_tests::bugs! {
+    growth_meets_readers: "blind insert", "blind cell", "two initialisers", "torn growth";
+    neighbours_come_and_go: "blind unlink", "marked twice", "no pin";
+    overwriting_meets_readers: "find stops at a mark", "zero revived";
+}

@@ -58,3 +58,8 @@ fn a_task_is_aborted_as_it_waits() {
         assert_eq!(field.cache.validate(), Ok(()));
     });
 }
+
+bellwether_shuttle_tests::bugs! {
+    tasks_come_and_go: "a task is left asleep", "sleeps through the ring", "handed in silence";
+    a_task_is_aborted_as_it_waits: "a task is left asleep", "sleeps through the ring";
+}

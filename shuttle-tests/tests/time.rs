@@ -141,3 +141,12 @@ fn deadlines_and_bounds() {
         field.end();
     });
 }
+
+bellwether_shuttle_tests::bugs! {
+    stale_while_refresh: "second refresh", "successor not ready", "lost swap stays";
+    refreshes_that_all_wait_for: "refresh never ends", "last leaver leaves it";
+    failures_are_kept: "failure's weight left", "failed before the swap", "no room after a refresh";
+    purges_meet_writers: "walk stays on its node", "weight left behind";
+    a_janitor_and_writers: "no grace", "weight not undone";
+    deadlines_and_bounds: "one is woken", "sleeps through the ring";
+}
