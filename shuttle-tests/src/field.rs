@@ -1,7 +1,7 @@
 //! A cache in a scenario, with its ledger, and what must be true of it at rest.
 
 use crate::ledger::{Before, Ledger, Loading};
-use crate::value::{Census, Record, Value};
+use crate::value::{Census, Failed, Record, Value};
 use bellwether::{Builder, Cache, ManualClock, Ref, Tags};
 use shuttle::thread;
 use std::hash::{BuildHasher, Hasher};
@@ -156,6 +156,11 @@ impl Field {
         self.noted(Value::loaded(key, version, self.weight(), &self.census))
     }
 
+    /// What a load failed with.
+    pub fn failed(&self, key: u64) -> Failed {
+        Failed::new(key, &self.census)
+    }
+
     fn weight(&self) -> u32 {
         1 + crate::roll(self.terms.heaviest as usize) as u32
     }
@@ -247,6 +252,6 @@ impl Field {
         self.records.lock().unwrap().iter().for_each(|record| record.check());
         let this = Arc::into_inner(self).expect("nobody else has the field");
         drop(Arc::into_inner(this.cache).expect("nobody else has the cache"));
-        assert_eq!(this.census.load(SeqCst), 0, "so many values were not dropped (or dropped too often)");
+        assert_eq!(this.census.load(SeqCst), 0, "so many values and errors were not dropped (or dropped too often)");
     }
 }

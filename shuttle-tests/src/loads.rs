@@ -49,7 +49,7 @@ impl<'f> Call<'f> {
     fn come_to(&self, version: u64, fails: bool) -> Result<Value, Failed> {
         match self.end(fails) {
             End::Value => Ok(self.field.loaded(self.key, version)),
-            End::Fail => Err(Failed::new(self.key)),
+            End::Fail => Err(self.field.failed(self.key)),
             // Without the hook: it would print the schedule.
             End::Panic => resume_unwind(Box::new("a loader panics, as it was told to")),
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering::SeqCst};
 
-/// Counts the values that are alive.
+/// Counts the values and errors that are alive.
 pub type Census = Arc<AtomicI64>;
 
 /// What all clones of a value share.
@@ -113,12 +113,24 @@ pub struct Failed {
     pub key: u64,
     /// The tick at which its leader's call had returned; `u64::MAX` until then.
     over: Arc<AtomicU64>,
+    _alive: Arc<Alive>,
+}
+
+/// Counts what has several owners.
+#[derive(Debug)]
+struct Alive(Census);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Failed {
     /// Of a load that has not returned yet.
-    pub fn new(key: u64) -> Self {
-        Self { key, over: Arc::new(AtomicU64::new(u64::MAX)) }
+    pub fn new(key: u64, census: &Census) -> Self {
+        census.fetch_add(1, SeqCst);
+        Self { key, over: Arc::new(AtomicU64::new(u64::MAX)), _alive: Arc::new(Alive(census.clone())) }
     }
 
     /// See the field.

@@ -56,10 +56,11 @@ fn hangs(field: &Arc<Field>, key: u64, done: &AtomicUsize, others: usize) {
             thread::yield_now();
         }
         drop(loading);
-        match roll(4) {
+        match roll(5) {
             0 => drop(lease),
             1 => lease.fail(),
             2 => drop(lease.renew()),
+            3 => lease.fail_with(field.failed(key)),
             _ => match lease.fulfil(value) {
                 Ok(value) | Err(value) => field.ledger.given(key, before, value.record(), "fulfil, late"),
             },
@@ -159,7 +160,7 @@ fn who_waits_for_what_was_removed() {
 bellwether_shuttle_tests::bugs! {
     a_herd_whose_loads_fail: "silent bell", "looks before it listens", "listens too late", "torn update";
     a_herd_and_writers: "weight left behind", "round skipped", "one is woken";
-    a_leader_that_hangs: "any lease is taken over", "due for another lease", "publishing is due", "fenced without a share";
+    a_leader_that_hangs: "any lease is taken over", "due for another lease", "publishing is due", "fenced without a share", "fenced error lost";
     a_leader_that_hangs_and_others_that_fail: "no fence", "taken over and counted";
     slow_leaders_and_no_timer: "no fence", "fenced share kept";
     who_waits_for_what_was_removed: "leads what was removed";
