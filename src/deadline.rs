@@ -5,10 +5,10 @@
 use crate::engine::Core;
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
+use crate::sync::thread;
 use crate::unpark::Unpark;
 use core::task::{Context, Waker};
 use core::time::Duration;
-use std::thread;
 
 /// Sleeps until the bell has rung, or until this time; may return early.
 pub(crate) fn sleep<K, V>(core: &Core<K, V>, listening: &mut Listening, at: u64) {

@@ -8,7 +8,7 @@ use core::ops::Deref;
 /// An atomic word, to be used as one, and a place to sleep.
 pub(crate) struct Futex {
     word: AtomicU64,
-    #[cfg(all(feature = "std", loom))]
+    #[cfg(all(feature = "std", any(loom, shuttle)))]
     asleep: system::Asleep,
 }
 
@@ -16,7 +16,7 @@ impl Futex {
     pub(crate) fn new(word: u64) -> Self {
         Self {
             word: AtomicU64::new(word),
-            #[cfg(all(feature = "std", loom))]
+            #[cfg(all(feature = "std", any(loom, shuttle)))]
             asleep: system::Asleep::default(),
         }
     }
@@ -30,7 +30,12 @@ impl Deref for Futex {
     }
 }
 
-#[cfg(all(feature = "std", not(loom), target_pointer_width = "64", any(target_os = "linux", target_os = "android")))]
+#[cfg(all(
+    feature = "std",
+    not(any(loom, shuttle)),
+    target_pointer_width = "64",
+    any(target_os = "linux", target_os = "android")
+))]
 mod system {
     use super::Futex;
     use core::{ptr, time::Duration};
@@ -71,9 +76,9 @@ mod system {
     }
 }
 
-/// For models. Loom switches threads where an atomic is used, and nowhere else: what lies between two of those is as one step,
-/// as the kernel's are under its lock.
-#[cfg(all(feature = "std", loom))]
+/// For models. Loom and shuttle switch threads where an atomic is used, or a thread woken, and nowhere else: what lies between
+/// two of those is as one step, as the kernel's are under its lock.
+#[cfg(all(feature = "std", any(loom, shuttle)))]
 mod system {
     use super::Futex;
     use crate::sync::{Ordering, Thread, current, mutant, park};
@@ -83,7 +88,7 @@ mod system {
     #[derive(Default)]
     pub(super) struct Asleep(RefCell<Vec<Thread>>);
 
-    // SAFETY: loom's threads take turns on one of the system's.
+    // SAFETY: loom's threads, and shuttle's, take turns on one of the system's.
     unsafe impl Send for Asleep {}
     // SAFETY: as above; and none gives its turn away while it borrows the list.
     unsafe impl Sync for Asleep {}
@@ -114,7 +119,7 @@ mod system {
 
 #[cfg(not(all(
     feature = "std",
-    any(loom, all(target_pointer_width = "64", any(target_os = "linux", target_os = "android")))
+    any(loom, shuttle, all(target_pointer_width = "64", any(target_os = "linux", target_os = "android")))
 )))]
 mod system {
     use super::Futex;

@@ -3,12 +3,12 @@
 use crate::cache::Cache;
 use crate::deadline::Nap;
 use crate::expiry::nanos;
+use crate::sync::thread::{self, JoinHandle};
 use alloc::sync::{Arc, Weak};
 use core::fmt;
 use core::time::Duration;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 
 /// The handle of a cache's janitor; dropping it ends the thread. From [`Cache::start_janitor`].
 #[must_use = "dropping it ends the janitor"]

@@ -79,7 +79,7 @@ impl Spawn for ThreadSpawn {
 
     fn spawn_blocking(&self, work: Work) {
         // Refused: the work is dropped, and its load handed over.
-        let _ = std::thread::Builder::new().name("bellwether load".into()).spawn(work);
+        let _ = crate::sync::thread::Builder::new().name("bellwether load".into()).spawn(work);
     }
 }
 
@@ -89,6 +89,6 @@ fn drive(mut task: Task) {
     use core::task::{Context, Waker};
     let waker = Waker::from(crate::unpark::Unpark::this_thread());
     while task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
-        std::thread::park();
+        crate::sync::thread::park();
     }
 }

@@ -1,27 +1,40 @@
-//! Atomics and cells: `portable-atomic`, or loom's under `cfg(loom)`. The only file that names either.
+//! Atomics, cells and threads: `portable-atomic`'s and std's; loom's under `cfg(loom)`, and shuttle's under `cfg(shuttle)`. The
+//! only file that names any of them.
 //!
-//! Everything else in the crate is written against this module, so that a loom model runs the very code that ships.
+//! Everything else in the crate is written against this module, so that a loom model, or a schedule of shuttle's, runs the very
+//! code that ships.
 
 #[cfg(bellwether_count)]
 use counted as atomics;
 #[cfg(not(bellwether_count))]
 use portable_atomic as atomics;
 
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) use atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 #[cfg(loom)]
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Atomics that loom does not watch: for numbers that steer a heuristic, or only report.
+#[cfg(shuttle)]
+pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+
+/// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only report.
 pub(crate) mod untracked {
     pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 #[cfg(all(feature = "std", loom))]
 pub(crate) use loom::thread_local;
-#[cfg(all(feature = "std", not(loom)))]
+#[cfg(all(feature = "std", shuttle))]
+pub(crate) use shuttle::thread_local;
+#[cfg(all(feature = "std", not(any(loom, shuttle))))]
 pub(crate) use std::thread_local;
+
+/// To start threads, and to park them. (Not loom's: there a thread that waits for a time is parked unseen.)
+#[cfg(all(feature = "std", shuttle))]
+pub(crate) use shuttle::thread;
+#[cfg(all(feature = "std", not(shuttle)))]
+pub(crate) use std::thread;
 
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
@@ -29,6 +42,8 @@ pub(crate) use loom::cell::UnsafeCell;
 /// For the stand-in of the system's futex.
 #[cfg(all(feature = "std", loom))]
 pub(crate) use loom::thread::{Thread, current, park};
+#[cfg(all(feature = "std", shuttle))]
+pub(crate) use shuttle::thread::{Thread, current, park};
 
 /// A cell whose content is reached only through closures, as loom's is, so that loom sees every access.
 #[cfg(not(loom))]
@@ -69,7 +84,7 @@ impl<T> core::ops::Deref for Padded<T> {
 ///
 /// # Safety
 /// The all-zero bit pattern is the value that `make` gives, and `T` is not zero-sized.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) unsafe fn zeroed_slice<T>(n: usize, _make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
     use alloc::alloc::{alloc_zeroed, handle_alloc_error};
     let layout = core::alloc::Layout::array::<T>(n).expect("a table of this size cannot exist");
@@ -85,11 +100,11 @@ pub(crate) unsafe fn zeroed_slice<T>(n: usize, _make: impl Fn() -> T) -> alloc::
     unsafe { alloc::boxed::Box::from_raw(slice) }
 }
 
-/// See above; loom's atomics cannot be zeroed memory.
+/// See above; loom's atomics cannot be zeroed memory, nor can shuttle's.
 ///
 /// # Safety
 /// None needed here; the same signature as above.
-#[cfg(loom)]
+#[cfg(any(loom, shuttle))]
 pub(crate) unsafe fn zeroed_slice<T>(n: usize, make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
     (0..n).map(|_| make()).collect()
 }
@@ -127,7 +142,7 @@ pub(crate) fn advise_huge(start: *mut u8, size: usize) {
 }
 
 /// Lets another thread go on, where this one can only look again.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn yield_now() {
     core::hint::spin_loop();
     #[cfg(feature = "std")]
@@ -136,16 +151,29 @@ pub(crate) fn yield_now() {
 
 #[cfg(loom)]
 pub(crate) use loom::thread::yield_now;
+#[cfg(shuttle)]
+pub(crate) use shuttle::thread::yield_now;
 
-/// Whether the deliberate bug `name` is switched on: the models must see it. Constant `false` outside loom.
-#[cfg(not(loom))]
+/// A size: as it ships; for shuttle, small enough to be exceeded; for loom, the least that will do.
+pub(crate) const fn sized(ships: usize, shuttle: usize, loom: usize) -> usize {
+    if cfg!(loom) {
+        loom
+    } else if cfg!(shuttle) {
+        shuttle
+    } else {
+        ships
+    }
+}
+
+/// Whether the deliberate bug `name` is switched on: models and schedules must see it. Constant `false` outside loom and shuttle.
+#[cfg(not(any(loom, shuttle)))]
 #[inline(always)]
 pub(crate) const fn mutant(_name: &str) -> bool {
     false
 }
 
-/// See above: under loom the environment variable `BELLWETHER_MUTANT` names the bug.
-#[cfg(loom)]
+/// See above: there the environment variable `BELLWETHER_MUTANT` names the bug.
+#[cfg(any(loom, shuttle))]
 pub(crate) fn mutant(name: &str) -> bool {
     use std::sync::OnceLock;
     static NAME: OnceLock<Option<String>> = OnceLock::new();
@@ -203,6 +231,11 @@ mod counted {
                 fn told(&self, kind: u8) -> &portable_atomic::$name $(<$t>)? {
                     bellwether_access(&raw const self.0 as usize, size_of::<Self>(), kind, Location::caller());
                     &self.0
+                }
+
+                /// For the kernel, which compares a futex's word: no access of ours.
+                pub(crate) const fn as_ptr(&self) -> *mut $value {
+                    self.0.as_ptr()
                 }
 
                 #[track_caller]

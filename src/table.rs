@@ -24,12 +24,12 @@ use crate::doubling::Doubling;
 use crate::link::Link;
 use crate::order::{LEVELS, MOST, locate, mask, order_of, parent, part_of};
 use crate::reclaim::Pin;
-use crate::sync::{AtomicU32, AtomicUsize, Ordering, Padded, mutant, order, prefetch};
+use crate::sync::{AtomicU32, AtomicUsize, Ordering, Padded, mutant, order, prefetch, sized};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Buckets of a new table, as a power of two.
-const LEAST: u32 = if cfg!(loom) { 0 } else { 4 };
+const LEAST: u32 = sized(4, 1, 0) as u32;
 
 /// States of a cell, in its tally. UNINIT is zero: segments are zeroed memory.
 const UNINIT: u32 = 0;

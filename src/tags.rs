@@ -15,12 +15,13 @@
 //! [`Hot`]: crate::expiry::Hot
 
 use crate::hasher::DefaultHashBuilder;
-use crate::sync::{AtomicU64, Ordering, Padded, mutant, order, zeroed_slice};
+use crate::sync::{AtomicU64, Ordering, Padded, mutant, order, sized, zeroed_slice};
 use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 
-const CELLS: usize = if cfg!(loom) { 1 } else { 1 << 14 };
+/// (One for models: which of several it is, the hasher says, at random.)
+const CELLS: usize = sized(1 << 14, 1, 1);
 
 /// Tells an entry's tags: see [`Builder::tags_with`](crate::Builder::tags_with).
 pub(crate) type TagsWith<K, V> = Box<dyn Fn(&K, &V, &mut Tags<'_>) + Send + Sync>;

@@ -1,7 +1,7 @@
 //! A thread as a waker.
 
+use crate::sync::thread::{self, Thread};
 use alloc::{sync::Arc, task::Wake};
-use std::thread::{self, Thread};
 
 pub(crate) struct Unpark(Thread);
 

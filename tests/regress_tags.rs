@@ -1,7 +1,7 @@
 //! What once went wrong with tags: values from before an invalidation, and `tags_with` in the middle of something.
 mod common;
 
-use bellwether::{Cache, CacheEvent, Lease, Lookup, Observer, Outcome, Spawn, Tags, Task};
+use bellwether::{Cache, CacheEvent, Lease, Lookup, Observer, Outcome, Spawn, Tags, Task, Waited};
 use common::tasks::block_on;
 use common::*;
 use std::convert::Infallible;
@@ -35,6 +35,25 @@ fn a_load_from_before_the_invalidation_ends_as_it_is_joined() {
     assert_eq!(cache.get_with(&1, || 3), 3);
     assert!(publish.lock().unwrap().is_none());
     assert!(!cache.is_loading(&1));
+}
+
+/// A waiter that came after the invalidation was given the old value, by a load from before it that confirmed that. (Found by the
+/// randomised schedules of `shuttle-tests`.)
+#[test]
+fn a_renewal_from_before_the_invalidation_is_not_for_who_came_after_it() {
+    let (builder, clock) = timed();
+    let builder = builder.tags_with(|_, _, tags: &mut Tags<'_>| tags.add(TAG));
+    let cache = builder.time_to_live(10 * SECOND).xfetch(0.0).build().unwrap();
+    cache.insert(1, 1);
+    clock.advance(11 * SECOND);
+    let Lookup::Lead(lease) = cache.lease(&1) else { panic!("it leads") };
+    let Lookup::Wait(early) = cache.lease(&1) else { panic!("it waits") };
+    cache.invalidate_tag(TAG);
+    let Lookup::Wait(late) = cache.lease(&1) else { panic!("it waits") };
+    assert!(lease.renew().is_some_and(|entry| *entry == 1), "for who called before");
+    assert!(matches!(early.wait(), Waited::Ready(entry) if *entry == 1), "for who waited before");
+    assert!(matches!(late.wait(), Waited::Abandoned), "who came after it looks again");
+    assert_eq!(cache.get_with(&1, || 2), 2);
 }
 
 /// Invalidates the tag as a load begins, and is told how many did.

@@ -29,7 +29,7 @@ use crate::order::{order_of, part_of};
 use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, bytes};
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, Ordering, Padded, untracked::AtomicUsize};
+use crate::sync::{AtomicU64, Ordering, Padded, sized, untracked::AtomicUsize};
 use crate::table::Table;
 use alloc::boxed::Box;
 use config::Config;
@@ -68,7 +68,7 @@ pub(crate) struct Core<K, V> {
 /// lets pile up (some 100,000 removals); a pin that is held for good is meant.
 const SOFT_BYTES: usize = if cfg!(feature = "std") { 8 << 20 } else { 256 << 10 };
 /// The most nodes that are retired before somebody collects them.
-const MOST_BATCHED: usize = if cfg!(loom) { 1 } else { 1024 };
+const MOST_BATCHED: usize = sized(1024, 4, 1);
 /// That many times the soft bounds, and misses load without a flight.
 const HARD: usize = 4;
 

@@ -9,12 +9,14 @@ use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
 use crate::sync::mutant;
 #[cfg(feature = "std")]
+use crate::sync::sized;
+#[cfg(feature = "std")]
 use crate::unwind;
 use core::ptr::NonNull;
 
 /// Nodes visited under one pin, or a few more: those of one order are not parted.
 #[cfg(feature = "std")]
-const SLICE: usize = if cfg!(loom) { 1 } else { 256 };
+const SLICE: usize = sized(256, 2, 1);
 
 enum At<K, V> {
     Start,

@@ -357,15 +357,15 @@ impl<K, V> Retire for Node<K, V> {
         // SAFETY: alive until the end of this function.
         let fenced = unsafe { (*node).fenced_of() }.is_some();
         // SAFETY: but in a fenced node the key is initialised from creation to here, and not used again. The other fields need
-        // no drop outside of loom.
+        // no drop outside of loom and shuttle.
         let _key = (!fenced).then(|| unsafe { (*node).key.assume_init_read() });
         if let State::Failed(Some(error)) = end.state() {
             // SAFETY: the word's pointer came from `Failure::into_raw`, and the word goes with the node.
             unsafe { Failure::free(error.as_ptr()) };
         }
-        #[cfg(loom)]
-        // SAFETY: alive until here; loom's atomics may own heap state, and each is dropped once. The store is one that
-        // loom sees, so that it tries a walker before and after the node is freed.
+        #[cfg(any(loom, shuttle))]
+        // SAFETY: alive until here; atomics of loom and shuttle may own heap state, and each is dropped once. The store is one that
+        // these see, so that they try a walker before and after the node is freed.
         unsafe {
             use core::ptr;
             (*node).link.prepare(ptr::null_mut());

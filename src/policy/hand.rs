@@ -5,10 +5,11 @@ use super::{
     rings::{Popped, Which},
     sketch,
 };
+use crate::sync::sized;
 use core::ptr::NonNull;
 
 /// Room for entries that come to a ring while the hand goes round it.
-const SLACK: usize = if cfg!(loom) { 2 } else { 64 };
+const SLACK: usize = sized(64, 4, 2);
 
 /// How much the hand may still do for one entry.
 struct Effort {

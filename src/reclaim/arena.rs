@@ -271,12 +271,12 @@ fn single<T>() -> NonNull<T> {
 unsafe fn free_single<T>(node: NonNull<T>) {
     // SAFETY: by contract.
     let node = unsafe { owned(node) };
-    #[cfg(loom)]
-    // SAFETY: the pair was made with the node, and goes with it: loom's atomics may own heap state.
+    #[cfg(any(loom, shuttle))]
+    // SAFETY: the pair was made with the node, and goes with it: atomics of loom and shuttle may own heap state.
     unsafe {
         pair_of_single(node).drop_in_place();
     }
-    #[cfg(loom)]
+    #[cfg(any(loom, shuttle))]
     for i in 0..Shape::<T>::LAYOUT.size() {
         // SAFETY: within the block. Whoever still reads it must not find what it looks for; volatile, or it is left out.
         unsafe { node.as_ptr().cast::<u8>().add(i).write_volatile(0xA5) };

@@ -9,12 +9,12 @@
 use super::arena::Freed;
 use super::epoch::{Grace, Graces};
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, untracked};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// Nodes a bag. Larger means fewer grace periods and more memory waiting.
-const BAG: usize = if cfg!(loom) { 2 } else { 64 };
+const BAG: usize = sized(64, 2, 2);
 
 /// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
 const PLACE: u64 = 1 << 48;

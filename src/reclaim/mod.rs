@@ -6,16 +6,21 @@
 //! the cache knows how much it has retired, can bound it, and frees everything in its own `Drop`.
 //!
 //! There are three back ends with one face. On 64-bit Linux with std it is one of our own whose pins execute no fence
-//! (`asymmetric`). Elsewhere it is `crossbeam-epoch`, with a collector of this crate's own (`epoch.rs`). Under loom it is a
+//! (`asymmetric`). Elsewhere it is `crossbeam-epoch`, with a collector of this crate's own (`epoch.rs`). Under loom and shuttle it is a
 //! stand-in that lets go of a bag as early as the rules permit, so that a missing pin is a model failure (`standin.rs`).
 //!
 //! Memory is the cache's own, too: its [`arena`] gives nodes from slabs ([`shape`]) and has them back when their bag is
 //! ripe ([`free`]).
 
 mod arena;
-#[cfg_attr(loom, path = "standin.rs")]
+#[cfg_attr(any(loom, shuttle), path = "standin.rs")]
 #[cfg_attr(
-    all(feature = "std", target_os = "linux", target_pointer_width = "64", not(any(loom, bellwether_crossbeam))),
+    all(
+        feature = "std",
+        target_os = "linux",
+        target_pointer_width = "64",
+        not(any(loom, shuttle, bellwether_crossbeam))
+    ),
     path = "asymmetric/mod.rs"
 )]
 mod epoch;

@@ -7,7 +7,7 @@
 //! For `u64 → u64`: 4 KiB with 56 nodes, 73.1 bytes a node. A slab is as large as it must be to waste no more than a
 //! tenth. Nodes above 1 KiB are allocated one by one, each with its pair behind it.
 //!
-//! Under loom, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, all are: so that a sanitizer sees who uses a node after it
+//! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, all are: so that a sanitizer sees who uses a node after it
 //! was freed. In a slab it would not be.
 
 use crate::sync::AtomicU32;
@@ -67,7 +67,7 @@ impl<T> Shape<T> {
     };
 
     /// Whether nodes are allocated one by one.
-    pub(super) const SINGLE: bool = cfg!(any(loom, bellwether_malloc)) || Self::STRIDE > LARGEST;
+    pub(super) const SINGLE: bool = cfg!(any(loom, shuttle, bellwether_malloc)) || Self::STRIDE > LARGEST;
 
     /// Size, and alignment, of a slab.
     pub(super) const SLAB: usize = {

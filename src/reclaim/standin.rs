@@ -1,4 +1,4 @@
-//! The back end under loom: lets go of a bag as early as the rules of epochs permit, and in few steps.
+//! The back end under loom and shuttle: lets go of a bag as early as the rules of epochs permit, and in few steps.
 //!
 //! Its bookkeeping is invisible to loom (loom runs one thread at a time, on one system thread). What loom sees are
 //! the orderings that an epoch scheme promises, and no more, so that they mask no bug of ours:
@@ -32,8 +32,8 @@ struct Books {
 #[derive(Default)]
 struct Hidden(RefCell<Books>);
 
-// SAFETY: loom's threads are coroutines of one system thread, and none is switched away from while it borrows: there is
-// no operation of loom's in between.
+// SAFETY: loom's threads, and shuttle's, are coroutines of one system thread, and none is switched away from while it borrows:
+// there is no operation of theirs in between.
 unsafe impl Send for Hidden {}
 // SAFETY: as above.
 unsafe impl Sync for Hidden {}

@@ -213,6 +213,17 @@ impl<'c, K, V> Waiter<'c, K, V> {
         }
     }
 
+    /// Whether this waiter came after the invalidation of a tag, to a load that had begun before: what that has come to is not for
+    /// it. (Or the other way round, if there were several: one load too many.)
+    fn late(&self, scope: &Scope<'_, K, V>, flight: Flight<K, V>, value: &Node<K, V>) -> bool {
+        value.hot().start().is_some_and(|start| start < self.tag_start) && {
+            let shares = Shares(scope, flight);
+            let outdated = self.core.get().outdated(value);
+            core::mem::forget(shares);
+            outdated && !mutant("outdated for a waiter")
+        }
+    }
+
     /// # Safety
     /// Takes over the shares of the flight.
     unsafe fn ended(&self, flight: Flight<K, V>, word: Snapshot) -> Woken<'c, K, V> {
@@ -226,14 +237,15 @@ impl<'c, K, V> Waiter<'c, K, V> {
         }
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
         let scope = core.scope(core.limbo().enter());
-        // It came after the invalidation of a tag, to a load that had begun before: that is not for it. (Or the other way
-        // round, if there were several: one load too many.)
-        let late = word.valued() && node.hot().start().is_some_and(|s| s < self.tag_start) && {
-            let shares = Shares(&scope, flight);
-            let outdated = core.outdated(node);
-            core::mem::forget(shares);
-            outdated && !mutant("outdated for a waiter")
+        // What it would be given: the flight's value, or the old one, which the flight has confirmed.
+        let renewed = match word.state() {
+            State::Failed(_) => None,
+            _ => flight.old.filter(|_| !word.valued() && node.confirmed()),
         };
+        // SAFETY: a share of the old entry is ours.
+        let value = if word.valued() { Some(node) } else { renewed.as_ref().map(|old| unsafe { old.as_ref() }) };
+        let late = value.is_some_and(|value| self.late(&scope, flight, value))
+            && !(renewed.is_some() && mutant("renewed for a waiter"));
         let entry = |valued, other: Option<_>| {
             // SAFETY: our share of the other node, given back once.
             other.into_iter().for_each(|other| unsafe { scope.release(other) });
@@ -258,9 +270,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 Woken::Failed(error, old)
             }
             // Renewed: the old value is what the load has found.
-            _ => match flight.old {
-                Some(old) if node.confirmed() => entry(old, Some(flight.node)),
-                _ => {
+            _ => match renewed {
+                Some(old) => entry(old, Some(flight.node)),
+                None => {
                     leave();
                     Woken::Again
                 }

@@ -4,14 +4,14 @@
 //! the place's state, has the waker, to wake it or to drop it. The second one frees the place.
 
 use crate::sync::untracked;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell, both, order, prefetch};
+use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell, both, order, prefetch, sized};
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
 use core::task::Waker;
 
 /// So many may leave before those who sleep are woken, to have the stack cleared of what was left behind.
-const LITTER: u32 = if cfg!(loom) { 0 } else { 64 };
+const LITTER: u32 = sized(64, 1, 0) as u32;
 
 /// Both owners are there.
 const SLEEPS: u32 = 0;

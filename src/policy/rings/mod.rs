@@ -34,7 +34,7 @@ mod segment;
 pub(crate) use segment::{Popped, SLOTS};
 
 use crate::doubling::Doubling;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, zeroed_slice};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized, zeroed_slice};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 use segment::{Link, SHIFT, Segment, lap_of};
@@ -42,7 +42,7 @@ use segment::{Link, SHIFT, Segment, lap_of};
 /// Rings over one pool.
 const RINGS: usize = 2;
 /// Entries in the first segment of the directory, as a power of two.
-const FIRST: u32 = if cfg!(loom) { 0 } else { 2 };
+const FIRST: u32 = sized(2, 0, 0) as u32;
 /// Segments of the directory: room for 2²⁴ segments, hence 2³¹ slots.
 const DIRECTORY: usize = if cfg!(loom) { 4 } else { (31 - SHIFT - FIRST + 1) as usize };
 /// The most segments there can be: one less than there is room for, so that the last slot's number is below 2³¹.

@@ -18,16 +18,12 @@
 //! is late or met a late push; when nobody is at work, every entry is in its ring. (An entry that is pushed again while
 //! the one who pushed it before still is in `push` may be taken back by that one, and go to the end of its ring.)
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized};
 use core::ptr::{self, NonNull};
 
 /// Slots of a segment, as a power of two. (The rings' own models, which have no feature, make do with two slots; those of
 /// the cache with four, lest segments come and go in each of them.)
-pub(super) const SHIFT: u32 = match (cfg!(loom), cfg!(feature = "std")) {
-    (false, _) => 7,
-    (true, false) => 1,
-    (true, true) => 2,
-};
+pub(super) const SHIFT: u32 = sized(7, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
 /// Slots of a segment.
 pub(crate) const SLOTS: usize = 1 << SHIFT;
 
