@@ -60,6 +60,11 @@ impl Graces {
         pin.flush();
     }
 
+    /// Whether it is worth while to begin: always.
+    pub(crate) fn ready(&self, _epoch: &Epoch) -> bool {
+        true
+    }
+
     /// Begins the wait of bags that the caller took from the list of the sealed ones: tries to move the epoch on. A bag is
     /// ripe some epochs after it was sealed, and a back end ripens only a few bags a try: so it is tried as long as that helps.
     pub(crate) fn begin<'b>(&self, epoch: &Epoch, _bags: impl Iterator<Item = &'b Grace>) -> bool {

@@ -256,13 +256,15 @@ impl<T: Retire> Limbo<T> {
     /// pin.
     pub(crate) fn collect(&self) {
         self.fresh.store(0, Ordering::Relaxed);
-        let mut sealed = self.take(&self.sealed);
-        if self.graces.begin(&self.epoch, sealed.graces()) {
-            sealed.wait_unless(|_| false);
-        }
-        // Not now.
-        while let Some(bag) = sealed.pop() {
-            Self::push(&self.sealed, bag);
+        if self.graces.ready(&self.epoch) {
+            let mut sealed = self.take(&self.sealed);
+            if self.graces.begin(&self.epoch, sealed.graces()) {
+                sealed.wait_unless(|_| false);
+            }
+            // Not now.
+            while let Some(bag) = sealed.pop() {
+                Self::push(&self.sealed, bag);
+            }
         }
         if self.graces.due(&self.epoch) {
             let (mut waiting, horizon) = self.graces.look(&self.epoch, || self.take(&self.waiting));

@@ -1,7 +1,7 @@
 //! The bags that wait, and for what.
 
 use super::Epoch;
-use crate::sync::{AtomicU64, Ordering, mutant};
+use crate::sync::{AtomicU64, Ordering, mutant, untracked};
 
 /// A bag's stamp; 0: it has none yet.
 pub(crate) struct Grace(AtomicU64);
@@ -14,6 +14,8 @@ pub(crate) struct Mark(u64);
 pub(crate) struct Graces {
     /// Not above the stamp of any bag that waits and is noted; `u64::MAX` if none is.
     lowest: AtomicU64,
+    /// The last attempt to begin a wait failed.
+    refused: untracked::AtomicBool,
 }
 
 impl Grace {
@@ -27,7 +29,7 @@ pub(crate) struct Horizon(u64);
 
 impl Graces {
     pub(crate) fn new() -> Self {
-        Self { lowest: AtomicU64::new(u64::MAX) }
+        Self { lowest: AtomicU64::new(u64::MAX), refused: untracked::AtomicBool::new(false) }
     }
 
     pub(crate) fn grace(&self) -> Grace {
@@ -37,13 +39,20 @@ impl Graces {
     /// A bag is sealed: its nodes are unlinked, all of them.
     pub(crate) fn seal(&self, _pin: &super::Pin, _grace: &Grace) {}
 
+    /// Whether it is worth while to take bags from that list and begin their wait. (Where that is refused there are ever more.)
+    pub(crate) fn ready(&self, epoch: &Epoch) -> bool {
+        !self.refused.load(Ordering::Relaxed) || epoch.collector().stamp().is_some()
+    }
+
     /// Begins the wait of bags that the caller took from the list of the sealed ones. False: not now.
     pub(crate) fn begin<'b>(&self, epoch: &Epoch, bags: impl Iterator<Item = &'b Grace>) -> bool {
         let mut bags = bags.peekable();
         if bags.peek().is_none() {
             return true;
         }
-        let Some(stamp) = epoch.collector().stamp() else { return false };
+        let stamp = epoch.collector().stamp();
+        self.refused.store(stamp.is_none(), Ordering::Relaxed);
+        let Some(stamp) = stamp else { return false };
         // Relaxed: whoever reads it has the bag from a list, which orders this.
         bags.for_each(|grace| grace.0.store(stamp, Ordering::Relaxed));
         true
