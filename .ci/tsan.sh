@@ -16,6 +16,6 @@ cp "$runtime" "$root/usr/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a"
 export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 "$RUSTC" --version
-RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc" cargo +nightly test -Zbuild-std --locked --all-features \
+RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
     --target "$host" "${TESTS[@]/#/--test=}" </dev/null
 echo "tsan: no race found"

@@ -141,6 +141,19 @@ pub(crate) fn advise_huge(start: *mut u8, size: usize) {
     let _ = (start, size);
 }
 
+/// An acquire fence, after a relaxed access of this atomic.
+///
+/// ThreadSanitizer knows no fences: for it, a load that acquires. (To loom that would be one more step, of which it would try
+/// every order.)
+#[inline(always)]
+#[allow(dead_code, reason = "this file is also included by models that do not need it")]
+pub(crate) fn acquire(_after: &AtomicU32) {
+    #[cfg(bellwether_tsan)]
+    _after.load(Ordering::Acquire);
+    #[cfg(not(bellwether_tsan))]
+    fence(Ordering::Acquire);
+}
+
 /// Lets another thread go on, where this one can only look again.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn yield_now() {

@@ -18,7 +18,7 @@ use super::word::{State, Word};
 use crate::expiry::{Hot, NEVER};
 use crate::link::Link;
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
-use crate::sync::{AtomicU64, Ordering, UnsafeCell, mutant, order};
+use crate::sync::{AtomicU64, Ordering, UnsafeCell, acquire, mutant, order};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -324,9 +324,9 @@ impl<K, V> Node<K, V> {
             }
         }
         // Acquire: pairs with the Release of each share given back. The list's was among them, so whoever looks again
-        // cannot find the node again. (A load and no fence, here and below: ThreadSanitizer knows no fences.)
+        // cannot find the node again.
         if !mutant("refusal unordered") {
-            self.link.tally().load(Ordering::Acquire);
+            acquire(self.link.tally());
         }
         false
     }
@@ -334,12 +334,12 @@ impl<K, V> Node<K, V> {
     /// Gives so many shares back. True: they were the last ones, and the caller must retire the node.
     #[must_use]
     pub(crate) fn unshare(&self, shares: u32) -> bool {
-        // Release: our use of the node comes before its disposal; the load is the other side, of all who were before us.
+        // Release: our use of the node comes before its disposal; `acquire` is the other side, as the fence in Arc.
         if self.link.tally().fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("last share unordered") {
-            self.link.tally().load(Ordering::Acquire);
+            acquire(self.link.tally());
         }
         true
     }
