@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # ThreadSanitizer over tests whose threads meet. It needs a standard library that is instrumented, too, so that is built:
-# by Debian's compiler, whose sources are to be had as a package. Nodes are blocks of the allocator's, which it watches.
+# by Debian's compiler, whose sources are to be had as a package. Nodes are blocks of the allocator's, which it watches, and
+# tables, rings and bags are small, so that growth, eviction and replacement collide.
 #   tsan.sh [TEST ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -16,6 +17,6 @@ cp "$runtime" "$root/usr/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a"
 export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 "$RUSTC" --version
-RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
+RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc --cfg bellwether_shrunk --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
     --target "$host" "${TESTS[@]/#/--test=}" </dev/null
 echo "tsan: no race found"

@@ -167,12 +167,13 @@ pub(crate) use loom::thread::yield_now;
 #[cfg(shuttle)]
 pub(crate) use shuttle::thread::yield_now;
 
-/// A size: as it ships; for shuttle, small enough to be exceeded; for loom, the least that will do.
-pub(crate) const fn sized(ships: usize, shuttle: usize, loom: usize) -> usize {
+/// A size: as it ships; for shuttle, and stress under sanitizers (`bellwether_shrunk`), small enough to be exceeded all the time;
+/// for loom, the least that will do.
+pub(crate) const fn sized(ships: usize, shrunk: usize, loom: usize) -> usize {
     if cfg!(loom) {
         loom
-    } else if cfg!(shuttle) {
-        shuttle
+    } else if cfg!(any(shuttle, bellwether_shrunk)) {
+        shrunk
     } else {
         ships
     }
