@@ -159,6 +159,14 @@ impl Driver<'_> {
             Op::Request(key, weight, asks, fails) => self.request(key, weight, asks, fails),
             Op::Lease(key, weight, ending) => self.lease(key, weight, ending),
             Op::Compute(key, weight, put) => self.compute(key, weight, put),
+            _ => self.change(op),
+        }
+    }
+
+    /// What gives no value a place.
+    fn change(&self, op: &Op) {
+        let cache = self.cache;
+        match *op {
             Op::Remove(key) => {
                 self.found(key % 8, cache.remove(&(key % 8)), None);
                 self.gone(key % 8);
@@ -191,6 +199,7 @@ impl Driver<'_> {
                 self.clock.set(self.clock.now().min(u64::MAX - 1));
             }
             Op::SetClock(at) => self.clock.set(at.get().min(u64::MAX - 1)),
+            _ => unreachable!("it gives one"),
         }
     }
 

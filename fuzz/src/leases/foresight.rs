@@ -38,11 +38,13 @@ impl Driver {
         assert!(!(ended || due) || bell.rung(), "a lost wake-up at key {}: ended: {ended}, due: {due}", flight.key);
     }
 
-    /// A waiter looks at its flight.
-    pub(super) fn look(&self, flight: &Flight) -> Sight {
+    /// A waiter looks at its flight, at which it knew of this lease. Nobody takes over from a leader that is news to it: it looks
+    /// once more, unless its own time is over.
+    pub(super) fn look(&self, flight: &Flight, known: &mut u32, timed_out: bool) -> Sight {
         let state = flight.state.borrow().clone();
+        let news = std::mem::replace(known, flight.lease.get()) != flight.lease.get();
         match state {
-            State::Computing if !self.overdue(flight) => Sight::Pending,
+            State::Computing if !self.overdue(flight) || (news && timed_out) => Sight::Pending,
             // What was removed is not worth loading: the first to look ends it.
             State::Computing | State::Empty if !flight.attached.get() => {
                 self.model.end(flight, State::Dead);
@@ -90,25 +92,27 @@ impl Driver {
     /// What the next poll of a task gives; None: it is pending.
     pub(super) fn foretell(&self, task: &mut Task) -> Option<Answer> {
         loop {
-            match &task.stage {
+            let timed_out = self.timed_out(task.began);
+            match &mut task.stage {
                 Stage::Unpolled => match self.meet(task.key) {
                     Some(Meeting::Hit(value)) => return Some(Answer::Value(value)),
                     Some(Meeting::Leads(flight, number)) => task.stage = Stage::Loads(Some((flight, number))),
                     Some(Meeting::Waits(flight)) => {
                         task.began.get_or_insert(self.model.now.get());
-                        task.stage = Stage::Waits(flight);
+                        let known = flight.lease.get();
+                        task.stage = Stage::Waits(flight, known);
                     }
                     None if task.lenient => self.alone(task),
                     None => return Some(Answer::Overloaded),
                 },
-                Stage::Waits(flight) => {
+                Stage::Waits(flight, known) => {
                     let flight = flight.clone();
-                    match self.look(&flight) {
+                    match self.look(&flight, known, timed_out) {
                         Sight::Ready(value) => return Some(Answer::Value(value)),
                         Sight::Failed(error) if !task.lenient => return Some(Answer::Failed(error)),
                         Sight::Failed(_) | Sight::Again => task.stage = Stage::Unpolled,
                         Sight::Lead(number) => task.stage = Stage::Loads(Some((flight, number))),
-                        Sight::Pending if !self.timed_out(task.began) => return None,
+                        Sight::Pending if !timed_out => return None,
                         Sight::Pending => {
                             self.model.count(|s| &mut s.wait_timeouts);
                             self.model.leave(&flight);
@@ -123,7 +127,10 @@ impl Driver {
                     task.script.awaits -= 1;
                     return None;
                 }
-                Stage::Loads(lead) => return Some(self.loaded(task, lead.as_ref())),
+                Stage::Loads(lead) => {
+                    let lead = lead.clone();
+                    return Some(self.loaded(task, lead.as_ref()));
+                }
             }
         }
     }

@@ -104,7 +104,7 @@ impl Driver {
             }
             What::Task(future, task) => {
                 match &task.stage {
-                    Stage::Waits(flight) => self.model.leave(flight),
+                    Stage::Waits(flight, _) => self.model.leave(flight),
                     Stage::Loads(Some((flight, number))) => self.given_up(flight, *number, false),
                     Stage::Unpolled | Stage::Loads(None) => {}
                 }
@@ -129,9 +129,12 @@ impl Driver {
             }
             (Lookup::Wait(waiter), Some(Meeting::Waits(flight))) => {
                 assert_eq!(waiter.stale().map(|v| v.id), flight.old.as_ref().map(|e| e.value));
-                What::Waiter(waiter, Waits { flight: Some(flight), bell: Bell::default() })
+                let known = flight.lease.get();
+                What::Waiter(waiter, Waits { flight: Some(flight), known, bell: Bell::default() })
             }
-            (Lookup::Wait(waiter), None) => What::Waiter(waiter, Waits { flight: None, bell: Bell::default() }),
+            (Lookup::Wait(waiter), None) => {
+                What::Waiter(waiter, Waits { flight: None, known: 0, bell: Bell::default() })
+            }
             (other, _) => panic!("key {key}: an unexpected {other:?}"),
         };
         self.hold(owned, what);
@@ -179,7 +182,8 @@ impl Driver {
     }
 
     fn poll_waiter(&self, mut waiter: Waiter<'static, Key, Value>, mut waits: Waits, anew: bool, owned: bool) {
-        let sight = waits.flight.as_ref().map(|flight| (self.look(flight), flight.clone()));
+        let Waits { flight, known, .. } = &mut waits;
+        let sight = flight.as_ref().map(|flight| (self.look(flight, known, false), flight.clone()));
         let waker = waits.bell.waker(anew);
         let polled = attempt(|| Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker)));
         match (polled, sight) {
@@ -277,7 +281,7 @@ impl Driver {
         match &held.what {
             What::Lease(_, flight, number) => self.given_up(flight, *number, true),
             What::Waiter(_, Waits { flight: Some(flight), .. }) => self.model.leave(flight),
-            What::Task(_, Task { stage: Stage::Waits(flight), .. }) => self.model.leave(flight),
+            What::Task(_, Task { stage: Stage::Waits(flight, _), .. }) => self.model.leave(flight),
             What::Task(_, Task { stage: Stage::Loads(Some((flight, number))), .. }) => {
                 self.given_up(flight, *number, true);
             }

@@ -51,6 +51,8 @@ enum What {
 struct Waits {
     /// None: it was refused.
     flight: Option<Rc<Flight>>,
+    /// The lease that it knew of when it last looked.
+    known: u32,
     bell: Bell,
 }
 
@@ -82,7 +84,8 @@ struct Task {
 
 enum Stage {
     Unpolled,
-    Waits(Rc<Flight>),
+    /// With the lease that it knew of when it last looked.
+    Waits(Rc<Flight>, u32),
     /// Under this lease of a flight; None: for itself alone.
     Loads(Option<(Rc<Flight>, u32)>),
 }
@@ -291,8 +294,8 @@ impl Driver {
     fn all_woken(&self) {
         for held in &*self.held.borrow() {
             match &held.what {
-                What::Waiter(_, Waits { flight: Some(flight), bell }) => self.woken(flight, bell, None),
-                What::Task(_, Task { stage: Stage::Waits(flight), bell, began, .. }) => {
+                What::Waiter(_, Waits { flight: Some(flight), bell, .. }) => self.woken(flight, bell, None),
+                What::Task(_, Task { stage: Stage::Waits(flight, _), bell, began, .. }) => {
                     self.woken(flight, bell, *began);
                 }
                 _ => {}
