@@ -206,6 +206,8 @@ impl Driver {
                 let many = self.held.borrow().iter().filter(|h| pollable(h)).count();
                 for _ in 0..many {
                     self.take(at, pollable).into_iter().for_each(|held| self.poll(held, false));
+                    // The next one may meet what was evicted for this one's value.
+                    self.check();
                 }
             }
             Op::Fulfil(at, worth) => self.fulfil(at, worth, None),
