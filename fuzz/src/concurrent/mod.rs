@@ -44,8 +44,10 @@ pub fn run(input: Input) {
         input.threads[me].iter().for_each(|op| thread.step(*op));
     };
     thread::scope(|scope| {
-        scope.spawn(|| work(1));
+        let other = scope.spawn(|| work(1));
         work(0);
+        // The scope waits for its end, but not until all that the thread had is freed, which would be taken for a leak.
+        other.join().unwrap_or_else(|panic| resume_unwind(panic));
     });
     cache.validate().expect("everything is in its place");
     assert!(cache.weight() <= cache.capacity(), "weight {} in {}", cache.weight(), cache.capacity());

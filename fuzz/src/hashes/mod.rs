@@ -83,6 +83,12 @@ fn listener(key: &u16, value: &Value, cause: RemovalCause) {
 
 type Subject = Cache<u16, Value, Shape>;
 
+struct Held<'c> {
+    lease: Lease<'c, u16, Value>,
+    /// Whether the flight is still the key's.
+    ours: Cell<bool>,
+}
+
 struct Driver<'c> {
     cache: &'c Subject,
     bounded: bool,
@@ -92,8 +98,7 @@ struct Driver<'c> {
     left: RefCell<BTreeSet<(u16, u64)>>,
     /// Keys that are being loaded.
     loading: RefCell<BTreeSet<u16>>,
-    /// With whether the flight is still the key's.
-    leases: RefCell<Vec<(Lease<'c, u16, Value>, Cell<bool>)>>,
+    leases: RefCell<Vec<Held<'c>>>,
     versions: Cell<u64>,
 }
 
@@ -228,7 +233,7 @@ impl<'c> Driver<'c> {
 
     fn detach(&self, key: u16) {
         if self.loading.borrow_mut().remove(&key) {
-            self.leases.borrow().iter().filter(|(lease, _)| *lease.key() == key).for_each(|(_, ours)| ours.set(false));
+            self.leases.borrow().iter().filter(|held| *held.lease.key() == key).for_each(|held| held.ours.set(false));
         }
     }
 
@@ -311,7 +316,7 @@ impl<'c> Driver<'c> {
             Lookup::Lead(lease) => {
                 assert_eq!((*lease.key(), self.there(key)), (key, None));
                 assert!(self.loading.borrow_mut().insert(key), "two leaders of one key");
-                self.leases.borrow_mut().push((lease, Cell::new(true)));
+                self.leases.borrow_mut().push(Held { lease, ours: Cell::new(true) });
                 if self.leases.borrow().len() > LEASES {
                     self.end_lease(0, false);
                 }
@@ -321,7 +326,7 @@ impl<'c> Driver<'c> {
     }
 
     fn end_lease(&self, at: u8, fulfil: bool) {
-        let (lease, ours) = {
+        let Held { lease, ours } = {
             let mut leases = self.leases.borrow_mut();
             if leases.is_empty() {
                 return;

@@ -40,6 +40,9 @@ impl Bell {
     }
 }
 
+/// A lease, its flight, its number, and whether it is owned.
+type Led = (Lease<'static, Key, Value>, Rc<Flight>, u32, bool);
+
 /// The loader of a task.
 async fn load(script: Script, value: Value, error: Error) -> Result<Value, Error> {
     let mut left = script.awaits;
@@ -216,7 +219,7 @@ impl Driver {
         }
     }
 
-    fn take_lease(&self, at: u8) -> Option<(Lease<'static, Key, Value>, Rc<Flight>, u32, bool)> {
+    fn take_lease(&self, at: u8) -> Option<Led> {
         let held = self.take(at, |h| matches!(h.what, What::Lease(..)))?;
         let What::Lease(lease, flight, number) = held.what else { unreachable!("no other was asked for") };
         assert_eq!(lease.stale().map(|v| v.id), flight.old.as_ref().map(|e| e.value));
