@@ -254,10 +254,10 @@ fn panics_in_retain_and_remove_if() {
 #[test]
 fn what_is_removed_is_not_lost_if_the_listener_panics() {
     let census = Arc::new(());
-    let cache: Cache<u32, Arc<()>> =
+    type Subject = Cache<u32, Arc<()>>;
+    let cache: Subject =
         Cache::builder().max_capacity(10).eviction_listener(|_, _, _| panic!("as it was told to")).build().unwrap();
-    let removals: [fn(&Cache<u32, Arc<()>>); 2] =
-        [|cache| _ = cache.remove(&1), |cache| _ = cache.remove_if(&1, |_, _| true)];
+    let removals: [fn(&Subject); 2] = [|cache| _ = cache.remove(&1), |cache| _ = cache.remove_if(&1, |_, _| true)];
     for remove in removals {
         cache.insert(1, census.clone());
         quietly(|| assert!(catch_unwind(AssertUnwindSafe(|| remove(&cache))).is_err()));

@@ -202,7 +202,7 @@ impl Settings {
             max_loads: self.max_loads.map(Number::size),
             seed: self.seed,
             weigher: self.weigher.map(|weigher| move |_: &u8, value: &Value| weigher.weigh(value)),
-            ttl_with: time(self.ttl_with).map(|ttl| move |_: &u8, v: &Value| v.version.is_multiple_of(2).then_some(ttl)),
+            ttl_with: time(self.ttl_with).map(|ttl| move |_: &u8, v: &Value| (v.version % 2 == 0).then_some(ttl)),
             tags_with: self.tags.then_some(|key: &u8, value: &Value, tags: &mut Tags<'_>| {
                 if tagged(value.version) {
                     tags.add(key);
@@ -263,5 +263,5 @@ impl Settings {
 
 /// Some values have a tag: their key.
 fn tagged(version: u64) -> bool {
-    !version.is_multiple_of(3)
+    version % 3 != 0
 }

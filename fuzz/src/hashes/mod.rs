@@ -268,10 +268,10 @@ impl<'c> Driver<'c> {
         let of = u16::from(of).max(1);
         self.cache.retain(|k, v| {
             assert_eq!(*k, v.key);
-            !k.is_multiple_of(of)
+            k % of != 0
         });
         self.detach_all();
-        let doomed: Vec<_> = self.stored.borrow().keys().copied().filter(|key| key.is_multiple_of(of)).collect();
+        let doomed: Vec<_> = self.stored.borrow().keys().copied().filter(|key| key % of == 0).collect();
         doomed.into_iter().for_each(|key| self.leave(key));
     }
 

@@ -60,7 +60,7 @@ impl Shape {
             Self::Reversed => of_order(u32::MAX - (half << 22), 0),
             Self::ReversedAndNear => of_order(u32::MAX - (half << 1), half),
             Self::OneOrder(order) => of_order(order, half),
-            Self::Ends => of_order(if number.is_multiple_of(2) { 0 } else { u32::MAX }, half),
+            Self::Ends => of_order(if number % 2 == 0 { 0 } else { u32::MAX }, half),
             Self::Mixed => mix(number),
         }
     }

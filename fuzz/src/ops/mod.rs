@@ -249,7 +249,7 @@ impl<'c> Driver<'c> {
         let value = Value::new(worth);
         self.model.insert(key, &value, ttl);
         match ttl {
-            None if value.weight.is_multiple_of(2) => self.cache.pin().insert(Key::new(key), value),
+            None if value.weight % 2 == 0 => self.cache.pin().insert(Key::new(key), value),
             None => self.cache.insert(Key::new(key), value),
             Some(ttl) => self.cache.insert_with_ttl(Key::new(key), value, ttl),
         }
