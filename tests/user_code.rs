@@ -250,6 +250,23 @@ fn panics_in_retain_and_remove_if() {
     assert_eq!(cache.len(), 5);
 }
 
+/// Found by fuzzing (`fuzz/corpus/leases/a-listener-panics-at-a-removal`).
+#[test]
+fn what_is_removed_is_not_lost_if_the_listener_panics() {
+    let census = Arc::new(());
+    type Subject = Cache<u32, Arc<()>>;
+    let cache: Subject =
+        Cache::builder().max_capacity(10).eviction_listener(|_, _, _| panic!("as it was told to")).build().unwrap();
+    let removals: [fn(&Subject); 2] = [|cache| _ = cache.remove(&1), |cache| _ = cache.remove_if(&1, |_, _| true)];
+    for remove in removals {
+        cache.insert(1, census.clone());
+        quietly(|| assert!(catch_unwind(AssertUnwindSafe(|| remove(&cache))).is_err()));
+        assert!(cache.get(&1).is_none());
+    }
+    drop(cache);
+    assert_eq!(Arc::strong_count(&census), 1, "the clones that were to be returned are dropped");
+}
+
 /// A sweep goes over all entries in slices, and listeners and drops run at the end of each.
 #[test]
 fn a_panic_in_a_listener_or_a_drop_does_not_stop_a_sweep() {

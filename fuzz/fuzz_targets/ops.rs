@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|input: bellwether_fuzz::Input| bellwether_fuzz::run(input));
+libfuzzer_sys::fuzz_target!(|input: bellwether_fuzz::ops::Input| bellwether_fuzz::ops::run(input));

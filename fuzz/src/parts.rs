@@ -14,10 +14,11 @@ thread_local! {
 }
 
 /// Counted from creation to drop.
+#[derive(Debug)]
 pub struct Token(());
 
 impl Token {
-    fn new() -> Self {
+    pub fn new() -> Self {
         ALIVE.set(ALIVE.get() + 1);
         Self(())
     }
@@ -40,7 +41,7 @@ impl Drop for Token {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Key {
     pub id: u8,
     _token: Token,
@@ -78,7 +79,7 @@ impl ToKey<Key> for u8 {
     }
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Value {
     pub id: u64,
     pub weight: u8,

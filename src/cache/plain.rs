@@ -23,6 +23,15 @@ impl<K, V, S> Cache<K, V, S> {
         Pinned::new(self, self.core.limbo().enter())
     }
 
+    /// What an operation under a pin comes to. The pin goes first: a listener that panics then must find the outcome in a local,
+    /// for what is just being returned would never be dropped (<https://github.com/rust-lang/rust/issues/47949>).
+    fn pinned<R>(&self, op: impl FnOnce(&Pinned<'_, K, V, S>) -> R) -> R {
+        let pin = self.pin();
+        let done = op(&pin);
+        drop(pin);
+        done
+    }
+
     /// The value of a key, cloned, if there is one that has not expired. `None` too while it is being loaded for the
     /// first time.
     ///
@@ -149,7 +158,7 @@ impl<K, V, S> Cache<K, V, S> {
         V: Clone,
         S: BuildHasher,
     {
-        self.pin().remove(q)
+        self.pinned(|pinned| pinned.remove(q))
     }
 
     /// Removes a key if its value has not expired and `doomed` says so, and returns the value. `doomed` is called again
@@ -160,7 +169,7 @@ impl<K, V, S> Cache<K, V, S> {
         V: Clone,
         S: BuildHasher,
     {
-        self.pin().remove_if(q, doomed)
+        self.pinned(|pinned| pinned.remove_if(q, doomed))
     }
 
     /// As [`remove`](Self::remove), and tells only whether there was a value that had not expired.

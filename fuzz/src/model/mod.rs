@@ -1,8 +1,11 @@
 //! What the cache must do, said plainly.
 
-use crate::input::Settings;
-use crate::parts::Value;
-use bellwether::{RemovalCause, Stats};
+mod flights;
+
+pub use flights::{Flight, State};
+
+use crate::parts::{Hashing, Key, Value};
+use bellwether::{Cache, RemovalCause, Stats};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -24,40 +27,23 @@ pub struct Entry {
     calm: Cell<u64>,
 }
 
-#[derive(Clone)]
-pub enum State {
-    Computing,
-    /// Given up, and somebody waits.
-    Empty,
-    Published(Rc<Entry>),
-    /// With this error, or without one.
-    Failed(Option<u64>),
-    Dead,
-}
-
-pub struct Flight {
-    pub key: u8,
-    pub old: Option<Rc<Entry>>,
-    pub state: RefCell<State>,
-    pub waiters: Cell<u32>,
-    /// Whether it is still what callers of the key meet.
-    pub attached: Cell<bool>,
-}
-
-impl Flight {
-    pub fn is(&self, wanted: fn(&State) -> bool) -> bool {
-        wanted(&self.state.borrow())
-    }
-
-    pub fn empty(&self) -> bool {
-        self.is(|s| matches!(s, State::Empty))
-    }
-}
-
 #[derive(Default)]
 struct Slot {
     entry: Option<Rc<Entry>>,
     flight: Option<Rc<Flight>>,
+}
+
+/// The settings that the model knows of.
+#[derive(Default)]
+pub struct Terms {
+    /// None: unbounded.
+    pub capacity: Option<u64>,
+    pub weighs: bool,
+    pub ttl: Option<Duration>,
+    pub ttl_with: bool,
+    pub idle: Option<Duration>,
+    pub beta: f64,
+    pub cooldown: Duration,
 }
 
 pub struct Model {
@@ -77,22 +63,22 @@ pub struct Model {
     pub stats: RefCell<Stats>,
 }
 
-fn nanos(d: Duration) -> u64 {
+pub fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(NEVER)
 }
 
 impl Model {
-    pub fn new(settings: &Settings, beta: f64) -> Self {
+    pub fn new(terms: &Terms) -> Self {
         Self {
             slots: RefCell::default(),
-            capacity: Cell::new(settings.capacity.map_or(NEVER, u64::from)),
-            bounded: settings.capacity.is_some(),
-            weighs: settings.weighs,
-            ttl: settings.ttl.map_or(NEVER, |t| nanos(t.duration())),
-            ttl_with: settings.ttl_with,
-            idle: settings.idle.map_or(NEVER, |t| nanos(t.duration())),
-            beta,
-            cooldown: nanos(settings.cooldown.duration()),
+            capacity: Cell::new(terms.capacity.unwrap_or(NEVER)),
+            bounded: terms.capacity.is_some(),
+            weighs: terms.weighs,
+            ttl: terms.ttl.map_or(NEVER, nanos),
+            ttl_with: terms.ttl_with,
+            idle: terms.idle.map_or(NEVER, nanos),
+            beta: terms.beta,
+            cooldown: nanos(terms.cooldown),
             now: Cell::new(0),
             left: RefCell::default(),
             stats: RefCell::default(),
@@ -206,6 +192,13 @@ impl Model {
 
     // Writing.
 
+    /// Its time ends now; whether it had not.
+    pub fn expire(&self, key: u8) -> bool {
+        let good = self.peek(key);
+        good.iter().for_each(|entry| entry.expires.set(self.now.get()));
+        good.is_some()
+    }
+
     fn leaves(&self, key: u8, entry: Option<Rc<Entry>>) {
         if let Some(entry) = entry {
             self.left.borrow_mut().push((key, entry.value));
@@ -244,79 +237,6 @@ impl Model {
     pub fn insert(&self, key: u8, value: &Value, explicit: Option<Duration>) {
         let (entry, kept) = self.make(value, explicit, 0);
         if kept { self.store(key, entry) } else { self.clear(key) }
-    }
-
-    // Flights.
-
-    /// A lease is given: of a new flight, or of the one that was given up.
-    pub fn lead(&self, key: u8) -> Rc<Flight> {
-        self.count(|s| &mut s.loads);
-        if let Some(flight) = self.flight(key) {
-            assert!(flight.empty(), "two leaders of one flight");
-            self.count(|s| &mut s.handovers);
-            flight.state.replace(State::Computing);
-            return flight;
-        }
-        let flight = Rc::new(Flight {
-            key,
-            old: self.entry(key),
-            state: RefCell::new(State::Computing),
-            waiters: Cell::new(0),
-            attached: Cell::new(true),
-        });
-        self.slots.borrow_mut().entry(key).or_default().flight = Some(flight.clone());
-        flight
-    }
-
-    pub fn join(&self, flight: &Flight) {
-        self.count(|s| &mut s.coalesced);
-        flight.waiters.set(flight.waiters.get() + 1);
-    }
-
-    pub fn leave(&self, flight: &Flight) {
-        flight.waiters.set(flight.waiters.get() - 1);
-        if flight.waiters.get() == 0 && flight.empty() {
-            self.end(flight, State::Dead);
-        }
-    }
-
-    pub fn end(&self, flight: &Flight, state: State) {
-        flight.state.replace(state);
-        if flight.attached.replace(false) {
-            let mut slots = self.slots.borrow_mut();
-            let slot = slots.get_mut(&flight.key).expect("an attached flight has its slot");
-            slot.flight = None;
-            if slot.entry.is_none() {
-                slots.remove(&flight.key);
-            }
-        }
-    }
-
-    pub fn give_up(&self, flight: &Flight) {
-        if flight.waiters.get() > 0 && flight.attached.get() {
-            flight.state.replace(State::Empty);
-        } else {
-            self.end(flight, State::Dead);
-        }
-    }
-
-    pub fn fail(&self, flight: &Flight, error: Option<u64>) {
-        self.count(|s| &mut s.load_failures);
-        flight.old.iter().for_each(|old| self.cool_down(old));
-        self.end(flight, State::Failed(error));
-    }
-
-    /// Whether it is stored.
-    pub fn publish(&self, flight: &Flight, value: &Value, explicit: Option<Duration>, delta: u64) -> bool {
-        let (entry, kept) = self.make(value, explicit, delta);
-        let attached = flight.attached.get();
-        self.end(flight, State::Published(entry.clone()));
-        match (attached, kept) {
-            (true, true) => self.store(flight.key, entry),
-            (true, false) => self.clear(flight.key),
-            (false, _) => {}
-        }
-        attached && kept
     }
 
     /// How many entries go.
@@ -358,5 +278,30 @@ impl Model {
         }
         let left = self.left.borrow();
         assert!(left.is_empty(), "the listener was not told of {left:?}");
+    }
+
+    /// What must hold after every operation, once the model has [settled](Self::settle).
+    pub fn agree(&self, cache: &Cache<Key, Value, Hashing>) {
+        cache.validate().expect("everything is in its place");
+        assert_eq!((cache.len(), cache.weight()), (self.len(), self.weight()));
+        assert_eq!(cache.capacity(), self.capacity.get());
+        assert!(
+            cache.weight() <= cache.capacity() || self.all_refreshing(),
+            "weight {} in {}",
+            cache.weight(),
+            cache.capacity()
+        );
+        let (stats, expected) = (cache.stats(), self.stats.borrow());
+        assert_eq!(stats.loads, expected.loads);
+        assert_eq!(stats.load_failures, expected.load_failures);
+        assert_eq!(stats.coalesced, expected.coalesced);
+        assert_eq!(stats.evictions, expected.evictions);
+        assert_eq!(stats.handovers, expected.handovers);
+        assert_eq!(stats.takeovers, expected.takeovers);
+        assert_eq!(stats.wait_timeouts, expected.wait_timeouts);
+        assert_eq!(stats.bypassed, expected.bypassed);
+        assert_eq!(stats.stale_serves, expected.stale_serves);
+        // One thread, no pin kept: what is retired is freed after a few bags.
+        assert!(stats.retired_bytes < 256 << 10, "{} bytes retired", stats.retired_bytes);
     }
 }

@@ -122,11 +122,10 @@ impl<'c> Driver<'c> {
         let state = flight.state.borrow().clone();
         match (how(waiter), state) {
             (Err(waiter), State::Computing) => self.hold(Held::Waiter(waiter, flight)),
-            (Ok(Waited::Lead(lease)), State::Empty) => {
-                self.model.count(|s| &mut s.loads);
-                self.model.count(|s| &mut s.handovers);
-                flight.state.replace(State::Computing);
-                flight.waiters.set(flight.waiters.get() - 1);
+            // What was removed since it was given up is not worth loading: the first to look ends it.
+            (Ok(Waited::Abandoned), State::Empty) if !flight.attached.get() => self.model.end(&flight, State::Dead),
+            (Ok(Waited::Lead(lease)), State::Empty) if flight.attached.get() => {
+                self.model.take_on(&flight);
                 self.hold_lease(lease, flight, started);
             }
             (Ok(Waited::Ready(entry)), State::Published(known)) => {
