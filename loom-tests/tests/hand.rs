@@ -1,7 +1,7 @@
 //! Slots and the hand: seating, taking over, evicting.
 #![cfg(loom)]
 
-use bellwether::Lookup;
+use bellwether::{Lookup, RemovalCause};
 use bellwether_loom_tests::{
     KEY, SAME, SAME_TOO, Shared, Still, Told, Value, all_reached, all_told, ask, bugs, builder, cache, expired_of,
     expired_with, lead, listened, model, share, spawn, two, weighed,
@@ -78,6 +78,25 @@ fn hand_meets_removal() {
     }
     let remove = |c: &Shared| _ = c.invalidate(&KEY);
     two(2, full, |c| c.set_capacity(0), remove, |c, told, (), ()| all_told(c, told, 1));
+}
+
+/// The hand closes an entry that another finds absent, and then removes: it was gone before that.
+/// Sees «closed counts».
+#[test]
+fn hand_meets_one_who_looks_and_removes() {
+    model(2, || {
+        let (cache, told) = listened(1);
+        cache.insert(KEY, Value::new(1));
+        let other = cache.clone();
+        let thread = spawn(move || other.set_capacity(0));
+        let found = cache.contains_key(&KEY);
+        let removed = cache.invalidate(&KEY);
+        assert!(found || !removed, "removed after it was gone");
+        thread.join().unwrap();
+        let cause = if removed { RemovalCause::Explicit } else { RemovalCause::Size };
+        assert_eq!(told.all().iter().map(|&(.., cause)| cause).collect::<Vec<_>>(), [cause]);
+        all_told(&cache, &told, 1);
+    });
 }
 
 /// The hand takes an entry that no listener is told of, as a reader takes a share of it: the list's share and the slot's go at
@@ -279,6 +298,7 @@ bugs! {
     seating_of_a_flight_meets_removal: "no slot fence";
     take_over_meets_the_hand: "seat not checked";
     hand_meets_removal: "slot not emptied";
+    hand_meets_one_who_looks_and_removes: "closed counts";
     hand_meets_a_keeper: "one share of two";
     heavier_replacement_meets_removal: "weight not undone", "old weight twice";
     lighter_replacement_meets_removal: "old weight twice";

@@ -109,6 +109,9 @@ impl<K, V> Scope<'_, K, V> {
     #[must_use]
     fn unlist(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
         self.core.table.unlink(self.pin(), node.link());
+        // Closed, it was gone before this removal, which only came first to the mark.
+        let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
+        let cause = if overtook { self.cause_of_closing(node) } else { cause };
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
@@ -195,14 +198,19 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Whether a removed value was stored and still good: what `remove` gives back.
+    /// Whether a removed value was stored and still good: what `remove` gives back. (Not what the hand or a sweep had closed:
+    /// others have found the key absent since.)
     pub(crate) fn was_good(&self, node: &Node<K, V>, before: Snapshot) -> bool {
-        before.valued() && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
+        let served = before.serves() || before.valued() && mutant("closed counts");
+        served && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
     }
 
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
     pub(super) fn clear_away(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
-        let cause = if self.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size };
-        self.remove(shard, node, cause);
+        self.remove(shard, node, self.cause_of_closing(node));
+    }
+
+    fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {
+        if self.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size }
     }
 }

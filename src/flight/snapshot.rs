@@ -128,6 +128,11 @@ impl Snapshot {
         self.0.addr() & TAG & !1 == 0
     }
 
+    /// Whether the hand or a sweep has closed the entry: it is being removed.
+    pub(crate) fn closed(self) -> bool {
+        self.tag() == Tag::Closed
+    }
+
     /// Whether the flight that the node was has ended, however.
     pub(crate) fn landed(self) -> bool {
         self.valued() || matches!(self.tag(), Tag::Failed | Tag::Dead)
