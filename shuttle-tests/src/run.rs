@@ -91,7 +91,7 @@ pub fn caught(name: &str, mutant: &str) {
     let mut child = Command::new(&exe);
     child.args(["--exact", name, "--nocapture", "--test-threads=1"]).env("BELLWETHER_MUTANT", mutant);
     // What a bug takes to show has nothing to do with how long a run is meant to be.
-    child.env("BELLWETHER_SCHEDULES", "3000").env_remove("BELLWETHER_REPLAY");
+    child.env("BELLWETHER_SCHEDULES", "30000").env_remove("BELLWETHER_REPLAY");
     let out = child.output().expect("the test binary runs");
     let (stdout, stderr) = (String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     assert!(stdout.contains("running 1 test"), "no scenario is named {name}:\n{stdout}{stderr}");

@@ -148,5 +148,5 @@ bellwether_shuttle_tests::bugs! {
     failures_are_kept: "failure's weight left", "failed before the swap", "no room after a refresh";
     purges_meet_writers: "walk stays on its node", "weight left behind";
     a_janitor_and_writers: "no grace", "weight not undone";
-    deadlines_and_bounds: "one is woken", "sleeps through the ring";
+    deadlines_and_bounds: "one is woken";
 }
