@@ -12,6 +12,19 @@ pub fn to_the_end<'a, T: Arbitrary<'a>>(u: &mut Unstructured<'a>) -> Result<Vec<
     Ok(all)
 }
 
+/// Settings, and then what is done.
+#[derive(Debug)]
+pub struct Case<S, O> {
+    pub settings: S,
+    pub ops: Vec<O>,
+}
+
+impl<'a, S: Arbitrary<'a>, O: Arbitrary<'a>> Arbitrary<'a> for Case<S, O> {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        Ok(Self { settings: S::arbitrary(u)?, ops: to_the_end(u)? })
+    }
+}
+
 /// How many bits of the hash are left: with none, all keys collide.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 pub enum Hash {

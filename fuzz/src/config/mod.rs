@@ -2,9 +2,9 @@
 
 mod settings;
 
-use crate::input::to_the_end;
+use crate::input::Case;
 use crate::parts::Token;
-use arbitrary::{Arbitrary, Result, Unstructured};
+use arbitrary::Arbitrary;
 use bellwether::{Cache, Clock, Entry, Lease, LoadError, Lookup, ManualClock, Op as Decision, Ref, Waited};
 use settings::{Clocking, Number, Settings, Time};
 use std::cell::{Cell, RefCell};
@@ -16,25 +16,10 @@ use std::task::{Context, Poll, Waker};
 /// Operations of one input.
 const MOST: usize = 64;
 
-pub struct Input {
-    settings: Settings,
-    ops: Vec<Op>,
-}
-
-impl<'a> Arbitrary<'a> for Input {
-    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        Ok(Self { settings: Settings::arbitrary(u)?, ops: to_the_end(u)? })
-    }
-}
-
-impl std::fmt::Debug for Input {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("settings", &self.settings).field("ops", &self.ops).finish()
-    }
-}
+pub type Input = Case<Settings, Op>;
 
 #[derive(Arbitrary, Debug, Clone, Copy)]
-enum Ending {
+pub enum Ending {
     Fulfil,
     FulfilWithTtl(Time),
     Renew,
@@ -45,7 +30,7 @@ enum Ending {
 
 /// What a request asks for besides.
 #[derive(Arbitrary, Debug, Clone, Copy)]
-struct Asks {
+pub struct Asks {
     ttl: Option<Time>,
     wait: Option<Time>,
     soft: Option<Time>,
@@ -55,7 +40,7 @@ struct Asks {
 }
 
 #[derive(Arbitrary, Debug)]
-enum Op {
+pub enum Op {
     Insert(u8, Number),
     InsertWithTtl(u8, Number, Time),
     Get(u8),

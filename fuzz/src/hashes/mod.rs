@@ -7,9 +7,9 @@ mod shape;
 
 pub use shape::Shape;
 
-use crate::input::to_the_end;
+use crate::input::Case;
 use crate::parts::Token;
-use arbitrary::{Arbitrary, Result, Unstructured};
+use arbitrary::Arbitrary;
 use bellwether::{Cache, Lease, Lookup, Op as Decision, Ref, RemovalCause};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,20 +20,10 @@ const LEASES: usize = 16;
 /// Operations of one input: each is followed by a walk over everything.
 const MOST: usize = 128;
 
-#[derive(Debug)]
-pub struct Input {
-    settings: Settings,
-    ops: Vec<Op>,
-}
-
-impl<'a> Arbitrary<'a> for Input {
-    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        Ok(Self { settings: Settings::arbitrary(u)?, ops: to_the_end(u)? })
-    }
-}
+pub type Input = Case<Settings, Op>;
 
 #[derive(Arbitrary, Debug)]
-struct Settings {
+pub struct Settings {
     shape: Shape,
     /// None: unbounded.
     capacity: Option<u16>,
@@ -43,7 +33,7 @@ struct Settings {
 }
 
 #[derive(Arbitrary, Debug)]
-enum Op {
+pub enum Op {
     Insert(u16),
     /// So many, from there on.
     InsertMany(u16, u8),

@@ -1,19 +1,9 @@
 //! What the fuzzer chooses.
 
-use crate::input::{Hash, Key, Time, Worth, to_the_end};
-use arbitrary::{Arbitrary, Result, Unstructured};
+use crate::input::{Case, Hash, Key, Time, Worth};
+use arbitrary::Arbitrary;
 
-#[derive(Debug)]
-pub struct Input {
-    pub settings: Settings,
-    pub ops: Vec<Op>,
-}
-
-impl<'a> Arbitrary<'a> for Input {
-    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
-        Ok(Self { settings: Settings::arbitrary(u)?, ops: to_the_end(u)? })
-    }
-}
+pub type Input = Case<Settings, Op>;
 
 #[derive(Arbitrary, Debug)]
 pub struct Settings {
