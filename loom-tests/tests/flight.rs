@@ -33,15 +33,13 @@ fn publish_meets_a_task() {
     });
 }
 
-/// One rings for two tasks, one of which is asleep, with another's waker.
-/// Sees «a task is left asleep», «let go unordered», «rung unordered».
-#[test]
-fn publish_meets_two_tasks() {
-    model(1, || {
+/// A leader publishes for two tasks, one of which is asleep, with another's waker: what that one does.
+fn publish_for_two_tasks(preemptions: usize, does: fn(Waits)) {
+    model(preemptions, move || {
         let cache = cache(10);
         let (lease, mut one, two) = (lead(&cache), wait(&cache), wait(&cache));
         assert!(asleep(&mut one));
-        let first = spawn(move || assert_eq!(polled(one, 8), Some(7)));
+        let first = spawn(move || does(one));
         let second = spawn(move || assert_eq!(polled(two, 9), Some(7)));
         assert!(lease.fulfil(Value::new(7)).is_ok());
         first.join().unwrap();
@@ -50,22 +48,19 @@ fn publish_meets_two_tasks() {
     });
 }
 
+/// One rings for two tasks.
+/// Sees «a task is left asleep», «let go unordered», «rung unordered».
+#[test]
+fn publish_meets_two_tasks() {
+    publish_for_two_tasks(1, |one| assert_eq!(polled(one, 8), Some(7)));
+}
+
 /// A task that sleeps leaves as the bell rings: one of the two has its waker, and the other frees its place. (What it leaves
 /// behind has the others woken, and they sleep on.)
 /// Sees «let go unordered».
 #[test]
 fn publish_meets_a_task_that_leaves() {
-    model(2, || {
-        let cache = cache(10);
-        let (lease, mut one, two) = (lead(&cache), wait(&cache), wait(&cache));
-        assert!(asleep(&mut one));
-        let first = spawn(move || drop(one));
-        let second = spawn(move || assert_eq!(polled(two, 9), Some(7)));
-        assert!(lease.fulfil(Value::new(7)).is_ok());
-        first.join().unwrap();
-        second.join().unwrap();
-        landed(&cache, Some(7));
-    });
+    publish_for_two_tasks(2, drop);
 }
 
 /// One rings for two who wait.
