@@ -28,7 +28,7 @@ use core::ptr::{self, NonNull};
 
 /// Of a thread that is not pinned. No epoch is.
 const NOT: u64 = 0;
-/// In the depth of a participant whose handle is gone. (No thread lives to forget so many pins.)
+/// In `more` of a participant whose handle is gone. (No thread lives to forget so many pins.)
 const ORPHAN: u64 = 1 << 63;
 
 /// What all caches of a process share.
@@ -42,8 +42,8 @@ pub(super) struct Collector {
 #[repr(align(128))]
 pub(super) struct Participant {
     since: AtomicU64,
-    /// Pins held. The owner's alone, as what follows.
-    depth: Cell<u64>,
+    /// Pins held beside the first one. The owner's alone, as what follows.
+    more: Cell<u64>,
     fences: bool,
     collector: &'static Collector,
     /// On lines of its own: those who join look at it.
@@ -68,7 +68,7 @@ impl Collector {
     /// A participant for the caller alone, until it [leaves](Participant::leave). `fences` is what `barrier::readers_fence` says.
     pub(super) fn join(&'static self, fences: bool) -> &'static Participant {
         let mut free = self.participants();
-        // Acquire: pairs with the Release in `free`, for the depth.
+        // Acquire: pairs with the Release in `free`, for `more`.
         let take = |p: &&Participant| {
             !p.place.taken.load(Ordering::Relaxed)
                 && (p.place.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -80,7 +80,7 @@ impl Collector {
     fn add(&'static self, fences: bool) -> &'static Participant {
         let new: &'static Participant = Box::leak(Box::new(Participant {
             since: AtomicU64::new(NOT),
-            depth: Cell::new(0),
+            more: Cell::new(0),
             fences,
             collector: self,
             place: Padded(Place { taken: AtomicBool::new(true), next: AtomicPtr::new(ptr::null_mut()) }),
@@ -132,28 +132,38 @@ impl Collector {
 
 impl Participant {
     /// Pins the owner, once more.
+    ///
+    /// That it is pinned already is known by its own note, and only further pins are counted. A count of all would be read, changed
+    /// and written twice by each pin, and the next one would have to wait for that: calls in a row would not overlap.
     #[inline(always)]
     pub(super) fn pin(&self) {
-        let depth = self.depth.get();
-        self.depth.set(depth + 1);
-        if depth == 0 {
-            let now = self.collector.epoch.load(Ordering::Relaxed);
-            // Release: pairs with the Acquire in `least`, for what was read under the pin before this one.
-            self.since.store(now, order("pin release", Ordering::Release));
-            light(self.fences);
+        // Relaxed: nobody else writes it.
+        if self.since.load(Ordering::Relaxed) != NOT {
+            self.more.set(self.more.get() + 1);
+            return;
+        }
+        let now = self.collector.epoch.load(Ordering::Relaxed);
+        // Release: pairs with the Acquire in `least`, for what was read under the pin before this one.
+        self.since.store(now, order("pin release", Ordering::Release));
+        light(self.fences);
+    }
+
+    /// The end of a pin: the note goes with the last one, whichever that is.
+    #[inline(always)]
+    pub(super) fn unpin(&self) {
+        match self.more.get() {
+            0 => self.end(),
+            more => self.unpin_one_of(more),
         }
     }
 
-    /// The end of a pin.
-    #[inline(always)]
-    pub(super) fn unpin(&self) {
-        let depth = self.depth.get() - 1;
-        self.depth.set(depth);
-        if depth == 0 {
-            self.end();
-        } else if depth == ORPHAN {
+    #[inline(never)]
+    fn unpin_one_of(&self, more: u64) {
+        if more == ORPHAN {
             self.end();
             self.free();
+        } else {
+            self.more.set(more - 1);
         }
     }
 
@@ -165,15 +175,16 @@ impl Participant {
 
     /// The owner's end; its pins, if any are left, go on, on this thread.
     pub(super) fn leave(&self) {
-        match self.depth.get() {
-            depth if depth == 0 || mutant("leaves while pinned") => self.free(),
-            depth => self.depth.set(depth | ORPHAN),
+        if self.since.load(Ordering::Relaxed) == NOT || mutant("leaves while pinned") {
+            self.free();
+        } else {
+            self.more.set(self.more.get() | ORPHAN);
         }
     }
 
     #[cold]
     fn free(&self) {
-        self.depth.set(0);
+        self.more.set(0);
         // Release: pairs with the Acquire in `join`.
         self.place.taken.store(false, Ordering::Release);
     }
