@@ -3,8 +3,8 @@
 //! Segment 0 has the first `2^FIRST` elements, each later segment as many as all before it. A segment is allocated by
 //! the first who needs it, as zeroed memory, and lives as long as the array; so an element's address never changes.
 
-use crate::sync::{AtomicPtr, HUGE_PAGE, Ordering, advise_huge, mutant, order, zeroed_slice};
-use alloc::boxed::Box;
+use crate::sync::{AtomicPtr, HUGE_PAGE, Ordering, advise_huge, mutant, order};
+use crate::zeroed::Zeroed;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
@@ -83,6 +83,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     ///
     /// # Panics
     /// If there is no room for so many.
+    #[inline]
     pub(crate) fn get_or_grow(&self, i: usize) -> &T {
         let (segment, index) = Self::locate(i);
         // SAFETY: by `locate`.
@@ -96,17 +97,23 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     ///
     /// # Panics
     /// If there is no such segment.
+    #[inline]
     pub(crate) unsafe fn at_or_grow(&self, segment: usize, index: usize) -> &T {
         // SAFETY: as for this function.
-        if let Some(element) = unsafe { self.at(segment, index) } {
-            return element;
-        }
+        unsafe { self.at(segment, index).unwrap_or_else(|| self.grow(segment, index)) }
+    }
+
+    /// # Safety
+    /// As for [`at`](Self::at).
+    #[cold]
+    #[inline(never)]
+    unsafe fn grow(&self, segment: usize, index: usize) -> &T {
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
         // SAFETY: by the contract of `new`, and this is its `make`.
-        let fresh = Box::into_raw(unsafe { zeroed_slice(Self::segment_len(segment), self.make) });
+        let fresh = unsafe { Zeroed::new(Self::segment_len(segment), self.make) }.into_raw();
         let size = Self::segment_len(segment) * size_of::<T>();
         if self.huge_pages && size >= HUGE_PAGE {
-            advise_huge(fresh.cast(), size);
+            advise_huge(fresh.as_ptr().cast(), size);
         }
         let (published, null) = (&self.segments[SEGMENTS - 1 - segment], ptr::null_mut());
         if mutant("torn growth") {
@@ -114,11 +121,11 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
         }
         // Release: publishes the segment's content. Acquire, if another was first: for that one's.
         let release = order("array release", Ordering::Release);
-        let first = match published.compare_exchange(null, fresh.cast(), release, Ordering::Acquire) {
-            Ok(_) => fresh.cast(),
+        let first = match published.compare_exchange(null, fresh.as_ptr(), release, Ordering::Acquire) {
+            Ok(_) => fresh.as_ptr(),
             Err(other) => {
-                // SAFETY: it came from `Box::into_raw` just above and was never published, so is ours alone.
-                drop(unsafe { Box::from_raw(fresh) });
+                // SAFETY: it came from `into_raw` just above, of so many, and was never published, so is ours alone.
+                drop(unsafe { Zeroed::from_raw(fresh, Self::segment_len(segment)) });
                 other
             }
         };
@@ -131,12 +138,10 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for Doubling<T, FIRST, SEG
     fn drop(&mut self) {
         for (segment, published) in self.segments.iter().rev().enumerate() {
             // Acquire: for the content, should the owner have come by the array without a synchronisation of its own.
-            let first = published.load(Ordering::Acquire);
-            if !first.is_null() {
-                let elements = ptr::slice_from_raw_parts_mut(first, Self::segment_len(segment));
-                // SAFETY: it came from `Box::into_raw` of a slice of this length, is freed here only, and `&mut self`
-                // means that no reference to an element is left.
-                drop(unsafe { Box::from_raw(elements) });
+            if let Some(first) = NonNull::new(published.load(Ordering::Acquire)) {
+                // SAFETY: it came from `into_raw` of an array of this length, is freed here only, and `&mut self` means that no
+                // reference to an element is left.
+                drop(unsafe { Zeroed::from_raw(first, Self::segment_len(segment)) });
             }
         }
     }

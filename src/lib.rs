@@ -112,6 +112,7 @@ mod time;
 mod timer;
 mod unwind;
 mod waiter;
+mod zeroed;
 
 #[cfg(feature = "std")]
 mod blocking;

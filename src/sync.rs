@@ -80,35 +80,6 @@ impl<T> core::ops::Deref for Padded<T> {
     }
 }
 
-/// `n` elements made by `make`, as pages that the system zeroes lazily.
-///
-/// # Safety
-/// The all-zero bit pattern is the value that `make` gives, and `T` is not zero-sized.
-#[cfg(not(any(loom, shuttle)))]
-pub(crate) unsafe fn zeroed_slice<T>(n: usize, _make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
-    use alloc::alloc::{alloc_zeroed, handle_alloc_error};
-    let layout = core::alloc::Layout::array::<T>(n).expect("a table of this size cannot exist");
-    assert!(layout.size() > 0);
-    // SAFETY: the layout is not of size zero (checked above).
-    let raw = unsafe { alloc_zeroed(layout) }.cast::<T>();
-    if raw.is_null() {
-        handle_alloc_error(layout);
-    }
-    let slice = core::ptr::slice_from_raw_parts_mut(raw, n);
-    // SAFETY: `raw` was allocated by the global allocator with the layout of `[T; n]`, and by this function's
-    // contract its zeroed bytes are `n` valid elements.
-    unsafe { alloc::boxed::Box::from_raw(slice) }
-}
-
-/// See above; loom's atomics cannot be zeroed memory, nor can shuttle's.
-///
-/// # Safety
-/// None needed here; the same signature as above.
-#[cfg(any(loom, shuttle))]
-pub(crate) unsafe fn zeroed_slice<T>(n: usize, make: impl Fn() -> T) -> alloc::boxed::Box<[T]> {
-    (0..n).map(|_| make()).collect()
-}
-
 /// Has the processor fetch what is at an address, while it goes on with other things. Any address will do.
 #[inline(always)]
 pub(crate) fn prefetch<T>(address: *const T) {

@@ -15,7 +15,8 @@
 //! [`Hot`]: crate::expiry::Hot
 
 use crate::hasher::DefaultHashBuilder;
-use crate::sync::{AtomicU64, Ordering, Padded, mutant, order, sized, zeroed_slice};
+use crate::sync::{AtomicU64, Ordering, Padded, mutant, order, sized};
+use crate::zeroed::Zeroed;
 use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -56,7 +57,7 @@ struct Registry {
     /// How many invalidations there were.
     sequence: Padded<AtomicU64>,
     /// The number of the last one of each tag; 0: none.
-    cells: Box<[AtomicU64]>,
+    cells: Zeroed<AtomicU64>,
 }
 
 impl Registry {
@@ -74,7 +75,7 @@ pub(crate) struct Groups<K, V> {
 impl<K, V> Groups<K, V> {
     pub(crate) fn new(tags: TagsWith<K, V>) -> Self {
         // SAFETY: an AtomicU64 of zero is all zero bits, and not zero-sized.
-        let cells = unsafe { zeroed_slice(CELLS, || AtomicU64::new(0)) };
+        let cells = unsafe { Zeroed::new(CELLS, || AtomicU64::new(0)) };
         let sequence = Padded(AtomicU64::new(0));
         Self { tags, registry: Registry { hasher: DefaultHashBuilder::default(), sequence, cells } }
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// The floors, from the ground up. A module may import from floors below its own, and within its own directory.
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
-    &["sync", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "observer"],
+    &["sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "observer"],
     &["ticker", "unpark"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
     // Memory; a flight on its own; the list; the slots.

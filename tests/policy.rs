@@ -12,6 +12,8 @@ mod doubling;
 mod policy;
 #[path = "../src/sync.rs"]
 mod sync;
+#[path = "../src/zeroed.rs"]
+mod zeroed;
 
 use common::Spread;
 use policy::{Keeper, Member, Policy, Room};

@@ -13,6 +13,8 @@ mod rings;
 #[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
 #[path = "../src/sync.rs"]
 mod sync;
+#[path = "../src/zeroed.rs"]
+mod zeroed;
 
 use counting::Counting;
 use rings::{Popped, Rings, SLOTS, Which};
@@ -96,10 +98,10 @@ fn first_in_first_out_across_segments() {
 fn ahead_is_what_comes_later_in_the_same_segment() {
     let items = items(SLOTS + 2);
     let rings = Rings::new();
-    assert_eq!(rings.ahead(Which::Small, 0), None);
+    assert_eq!(rings.ahead(Which::Small)(0), None);
     items.iter().for_each(|item| push(&rings, Which::Small, item));
     for first in 0..SLOTS {
-        let later = |distance| rings.ahead(Which::Small, distance);
+        let later = |distance| rings.ahead(Which::Small)(distance);
         assert_eq!(later(0), Some(NonNull::from(&items[first])));
         assert_eq!(later(3), items[..SLOTS].get(first + 3).map(NonNull::from));
         assert_eq!(later(SLOTS), None);

@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+#[allow(dead_code, reason = "only a limbo fetches ahead")]
 #[path = "../src/reclaim/arena.rs"]
 mod arena;
 #[path = "common/counting.rs"]
@@ -18,6 +19,8 @@ mod shape;
 #[allow(dead_code, unused_imports, reason = "the arena uses only a part of it")]
 #[path = "../src/sync.rs"]
 mod sync;
+#[path = "../src/zeroed.rs"]
+mod zeroed;
 
 use arena::Arena;
 use bellwether::{Cache, Ref};

@@ -15,6 +15,8 @@ mod rings_scene;
 #[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
 #[path = "../../src/sync.rs"]
 mod sync;
+#[path = "../../src/zeroed.rs"]
+mod zeroed;
 
 use Which::{Main, Small};
 use bellwether_loom_tests::{bugs, model, spawn};

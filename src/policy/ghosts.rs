@@ -25,7 +25,11 @@ const NEAR: u32 = 2;
 const MOST_BUCKETS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// A one in each lane.
 const ONES: u64 = 0x0001_0001_0001_0001;
+/// The top bit of each lane.
+const TOPS: u64 = ONES << (LANE_BITS - 1);
 
+/// One cache line.
+#[repr(align(64))]
 pub(crate) struct Bucket([AtomicU64; WORDS]);
 
 impl Bucket {
@@ -80,6 +84,7 @@ impl Ghosts {
     }
 
     /// Fetches what [`put`](Self::put) and [`take`](Self::take) of the key will need.
+    #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         if let Some(bucket) = self.buckets.get(self.bucket(hash)) {
             prefetch(bucket);
@@ -88,14 +93,18 @@ impl Ghosts {
 
     /// Forgets a key that is back, and says how long it was away, if it is remembered.
     pub(crate) fn take(&self, hash: u64) -> Option<Age> {
+        let bucket = &self.buckets.get(self.bucket(hash))?.0;
         let wanted = Self::fingerprint(hash) * ONES;
-        for (index, word) in self.buckets.get(self.bucket(hash))?.0.iter().enumerate() {
+        // The lowest lane that is equal has its top bit set here, and none below it has.
+        let equal = |lanes: u64| (lanes ^ wanted).wrapping_sub(ONES) & !(lanes ^ wanted) & TOPS;
+        // All of them, without a branch: most keys are in none.
+        if bucket.iter().fold(0, |any, word| any | equal(word.load(Ordering::Relaxed))) == 0 {
+            return None;
+        }
+        for (index, word) in bucket.iter().enumerate() {
             let lanes = word.load(Ordering::Relaxed);
-            let differs = lanes ^ wanted;
-            // The lowest lane that is zero has its top bit set here, and none below it has.
-            let equal = differs.wrapping_sub(ONES) & !differs & (ONES << (LANE_BITS - 1));
-            if equal != 0 {
-                let lane = equal.trailing_zeros() / LANE_BITS;
+            if equal(lanes) != 0 {
+                let lane = equal(lanes).trailing_zeros() / LANE_BITS;
                 word.store(lanes & !(0xFFFF << (lane * LANE_BITS)), Ordering::Relaxed);
                 let place = index as u32 * LANES_PER_WORD + lane;
                 return Some(if place < NEAR { Age::Near } else { Age::Far });

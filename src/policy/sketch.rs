@@ -40,6 +40,8 @@ const GENERATIONS: u32 = 15;
 /// Where a block's last word has the stamp.
 const STAMP: u32 = 60;
 
+/// One cache line.
+#[repr(align(64))]
 pub(crate) struct Block([AtomicU64; WORDS]);
 
 impl Block {
@@ -130,6 +132,7 @@ impl Sketch {
     }
 
     /// Fetches what a count of the key will need.
+    #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         let at = (hash >> (ROWS * ROW_BITS)) as usize & self.mask.load(Ordering::Relaxed);
         if let Some(block) = self.blocks.get(at) {

@@ -34,8 +34,8 @@ mod segment;
 pub(crate) use segment::{Popped, SLOTS};
 
 use crate::doubling::Doubling;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized, zeroed_slice};
-use alloc::boxed::Box;
+use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized};
+use crate::zeroed::Zeroed;
 use core::ptr::{self, NonNull};
 use segment::{Link, SHIFT, Segment, lap_of};
 
@@ -96,7 +96,7 @@ impl<T> Rings<T> {
         // Acquire: pairs with the Release in `make`, for the segment's content. (Who has a slot number by a Relaxed load
         // has nothing else to go by.)
         let segment = self.directory.get((number as usize).checked_sub(1)?)?.load(Ordering::Acquire);
-        // SAFETY: a pointer in the directory is null or came from `Box::into_raw` of an initialised segment, which is only
+        // SAFETY: a pointer in the directory is null or came from `Zeroed::into_raw` of an initialised segment, which is only
         // ever shared, and is freed no earlier than `self`, which is borrowed.
         unsafe { segment.as_ref() }
     }
@@ -181,11 +181,13 @@ impl<T> Rings<T> {
         self.at_front(self.ring(ring), Segment::peek)
     }
 
-    /// The entry so many slots behind the next one to be popped, if that is in the same segment.
-    pub(crate) fn ahead(&self, ring: Which, distance: usize) -> Option<NonNull<T>> {
+    /// Gives the entry so many slots behind the next one to be popped, if that is in the same segment.
+    #[inline]
+    pub(crate) fn ahead(&self, ring: Which) -> impl Fn(usize) -> Option<NonNull<T>> {
         // Acquire: as in `at_front`.
         let first = Link(self.ring(ring).first.load(Ordering::Acquire));
-        self.segment(first.number())?.ahead(first.tag(), distance)
+        let segment = self.segment(first.number());
+        move |distance| segment?.ahead(first.tag(), distance)
     }
 
     fn at_front(&self, ring: &Ring, step: impl Fn(&Segment<T>, u32) -> Option<Popped<T>>) -> Popped<T> {
@@ -263,14 +265,12 @@ impl<T> Rings<T> {
     #[cold]
     fn make(&self) -> Link {
         // SAFETY: `zero` makes atomics only, which are all zero or null, and a segment is not zero-sized.
-        let fresh: Box<[Segment<T>]> = unsafe { zeroed_slice(1, Segment::zero) };
+        let fresh = unsafe { Zeroed::new(1, Segment::zero) };
         // Relaxed: only numbers.
         let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MOST).then_some(n + 1));
         let index = made.expect("a shard cannot hold this many entries");
-        // The cast is from a slice of one.
-        let fresh = Box::into_raw(fresh).cast::<Segment<T>>();
         // Release: pairs with the Acquire in `segment`.
-        self.directory.get_or_grow(index as usize).store(fresh, Ordering::Release);
+        self.directory.get_or_grow(index as usize).store(fresh.into_raw().as_ptr(), Ordering::Release);
         Link::new(index + 1, 0)
     }
 
@@ -316,10 +316,10 @@ impl<T> Drop for Rings<T> {
         for index in 0..self.made.load(Ordering::Relaxed) {
             // Acquire: as in `segment`.
             let segment = self.directory.get(index as usize).map_or(ptr::null_mut(), |s| s.load(Ordering::Acquire));
-            if !segment.is_null() {
-                // SAFETY: it came from `Box::into_raw` of a slice of one segment, which has the layout of a segment; it is
-                // in the directory once, and `&mut self` means that nobody else uses the rings.
-                drop(unsafe { Box::from_raw(segment) });
+            if let Some(segment) = NonNull::new(segment) {
+                // SAFETY: it came from `into_raw` of an array of one; it is in the directory once, and `&mut self` means that
+                // nobody else uses the rings.
+                drop(unsafe { Zeroed::from_raw(segment, 1) });
             }
         }
     }
