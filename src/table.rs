@@ -105,16 +105,25 @@ impl Table {
         }
     }
 
-    /// Has the cell fetched that a search for this order will start from.
+    /// Has something fetched that a search for this order will come by: its cell, or the `behind`th link behind that, which is
+    /// known when those before it are there already.
     #[inline]
-    pub(crate) fn prefetch(&self, order: u32) {
-        // (To loom it would be two loads more for each insertion, and nothing else.)
+    pub(crate) fn prefetch(&self, _pin: &Pin, order: u32, behind: usize) {
+        // (To loom it would be some loads more for each insertion, and nothing else.)
         if cfg!(loom) {
             return;
         }
-        if let Some(cell) = self.cell(self.bucket(order)) {
-            prefetch(cell);
+        let bucket = self.bucket(order);
+        if behind == 0 {
+            return self.cell(bucket).map_or((), |cell| prefetch(cell));
         }
+        let Some(mut link) = self.linked_cell(bucket) else { return };
+        for _ in 1..behind {
+            // SAFETY: reached through the list under the pin: null, or not freed while that is held.
+            let Some(next) = (unsafe { link.next().link().as_ref() }) else { return };
+            link = next;
+        }
+        prefetch(link.next().link());
     }
 
     /// The cell of a bucket, if it is LINKED.

@@ -115,9 +115,21 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
-        let capacity = self.core.capacity();
-        let part = if capacity == u64::MAX { capacity } else { capacity / self.core.shards.len() as u64 };
-        Room { capacity: part, entries: shard.entries.load(Ordering::Relaxed) }
+        let capacity = if self.core.capacity() == u64::MAX { u64::MAX } else { self.part() };
+        Room { capacity, entries: shard.entries.load(Ordering::Relaxed) }
+    }
+
+    /// A shard's part of the capacity.
+    fn part(&self) -> u64 {
+        // A power of two, and a division would be felt.
+        self.core.capacity() >> self.core.shards.len().trailing_zeros()
+    }
+
+    /// Has what it will take to store a newcomer fetched, and what to evict another for it.
+    #[inline]
+    pub(super) fn foresee(&self, shard: &Shard<K, V>, newcomer: u32) {
+        let follow = |node: &Node<K, V>, step| self.core.table.prefetch(self.pin(), node.link().order(), step);
+        shard.policy.foresee(newcomer, self.room(shard), follow);
     }
 
     /// Gives a stored node its slot, with the share that the caller has taken for it: that of `old`, which it replaced, or a
@@ -187,8 +199,7 @@ impl<K, V> Scope<'_, K, V> {
             let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };
             shard.policy.total().saturating_sub(own)
         };
-        let shards = self.core.shards.len() as u64;
-        if shards == 1 || total(home) >= (self.core.capacity() / shards).max(1) {
+        if self.core.shards.len() == 1 || total(home) >= self.part().max(1) {
             return home;
         }
         self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)

@@ -76,7 +76,7 @@ impl<K, V> Scope<'_, K, V> {
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }
-        shard.policy.foresee(node.link().order(), self.room(shard));
+        self.foresee(shard, node.link().order());
         // SAFETY: the transition into PUBLISHING was just won.
         unsafe { node.write(value, terms.stamps) };
         let stored = match old {

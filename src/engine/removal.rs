@@ -142,31 +142,35 @@ impl<K, V> Scope<'_, K, V> {
         &self,
         hash: u64,
         (key, value): (K, V),
-        terms: Terms,
+        terms: impl FnOnce(&K, &V) -> Terms,
         is_key: impl Fn(&K, &K) -> bool,
     ) -> Option<(K, V)> {
-        let shard = self.core.shard(hash);
-        self.core.table.prefetch(order_of(hash));
+        let (table, order) = (&self.core.table, order_of(hash));
+        // One miss leads to the next. So something else is done while each is on its way.
+        table.prefetch(self.pin(), order, 0);
+        let (shard, terms) = (self.core.shard(hash), terms(&key, &value));
         if terms.weight == 0 {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
             return Some((key, value));
         }
-        let node = Node::entry(self.core.nodes(), order_of(hash), (key, value), terms.weight, terms.stamps);
+        let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
+        table.prefetch(self.pin(), order, 1);
         let new = Unlinked(self.core, node);
         // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
         let entry = unsafe { node.as_ref() };
         // The list's, and the slot's.
         entry.set_shares(2);
-        shard.policy.foresee(entry.link().order(), self.room(shard));
+        self.foresee(shard, order);
+        table.prefetch(self.pin(), order, 2);
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
-            let place = self.core.table.search(self.pin(), hash, hit);
+            let place = table.search(self.pin(), hash, hit);
             let old = place.found.map(|link| self.node(link));
             let weighed = self.weigh_in(shard, terms.weight, old);
             let linked = match old {
-                Some(old) => self.core.table.replace(old.link(), Node::as_link(node)),
-                None => self.core.table.insert(&place, Node::as_link(node)),
+                Some(old) => table.replace(old.link(), Node::as_link(node)),
+                None => table.insert(&place, Node::as_link(node)),
             };
             if linked {
                 new.linked();

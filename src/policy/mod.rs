@@ -67,10 +67,8 @@ const MARGIN: u32 = 1;
 const SLACK: u32 = 9;
 /// Slots that a push moves on while a ring is mostly holes.
 const MOVES: usize = 2;
-/// So many entries before an entry leaves small it is fetched,
-const FAR_AHEAD: usize = 8;
-/// and so many, what its hash leads to.
-const AHEAD: usize = 4;
+/// So many entries before an entry leaves small it is fetched; half as many, what its hash leads to.
+const AHEAD: usize = 8;
 /// Set in a slot's number if it is one of main's.
 const IN_MAIN: u32 = 1 << 31;
 
@@ -167,10 +165,12 @@ impl<T: Member> Policy<T> {
     }
 
     /// Has the processor fetch what [`admit`](Self::admit) needs for this key, and what small's next few entries will need to
-    /// leave: each is a cache miss, and what orders memory between them would have them wait for one another.
+    /// leave: each is a cache miss, and what orders memory between them would have them wait for one another. `follow` has
+    /// something of theirs fetched that is the owner's, in so many steps, one for each call.
     ///
     /// The caller is pinned.
-    pub(crate) fn foresee(&self, newcomer: u32, room: Room) {
+    #[inline]
+    pub(crate) fn foresee(&self, newcomer: u32, room: Room, follow: impl Fn(&T, usize)) {
         // Loom has no caches, and would have more to explore.
         if room.capacity == u64::MAX || cfg!(loom) {
             return;
@@ -178,14 +178,22 @@ impl<T: Member> Policy<T> {
         let hash = mixed(newcomer);
         self.sketch.prefetch(hash);
         self.ghosts.iter().for_each(|ghosts| ghosts.prefetch(hash));
-        if let Some(entry) = self.rings.ahead(Which::Small, FAR_AHEAD) {
-            prefetch(entry.as_ptr());
+        let ahead = self.rings.ahead(Which::Small);
+        // SAFETY: the slot had a share of it under the caller's pin: it is not freed before that ends.
+        let seen = |distance| ahead(distance).map(|entry| unsafe { &*entry.as_ptr() });
+        if let Some(entry) = seen(AHEAD) {
+            prefetch(entry);
+            prefetch(entry.slot());
         }
-        if let Some(entry) = self.rings.ahead(Which::Small, AHEAD) {
-            // SAFETY: the slot had a share of it under the caller's pin: it is not freed before that ends.
-            let hash = mixed(unsafe { entry.as_ref() }.hash());
+        if let Some(entry) = seen(AHEAD / 2) {
+            let hash = mixed(entry.hash());
             self.sketch.prefetch(hash);
             self.ghosts[Which::Small as usize].prefetch(hash);
+        }
+        for (step, distance) in [AHEAD / 2, AHEAD / 4, AHEAD / 8].into_iter().enumerate() {
+            if let Some(entry) = seen(distance) {
+                follow(entry, step);
+            }
         }
     }
 

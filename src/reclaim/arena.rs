@@ -93,6 +93,16 @@ impl<T> Arena<T> {
         }
     }
 
+    /// Has fetched what it takes to free a node; null is none.
+    pub(super) fn prefetch_to_free(node: *const T) {
+        prefetch(node);
+        if !Shape::<T>::SINGLE && !node.is_null() {
+            let (slab, place) = Shape::<T>::place_of(node.addr());
+            prefetch(node.with_addr(slab));
+            prefetch(node.with_addr(slab + Shape::<T>::pair(place)));
+        }
+    }
+
     /// A node that was never used.
     #[cold]
     fn carve(&self) -> NonNull<T> {

@@ -9,7 +9,7 @@
 use super::arena::Freed;
 use super::epoch::{Grace, Graces};
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, prefetch, sized, untracked};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
@@ -367,7 +367,7 @@ impl<T: Retire> Bags<'_, T> {
             while let Some(item) = bag.items.get(self.place) {
                 self.place += 1;
                 if let Some(later) = bag.items.get(self.place + AHEAD) {
-                    prefetch(later.load(Ordering::Relaxed));
+                    Arena::prefetch_to_free(later.load(Ordering::Relaxed));
                 }
                 if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
                     return Some(node);
