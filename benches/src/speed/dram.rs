@@ -2,7 +2,7 @@
 //! each is the value of the last, so that none does.
 
 use crate::{
-    hits::{GET, HASHBROWN, PINNED},
+    hits::{GET, HASHBROWN, HUGE, PINNED, on_huge_pages},
     rounds::{CHUNK, Contestant, Draw, Sample, alone},
     subjects::{Bellwether, Hasher, Papaya, Quick, SccIndex, Subject},
     trace::mix,
@@ -95,16 +95,20 @@ fn getting<S: Subject>(name: &'static str, ring: &Arc<Ring>, chained: bool) -> C
 }
 
 fn full<S: Subject>(ring: &Ring) -> S {
-    let subject = S::with_room(S::ROOM * KEYS);
+    filled(ring, S::with_room(S::ROOM * KEYS))
+}
+
+fn filled<S: Subject>(ring: &Ring, subject: S) -> S {
     ring.entries().for_each(|(key, value)| subject.put(key, value));
     subject
 }
 
-/// Half a minute goes into building them; together they take some two GiB.
+/// Half a minute goes into building them; together they take some three GiB.
 pub(crate) fn field(chained: bool) -> Vec<Contestant> {
     let ring = &Arc::new(Ring::new());
     let ours: Arc<Bellwether> = Arc::new(full(ring));
     let same = Arc::clone(&ours);
+    let huge = filled(ring, on_huge_pages(KEYS));
     let map: hashbrown::HashMap<u64, u64, Hasher> = ring.entries().collect();
     vec![
         looking(GET, ring, chained, move |asked| look_up(asked, |key| ours.get(key))),
@@ -112,6 +116,7 @@ pub(crate) fn field(chained: bool) -> Vec<Contestant> {
             let pinned = same.pin();
             look_up(asked, |key| pinned.get_ref(key).map(|value| *value))
         }),
+        looking(HUGE, ring, chained, move |asked| look_up(asked, |key| huge.get(key))),
         looking(HASHBROWN, ring, chained, move |asked| look_up(asked, |key| map.get(key).copied())),
         getting::<Quick>(Quick::NAME, ring, chained),
         getting::<Papaya>(Papaya::NAME, ring, chained),

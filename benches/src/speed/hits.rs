@@ -18,6 +18,7 @@ use std::{
 pub(crate) const GET: &str = "bellwether, `get`";
 pub(crate) const GET_REF: &str = "bellwether, `get_ref`";
 pub(crate) const PINNED: &str = "bellwether, one `pin`, `get_ref`";
+pub(crate) const HUGE: &str = "bellwether, `huge_pages`, `get`";
 pub(crate) const TTL: &str = "bellwether, TTL";
 pub(crate) const CLOCK: &str = "the coarse clock alone";
 pub(crate) const QUICK_TTL: &str = "quick_cache + `Instant`";
@@ -71,8 +72,17 @@ fn looking(name: &'static str, asked: &Arc<Asked>, look: impl Fn(&[u64]) -> u64 
     Contestant { name, turn: Box::new(turn) }
 }
 
+/// One of ours with room for so many entries, in huge pages.
+pub(crate) fn on_huge_pages(keys: usize) -> Bellwether {
+    let room = Bellwether::ROOM * keys;
+    Bellwether::builder().max_capacity(room as u64).huge_pages(true).build().expect("valid settings")
+}
+
 fn full<S: Subject>(keys: usize) -> S {
-    let subject = S::with_room(S::ROOM * keys);
+    filled(keys, S::with_room(S::ROOM * keys))
+}
+
+fn filled<S: Subject>(keys: usize, subject: S) -> S {
     (0..keys).map(|key| mix(key as u32)).for_each(|key| subject.put(key, value(key)));
     subject
 }
@@ -88,6 +98,7 @@ pub(crate) fn plain(keys: usize) -> Vec<Contestant> {
     let ours: Bellwether = full(keys);
     let ours = Arc::new(ours);
     let same = Arc::clone(&ours);
+    let huge = filled(keys, on_huge_pages(keys));
     let papaya: Papaya = full(keys);
     let map: hashbrown::HashMap<u64, u64, Hasher> =
         (0..keys).map(|key| mix(key as u32)).map(|key| (key, value(key))).collect();
@@ -97,6 +108,7 @@ pub(crate) fn plain(keys: usize) -> Vec<Contestant> {
             let pinned = same.pin();
             each(keys, |key| pinned.get_ref(key).map(|value| *value))
         }),
+        looking(HUGE, asked, move |keys| each(keys, |key| huge.get(key))),
         looking(HASHBROWN, asked, move |keys| each(keys, |key| map.get(key).copied())),
         getting::<Papaya>(keys, asked),
         looking(PAPAYA_PINNED, asked, move |keys| {
