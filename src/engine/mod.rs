@@ -27,7 +27,7 @@ use crate::flight::node::{Node, Nodes};
 pub(crate) use crate::observer::RemovalCause;
 use crate::order::{order_of, part_of};
 use crate::policy::Policy;
-use crate::reclaim::{Batch, Limbo, bytes};
+use crate::reclaim::{Batch, Limbo, Upkeep, bytes};
 use crate::stats::Counters;
 use crate::sync::{AtomicU64, Ordering, Padded, sized, untracked::AtomicUsize};
 use crate::table::Table;
@@ -38,6 +38,10 @@ pub(crate) use read::Freshness;
 pub(crate) use removal::Spare;
 pub(crate) use scope::Scope;
 pub(crate) use sweep::Walk;
+
+const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
 
 /// An address of a node, with no claim about its life.
 pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
@@ -67,8 +71,9 @@ pub(crate) struct Core<K, V> {
 /// Bytes of retired nodes past which new values are not kept. Far above what a thread that is descheduled while pinned
 /// lets pile up (some 100,000 removals); a pin that is held for good is meant.
 const SOFT_BYTES: usize = if cfg!(feature = "std") { 8 << 20 } else { 256 << 10 };
-/// The most nodes that are retired before somebody collects them.
-const MOST_BATCHED: usize = sized(1024, 4, 1);
+/// The most nodes that are retired before somebody begins their grace period: where that is a system call, it interrupts the
+/// other processors for some microseconds, of which one hit in so many inserts is to notice nothing.
+const MOST_BATCHED: usize = sized(4096, 4, 1);
 /// That many times the soft bounds, and misses load without a flight.
 const HARD: usize = 4;
 
@@ -191,7 +196,7 @@ impl<K, V> Core<K, V> {
     /// Whether too much is retired for another flight; tries to free some first.
     pub(crate) fn overloaded(&self) -> bool {
         self.pressure() == Pressure::Hard && {
-            self.limbo.collect();
+            self.limbo.collect(Upkeep::All);
             self.pressure() == Pressure::Hard
         }
     }
@@ -200,9 +205,11 @@ impl<K, V> Core<K, V> {
     /// costs, which may be a system call.
     fn batch(&self) -> Batch {
         let capacity = self.capacity();
+        // Some three batches are retired at a time: well below what counts as pressure.
+        let most = const { least(MOST_BATCHED, SOFT_BYTES / 16 / bytes::<Node<K, V>>()) };
         match self.config.weigher.is_some() {
-            true => Batch { nodes: MOST_BATCHED, weight: (capacity / 32).max(64) },
-            false => Batch { nodes: (capacity / 8).min(MOST_BATCHED as u64) as usize, weight: NEVER },
+            true => Batch { nodes: most, weight: (capacity / 32).max(64) },
+            false => Batch { nodes: (capacity / 8).min(most as u64) as usize, weight: NEVER },
         }
     }
 }

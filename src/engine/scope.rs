@@ -4,7 +4,7 @@ use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::node::Node;
 use crate::link::Link;
 use crate::observer::CacheEvent;
-use crate::reclaim::{Pin, Retired};
+use crate::reclaim::{Pin, Upkeep};
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::unwind;
@@ -31,7 +31,7 @@ pub(crate) struct Scope<'c, K, V> {
     pub(crate) core: &'c Core<K, V>,
     pin: ManuallyDrop<Pin>,
     after: RefCell<Vec<After<K, V>>>,
-    sealed: Cell<bool>,
+    upkeep: Cell<Upkeep>,
     /// Flights whose waiters are to be woken. There is one at most, but in a sweep.
     rung: Cell<Option<Ptr<K, V>>>,
     rung_more: RefCell<Vec<Ptr<K, V>>>,
@@ -100,16 +100,14 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// from now on can find it, and nobody else retires it.
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
         // SAFETY: handed on; nodes come from the limbo's arena.
-        let retired = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
-        if retired == Retired::Due {
-            self.sealed.set(true);
-        }
+        let upkeep = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
+        self.upkeep.set(self.upkeep.get().max(upkeep));
     }
 
     /// What was retired so far need not wait for more: whoever cleans up wants values dropped.
     pub(super) fn let_go(&self) {
         self.core.limbo().seal_open(&self.pin);
-        self.sealed.set(true);
+        self.upkeep.set(Upkeep::All);
     }
 
     /// The node around a link of this core's tables.
@@ -128,9 +126,9 @@ impl<K, V> Drop for Scope<'_, K, V> {
         if self.rung.get().is_some() || !after.is_empty() {
             self.core.tell(self.rung.get().into_iter().chain(more), after);
         }
-        let due = self.sealed.get() || self.core.pressure() != Pressure::Normal;
-        if due && !unwind::panicking() {
-            self.core.limbo.collect();
+        let upkeep = if self.core.pressure() == Pressure::Normal { self.upkeep.get() } else { Upkeep::All };
+        if upkeep != Upkeep::Nothing && !unwind::panicking() {
+            self.core.limbo.collect(upkeep);
         }
     }
 }
@@ -204,7 +202,7 @@ impl<K, V> Core<K, V> {
             core: self,
             pin: ManuallyDrop::new(pin),
             after: RefCell::new(Vec::new()),
-            sealed: Cell::new(false),
+            upkeep: Cell::new(Upkeep::Nothing),
             rung: Cell::new(None),
             rung_more: RefCell::new(Vec::new()),
         }

@@ -3,59 +3,51 @@
 //! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`, which has its
 //! weight as well. Whoever completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
 //! sealer first makes sure that the bag is no longer the open one, then puts it into the list of the sealed ones. From there
-//! bags are taken several at once, to begin the wait for their grace period together, which may cost a system call, and go to
-//! the list of those that wait. A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//! bags are taken many at once, to begin the wait for their grace period together, which may cost a system call, and go to
+//! the list of those that wait; and from there, when that is over, to the list of the ripe ones, from which whoever seals a
+//! bag frees a few: so no call frees more than [`FEW`] bags, however many become ripe together. (All of them if somebody
+//! [cleans up](Upkeep::All), or too much waits.) A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
 
-use super::arena::Freed;
+use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
 use super::epoch::{Grace, Graces};
+use super::stack::{Chain, Stack};
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, mutant, sized, untracked};
+use crate::sync::{AtomicPtr, Ordering, mutant, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
-/// Nodes a bag. Larger means fewer grace periods and more memory waiting.
-const BAG: usize = sized(64, 2, 2);
-
-/// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
-const PLACE: u64 = 1 << 48;
-/// The node so many places on is fetched while one is freed.
-const AHEAD: usize = 4;
-
-struct Bag<T> {
-    taken: AtomicUsize,
-    filled: AtomicU64,
-    /// As the limbo has counted them: from when it is sealed.
-    nodes: untracked::AtomicUsize,
-    weight: untracked::AtomicU64,
-    items: [AtomicPtr<T>; BAG],
-    grace: Grace,
-    /// In a list; written by the bag's owner only (its sealer, then whoever swapped the list out).
-    next: AtomicPtr<Bag<T>>,
-}
+/// Bags that are freed by one call: more than one, as each call comes with one that was sealed. (In models all are, as early as
+/// can be; the list of those that are left has a model of its own.)
+const FEW: usize = sized(2, 2, usize::MAX);
 
 /// What a cache has retired and not yet freed.
 pub(crate) struct Limbo<T: Retire> {
     epoch: Epoch,
     open: AtomicPtr<Bag<T>>,
     /// Those whose wait has not begun.
-    sealed: AtomicPtr<Bag<T>>,
+    sealed: Stack<Bag<T>>,
     /// How many those are.
     fresh: untracked::AtomicUsize,
-    waiting: AtomicPtr<Bag<T>>,
+    waiting: Stack<Bag<T>>,
+    ripe: Stack<Bag<T>>,
     graces: Graces,
-    /// In sealed bags, and those that wait.
-    nodes: untracked::AtomicUsize,
-    weight: untracked::AtomicU64,
+    /// In sealed bags, those that wait, and ripe ones.
+    held: Held,
     /// Where nodes come from and go to. (The last field: what is in limbo goes there as this is dropped.)
     arena: Arena<T>,
 }
 
-/// Whether [`Limbo::retire`] has made it time to [collect](Limbo::collect).
+/// What it is time for, after the pin: each does what those before it do.
 #[must_use]
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retired {
-    Bagged,
-    Due,
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Upkeep {
+    Nothing,
+    /// To free some of what is ripe.
+    Some,
+    /// To begin the wait of what was sealed, and look what has become ripe.
+    Waits,
+    /// To free all that is ripe.
+    All,
 }
 
 /// How much may gather before it is time to collect.
@@ -70,12 +62,12 @@ impl<T: Retire> Limbo<T> {
         Self {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
-            sealed: AtomicPtr::new(ptr::null_mut()),
+            sealed: Stack::new(),
             fresh: untracked::AtomicUsize::new(0),
-            waiting: AtomicPtr::new(ptr::null_mut()),
+            waiting: Stack::new(),
+            ripe: Stack::new(),
             graces: Graces::new(),
-            nodes: untracked::AtomicUsize::new(0),
-            weight: untracked::AtomicU64::new(0),
+            held: Held::nothing(),
             arena: Arena::new(huge_pages),
         }
     }
@@ -117,20 +109,20 @@ impl<T: Retire> Limbo<T> {
     /// Nodes in sealed bags: all that are retired and not yet freed, but for less than a bag.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
-        self.nodes.load(Ordering::Relaxed)
+        self.held.nodes.load(Ordering::Relaxed)
     }
 
     /// Their weight.
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
-        self.weight.load(Ordering::Relaxed)
+        self.held.weight.load(Ordering::Relaxed)
     }
 
     /// Takes `node` for disposal after a grace period.
     ///
     /// # Safety
     /// `node` came from this limbo's arena; it cannot be reached by anyone who pins from now on; it is retired once.
-    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Retired {
+    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Upkeep {
         // SAFETY: not yet retired, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
         loop {
@@ -155,10 +147,17 @@ impl<T: Retire> Limbo<T> {
                 self.close(bag);
                 self.seal(pin, bag);
             } else if filled % PLACE <= batch.weight || !self.seal_rest(pin, bag) {
-                return Retired::Bagged;
+                return Upkeep::Nothing;
             }
-            let due = self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes || self.weight() > batch.weight;
-            return if due { Retired::Due } else { Retired::Bagged };
+            return if self.weight() > batch.weight {
+                Upkeep::All
+            } else if self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes {
+                Upkeep::Waits
+            } else if FEW == usize::MAX || self.ripe.is_empty() {
+                Upkeep::Nothing
+            } else {
+                Upkeep::Some
+            };
         }
     }
 
@@ -190,15 +189,7 @@ impl<T: Retire> Limbo<T> {
         if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
             return bag;
         }
-        let fresh = Box::into_raw(Box::new(Bag {
-            taken: AtomicUsize::new(0),
-            filled: AtomicU64::new(0),
-            nodes: untracked::AtomicUsize::new(0),
-            weight: untracked::AtomicU64::new(0),
-            items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
-            grace: self.graces.grace(),
-            next: AtomicPtr::new(ptr::null_mut()),
-        }));
+        let fresh = Box::into_raw(Box::new(Bag::new(self.graces.grace())));
         let null = ptr::null_mut();
         match self.open.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
             // SAFETY: `fresh` came from a Box: not null.
@@ -223,164 +214,101 @@ impl<T: Retire> Limbo<T> {
         let shared = unsafe { bag.as_ref() };
         let nodes = shared.items.iter().filter(|item| !item.load(Ordering::Relaxed).is_null()).count();
         let weight = shared.filled.load(Ordering::Relaxed) % PLACE;
-        shared.nodes.store(nodes, Ordering::Relaxed);
-        shared.weight.store(weight, Ordering::Relaxed);
-        self.nodes.fetch_add(nodes, Ordering::Relaxed);
-        self.weight.fetch_add(weight, Ordering::Relaxed);
+        shared.held.nodes.store(nodes, Ordering::Relaxed);
+        shared.held.weight.store(weight, Ordering::Relaxed);
+        self.held.nodes.fetch_add(nodes, Ordering::Relaxed);
+        self.held.weight.fetch_add(weight, Ordering::Relaxed);
         self.graces.seal(pin, &shared.grace);
-        Self::push(&self.sealed, bag.as_ptr());
+        // SAFETY: ours, and freed by who takes it out of a list only.
+        unsafe { self.sealed.push(bag) };
         self.fresh.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Pushes a bag, which the caller owns, onto a list.
-    fn push(list: &AtomicPtr<Bag<T>>, bag: *mut Bag<T>) {
-        let mut head = list.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: the bag is the caller's, so it is alive.
-            unsafe { &*bag }.next.store(head, Ordering::Relaxed);
-            // Release: pairs with the Acquire of the swap in `take`.
-            match list.compare_exchange_weak(head, bag, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
+    /// Does what it is time for. User code (drops of keys and values) runs in here: hold no pin.
+    pub(crate) fn collect(&self, upkeep: Upkeep) {
+        let mut ripe = Chain::new();
+        if upkeep >= Upkeep::Waits {
+            self.begin_waits();
+            ripe = self.ripened();
         }
+        if upkeep == Upkeep::All {
+            let all = [ripe, self.ripe.take()].into_iter();
+            // SAFETY: ripe: the one by `ripened`, the other as nothing else is put there.
+            return crate::unwind::each(all, |ripe| unsafe { self.free(ripe) });
+        }
+        if FEW != usize::MAX {
+            // What was left, too: else it would be left for ever where each call finds something that has just become ripe.
+            if !self.ripe.is_empty() {
+                self.ripe.put_back(ripe);
+                ripe = self.ripe.take();
+            }
+            let later = ripe.cut(FEW);
+            self.ripe.put_back(later);
+        }
+        // SAFETY: as above.
+        unsafe { self.free(ripe) };
     }
 
-    /// All bags of a list: they are the caller's now, and others find it empty.
-    fn take(&self, list: &AtomicPtr<Bag<T>>) -> Bags<'_, T> {
-        // Acquire: pairs with `push`.
-        Bags { first: list.swap(ptr::null_mut(), Ordering::Acquire), place: 0, limbo: self }
-    }
-
-    /// Frees what is ripe, and begins the wait of what was sealed. User code (drops of keys and values) runs in here: hold no
-    /// pin.
-    pub(crate) fn collect(&self) {
+    /// Begins the wait of what was sealed.
+    fn begin_waits(&self) {
         self.fresh.store(0, Ordering::Relaxed);
         if self.graces.ready(&self.epoch) {
-            let mut sealed = self.take(&self.sealed);
-            if self.graces.begin(&self.epoch, sealed.graces()) {
-                sealed.wait_unless(|_| false);
-            }
-            // Not now.
-            while let Some(bag) = sealed.pop() {
-                Self::push(&self.sealed, bag);
+            let sealed = self.sealed.take();
+            if self.graces.begin(&self.epoch, sealed.iter().map(|bag| &bag.grace)) {
+                let _none = self.wait_unless(sealed, |_| false);
+            } else {
+                // Not now.
+                self.sealed.put_back(sealed);
             }
         }
-        if self.graces.due(&self.epoch) {
-            let (mut waiting, horizon) = self.graces.look(&self.epoch, || self.take(&self.waiting));
-            waiting.wait_unless(|grace| horizon.passed(grace));
-            waiting.free();
+    }
+
+    /// Takes the bags whose wait is over.
+    fn ripened(&self) -> Chain<Bag<T>> {
+        if !self.graces.due(&self.epoch) {
+            return Chain::new();
         }
+        let (waiting, horizon) = self.graces.look(&self.epoch, || self.waiting.take());
+        self.wait_unless(waiting, |grace| horizon.passed(grace))
+    }
+
+    /// Gives the bags whose wait is `over`, and puts the others among those that wait.
+    fn wait_unless(&self, mut bags: Chain<Bag<T>>, over: impl Fn(&Grace) -> bool) -> Chain<Bag<T>> {
+        let mut kept = Chain::new();
+        while let Some(bag) = bags.pop() {
+            // SAFETY: it was of the chain, and is ours until it is pushed.
+            let grace = unsafe { &bag.as_ref().grace };
+            if over(grace) {
+                // SAFETY: ours, and freed by who takes it out of a list only.
+                unsafe { kept.push(bag) };
+            } else {
+                let mark = grace.mark();
+                // SAFETY: as above.
+                unsafe { self.waiting.push(bag) };
+                // (By now another may have taken it.)
+                self.graces.waits(mark);
+            }
+        }
+        kept
+    }
+
+    /// # Safety
+    /// The bags are ripe: nobody reads their nodes any more.
+    unsafe fn free(&self, bags: Chain<Bag<T>>) {
+        // SAFETY: ripe, by contract; they and their nodes are this limbo's, which makes its bags in boxes.
+        unsafe { free(bags, &self.arena, &self.held) }
     }
 }
 
 impl<T: Retire> Drop for Limbo<T> {
     fn drop(&mut self) {
-        let open = self.open.swap(ptr::null_mut(), Ordering::Acquire);
-        if !open.is_null() {
-            Self::push(&self.waiting, open);
+        if let Some(open) = NonNull::new(self.open.swap(ptr::null_mut(), Ordering::Acquire)) {
+            // SAFETY: ours: `&mut self`.
+            unsafe { self.waiting.push(open) };
         }
-        // Everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
-        let lists = [&self.sealed, &self.waiting];
-        crate::unwind::each(lists.into_iter(), |list| self.take(list).free());
-    }
-}
-
-/// Disposes of a node, and frees its memory however that ends.
-///
-/// # Safety
-/// As for [`Retire::dispose`]; `node` came from the arena that it is freed to.
-unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, T>) {
-    struct Free<'f, 'a, T>(NonNull<T>, &'f mut Freed<'a, T>);
-    impl<T> Drop for Free<'_, '_, T> {
-        fn drop(&mut self) {
-            // SAFETY: made by `dispose`, whose contract this passes on.
-            unsafe { self.1.add(self.0) };
-        }
-    }
-    let memory = Free(node, freed);
-    // SAFETY: as for this function.
-    unsafe { T::dispose(memory.0) };
-}
-
-/// Bags that are the caller's, chained by their `next`. To be freed, or put into a list again: a panic in a user's drop
-/// goes on only after the rest has been freed.
-struct Bags<'l, T: Retire> {
-    first: *mut Bag<T>,
-    /// The next one to be freed in the first bag.
-    place: usize,
-    limbo: &'l Limbo<T>,
-}
-
-impl<T: Retire> Bags<'_, T> {
-    fn graces(&self) -> impl Iterator<Item = &Grace> {
-        let mut next = self.first;
-        core::iter::from_fn(move || {
-            // SAFETY: the bags of the chain are ours, so they are alive for as long as this is borrowed.
-            let bag = unsafe { NonNull::new(next)?.as_ref() };
-            next = bag.next.load(Ordering::Relaxed);
-            Some(&bag.grace)
-        })
-    }
-
-    /// Takes the first bag off.
-    fn pop(&mut self) -> Option<*mut Bag<T>> {
-        let bag = NonNull::new(self.first)?;
-        // SAFETY: the bags of the chain are ours.
-        self.first = unsafe { bag.as_ref() }.next.load(Ordering::Relaxed);
-        Some(bag.as_ptr())
-    }
-
-    /// Keeps the bags whose wait is `over`, and puts the others among those that wait.
-    fn wait_unless(&mut self, over: impl Fn(&Grace) -> bool) {
-        let mut kept = ptr::null_mut();
-        while let Some(bag) = self.pop() {
-            // SAFETY: it was of the chain, and is ours until it is pushed.
-            let shared = unsafe { &*bag };
-            if over(&shared.grace) {
-                shared.next.store(kept, Ordering::Relaxed);
-                kept = bag;
-            } else {
-                let mark = shared.grace.mark();
-                Limbo::push(&self.limbo.waiting, bag);
-                // (By now another may have taken it.)
-                self.limbo.graces.waits(mark);
-            }
-        }
-        self.first = kept;
-    }
-
-    fn free(mut self) {
-        let mut freed = self.limbo.arena.freed();
-        crate::unwind::each(core::iter::from_fn(|| self.next_node()), |node| {
-            // SAFETY: the bag was ripe (or the cache is being dropped): nobody reads the node any more, and it is
-            // taken out of the bag once.
-            unsafe { dispose(node, &mut freed) }
-        });
-    }
-
-    /// The next node of the first bag; bags that have run empty are freed on the way.
-    fn next_node(&mut self) -> Option<NonNull<T>> {
-        while !self.first.is_null() {
-            // SAFETY: the bags of the chain are ours (see `take`).
-            let bag = unsafe { &*self.first };
-            while let Some(item) = bag.items.get(self.place) {
-                self.place += 1;
-                if let Some(later) = bag.items.get(self.place + AHEAD) {
-                    Arena::prefetch_to_free(later.load(Ordering::Relaxed));
-                }
-                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
-                    return Some(node);
-                }
-            }
-            self.limbo.nodes.fetch_sub(bag.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.limbo.weight.fetch_sub(bag.weight.load(Ordering::Relaxed), Ordering::Relaxed);
-            let next = bag.next.load(Ordering::Relaxed);
-            // SAFETY: every bag came from `Box::into_raw`, and nothing of it is used after this.
-            drop(unsafe { Box::from_raw(self.first) });
-            (self.first, self.place) = (next, 0);
-        }
-        None
+        let lists = [&self.sealed, &self.waiting, &self.ripe];
+        // SAFETY: everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
+        crate::unwind::each(lists.into_iter(), |list| unsafe { self.free(list.take()) });
     }
 }
 

@@ -1,0 +1,124 @@
+//! A bag of retired nodes, and how it is freed.
+
+use super::arena::Freed;
+use super::epoch::Grace;
+use super::stack::{Chain, Linked};
+use super::{Arena, Retire};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, sized, untracked};
+use alloc::boxed::Box;
+use core::ptr::{self, NonNull};
+
+/// Nodes a bag.
+pub(super) const BAG: usize = sized(64, 2, 2);
+/// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
+pub(super) const PLACE: u64 = 1 << 48;
+/// The node so many places on is fetched while one is freed.
+const AHEAD: usize = 4;
+
+/// See [`limbo`](super::limbo).
+pub(super) struct Bag<T> {
+    pub(super) taken: AtomicUsize,
+    pub(super) filled: AtomicU64,
+    /// What is in it, once it is sealed.
+    pub(super) held: Held,
+    pub(super) items: [AtomicPtr<T>; BAG],
+    pub(super) grace: Grace,
+    next: AtomicPtr<Bag<T>>,
+}
+
+/// How many nodes, and their weight.
+pub(super) struct Held {
+    pub(super) nodes: untracked::AtomicUsize,
+    pub(super) weight: untracked::AtomicU64,
+}
+
+impl Held {
+    pub(super) fn nothing() -> Self {
+        Self { nodes: untracked::AtomicUsize::new(0), weight: untracked::AtomicU64::new(0) }
+    }
+}
+
+impl<T> Bag<T> {
+    pub(super) fn new(grace: Grace) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            filled: AtomicU64::new(0),
+            held: Held::nothing(),
+            items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            grace,
+            next: AtomicPtr::new(ptr::null_mut()),
+        }
+    }
+}
+
+impl<T> Linked for Bag<T> {
+    fn next(&self) -> &AtomicPtr<Self> {
+        &self.next
+    }
+}
+
+/// Frees bags, and counts what was in them out of `held`. A panic in a user's drop goes on only after the rest has been freed.
+///
+/// # Safety
+/// The bags came from `Box::into_raw`. They are ripe: nobody reads their nodes any more, which are from this arena.
+pub(super) unsafe fn free<T: Retire>(bags: Chain<Bag<T>>, arena: &Arena<T>, held: &Held) {
+    let mut freed = arena.freed();
+    let mut bags = Emptying { bags, open: None, held };
+    crate::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
+        // SAFETY: by contract nobody reads it any more, and it is taken out of the bag once.
+        unsafe { dispose(node, &mut freed) }
+    });
+}
+
+/// Disposes of a node, and frees its memory however that ends.
+///
+/// # Safety
+/// As for [`Retire::dispose`]; `node` came from the arena that it is freed to.
+pub(super) unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, T>) {
+    struct Free<'f, 'a, T>(NonNull<T>, &'f mut Freed<'a, T>);
+    impl<T> Drop for Free<'_, '_, T> {
+        fn drop(&mut self) {
+            // SAFETY: made by `dispose`, whose contract this passes on.
+            unsafe { self.1.add(self.0) };
+        }
+    }
+    let memory = Free(node, freed);
+    // SAFETY: as for this function.
+    unsafe { T::dispose(memory.0) };
+}
+
+/// Bags as they are freed.
+struct Emptying<'h, T> {
+    bags: Chain<Bag<T>>,
+    /// The one whose nodes are being freed, and the place of the next of them.
+    open: Option<(NonNull<Bag<T>>, usize)>,
+    held: &'h Held,
+}
+
+impl<T: Retire> Emptying<'_, T> {
+    /// The next node of the open bag, or of the one after it; a bag that has run empty is freed on the way.
+    fn next_node(&mut self) -> Option<NonNull<T>> {
+        loop {
+            let (bag, mut place) = match self.open.take() {
+                Some(open) => open,
+                None => (self.bags.pop()?, 0),
+            };
+            // SAFETY: it was of the chain, and is ours until it is freed below.
+            let shared = unsafe { bag.as_ref() };
+            while let Some(item) = shared.items.get(place) {
+                place += 1;
+                if let Some(later) = shared.items.get(place + AHEAD) {
+                    Arena::prefetch_to_free(later.load(Ordering::Relaxed));
+                }
+                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
+                    self.open = Some((bag, place));
+                    return Some(node);
+                }
+            }
+            self.held.nodes.fetch_sub(shared.held.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.held.weight.fetch_sub(shared.held.weight.load(Ordering::Relaxed), Ordering::Relaxed);
+            // SAFETY: it came from `Box::into_raw`, by the contract of `free`, and nothing of it is used after this.
+            drop(unsafe { Box::from_raw(bag.as_ptr()) });
+        }
+    }
+}
