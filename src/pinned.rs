@@ -79,7 +79,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: 'q + ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        keys.into_iter().map(|q| self.get(q)).collect()
+        let core = self.scope.core;
+        core.read_many(self.scope.pin(), keys, |q| self.cache.hash(q), |q, k| q.equivalent(k), V::clone)
     }
 
     /// As [`Cache::peek`], borrowed from this pin.

@@ -82,6 +82,7 @@ fn plain_reads_and_walks() {
     let cache: Cache<u32, String> = Cache::builder().max_capacity(100).name("names").record_stats().build().unwrap();
     (0..10).for_each(|k| cache.insert(k, k.to_string()));
     assert_eq!(cache.get_many(&[3, 99, 4]), [Some("3".into()), None, Some("4".into())]);
+    assert_eq!(cache.get_many::<u32>([]), []);
     assert_eq!((cache.name(), cache.len(), cache.is_empty()), ("names", 10, false));
     assert_eq!(&*cache.get_ref(&5).unwrap(), "5");
     assert_eq!(&*cache.peek(&5).unwrap(), "5");
@@ -142,5 +143,19 @@ fn without_a_capacity_limit_nothing_is_allocated_up_front_and_nothing_evicted() 
         let sized: Cache<u32, u32> = Cache::builder().max_capacity(10).initial_capacity(guess).build().unwrap();
         (0..100).for_each(|k| sized.insert(k, k));
         assert_eq!(sized.len(), 10);
+    }
+}
+
+/// However many: they are looked up several at a time.
+#[test]
+fn many_keys_in_their_order() {
+    let cache = Cache::new(1000);
+    (0..500).step_by(2).for_each(|key: u32| cache.insert(key, key));
+    for many in [1, 15, 16, 17, 32, 500] {
+        // Some of them twice.
+        let keys: Vec<_> = (0..many).map(|i| i * 7 % 450).collect();
+        let expected: Vec<_> = keys.iter().map(|key| (key % 2 == 0).then_some(*key)).collect();
+        assert_eq!(cache.get_many(&keys), expected);
+        assert_eq!(cache.pin().get_many(&keys), expected);
     }
 }

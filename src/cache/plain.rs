@@ -80,6 +80,9 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// The values of several keys, in their order, under one pin.
+    ///
+    /// Cost: half to a third of as many calls of [`get`](Self::get) where the entries are not in the processor's caches, as what is looked
+    /// at is fetched for sixteen keys at a time; up to half more than these where they are.
     pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
     where
         Q: 'q + ?Sized + Hash + Equivalent<K>,
@@ -87,8 +90,7 @@ impl<K, V, S> Cache<K, V, S> {
         S: BuildHasher,
     {
         let pin = self.core.limbo().enter();
-        let get = |q: &Q| self.core.read(&pin, self.hash(q), |k| q.equivalent(k), V::clone);
-        keys.into_iter().map(get).collect()
+        self.core.read_many(&pin, keys, |q| self.hash(q), |q, k| q.equivalent(k), V::clone)
     }
 
     /// As [`get_ref`](Self::get_ref), without counting as a use: for eviction, idling and statistics it did not happen.

@@ -72,8 +72,10 @@ pub(crate) struct Core<K, V> {
 /// lets pile up (some 100,000 removals); a pin that is held for good is meant.
 const SOFT_BYTES: usize = if cfg!(feature = "std") { 8 << 20 } else { 256 << 10 };
 /// The most nodes that are retired before somebody begins their grace period: where that is a system call, it interrupts the
-/// other processors for some microseconds, of which one hit in so many inserts is to notice nothing.
+/// other processors for some microseconds, and one hit in ten thousand should not meet it even while another thread inserts.
 const MOST_BATCHED: usize = sized(4096, 4, 1);
+/// As many as that in large caches only, and as many as this where it is less than an eighth of what the cache may hold.
+const USUALLY_BATCHED: u64 = sized(1024, 4, 1) as u64;
 /// That many times the soft bounds, and misses load without a flight.
 const HARD: usize = 4;
 
@@ -209,7 +211,10 @@ impl<K, V> Core<K, V> {
         let most = const { least(MOST_BATCHED, SOFT_BYTES / 16 / bytes::<Node<K, V>>()) };
         match self.config.weigher.is_some() {
             true => Batch { nodes: most, weight: (capacity / 32).max(64) },
-            false => Batch { nodes: (capacity / 8).min(most as u64) as usize, weight: NEVER },
+            false => {
+                let nodes = (capacity / 8).min(USUALLY_BATCHED).max(capacity / 32);
+                Batch { nodes: nodes.min(most as u64) as usize, weight: NEVER }
+            }
         }
     }
 }

@@ -4,9 +4,16 @@ use super::Core;
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
+use crate::order::order_of;
 use crate::reclaim::Pin;
 use crate::sync::mutant;
 use crate::tags::Groups;
+use alloc::vec::Vec;
+
+/// Keys of a bulk read whose memory is fetched together.
+const TOGETHER: usize = 16;
+/// What a lookup waits for, one after the other: a cell, and the first nodes behind it.
+const STEPS: usize = 3;
 
 /// Whether a value may be served.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -229,6 +236,34 @@ impl<K, V> Core<K, V> {
     ) -> Option<R> {
         // SAFETY: seen valued under the pin.
         self.live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
+    }
+
+    /// Reads the live values of several keys, in their order. Each step of a lookup is begun for several keys before any of them
+    /// goes on, so that these wait for memory at the same time and not one after the other.
+    pub(crate) fn read_many<'q, Q, R>(
+        &self,
+        pin: &Pin,
+        keys: impl IntoIterator<Item = &'q Q>,
+        hash: impl Fn(&Q) -> u64,
+        is_key: impl Fn(&Q, &K) -> bool,
+        take: impl Fn(&V) -> R,
+    ) -> Vec<Option<R>>
+    where
+        Q: 'q + ?Sized,
+    {
+        let mut keys = keys.into_iter().fuse().map(|q| (q, hash(q)));
+        let mut found = Vec::with_capacity(keys.size_hint().0);
+        loop {
+            let asked: [Option<(&Q, u64)>; TOGETHER] = core::array::from_fn(|_| keys.next());
+            if asked[0].is_none() {
+                return found;
+            }
+            for step in 0..STEPS {
+                asked.iter().flatten().for_each(|&(_, hash)| self.table.prefetch(pin, order_of(hash), step));
+            }
+            let read = |&(q, hash): &(&Q, u64)| self.read(pin, hash, |k| is_key(q, k), &take);
+            found.extend(asked.iter().flatten().map(read));
+        }
     }
 
     /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
