@@ -176,7 +176,10 @@ where
             }
             Some(Woken::Lead(lease)) => Stage::End(End::Lead(lease)),
             Some(Woken::Failed(error, old)) => {
+                // Good again: a later flight has confirmed it. That is a hit like any other.
+                let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
                 match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
+                    Some(_) if renewed => self.board(),
                     None if self.lenient => self.board(),
                     old => self.refused(old, Refusal::Failed(error)),
                 }

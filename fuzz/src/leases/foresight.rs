@@ -109,7 +109,9 @@ impl Driver {
                     let flight = flight.clone();
                     match self.look(&flight, known, timed_out) {
                         Sight::Ready(value) => return Some(Answer::Value(value)),
-                        Sight::Failed(error) if !task.lenient => return Some(Answer::Failed(error)),
+                        Sight::Failed(error) if !task.lenient && !self.renewed(&flight) => {
+                            return Some(Answer::Failed(error));
+                        }
                         Sight::Failed(_) | Sight::Again => task.stage = Stage::Unpolled,
                         Sight::Lead(number) => task.stage = Stage::Loads(Some((flight, number))),
                         Sight::Pending if !timed_out => return None,
@@ -133,6 +135,12 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// Whether the old value of a flight is good again, by a later one.
+    fn renewed(&self, flight: &Flight) -> bool {
+        let now = self.model.peek(flight.key).map(|entry| entry.value);
+        now.is_some() && now == flight.old.as_ref().map(|old| old.value)
     }
 
     fn alone(&self, task: &mut Task) {
