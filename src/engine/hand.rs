@@ -115,14 +115,16 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
-        let capacity = if self.core.capacity() == u64::MAX { u64::MAX } else { self.part() };
-        Room { capacity, entries: shard.entries.load(Ordering::Relaxed) }
+        Room { capacity: self.part(), entries: shard.entries.load(Ordering::Relaxed) }
     }
 
-    /// A shard's part of the capacity.
+    /// A shard's part of the capacity; `u64::MAX` for no bounds.
     fn part(&self) -> u64 {
-        // A power of two, and a division would be felt.
-        self.core.capacity() >> self.core.shards.len().trailing_zeros()
+        match self.core.capacity() {
+            u64::MAX => u64::MAX,
+            // By a power of two; a division would be felt.
+            capacity => capacity >> self.core.shards.len().trailing_zeros(),
+        }
     }
 
     /// Has what it will take to store a newcomer fetched, and what to evict another for it.

@@ -39,10 +39,6 @@ pub(crate) use removal::Spare;
 pub(crate) use scope::Scope;
 pub(crate) use sweep::Walk;
 
-const fn least(a: usize, b: usize) -> usize {
-    if a < b { a } else { b }
-}
-
 /// An address of a node, with no claim about its life.
 pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 
@@ -208,7 +204,7 @@ impl<K, V> Core<K, V> {
     fn batch(&self) -> Batch {
         let capacity = self.capacity();
         // Some three batches are retired at a time: well below what counts as pressure.
-        let most = const { least(MOST_BATCHED, SOFT_BYTES / 16 / bytes::<Node<K, V>>()) };
+        let most = MOST_BATCHED.min(SOFT_BYTES / 16 / bytes::<Node<K, V>>());
         match self.config.weigher.is_some() {
             true => Batch { nodes: most, weight: (capacity / 32).max(64) },
             false => {

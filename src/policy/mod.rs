@@ -189,8 +189,9 @@ impl<T: Member> Policy<T> {
             let hash = mixed(entry.hash());
             self.sketch.prefetch(hash);
             self.ghosts[Which::Small as usize].prefetch(hash);
+            follow(entry, 0);
         }
-        for (step, distance) in [AHEAD / 2, AHEAD / 4, AHEAD / 8].into_iter().enumerate() {
+        for (distance, step) in [(AHEAD / 4, 1), (AHEAD / 8, 2)] {
             if let Some(entry) = seen(distance) {
                 follow(entry, step);
             }
