@@ -2,7 +2,8 @@
 
 use crate::engine::{Core, Ptr};
 use crate::expiry::{Hot, NEVER};
-use crate::flight::node::{Node, Stamps};
+use crate::flight::node::Node;
+use crate::flight::times::Stamps;
 use crate::order::order_of;
 use crate::reclaim::Pin;
 use alloc::sync::Arc;
@@ -50,7 +51,7 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for CoreRef<'_, K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for CoreRef<'_, K, V> {}
 
 fn expires_in<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Option<Duration> {
-    match node.expires() {
+    match node.expires(core.nodes()) {
         NEVER => None,
         at => Some(Duration::from_nanos(at.saturating_sub(core.config.time.now()))),
     }

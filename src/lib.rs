@@ -74,6 +74,7 @@ pub mod verification {}
 #[cfg(feature = "std")]
 mod alarms;
 mod alert;
+mod buckets;
 mod builder;
 mod bulk;
 mod cache;

@@ -1,28 +1,70 @@
 //! What a node and a bucket cell have in common: a place in the list.
 
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, mutant, order};
-use core::ptr;
+use core::ptr::{self, NonNull};
 
+// The lowest bits of a pointer, which is to a multiple of 8.
+/// Of a node's: that node is removed, and the pointer never changes again.
 const MARK: usize = 1;
+/// What it leads to is a node; if not, a cell, or nothing.
+const NODE: usize = 2;
+/// Of a cell's: that cell is in the list.
+const LINKED: usize = 4;
+const BITS: usize = MARK | NODE | LINKED;
 
-/// The link to the next in the list. Its lowest bit is the mark: the owner of the link is removed, and the pointer
-/// never changes again.
-#[repr(C)]
-pub(crate) struct Link {
-    next: AtomicPtr<Link>,
-    /// The reversed hash: odd in nodes, even in cells. Fixed before the link is in the list, so Relaxed.
-    order: AtomicU32,
-    /// A node's count of shares; a cell's state.
-    tally: AtomicU32,
-}
+/// The pointer to what is next in the list. A cell is this and no more; a node begins with it.
+///
+/// A cell is UNINIT (all zero), CLAIMED by who puts it in the list, then LINKED.
+#[repr(transparent)]
+pub(crate) struct Next(AtomicPtr<Next>);
 
-/// A value of [`Link::next`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Next(*mut Link);
+/// A value of [`Next`]: where it leads, and its bits.
+#[derive(Clone, Copy)]
+pub(crate) struct Target(*mut Next);
 
-impl Next {
+impl Target {
+    pub(crate) const UNINIT: Self = Self(ptr::null_mut());
+    /// Of a cell that leads nowhere yet. Nobody mistakes it for a mark: nobody gets there.
+    const CLAIMED: Self = Self(ptr::without_provenance_mut(MARK));
+    /// The end of the list: no cell is there.
+    pub(crate) const END: Self = Self(ptr::without_provenance_mut(BITS + 1));
+
+    pub(crate) fn to_node(node: NonNull<Link>) -> Self {
+        Self(node.as_ptr().cast::<Next>().map_addr(|a| a | NODE))
+    }
+
+    pub(crate) fn to_cell(cell: &Next) -> Self {
+        Self(ptr::from_ref(cell).cast_mut())
+    }
+
+    /// The node that it leads to, if it is one.
+    #[inline(always)]
+    pub(crate) fn node(self) -> Option<NonNull<Link>> {
+        // SAFETY: NODE is set beside an address that is not null, by `to_node`, and goes wherever that goes.
+        (self.0.addr() & NODE != 0).then(|| unsafe { NonNull::new_unchecked(self.address().cast()) })
+    }
+
+    /// As a cell's that is LINKED: the node that it leads to, if it is one.
+    #[inline(always)]
+    pub(crate) fn first_node(self) -> Option<NonNull<Link>> {
+        // SAFETY: as in `node`.
+        let first = || unsafe { NonNull::new_unchecked(self.address().cast()) };
+        (self.0.addr() & (NODE | LINKED) == NODE | LINKED).then(first)
+    }
+
+    /// The cell that it leads to, if it is one.
+    pub(crate) fn cell(self) -> Option<NonNull<Next>> {
+        let address = self.address();
+        if self.0.addr() & NODE != 0 || address == Self::END.0 { None } else { NonNull::new(address) }
+    }
+
+    #[inline(always)]
+    fn address(self) -> *mut Next {
+        self.0.map_addr(|a| a & !BITS)
+    }
+
     pub(crate) fn marked(self) -> bool {
-        self.0.addr() & MARK != 0
+        self.mark() != 0
     }
 
     /// The mark by itself: 0 if there is none.
@@ -31,22 +73,117 @@ impl Next {
         self.0.addr() & MARK
     }
 
-    /// The pointer without the mark.
-    pub(crate) fn link(self) -> *mut Link {
-        self.0.map_addr(|a| a & !MARK)
+    /// As a cell's: whether that is in the list.
+    #[inline(always)]
+    pub(crate) fn linked(self) -> bool {
+        self.0.addr() & LINKED != 0
     }
+
+    /// As a cell's: whether nobody has begun to put that in the list.
+    pub(crate) fn uninit(self) -> bool {
+        self.0.is_null()
+    }
+
+    /// This, or the other. Without a branch.
+    #[inline(always)]
+    pub(crate) fn if_else(self, stay: bool, other: Self) -> Self {
+        let stay = usize::from(stay).wrapping_neg();
+        let chosen = self.0.expose_provenance() & stay | other.0.expose_provenance() & !stay;
+        Self(ptr::with_exposed_provenance_mut(chosen))
+    }
+
+    /// Leads where `to` does; of the same link as this, so with its LINKED.
+    pub(crate) fn led_to(self, to: Self) -> Self {
+        Self(to.bare().0.map_addr(|a| a | self.0.addr() & LINKED))
+    }
+
+    /// Without what it says about the link that it is of.
+    fn bare(self) -> Self {
+        Self(self.0.map_addr(|a| a & !(MARK | LINKED)))
+    }
+
+    fn with_mark(self) -> Self {
+        Self(self.0.map_addr(|a| a | MARK))
+    }
+}
+
+impl Next {
+    /// Of a cell that is not in the list yet: all zero.
+    pub(crate) fn cell() -> Self {
+        Self(AtomicPtr::new(Target::UNINIT.0))
+    }
+
+    /// Acquire: pairs with the Release of the CAS that put the pointer there, so what it leads to is initialised.
+    #[inline]
+    pub(crate) fn load(&self) -> Target {
+        Target(self.0.load(order("next load", Ordering::Acquire)))
+    }
+
+    /// A cell's, to start there if it is LINKED. Acquire: pairs with the Release of [`set_linked`](Self::set_linked), or as in
+    /// [`load`](Self::load).
+    #[inline]
+    pub(crate) fn load_start(&self) -> Target {
+        Target(self.0.load(order("cell state", Ordering::Acquire)))
+    }
+
+    /// Before it is in the list. Relaxed: the CAS that links it publishes it.
+    pub(crate) fn prepare(&self, to: Target) {
+        self.0.store(to.bare().0, Ordering::Relaxed);
+    }
+
+    /// Leads to `to` instead, if it is still `from`, unmarked: links or unlinks.
+    pub(crate) fn swing(&self, from: Target, to: Target) -> bool {
+        self.change(from, from.led_to(to))
+    }
+
+    /// The same whatever it is: never to be done.
+    pub(crate) fn force(&self, from: Target, to: Target) {
+        self.0.store(from.led_to(to).0, Ordering::Relaxed);
+    }
+
+    /// UNINIT to CLAIMED; false if somebody else was first.
+    pub(crate) fn claim(&self) -> bool {
+        let (uninit, claimed) = (Target::UNINIT.0, Target::CLAIMED.0);
+        self.0.compare_exchange(uninit, claimed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
+    /// To LINKED, by who has claimed it and put it in the list.
+    pub(crate) fn set_linked(&self) {
+        // Release: whoever starts here sees what it leads to, and that it is in the list. Acquire on failure, to hand that on.
+        let release = order("cell linked", Ordering::AcqRel);
+        let mut now = self.load();
+        loop {
+            let linked = now.0.map_addr(|a| a | LINKED);
+            match self.0.compare_exchange_weak(now.0, linked, release, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(other) => now = Target(other),
+            }
+        }
+    }
+
+    // Release: what is linked was initialised before. Acquire: a loser goes on from what the winner linked.
+    fn change(&self, from: Target, to: Target) -> bool {
+        let strong = order("link release", Ordering::AcqRel);
+        self.0.compare_exchange(from.0, to.0, strong, Ordering::Acquire).is_ok()
+    }
+}
+
+/// What a node begins with.
+#[repr(C)]
+pub(crate) struct Link {
+    next: Next,
+    /// Odd. Fixed before the node is in the list, so Relaxed.
+    order: AtomicU32,
+    /// A node's count of shares.
+    tally: AtomicU32,
 }
 
 impl Link {
     /// For a node with this many shares.
     pub(crate) fn node(order: u32, shares: u32) -> Self {
         debug_assert_eq!(order & 1, 1);
-        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU32::new(order), tally: AtomicU32::new(shares) }
-    }
-
-    /// For a cell that is not in the list yet: all zero.
-    pub(crate) fn cell() -> Self {
-        Self { next: AtomicPtr::new(ptr::null_mut()), order: AtomicU32::new(0), tally: AtomicU32::new(0) }
+        let next = Next(AtomicPtr::new(ptr::null_mut()));
+        Self { next, order: AtomicU32::new(order), tally: AtomicU32::new(shares) }
     }
 
     #[inline]
@@ -63,25 +200,14 @@ impl Link {
         &self.tally
     }
 
-    /// Acquire: pairs with the Release of the CAS that put the link there, so what it points at is initialised.
     #[inline]
-    pub(crate) fn next(&self) -> Next {
-        Next(self.next.load(order("next load", Ordering::Acquire)))
+    pub(crate) fn next(&self) -> &Next {
+        &self.next
     }
 
     /// Whether this has been removed.
     pub(crate) fn is_marked(&self) -> bool {
-        self.next().marked()
-    }
-
-    /// Before it is in the list. Relaxed: the CAS that links it publishes it.
-    pub(crate) fn prepare(&self, next: *mut Link) {
-        self.next.store(next, Ordering::Relaxed);
-    }
-
-    /// Replaces an unmarked `from` by an unmarked `to`: links or unlinks.
-    pub(crate) fn swing(&self, from: *mut Link, to: *mut Link) -> bool {
-        self.change(from, to)
+        self.next.load().marked()
     }
 
     /// Marks; false if somebody else has.
@@ -90,30 +216,23 @@ impl Link {
     }
 
     /// Marks and in the same step puts `new` behind this: the key is never absent. `new` must not be in the list;
-    /// its own `next` is set to what followed. False if this is marked already.
-    pub(crate) fn replace_by(&self, new: &Link, new_ptr: *mut Link) -> bool {
+    /// its own pointer is set to what followed. False if this is marked already.
+    pub(crate) fn replace_by(&self, new: &Link, to_new: Target) -> bool {
         self.mark_with(|next| {
-            new.prepare(next);
-            new_ptr
+            new.next.prepare(next);
+            to_new
         })
     }
 
-    fn mark_with(&self, mut target: impl FnMut(*mut Link) -> *mut Link) -> bool {
+    fn mark_with(&self, mut target: impl FnMut(Target) -> Target) -> bool {
         loop {
-            let next = self.next();
+            let next = self.next.load();
             if next.marked() && !mutant("marked twice") {
                 return false;
             }
-            let to = target(next.link());
-            if self.change(next.0, to.map_addr(|a| a | MARK)) {
+            if self.next.change(next, target(next).bare().with_mark()) {
                 return true;
             }
         }
-    }
-
-    // Release: what is linked was initialised before. Acquire: a loser goes on from what the winner linked.
-    fn change(&self, from: *mut Link, to: *mut Link) -> bool {
-        let strong = order("link release", Ordering::AcqRel);
-        self.next.compare_exchange(from, to, strong, Ordering::Acquire).is_ok()
     }
 }

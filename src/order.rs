@@ -48,6 +48,13 @@ pub(crate) fn locate(start: u32) -> (usize, usize) {
     (32 - zeros as usize, (u64::from(start) >> zeros >> 1) as usize)
 }
 
+/// The bucket whose cell is there: [`locate`] the other way round.
+#[inline]
+pub(crate) fn start_of(level: usize, index: usize) -> u32 {
+    // Of level 0 the shift leaves nothing.
+    ((index as u64 * 2 + 1) << (32 - level)) as u32
+}
+
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -58,6 +65,7 @@ mod tests {
         for bucket in 0..1_u32 << 10 {
             let (level, place) = locate(bucket << 22);
             assert_eq!(place, levels[level], "a level's cells are numbered as they come");
+            assert_eq!(start_of(level, place), bucket << 22);
             levels[level] += 1;
         }
         for (level, cells) in levels.into_iter().enumerate() {

@@ -10,8 +10,8 @@ const FLOORS: &[&[&str]] = &[
     &["sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "observer"],
     &["ticker", "unpark"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
-    // Memory; a flight on its own; the list; the slots.
-    &["reclaim", "alarms"],
+    // Memory; the cells of the list; a flight on its own; the list; the slots.
+    &["reclaim", "alarms", "buckets"],
     &["flight", "table", "policy"],
     // A cache without its hasher.
     &["engine"],

@@ -136,18 +136,49 @@ fn nodes_lie_apart() {
 /// What `u64 → u64` comes to: one cache line, and little beside it.
 #[test]
 fn nodes_of_a_line_begin_with_it() {
-    lie_apart(64, || Sized([1; 8]));
+    lie_apart(64, || Sized([1; 7]));
     let before = counted();
-    let arena = Arena::<Sized<8>>::new(false);
-    let nodes: Vec<_> = (0..1_000_000).map(|_| arena.allocate(Sized([1; 8]))).collect();
+    let arena = Arena::<Sized<7>>::new(false);
+    let nodes: Vec<_> = (0..1_000_000).map(|_| arena.allocate(Sized([1; 7]))).collect();
     let slabs = counted().slabs - before.slabs;
     // A chunk may have just been begun.
-    assert!(slabs <= (1_000_000 * 734) / 10 + (2 << 20), "{slabs} bytes for a million nodes");
-    let nodes_and_pairs = shape::bytes::<Sized<8>>();
-    assert_eq!(nodes_and_pairs, 72);
+    assert!(slabs <= (1_000_000 * 651) / 10 + (2 << 20), "{slabs} bytes for a million nodes");
+    assert_eq!(shape::bytes::<Sized<7>>(), 64, "with its pair");
     nodes.into_iter().for_each(|node| free(&arena, node));
     drop(arena);
     assert_eq!(counted().slabs, before.slabs, "given back");
+}
+
+/// Extra words: none is there before one is used; then they are zero, and each node's its own.
+#[test]
+fn extra_words() {
+    let before = counted();
+    let arena = Arena::<Sized<7>>::new(false);
+    let nodes: Vec<_> = (0..10_000).map(|n| arena.allocate(Sized([n; 7]))).collect();
+    let without = counted().bytes;
+    // SAFETY: from the arena, and alive.
+    assert!(nodes.iter().all(|&node| unsafe { arena.extra(node) }.is_none()));
+    let last = nodes[9999];
+    // SAFETY: as above.
+    unsafe { arena.extra_or_grow(last) }.store(7, SeqCst);
+    for (i, &node) in nodes.iter().enumerate() {
+        // Of those that are in no segment of words yet there is none.
+        // SAFETY: as above.
+        let was = unsafe { arena.extra(node) }.map_or(0, |extra| extra.load(SeqCst));
+        assert_eq!(was, if node == last { 7 } else { 0 });
+        if node != last {
+            // SAFETY: as above.
+            unsafe { arena.extra_or_grow(node) }.store(1000 + i as u64, SeqCst);
+        }
+    }
+    for (i, &node) in nodes.iter().enumerate().take(9999) {
+        // SAFETY: as above.
+        assert_eq!(unsafe { arena.extra(node) }.unwrap().load(SeqCst), 1000 + i as u64);
+    }
+    assert!(counted().bytes - without <= 2 * 8 * 16_384, "{} bytes", counted().bytes - without);
+    drop(arena);
+    drop(nodes);
+    assert_eq!(counted().bytes, before.bytes, "given back");
 }
 
 #[test]
@@ -173,17 +204,17 @@ fn a_freed_node_is_the_next() {
 #[test]
 fn nodes_are_one_owners_at_a_time() {
     const HELD: usize = 7;
-    let arena = Arc::new(Arena::<Sized<8>>::new(false));
+    let arena = Arc::new(Arena::<Sized<7>>::new(false));
     let threads = [1, 2, 3, 4].map(|thread| {
         let arena = arena.clone();
         std::thread::spawn(move || {
             for round in 0..30_000 {
-                let held: [_; HELD] = std::array::from_fn(|i| arena.allocate(Sized([thread + round + i as u64; 8])));
+                let held: [_; HELD] = std::array::from_fn(|i| arena.allocate(Sized([thread + round + i as u64; 7])));
                 let mut freed = arena.freed();
                 for (i, node) in held.into_iter().enumerate() {
                     // SAFETY: alive; nobody else has it, or the next line says so.
                     let content = unsafe { &node.as_ref().0 };
-                    assert_eq!(content, &[thread + round + i as u64; 8]);
+                    assert_eq!(content, &[thread + round + i as u64; 7]);
                     // SAFETY: from this arena, and not used again.
                     unsafe { freed.add(node) };
                 }
@@ -192,7 +223,7 @@ fn nodes_are_one_owners_at_a_time() {
     });
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     // Each is free once; and no more were ever made than the threads have held at once, so the next ones come in turn.
-    let nodes: Vec<_> = (0..5 * HELD).map(|_| arena.allocate(Sized([0; 8])).addr().get()).collect();
+    let nodes: Vec<_> = (0..5 * HELD).map(|_| arena.allocate(Sized([0; 7])).addr().get()).collect();
     assert_eq!(nodes.iter().collect::<HashSet<_>>().len(), 5 * HELD, "a node is free twice");
     assert!(nodes[4 * HELD..].windows(2).all(|two| two[1] == two[0] + 64), "more were made: {nodes:x?}");
 }
@@ -227,7 +258,7 @@ fn after_a_peak() {
     let fill = || (0..50_000).for_each(|key| cache.insert(key, alive.clone()));
     fill();
     let peak = counted();
-    assert!(peak.slabs - before.slabs >= 50_000 * 72);
+    assert!(peak.slabs - before.slabs >= 50_000 * 64);
     cache.invalidate_all();
     for _ in 0..1000 {
         if Arc::strong_count(&alive) == 1 {

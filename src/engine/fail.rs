@@ -5,7 +5,8 @@ use super::{Core, RemovalCause, Scope};
 use crate::error::SharedError;
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::failure::Failure;
-use crate::flight::node::{Node, Stamps};
+use crate::flight::node::Node;
+use crate::flight::times::Stamps;
 use crate::flight::word::GaveUp;
 use crate::stats::Event;
 use crate::sync::mutant;
@@ -84,7 +85,7 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller of `fail` has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
-        node.stamp(1, stamps);
+        node.stamp(self.core.nodes(), 1, stamps);
         let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
         let weighed = self.weigh_in(shard, 1, old);
         let listed = match old {
@@ -149,13 +150,16 @@ impl<K, V> Scope<'_, K, V> {
                     // For no time: handed to those who wait, as a new value would be, and not kept.
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
                 } else {
-                    old.renew(stamps.expires, stamps.hot);
+                    old.renew(self.core.nodes(), stamps.expires, stamps.hot);
                 }
             })
         };
         if !renewed && mutant("fenced renewal") {
             // SAFETY: the caller has a share.
-            flight.old.into_iter().for_each(|old| unsafe { old.as_ref() }.renew(stamps.expires, stamps.hot));
+            flight
+                .old
+                .into_iter()
+                .for_each(|old| unsafe { old.as_ref() }.renew(self.core.nodes(), stamps.expires, stamps.hot));
         }
         renewed
     }
@@ -237,10 +241,10 @@ impl<K, V> Scope<'_, K, V> {
             return;
         }
         // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
-        if now >= old.expires() || hot.start().is_some() {
+        if now >= old.expires(self.core.nodes()) || hot.start().is_some() {
             return old.cool_down(hot, now, cooldown);
         }
-        let until = now.saturating_add(cooldown).min(old.expires());
+        let until = now.saturating_add(cooldown).min(old.expires(self.core.nodes()));
         if until > hot.quiet_until() {
             old.set_quiet(hot, until);
         }

@@ -4,7 +4,8 @@ use super::board::Flight;
 use super::hand::Weighed;
 use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER};
-use crate::flight::node::{Node, Stamps};
+use crate::flight::node::Node;
+use crate::flight::times::Stamps;
 use crate::sync::mutant;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -78,7 +79,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         self.foresee(shard, node.link().order());
         // SAFETY: the transition into PUBLISHING was just won.
-        unsafe { node.write(value, terms.stamps) };
+        unsafe { node.write(self.core.nodes(), value, terms.stamps) };
         let stored = match old {
             None => self.publish_cold(shard, node, terms.weight),
             Some(old) => self.publish_successor(shard, node, old, terms.weight),

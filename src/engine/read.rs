@@ -47,7 +47,7 @@ impl<K, V> Core<K, V> {
 
     #[cold]
     fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
-        if now >= node.expires() || self.outdated(node) {
+        if now >= node.expires(self.nodes()) || self.outdated(node) {
             return false;
         }
         if self.config.idle == NEVER {
@@ -92,14 +92,14 @@ impl<K, V> Core<K, V> {
 
     pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
         let hot = node.hot();
-        !hot.eternal() && (now >= node.expires() || (self.config.idle != NEVER && now >= hot.quiet_until()))
+        !hot.eternal() && (now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until()))
     }
 
     /// Ends its time to live now, and that of a successor which is there, and about to take its place.
     pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
-        node.end_time(self.config.time.now());
+        node.end_time(self.nodes(), self.config.time.now());
         if let Some(next) = self.serving_successor(pin, node.word.load(), |_| true) {
-            next.end_time(self.config.time.now());
+            next.end_time(self.nodes(), self.config.time.now());
         }
     }
 
@@ -107,7 +107,7 @@ impl<K, V> Core<K, V> {
     pub(super) fn stale(&self, node: &Node<K, V>, window: u64) -> bool {
         window != 0
             && self.config.idle == NEVER
-            && self.config.time.now() < node.expires().saturating_add(window)
+            && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
             && !self.outdated(node)
     }
 
@@ -128,7 +128,8 @@ impl<K, V> Core<K, V> {
     /// Whether it is not good for anything any more, at this time.
     pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
         self.over_at(node, now)
-            && (self.config.idle != NEVER || now >= node.expires().saturating_add(self.config.limits.patience()))
+            && (self.config.idle != NEVER
+                || now >= node.expires(self.nodes()).saturating_add(self.config.limits.patience()))
     }
 
     /// The read-through question: may it be served, and does this caller refresh it early?
@@ -137,7 +138,7 @@ impl<K, V> Core<K, V> {
             return Freshness::Over;
         }
         let (hot, beta) = (node.hot(), self.config.beta);
-        let (expires, delta) = (node.expires(), hot.delta());
+        let (expires, delta) = (node.expires(self.nodes()), hot.delta());
         if hot.eternal() || beta == 0.0 || delta == 0 || expires == NEVER {
             return Freshness::Good;
         }
@@ -304,7 +305,7 @@ impl<K, V> Core<K, V> {
         let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),
             false if !self.good(node) => return false,
-            false => expiry::quiet_until(node.expires(), hot.delta(), self.config.beta),
+            false => expiry::quiet_until(node.expires(self.nodes()), hot.delta(), self.config.beta),
         };
         self.config.time.now() < quiet
     }

@@ -5,4 +5,5 @@ pub(crate) mod failure;
 pub(crate) mod node;
 pub(crate) mod reentry;
 mod snapshot;
+pub(crate) mod times;
 pub(crate) mod word;

@@ -7,43 +7,31 @@
 //! | hot: quiet-until, δ | 8 | before READY; renewal, cooldown | every hit of an entry that expires |
 //! | born: creation time, use counter | 8 | before READY; use counter by hits while warming | every hit |
 //! | key, value | K + V | creation; before READY | every hit |
-//! | expires | 8 | before READY; renewal | past quiet-until |
-//! | elsewhere ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
+//! | behind it ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
+//! | elsewhere ([`Extra`](crate::reclaim::Extra)): expires | 8, once anything expires | before READY; renewal | past quiet-until |
 //!
-//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The use counter shares its word with the creation time because that
-//! never changes once READY: two plain stores that race can lose a use, and nothing else.
+//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as no hit asks for it before it is
+//! near, and most caches have none. What is done with the times is in [`times`](super::times).
 
 use super::failure::Failure;
+use super::times::Stamps;
 use super::word::{State, Word};
-use crate::expiry::{Hot, NEVER};
-use crate::link::Link;
+use crate::expiry::Hot;
+use crate::link::{Link, Target};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
 use crate::sync::{AtomicU64, Ordering, UnsafeCell, acquire, mutant, order};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-/// Of uses, how many more are counted: none is left of one that is warm.
-const USES: u64 = 0b11;
-const USE_BITS: u32 = 2;
-
-/// The times of a value, fixed when it is published.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamps {
-    pub(crate) born: u64,
-    pub(crate) expires: u64,
-    pub(crate) hot: Hot,
-}
-
 #[repr(C)]
 pub(crate) struct Node<K, V> {
     link: Link,
     pub(crate) word: Word,
-    hot: AtomicU64,
-    born: AtomicU64,
+    pub(super) hot: AtomicU64,
+    pub(super) born: AtomicU64,
     /// Not there in a fenced one, which shows another node's.
     key: MaybeUninit<K>,
     value: UnsafeCell<MaybeUninit<V>>,
-    expires: AtomicU64,
 }
 
 /// Where nodes come from.
@@ -58,7 +46,6 @@ impl<K, V> Node<K, V> {
             born: AtomicU64::new(0),
             key,
             value: UnsafeCell::new(value),
-            expires: AtomicU64::new(NEVER),
         }
     }
 
@@ -84,7 +71,7 @@ impl<K, V> Node<K, V> {
         let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
         let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
         // SAFETY: just allocated.
-        unsafe { node.as_ref() }.stamp(weight, stamps);
+        unsafe { node.as_ref() }.stamp(nodes, weight, stamps);
         node
     }
 
@@ -96,8 +83,8 @@ impl<K, V> Node<K, V> {
         let node = nodes.allocate(Self::build(Link::node(1, 1), Word::ready(), none, value));
         // SAFETY: just allocated.
         let shared = unsafe { node.as_ref() };
-        shared.stamp(0, stamps);
-        shared.link.prepare(of.as_ptr().cast());
+        shared.stamp(nodes, 0, stamps);
+        shared.link.next().prepare(Target::to_node(Self::as_link(of)));
         shared.detach();
         if mutant("fenced without a share") {
             // SAFETY: the share that is handed over.
@@ -108,7 +95,7 @@ impl<K, V> Node<K, V> {
 
     /// The node whose key a [fenced](Self::fenced) one shows.
     pub(crate) fn fenced_of(&self) -> Option<NonNull<Self>> {
-        if self.is_detached() { NonNull::new(self.link.next().link().cast()) } else { None }
+        if self.is_detached() { self.link.next().load().node().map(NonNull::cast) } else { None }
     }
 
     /// The key, of any node that an entry can be of.
@@ -118,33 +105,6 @@ impl<K, V> Node<K, V> {
             Some(of) => unsafe { of.as_ref() }.key(),
             None => self.key(),
         }
-    }
-
-    /// Notes when the first lease began of a flight that nobody else can reach yet. (Until the value is moved in: then it is
-    /// the time when that was made.)
-    pub(crate) fn set_begun(&self, at: u64) {
-        self.born.store(Self::beginning(1, at), Ordering::Relaxed);
-    }
-
-    /// The same for a later lease, by who was just given it.
-    pub(crate) fn set_begun_again(&self, lease: u32, at: u64) {
-        let was = self.born.load(Ordering::Relaxed);
-        // If it is another's by now there may be a value, of which `was` or what it has become tells.
-        if self.word.led_by(lease) {
-            let new = Self::beginning(lease, at);
-            let _ = self.born.compare_exchange(was, new, Ordering::Relaxed, Ordering::Relaxed);
-        }
-    }
-
-    /// Where an entry counts its uses, a flight tells its leases apart.
-    fn beginning(lease: u32, at: u64) -> u64 {
-        at << USE_BITS | u64::from(lease) & USES
-    }
-
-    /// When a flight's present lease began; None: that is not noted yet.
-    pub(crate) fn begun(&self, lease: u32) -> Option<u64> {
-        let word = self.born.load(Ordering::Relaxed);
-        (word & USES == u64::from(lease) & USES).then_some(word >> USE_BITS)
     }
 
     #[inline]
@@ -195,20 +155,10 @@ impl<K, V> Node<K, V> {
     ///
     /// # Safety
     /// The caller has won the transition into PUBLISHING and has not yet left it.
-    pub(crate) unsafe fn write(&self, value: V, stamps: Stamps) {
+    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Stamps) {
         // SAFETY: PUBLISHING is won once a node, so nobody else writes; nobody reads before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });
-        self.stamp(0, stamps);
-    }
-
-    // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read
-    // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
-    // anything: each is one word, and a reader that misses it acts as if it had come earlier.
-    pub(crate) fn stamp(&self, weight: u32, stamps: Stamps) {
-        self.set_weight(weight);
-        self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
-        self.expires.store(stamps.expires, Ordering::Relaxed);
-        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+        self.stamp(nodes, 0, stamps);
     }
 
     /// Stamped before READY; 0 means handed over only.
@@ -220,56 +170,6 @@ impl<K, V> Node<K, V> {
         self.cold().weight.load(Ordering::Relaxed)
     }
 
-    /// Whether a failure is kept in this node, which is FAILED, at this time.
-    pub(crate) fn kept_failure(&self, now: u64) -> bool {
-        self.stored_weight() != 0 && now < self.expires()
-    }
-
-    #[inline]
-    pub(crate) fn hot(&self) -> Hot {
-        Hot(self.hot.load(Ordering::Relaxed))
-    }
-
-    /// Replaces quiet-until if it is still what it was.
-    pub(crate) fn set_quiet(&self, was: Hot, quiet: u64) {
-        let new = was.with_quiet(quiet).0;
-        let _ = self.hot.compare_exchange(was.0, new, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
-    /// Notes of a flight, before it ends, that its load has confirmed the old value.
-    pub(crate) fn set_confirmed(&self) {
-        self.expires.store(0, Ordering::Relaxed);
-    }
-
-    /// Whether a flight that has ended without a value has confirmed the old one.
-    pub(crate) fn confirmed(&self) -> bool {
-        self.expires() == 0
-    }
-
-    pub(crate) fn expires(&self) -> u64 {
-        self.expires.load(Ordering::Relaxed)
-    }
-
-    /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
-    /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
-    pub(crate) fn renew(&self, expires: u64, hot: Hot) {
-        self.hot.store(hot.0, Ordering::SeqCst);
-        self.expires.store(expires, Ordering::SeqCst);
-    }
-
-    /// The end of it, now.
-    pub(crate) fn end_time(&self, now: u64) {
-        self.expires.store(now, Ordering::SeqCst);
-        if let Some(hot) = self.hot().ended(now) {
-            self.hot.store(hot.0, Ordering::SeqCst);
-        }
-    }
-
-    /// Notes that a refresh of it has failed, past its time to live.
-    pub(crate) fn cool_down(&self, was: Hot, now: u64, cooldown: u64) {
-        let _ = self.hot.compare_exchange(was.0, was.cooled(now, cooldown).0, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
     /// Of a node that is never in the list: its order is even, as no other node's is.
     pub(crate) fn detach(&self) {
         self.link.set_order(0);
@@ -278,35 +178,6 @@ impl<K, V> Node<K, V> {
     /// Whether nobody but those who have shares ever saw it.
     pub(crate) fn is_detached(&self) -> bool {
         self.link.order() == 0
-    }
-
-    pub(crate) fn born(&self) -> u64 {
-        self.born.load(Ordering::Relaxed) >> USE_BITS
-    }
-
-    /// Whether no more uses are counted: a hit writes nothing.
-    #[inline(always)]
-    pub(crate) fn warm(&self) -> bool {
-        self.born.load(Ordering::Relaxed) & USES == 0
-    }
-
-    /// Counts a use, up to three.
-    #[inline]
-    pub(crate) fn touch(&self) {
-        let word = self.born.load(Ordering::Relaxed);
-        if word & USES != 0 {
-            self.born.store(word - 1, Ordering::Relaxed);
-        }
-    }
-
-    /// Uses counted, up to three.
-    pub(crate) fn uses(&self) -> u32 {
-        (!self.born.load(Ordering::Relaxed) & USES) as u32
-    }
-
-    pub(crate) fn set_uses(&self, uses: u32) {
-        let word = self.born.load(Ordering::Relaxed);
-        self.born.store(word & !USES | !u64::from(uses) & USES, Ordering::Relaxed);
     }
 
     /// Takes a share, unless there is none left: nobody revives a zero.
@@ -368,12 +239,11 @@ impl<K, V> Retire for Node<K, V> {
         // these see, so that they try a walker before and after the node is freed.
         unsafe {
             use core::ptr;
-            (*node).link.prepare(ptr::null_mut());
+            (*node).link.next().prepare(Target::END);
             ptr::drop_in_place(&raw mut (*node).link);
             ptr::drop_in_place(&raw mut (*node).word);
             ptr::drop_in_place(&raw mut (*node).hot);
             ptr::drop_in_place(&raw mut (*node).born);
-            ptr::drop_in_place(&raw mut (*node).expires);
         }
     }
 

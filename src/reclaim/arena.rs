@@ -10,7 +10,7 @@
 //! makes the chunk, and who comes second with it gives it back (untouched memory, so it costs little).
 
 use super::free::FreeList;
-use super::shape::{Cold, Head, Shape, owned, pair_of_single};
+use super::shape::{Cold, Extra, Head, Shape, extra_in_block, extra_of_single, owned, pair_of};
 use crate::doubling::Doubling;
 use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge, prefetch};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -20,11 +20,16 @@ use core::ptr::{self, NonNull};
 /// Room for the pointers to 2²⁴ chunks; no arena has so many. (None under loom, where there are no chunks.)
 const SEGMENTS: usize = if cfg!(loom) { 1 } else { 22 };
 
+/// Room for as many extra words as there can be numbers.
+const EXTRAS: usize = if cfg!(loom) { 1 } else { 27 };
+
 /// Nodes of one cache.
 pub(crate) struct Arena<T> {
     /// Every insertion and every free writes here.
     ends: Padded<Ends>,
     chunks: Doubling<AtomicPtr<u8>, 3, SEGMENTS>,
+    /// By nodes' numbers.
+    extras: Doubling<Extra, 6, EXTRAS>,
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -47,6 +52,8 @@ impl<T> Arena<T> {
             ends: Padded(Ends { free: FreeList::new(), carved: AtomicUsize::new(0) }),
             // SAFETY: a null pointer is all zero, and is not zero-sized.
             chunks: unsafe { Doubling::new(|| AtomicPtr::new(ptr::null_mut())) },
+            // SAFETY: all zero is what it makes, and is not zero-sized.
+            extras: unsafe { Doubling::new(|| Extra::new(0)) },
             huge_pages,
             _nodes: PhantomData,
         }
@@ -72,6 +79,34 @@ impl<T> Arena<T> {
         Freed { arena: self, first: 0, last: None, count: 0 }
     }
 
+    /// The extra word of a node, if it is there: if not, it is zero. What it holds at first is left from a node before.
+    ///
+    /// # Safety
+    /// `node` is of this arena, and was not yet freed.
+    #[inline]
+    pub(crate) unsafe fn extra(&self, node: NonNull<T>) -> Option<&Extra> {
+        if Shape::<T>::SINGLE {
+            // SAFETY: by contract, and its memory lives for as long as it can be asked about.
+            return Some(unsafe { extra_of_single(node) });
+        }
+        // Most often there is none at all, and then there is no need of the number. (Who has written one has made the first.)
+        self.extras.get(0)?;
+        self.extras.get(Self::number_of(node) as usize)
+    }
+
+    /// The extra word of a node.
+    ///
+    /// # Safety
+    /// As for [`extra`](Self::extra).
+    pub(crate) unsafe fn extra_or_grow(&self, node: NonNull<T>) -> &Extra {
+        // SAFETY: as for this function.
+        unsafe { self.extra(node) }.unwrap_or_else(|| {
+            // First: see `extra`.
+            self.extras.get_or_grow(0);
+            self.extras.get_or_grow(Self::number_of(node) as usize)
+        })
+    }
+
     /// A free node as if it were new.
     fn reuse(&self, number: u32) -> NonNull<T> {
         let cold = self.cold(number);
@@ -80,16 +115,18 @@ impl<T> Arena<T> {
         // Relaxed: who finds the node finds these by how it is published.
         cold.weight.store(0, Ordering::Relaxed);
         cold.slot.store(0, Ordering::Relaxed);
-        let (slab, place) = self.slab_of(number);
-        // SAFETY: within the slab.
-        unsafe { slab.add(Shape::<T>::node(place)).cast() }
+        self.node(number)
     }
 
     fn prefetch(&self, number: u32) {
         if number != 0 {
-            let (slab, place) = self.slab_of(number);
-            prefetch(slab.as_ptr().wrapping_add(Shape::<T>::node(place)));
-            prefetch(slab.as_ptr().wrapping_add(Shape::<T>::pair(place)));
+            let node = self.node(number);
+            prefetch(node.as_ptr());
+            // SAFETY: a place in a slab.
+            prefetch(unsafe { pair_of(node) }.as_ptr());
+            if let Some(extra) = self.extras.get(number as usize) {
+                prefetch(extra);
+            }
         }
     }
 
@@ -97,9 +134,7 @@ impl<T> Arena<T> {
     pub(super) fn prefetch_to_free(node: *const T) {
         prefetch(node);
         if !Shape::<T>::SINGLE && !node.is_null() {
-            let (slab, place) = Shape::<T>::place_of(node.addr());
-            prefetch(node.with_addr(slab));
-            prefetch(node.with_addr(slab + Shape::<T>::pair(place)));
+            prefetch(node.map_addr(|node| Shape::<T>::place_of(node).0));
         }
     }
 
@@ -114,31 +149,31 @@ impl<T> Arena<T> {
         // before anybody loads them: whoever asks for them frees a node, and each node's carver stores them (the same)
         // before that is used.
         unsafe { slab.cast::<Head>().as_ref() }.number.store(number as u32, Ordering::Relaxed);
-        // SAFETY: within the slab and aligned there; nobody asks for the pair before the node has come to be.
-        unsafe { slab.add(Shape::<T>::pair(place)).cast().write(Cold::new()) };
         // SAFETY: within the slab.
-        unsafe { slab.add(Shape::<T>::node(place)).cast() }
+        let node = unsafe { slab.add(Shape::<T>::node(place)).cast() };
+        // SAFETY: within the slab and aligned there; nobody asks for the pair before the node has come to be.
+        unsafe { pair_of(node).write(Cold::new()) };
+        node
     }
 
     /// The pair of a node that was carved.
     fn cold(&self, number: u32) -> &Cold {
-        let (slab, place) = self.slab_of(number);
         // SAFETY: within the slab, and aligned there; initialised when the node was carved, which happened before the
         // number was pushed. Pairs are only ever shared from then on.
-        unsafe { slab.add(Shape::<T>::pair(place)).cast().as_ref() }
+        unsafe { pair_of(self.node(number)).as_ref() }
     }
 
-    /// Slab and place of a node that was carved.
-    fn slab_of(&self, number: u32) -> (NonNull<u8>, usize) {
+    /// The place of a node that was carved.
+    fn node(&self, number: u32) -> NonNull<T> {
         // 0 is none.
         let index = (number - 1) as usize;
         let (chunk, within) = Self::locate(index >> Self::PLACE_BITS);
         // Acquire: pairs with the Release in `slab_or_grow`.
         let chunk = self.chunks.get(chunk).map_or(ptr::null_mut(), |chunk| chunk.load(Ordering::Acquire));
         debug_assert!(!chunk.is_null());
+        let place = index & ((1 << Self::PLACE_BITS) - 1);
         // SAFETY: the chunk was made before any of its nodes was carved, which happened before the number was pushed.
-        let slab = unsafe { NonNull::new_unchecked(chunk.add(within * Shape::<T>::SLAB)) };
-        (slab, index & ((1 << Self::PLACE_BITS) - 1))
+        unsafe { NonNull::new_unchecked(chunk.add(within * Shape::<T>::SLAB + Shape::<T>::node(place)).cast()) }
     }
 
     /// The number of a node of this arena.
@@ -272,7 +307,9 @@ fn single<T>() -> NonNull<T> {
     place.as_ptr().expose_provenance();
     let place = place.cast();
     // SAFETY: the pair's place within the block, aligned.
-    unsafe { pair_of_single(place).write(Cold::new()) };
+    unsafe { pair_of(place).write(Cold::new()) };
+    // SAFETY: the extra word's, likewise.
+    unsafe { extra_in_block(place).write(Extra::new(0)) };
     place
 }
 
@@ -282,9 +319,10 @@ unsafe fn free_single<T>(node: NonNull<T>) {
     // SAFETY: by contract.
     let node = unsafe { owned(node) };
     #[cfg(any(loom, shuttle))]
-    // SAFETY: the pair was made with the node, and goes with it: atomics of loom and shuttle may own heap state.
+    // SAFETY: both were made with the node, and go with it: atomics of loom and shuttle may own heap state.
     unsafe {
-        pair_of_single(node).drop_in_place();
+        pair_of(node).drop_in_place();
+        extra_in_block(node).drop_in_place();
     }
     #[cfg(any(loom, shuttle))]
     for i in 0..Shape::<T>::LAYOUT.size() {

@@ -1,16 +1,17 @@
 //! How nodes lie in memory: in slabs, or one by one.
 //!
-//! A slab is a power of two bytes, aligned to that: a head with the slab's number, the cold pairs of its nodes, then the
-//! nodes. So a node's slab is found by masking its address, and its pair by its place among the nodes. What is hot of a
-//! node is in as few cache lines as can be: nodes of up to 64 bytes (`u64 → u64` has just that) are one line each.
+//! A slab is a power of two bytes, aligned to that: a head with the slab's number, then the nodes, each with its *cold pair*
+//! behind it. So a node's slab is found by masking its address. A node of up to 56 bytes (`u64 → u64` has just that) is one cache
+//! line with its pair: 4 KiB have 63 of them, 65 bytes each. A slab is as large as it must be to waste no more than a
+//! tenth. Nodes above 1 KiB are allocated one by one.
 //!
-//! For `u64 → u64`: 4 KiB with 56 nodes, 73.1 bytes a node. A slab is as large as it must be to waste no more than a
-//! tenth. Nodes above 1 KiB are allocated one by one, each with its pair behind it.
+//! A node has one more word, its [`Extra`], that most caches never use: the time of its expiry, where nothing expires. It lies elsewhere
+//! (see [`Arena::extra`](super::Arena::extra)), and takes no memory until one is used.
 //!
-//! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, all are: so that a sanitizer sees who uses a node after it
-//! was freed. In a slab it would not be.
+//! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, nodes are allocated one by one: so that a sanitizer sees who
+//! uses a node after it was freed. In a slab it would not be.
 
-use crate::sync::AtomicU32;
+use crate::sync::{AtomicU32, AtomicU64};
 use alloc::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -43,11 +44,21 @@ pub(super) struct Head {
     pub(super) number: AtomicU32,
 }
 
-/// A node that is allocated by itself. (Only its layout: `T` need not be padded to `Cold`'s end.)
+/// What a node has elsewhere. Zero until it is used; what an earlier node has left is there for the next.
+pub(crate) type Extra = AtomicU64;
+
+/// A node and its pair.
 #[repr(C)]
-struct Single<T> {
+struct Placed<T> {
     node: T,
     cold: Cold,
+}
+
+/// A node that is allocated by itself. (Only its layout: `T` need not be padded to the end.)
+#[repr(C)]
+struct Single<T> {
+    placed: Placed<T>,
+    extra: Extra,
 }
 
 /// The measures for nodes `T`. Bytes, if not said otherwise.
@@ -60,11 +71,11 @@ const fn max(a: usize, b: usize) -> usize {
 impl<T> Shape<T> {
     const ALIGN: usize = max(align_of::<T>(), ALIGN);
 
+    /// From a node to its pair.
+    const AFTER: usize = core::mem::offset_of!(Placed<T>, cold);
+
     /// From one node of a slab to the next.
-    pub(super) const STRIDE: usize = {
-        let size = size_of::<T>();
-        if size <= LINE { LINE.next_multiple_of(Self::ALIGN) } else { size.next_multiple_of(Self::ALIGN) }
-    };
+    pub(super) const STRIDE: usize = max(Self::AFTER + size_of::<Cold>(), LINE).next_multiple_of(Self::ALIGN);
 
     /// Whether nodes are allocated one by one.
     pub(super) const SINGLE: bool = cfg!(any(loom, shuttle, bellwether_malloc)) || Self::STRIDE > LARGEST;
@@ -72,7 +83,7 @@ impl<T> Shape<T> {
     /// Size, and alignment, of a slab.
     pub(super) const SLAB: usize = {
         let mut slab = SMALLEST_SLAB;
-        while slab < LARGEST_SLAB && (slab - Self::fit(slab) * Self::BYTES) * 10 > slab {
+        while slab < LARGEST_SLAB && (slab - Self::fit(slab) * Self::STRIDE) * 10 > slab {
             slab *= 2;
         }
         slab
@@ -81,37 +92,26 @@ impl<T> Shape<T> {
     /// Nodes in a slab. (1 where there are none: it is divided by.)
     pub(super) const NODES: usize = max(Self::fit(Self::SLAB), 1);
 
-    /// Where a slab's first node is.
-    pub(super) const FIRST: usize = Self::first(Self::NODES);
+    /// Where a slab's first node is. Nodes of whole lines begin with a line.
+    const FIRST: usize = {
+        let align = if Self::STRIDE % LINE == 0 { max(LINE, Self::ALIGN) } else { Self::ALIGN };
+        size_of::<Head>().next_multiple_of(align)
+    };
 
     /// What a node takes, with its pair.
-    pub(super) const BYTES: usize =
-        if Self::SINGLE { Self::AFTER + size_of::<Cold>() } else { Self::STRIDE + size_of::<Cold>() };
+    pub(super) const BYTES: usize = if Self::SINGLE { Self::LAYOUT.size() } else { Self::STRIDE };
 
-    /// From a node that is allocated by itself to its pair.
-    const AFTER: usize = core::mem::offset_of!(Single<T>, cold);
+    /// From a node that is allocated by itself to its extra word.
+    const EXTRA: usize = core::mem::offset_of!(Single<T>, extra);
 
     /// Of a node that is allocated by itself. Alignment is asked of the allocator, not of the type: that would be padded.
-    pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::AFTER + size_of::<Cold>(), Self::ALIGN) {
+    pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::EXTRA + size_of::<Extra>(), Self::ALIGN) {
         Ok(layout) => layout,
         Err(_) => panic!("a type of this size cannot be allocated"),
     };
 
-    const fn first(nodes: usize) -> usize {
-        // Nodes of whole lines begin with a line.
-        let align = if Self::STRIDE % LINE == 0 { max(LINE, Self::ALIGN) } else { Self::ALIGN };
-        (Self::PAIRS + nodes * size_of::<Cold>()).next_multiple_of(align)
-    }
-
-    /// Where a slab's pairs begin.
-    const PAIRS: usize = size_of::<Head>().next_multiple_of(align_of::<Cold>());
-
     const fn fit(slab: usize) -> usize {
-        let mut nodes = slab / (Self::STRIDE + size_of::<Cold>());
-        while nodes > 0 && Self::first(nodes) + nodes * Self::STRIDE > slab {
-            nodes -= 1;
-        }
-        nodes
+        slab.saturating_sub(Self::FIRST) / Self::STRIDE
     }
 
     /// The address of a node's slab, and the node's place there.
@@ -120,27 +120,13 @@ impl<T> Shape<T> {
         (slab, (node - slab - Self::FIRST) / Self::STRIDE)
     }
 
-    /// From a slab's beginning to a pair.
-    pub(super) const fn pair(place: usize) -> usize {
-        Self::PAIRS + place * size_of::<Cold>()
-    }
-
     /// From a slab's beginning to a node.
     pub(super) const fn node(place: usize) -> usize {
         Self::FIRST + place * Self::STRIDE
     }
-
-    /// The address of a node's pair.
-    fn cold_of(node: usize) -> usize {
-        if Self::SINGLE {
-            return node + Self::AFTER;
-        }
-        let (slab, place) = Self::place_of(node);
-        slab + Self::pair(place)
-    }
 }
 
-/// What a node takes, with what of it lies elsewhere.
+/// What a node takes, with its pair.
 pub(crate) const fn bytes<T>() -> usize {
     Shape::<T>::BYTES
 }
@@ -151,20 +137,40 @@ pub(crate) const fn bytes<T>() -> usize {
 /// `node` is the address of something from an [`Arena`](super::Arena) of `T` that lives for `'p`.
 #[inline]
 pub(crate) unsafe fn cold<'p, T>(node: NonNull<T>) -> &'p Cold {
-    // A pointer to a live node may have been made from a reference to it, which has no right to what is beside it.
-    let pair = ptr::with_exposed_provenance::<Cold>(Shape::<T>::cold_of(node.addr().get()));
+    // A pointer to a live node may have been made from a reference to it, which has no right to what is behind it.
+    let pair = ptr::with_exposed_provenance::<Cold>(node.addr().get() + Shape::<T>::AFTER);
     // SAFETY: in bounds and aligned, by how the arena has laid the node out; the arena has exposed the memory, initialised the
     // pair with the node, and frees it no earlier. It is only shared: atomics.
     unsafe { &*pair }
 }
 
-/// The pair of a node that is allocated by itself.
+/// The extra word of a node that is allocated by itself.
+///
+/// # Safety
+/// As for [`cold`], and nodes `T` are allocated so.
+#[inline]
+pub(super) unsafe fn extra_of_single<'p, T>(node: NonNull<T>) -> &'p Extra {
+    let extra = ptr::with_exposed_provenance::<Extra>(node.addr().get() + Shape::<T>::EXTRA);
+    // SAFETY: as in `cold`.
+    unsafe { &*extra }
+}
+
+/// The pair behind the place of a node, which need not be there.
+///
+/// # Safety
+/// `node` is a place in a slab or a block of [`Shape::LAYOUT`], by the allocator's own pointer.
+pub(super) unsafe fn pair_of<T>(node: NonNull<T>) -> NonNull<Cold> {
+    // SAFETY: within the slab or block, by how these are made.
+    unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
+}
+
+/// The extra word of a node's block.
 ///
 /// # Safety
 /// `node` is a block of [`Shape::LAYOUT`], by the allocator's own pointer.
-pub(super) unsafe fn pair_of_single<T>(node: NonNull<T>) -> NonNull<Cold> {
+pub(super) unsafe fn extra_in_block<T>(node: NonNull<T>) -> NonNull<Extra> {
     // SAFETY: within the block, by how the layout is made.
-    unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
+    unsafe { node.byte_add(Shape::<T>::EXTRA).cast() }
 }
 
 /// The node's own pointer, with the right to all of its memory. While an object lives, pointers to it are made from shared

@@ -1,0 +1,163 @@
+//! The times of a node: a flight's beginning, a value's creation and expiry; and its uses.
+//!
+//! The use counter shares its word with the creation time because that never changes once READY: two plain stores that race can lose
+//! a use, and nothing else.
+
+use super::node::{Node, Nodes};
+use crate::expiry::{Hot, NEVER};
+use crate::reclaim::Extra;
+use crate::sync::Ordering;
+use core::ptr::NonNull;
+
+/// Of uses, how many more are counted: none is left of one that is warm.
+const USES: u64 = 0b11;
+const USE_BITS: u32 = 2;
+
+/// In the place of a flight's times.
+const CONFIRMED: u64 = 0;
+
+/// How a time of expiry is kept, and what is meant by what is kept: never is zero.
+fn kept(expires: u64) -> u64 {
+    !expires
+}
+
+/// The times of a value, fixed when it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamps {
+    pub(crate) born: u64,
+    pub(crate) expires: u64,
+    pub(crate) hot: Hot,
+}
+
+impl<K, V> Node<K, V> {
+    /// Notes when the first lease began of a flight that nobody else can reach yet. (Until the value is moved in: then it is
+    /// the time when that was made.)
+    pub(crate) fn set_begun(&self, at: u64) {
+        self.born.store(Self::beginning(1, at), Ordering::Relaxed);
+    }
+
+    /// The same for a later lease, by who was just given it.
+    pub(crate) fn set_begun_again(&self, lease: u32, at: u64) {
+        let was = self.born.load(Ordering::Relaxed);
+        // If it is another's by now there may be a value, of which `was` or what it has become tells.
+        if self.word.led_by(lease) {
+            let new = Self::beginning(lease, at);
+            let _ = self.born.compare_exchange(was, new, Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
+    /// Where an entry counts its uses, a flight tells its leases apart.
+    fn beginning(lease: u32, at: u64) -> u64 {
+        at << USE_BITS | u64::from(lease) & USES
+    }
+
+    /// When a flight's present lease began; None: that is not noted yet.
+    pub(crate) fn begun(&self, lease: u32) -> Option<u64> {
+        let word = self.born.load(Ordering::Relaxed);
+        (word & USES == u64::from(lease) & USES).then_some(word >> USE_BITS)
+    }
+
+    // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read
+    // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
+    // anything: each is one word, and a reader that misses it acts as if it had come earlier.
+    pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: Stamps) {
+        self.set_weight(weight);
+        self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
+        match stamps.expires {
+            NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
+            at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
+        }
+        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn hot(&self) -> Hot {
+        Hot(self.hot.load(Ordering::Relaxed))
+    }
+
+    /// Replaces quiet-until if it is still what it was.
+    pub(crate) fn set_quiet(&self, was: Hot, quiet: u64) {
+        let new = was.with_quiet(quiet).0;
+        let _ = self.hot.compare_exchange(was.0, new, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Notes of a flight, before it ends, that its load has confirmed the old value. (It has no times of its own, and will have none.)
+    pub(crate) fn set_confirmed(&self) {
+        self.hot.store(CONFIRMED, Ordering::Relaxed);
+    }
+
+    /// Whether a flight that has ended without a value has confirmed the old one.
+    pub(crate) fn confirmed(&self) -> bool {
+        self.hot.load(Ordering::Relaxed) == CONFIRMED
+    }
+
+    /// When a value's time to live is over.
+    pub(crate) fn expires(&self, nodes: &Nodes<K, V>) -> u64 {
+        self.extra(nodes).map_or(NEVER, |expires| kept(expires.load(Ordering::Relaxed)))
+    }
+
+    #[inline]
+    fn extra<'n>(&self, nodes: &'n Nodes<K, V>) -> Option<&'n Extra> {
+        // SAFETY: a cache's nodes are all from its one arena, and this one is alive.
+        unsafe { nodes.extra(NonNull::from(self)) }
+    }
+
+    fn extra_or_grow<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
+        // SAFETY: as in `extra`.
+        unsafe { nodes.extra_or_grow(NonNull::from(self)) }
+    }
+
+    /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
+    /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
+    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, expires: u64, hot: Hot) {
+        self.hot.store(hot.0, Ordering::SeqCst);
+        self.extra_or_grow(nodes).store(kept(expires), Ordering::SeqCst);
+    }
+
+    /// The end of it, now.
+    pub(crate) fn end_time(&self, nodes: &Nodes<K, V>, now: u64) {
+        self.extra_or_grow(nodes).store(kept(now), Ordering::SeqCst);
+        if let Some(hot) = self.hot().ended(now) {
+            self.hot.store(hot.0, Ordering::SeqCst);
+        }
+    }
+
+    /// Notes that a refresh of it has failed, past its time to live.
+    pub(crate) fn cool_down(&self, was: Hot, now: u64, cooldown: u64) {
+        let _ = self.hot.compare_exchange(was.0, was.cooled(now, cooldown).0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Whether a failure is kept in this node, which is FAILED, at this time.
+    pub(crate) fn kept_failure(&self, nodes: &Nodes<K, V>, now: u64) -> bool {
+        self.stored_weight() != 0 && now < self.expires(nodes)
+    }
+
+    pub(crate) fn born(&self) -> u64 {
+        self.born.load(Ordering::Relaxed) >> USE_BITS
+    }
+
+    /// Whether no more uses are counted: a hit writes nothing.
+    #[inline(always)]
+    pub(crate) fn warm(&self) -> bool {
+        self.born.load(Ordering::Relaxed) & USES == 0
+    }
+
+    /// Counts a use, up to three.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        let word = self.born.load(Ordering::Relaxed);
+        if word & USES != 0 {
+            self.born.store(word - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// Uses counted, up to three.
+    pub(crate) fn uses(&self) -> u32 {
+        (!self.born.load(Ordering::Relaxed) & USES) as u32
+    }
+
+    pub(crate) fn set_uses(&self, uses: u32) {
+        let word = self.born.load(Ordering::Relaxed);
+        self.born.store(word & !USES | !u64::from(uses) & USES, Ordering::Relaxed);
+    }
+}
