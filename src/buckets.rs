@@ -4,6 +4,7 @@ use crate::doubling::Doubling;
 use crate::link::{Next, Target};
 use crate::order::{LEVELS, MOST, locate, mask, parent, start_of};
 use crate::sync::{AtomicU32, Ordering, sized};
+use core::ptr;
 
 /// Buckets of a new table, as a power of two.
 const LEAST: u32 = sized(4, 1, 0) as u32;
@@ -58,8 +59,13 @@ impl Buckets {
     /// The same, if that does not come behind `order`. Looks at its address only.
     pub(crate) fn cell_before(&self, target: Target, order: u32) -> Option<&Next> {
         let cell = self.cell_at(target)?;
-        let levels = self.mask.load(Ordering::Relaxed).leading_ones();
-        let (level, index) = self.cells.place_of(cell, levels as usize);
+        let mask = self.mask.load(Ordering::Relaxed);
+        // Most often it is that of the next bucket. (Behind the last one there is none: that starts at 0 again.)
+        let next = (order & mask).wrapping_add(mask.wrapping_neg());
+        if next != 0 && self.cell(next).is_some_and(|next| ptr::eq(next, cell)) {
+            return None;
+        }
+        let (level, index) = self.cells.place_of(cell, mask.leading_ones() as usize);
         (start_of(level, index) <= order).then_some(cell)
     }
 
@@ -67,7 +73,7 @@ impl Buckets {
     #[inline]
     pub(crate) fn ancestor(&self, mut bucket: u32) -> &Next {
         loop {
-            match self.cell(bucket).filter(|cell| cell.load_start().linked()) {
+            match self.cell(bucket).filter(|cell| cell.load().linked()) {
                 Some(cell) => return cell,
                 None => bucket = parent(bucket),
             }
@@ -77,7 +83,7 @@ impl Buckets {
     /// What the bucket's cell says, whether it is LINKED or not. (If its segment is not there it is UNINIT.)
     #[inline(always)]
     pub(crate) fn start_of_bucket(&self, bucket: u32) -> Target {
-        self.cell(bucket).map_or(Target::UNINIT, Next::load_start)
+        self.cell(bucket).map_or(Target::UNINIT, Next::load)
     }
 
     /// Doubles the buckets when there are a quarter more nodes than those. (At as many, a cache of 2²⁰ entries would have

@@ -81,15 +81,14 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
 
     /// Segment of an element of this array, and its index there, by its address. Looks at segment `likely` first, then at those before it.
     pub(crate) fn place_of(&self, element: *const T, likely: usize) -> (usize, usize) {
-        for segment in (0..=likely).rev().chain(likely + 1..SEGMENTS) {
+        let mut segments = (0..=likely).rev().chain(likely + 1..SEGMENTS);
+        let within = |segment: usize| {
             // Relaxed: only compared. Who has come by an element sees the segment that it is in: it was published before.
             let first = self.segments[SEGMENTS - 1 - segment].load(Ordering::Relaxed).addr();
             let index = element.addr().wrapping_sub(first) / size_of::<T>();
-            if first != 0 && index < Self::segment_len(segment) {
-                return (segment, index);
-            }
-        }
-        unreachable!("an element of this array is in one of its segments")
+            (first != 0 && index < Self::segment_len(segment)).then_some((segment, index))
+        };
+        segments.find_map(within).expect("an element of this array is in one of its segments")
     }
 
     /// Element `i`, after allocating its segment if need be.

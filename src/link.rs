@@ -3,7 +3,7 @@
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, mutant, order};
 use core::ptr::{self, NonNull};
 
-// The lowest bits of a pointer, which is to a multiple of 8.
+// The lowest bits of a pointer, which is to a multiple of 8: see `Next`, and nodes begin with one.
 /// Of a node's: that node is removed, and the pointer never changes again.
 const MARK: usize = 1;
 /// What it leads to is a node; if not, a cell, or nothing.
@@ -15,8 +15,11 @@ const BITS: usize = MARK | NODE | LINKED;
 /// The pointer to what is next in the list. A cell is this and no more; a node begins with it.
 ///
 /// A cell is UNINIT (all zero), CLAIMED by who puts it in the list, then LINKED.
-#[repr(transparent)]
+// (A pointer of 32 bits alone would be to a multiple of 4.)
+#[repr(C, align(8))]
 pub(crate) struct Next(AtomicPtr<Next>);
+
+const _: () = assert!(align_of::<Next>() > BITS);
 
 /// A value of [`Next`]: where it leads, and its bits.
 #[derive(Clone, Copy)]
@@ -113,17 +116,11 @@ impl Next {
         Self(AtomicPtr::new(Target::UNINIT.0))
     }
 
-    /// Acquire: pairs with the Release of the CAS that put the pointer there, so what it leads to is initialised.
+    /// Acquire: pairs with the Release of the CAS that put the pointer there, so what it leads to is initialised; or, of a cell that was
+    /// just linked, with that of [`set_linked`](Self::set_linked).
     #[inline]
     pub(crate) fn load(&self) -> Target {
         Target(self.0.load(order("next load", Ordering::Acquire)))
-    }
-
-    /// A cell's, to start there if it is LINKED. Acquire: pairs with the Release of [`set_linked`](Self::set_linked), or as in
-    /// [`load`](Self::load).
-    #[inline]
-    pub(crate) fn load_start(&self) -> Target {
-        Target(self.0.load(order("cell state", Ordering::Acquire)))
     }
 
     /// Before it is in the list. Relaxed: the CAS that links it publishes it.
@@ -149,7 +146,7 @@ impl Next {
 
     /// To LINKED, by who has claimed it and put it in the list.
     pub(crate) fn set_linked(&self) {
-        // Release: whoever starts here sees what it leads to, and that it is in the list. Acquire on failure, to hand that on.
+        // Release: for what it was prepared to lead to. Acquire: what a CAS has put there since then is handed on.
         let release = order("cell linked", Ordering::AcqRel);
         let mut now = self.load();
         loop {

@@ -82,6 +82,10 @@ impl Table {
             return self.buckets.cell(bucket).map_or((), |cell| prefetch(cell));
         }
         let mut target = self.buckets.start_of_bucket(bucket);
+        if !target.linked() {
+            // What its claimer has prepared it to lead to may be gone before it is in the list.
+            return;
+        }
         for _ in 1..behind {
             let Some(node) = target.node() else { return };
             // SAFETY: reached through the list under the pin: not freed while that is held.
@@ -109,7 +113,7 @@ impl Table {
     fn start(&self, pin: &Pin, order: u32) -> &Next {
         let bucket = self.buckets.bucket(order);
         let cell = self.buckets.cell_or_grow(bucket);
-        match cell.load_start() {
+        match cell.load() {
             start if start.linked() => return cell,
             start if start.uninit() => self.initialise(pin, bucket, cell),
             _ => {}
@@ -121,6 +125,9 @@ impl Table {
     fn initialise(&self, pin: &Pin, bucket: u32, cell: &Next) {
         if !cell.claim() && !mutant("two initialisers") {
             return;
+        }
+        if mutant("unlinked cell") {
+            cell.set_linked();
         }
         // The parent's cell first, at most one for each bit: otherwise those of a table that begins large would have no ancestor but
         // the whole list's, and be walked to from there.
@@ -164,7 +171,7 @@ impl Table {
                     if mutant("blind unlink") {
                         previous.force(next, after);
                     } else if !previous.swing(next, after) {
-                        // Something was linked here, or `previous` is being removed itself: then a swing there would
+                        // Something was linked here (or it is a cell, and LINKED now), or `previous` is being removed itself: then a swing there would
                         // be lost with it, and the node still be reachable from whatever comes before.
                         continue 'again;
                     }

@@ -2,7 +2,9 @@
 #![cfg(loom)]
 
 use bellwether::Lookup;
-use bellwether_loom_tests::{KEY, SAME, SAME_TOO, Shared, Value, bugs, cache, growing, listened, model, share, spawn};
+use bellwether_loom_tests::{
+    KEY, SAME, SAME_TOO, Shared, Told, Value, bugs, cache, growing, listened, model, share, spawn, warmed,
+};
 
 fn number(cache: &Shared, key: u64) -> Option<u32> {
     cache.get_ref(&key).map(|v| v.read())
@@ -178,7 +180,7 @@ fn bucket_meets_insert() {
 }
 
 /// A reader starts from a cell that is just being linked, or from its ancestor: it misses nothing.
-/// Sees «cell linked», «cell state».
+/// Sees «unlinked cell».
 #[test]
 fn bucket_meets_a_reader() {
     model(3, || {
@@ -189,6 +191,25 @@ fn bucket_meets_a_reader() {
         assert_eq!(number(&cache, 1), Some(1));
         thread.join().unwrap();
         holds(&cache, &[(1, 1)]);
+    });
+}
+
+/// A reader who starts from a cell that another has just linked finds what that leads to fully written, although a third has written
+/// it, who did not come by that cell.
+/// Sees «cell linked», «next load».
+#[test]
+fn linked_bucket_meets_a_reader() {
+    model(1, || {
+        let cache = warmed(share(growing(10).initial_capacity(4)), &Told::default());
+        // Of the last level there are two cells; its memory is there, and that of key 3 is not initialised.
+        assert!(!cache.invalidate(&2) && !cache.invalidate(&1));
+        let [one, two] = [cache.clone(), cache.clone()];
+        let inserter = spawn(move || one.insert(3, Value::new(1)));
+        let reader = spawn(move || assert!(matches!(number(&two, 3), None | Some(1))));
+        assert!(!cache.invalidate(&7));
+        inserter.join().unwrap();
+        reader.join().unwrap();
+        holds(&cache, &[(3, 1)]);
     });
 }
 
@@ -203,5 +224,6 @@ bugs! {
     replacement_meets_a_reader: "find stops at a mark";
     two_initialisers_of_a_bucket: "two initialisers";
     bucket_meets_insert: "blind cell";
-    bucket_meets_a_reader: "cell linked", "cell state";
+    bucket_meets_a_reader: "unlinked cell";
+    linked_bucket_meets_a_reader: "cell linked", "next load";
 }

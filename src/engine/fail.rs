@@ -62,7 +62,7 @@ impl<K, V> Scope<'_, K, V> {
         let node = unsafe { flight.node.as_ref() };
         self.count(Event::LoadFailure);
         self.cool_down(flight, lease);
-        let stamps = kept.filter(|_| error.is_some());
+        let stamps = kept.filter(|_| error.is_some()).inspect(|_| node.reserve_expiry(self.core.nodes()));
         let error = Failure::into_raw(error);
         let failed = match stamps {
             Some(stamps) if node.word.begin_publish(lease) => {
@@ -142,6 +142,8 @@ impl<K, V> Scope<'_, K, V> {
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
     pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) -> bool {
+        // SAFETY: the caller has a share.
+        flight.old.into_iter().for_each(|old| unsafe { old.as_ref() }.reserve_expiry(self.core.nodes()));
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {

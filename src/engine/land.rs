@@ -74,6 +74,9 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
+        if terms.stamps.expires != NEVER {
+            node.reserve_expiry(self.core.nodes());
+        }
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }

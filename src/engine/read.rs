@@ -92,7 +92,11 @@ impl<K, V> Core<K, V> {
 
     pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
         let hot = node.hot();
-        !hot.eternal() && (now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until()))
+        if hot.eternal() || now < hot.quiet_until() && self.has_quiet_time(hot) {
+            // Most often, and the time of expiry, which is elsewhere, need not be looked up.
+            return false;
+        }
+        now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
     }
 
     /// Ends its time to live now, and that of a successor which is there, and about to take its place.
@@ -138,8 +142,12 @@ impl<K, V> Core<K, V> {
             return Freshness::Over;
         }
         let (hot, beta) = (node.hot(), self.config.beta);
-        let (expires, delta) = (node.expires(self.nodes()), hot.delta());
-        if hot.eternal() || beta == 0.0 || delta == 0 || expires == NEVER {
+        let delta = hot.delta();
+        if hot.eternal() || beta == 0.0 || delta == 0 {
+            return Freshness::Good;
+        }
+        let expires = node.expires(self.nodes());
+        if expires == NEVER {
             return Freshness::Good;
         }
         let now = self.config.time.now();

@@ -10,7 +10,7 @@
 //! | behind it ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
 //! | elsewhere ([`Extra`](crate::reclaim::Extra)): expires | 8, once anything expires | before READY; renewal | past quiet-until |
 //!
-//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as no hit asks for it before it is
+//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as few hits ask for it before it is
 //! near, and most caches have none. What is done with the times is in [`times`](super::times).
 
 use super::failure::Failure;
@@ -112,7 +112,7 @@ impl<K, V> Node<K, V> {
         &self.link
     }
 
-    /// What of the node is kept elsewhere.
+    /// What lies behind the node.
     pub(crate) fn cold(&self) -> &Cold {
         // SAFETY: nodes come from an arena of theirs (`flight`, `entry`, `fenced`), and live there.
         unsafe { cold(NonNull::from(self)) }

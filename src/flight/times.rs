@@ -107,6 +107,11 @@ impl<K, V> Node<K, V> {
         unsafe { nodes.extra_or_grow(NonNull::from(self)) }
     }
 
+    /// Makes sure that there is memory for the time of its expiry: where that is set by who publishes, nothing may fail.
+    pub(crate) fn reserve_expiry(&self, nodes: &Nodes<K, V>) {
+        self.extra_or_grow(nodes);
+    }
+
     /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
     /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
     pub(crate) fn renew(&self, nodes: &Nodes<K, V>, expires: u64, hot: Hot) {

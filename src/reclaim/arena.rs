@@ -10,7 +10,7 @@
 //! makes the chunk, and who comes second with it gives it back (untouched memory, so it costs little).
 
 use super::free::FreeList;
-use super::shape::{Cold, Extra, Head, Shape, extra_in_block, extra_of_single, owned, pair_of};
+use super::shape::{Cold, Extra, Head, LINE, Shape, extra_in_block, extra_of_single, owned, pair_of};
 use crate::doubling::Doubling;
 use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge, prefetch};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -122,8 +122,10 @@ impl<T> Arena<T> {
         if number != 0 {
             let node = self.node(number);
             prefetch(node.as_ptr());
-            // SAFETY: a place in a slab.
-            prefetch(unsafe { pair_of(node) }.as_ptr());
+            if Shape::<T>::STRIDE > LINE {
+                // SAFETY: a place in a slab.
+                prefetch(unsafe { pair_of(node) }.as_ptr());
+            }
             if let Some(extra) = self.extras.get(number as usize) {
                 prefetch(extra);
             }
@@ -135,6 +137,9 @@ impl<T> Arena<T> {
         prefetch(node);
         if !Shape::<T>::SINGLE && !node.is_null() {
             prefetch(node.map_addr(|node| Shape::<T>::place_of(node).0));
+            if Shape::<T>::STRIDE > LINE {
+                prefetch(node.wrapping_byte_add(Shape::<T>::AFTER));
+            }
         }
     }
 
@@ -146,7 +151,7 @@ impl<T> Arena<T> {
         assert!(number < (u32::MAX >> Self::PLACE_BITS) as usize, "a cache cannot hold this many entries");
         let slab = self.slab_or_grow(number);
         // SAFETY: a slab begins with its head, which is aligned in it. An atomic may have any bits, and these are stored
-        // before anybody loads them: whoever asks for them frees a node, and each node's carver stores them (the same)
+        // before anybody loads them: whoever asks for them has a node of the slab, and each node's carver stores them (the same)
         // before that is used.
         unsafe { slab.cast::<Head>().as_ref() }.number.store(number as u32, Ordering::Relaxed);
         // SAFETY: within the slab.

@@ -3,7 +3,9 @@
 //! A slab is a power of two bytes, aligned to that: a head with the slab's number, then the nodes, each with its *cold pair*
 //! behind it. So a node's slab is found by masking its address. A node of up to 56 bytes (`u64 → u64` has just that) is one cache
 //! line with its pair: 4 KiB have 63 of them, 65 bytes each. A slab is as large as it must be to waste no more than a
-//! tenth. Nodes above 1 KiB are allocated one by one.
+//! tenth. Nodes that take more than 1 KiB with their pair are allocated one by one.
+//!
+//! (A type that is aligned to more than 16 bytes pays for its pair with as many.)
 //!
 //! A node has one more word, its [`Extra`], that most caches never use: the time of its expiry, where nothing expires. It lies elsewhere
 //! (see [`Arena::extra`](super::Arena::extra)), and takes no memory until one is used.
@@ -19,7 +21,7 @@ use core::ptr::{self, NonNull};
 /// Node pointers carry four bits of state in their low end (see `flight::word`).
 const ALIGN: usize = 16;
 /// A cache line.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 /// Larger nodes are allocated one by one.
 const LARGEST: usize = 1024;
 const SMALLEST_SLAB: usize = 4096;
@@ -47,18 +49,11 @@ pub(super) struct Head {
 /// What a node has elsewhere. Zero until it is used; what an earlier node has left is there for the next.
 pub(crate) type Extra = AtomicU64;
 
-/// A node and its pair.
+/// A node and its pair. (Only its layout: it need not be padded to `T`'s alignment at the end.)
 #[repr(C)]
 struct Placed<T> {
     node: T,
     cold: Cold,
-}
-
-/// A node that is allocated by itself. (Only its layout: `T` need not be padded to the end.)
-#[repr(C)]
-struct Single<T> {
-    placed: Placed<T>,
-    extra: Extra,
 }
 
 /// The measures for nodes `T`. Bytes, if not said otherwise.
@@ -72,7 +67,7 @@ impl<T> Shape<T> {
     const ALIGN: usize = max(align_of::<T>(), ALIGN);
 
     /// From a node to its pair.
-    const AFTER: usize = core::mem::offset_of!(Placed<T>, cold);
+    pub(super) const AFTER: usize = core::mem::offset_of!(Placed<T>, cold);
 
     /// From one node of a slab to the next.
     pub(super) const STRIDE: usize = max(Self::AFTER + size_of::<Cold>(), LINE).next_multiple_of(Self::ALIGN);
@@ -102,7 +97,7 @@ impl<T> Shape<T> {
     pub(super) const BYTES: usize = if Self::SINGLE { Self::LAYOUT.size() } else { Self::STRIDE };
 
     /// From a node that is allocated by itself to its extra word.
-    const EXTRA: usize = core::mem::offset_of!(Single<T>, extra);
+    const EXTRA: usize = (Self::AFTER + size_of::<Cold>()).next_multiple_of(align_of::<Extra>());
 
     /// Of a node that is allocated by itself. Alignment is asked of the allocator, not of the type: that would be padded.
     pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::EXTRA + size_of::<Extra>(), Self::ALIGN) {
