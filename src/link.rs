@@ -151,6 +151,9 @@ impl Next {
         let mut now = self.load();
         loop {
             let linked = now.0.map_addr(|a| a | LINKED);
+            if mutant("blind linked") {
+                return self.0.store(linked, Ordering::Release);
+            }
             match self.0.compare_exchange_weak(now.0, linked, release, Ordering::Acquire) {
                 Ok(_) => return,
                 Err(other) => now = Target(other),

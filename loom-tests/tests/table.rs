@@ -179,6 +179,21 @@ fn bucket_meets_insert() {
     });
 }
 
+/// An entry is linked behind a cell that is in the list and about to be LINKED.
+/// Sees «blind linked».
+#[test]
+fn linked_bucket_meets_insert() {
+    model(2, || {
+        let cache = share(growing(10));
+        cache.insert(0, Value::new(1));
+        let other = cache.clone();
+        let thread = spawn(move || assert!(!other.invalidate(&1)));
+        cache.insert(3, Value::new(2));
+        thread.join().unwrap();
+        holds(&cache, &[(0, 1), (3, 2)]);
+    });
+}
+
 /// A reader starts from a cell that is just being linked, or from its ancestor: it misses nothing.
 /// Sees «unlinked cell».
 #[test]
@@ -224,6 +239,7 @@ bugs! {
     replacement_meets_a_reader: "find stops at a mark";
     two_initialisers_of_a_bucket: "two initialisers";
     bucket_meets_insert: "blind cell";
+    linked_bucket_meets_insert: "blind linked";
     bucket_meets_a_reader: "unlinked cell";
     linked_bucket_meets_a_reader: "cell linked", "next load";
 }
