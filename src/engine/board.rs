@@ -207,8 +207,7 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// Whether a failed flight is an answer to this caller.
     fn is_kept_failure(&self, node: &Node<K, V>, wanted: Wanted<'_>) -> bool {
-        matches!(wanted, Wanted::Value(limits) if limits.negative)
-            && node.kept_failure(self.core.nodes(), self.core.config.time.now())
+        matches!(wanted, Wanted::Value(limits) if limits.negative) && self.core.keeps_failure(node)
     }
 
     /// Hangs a successor from an entry.

@@ -142,8 +142,10 @@ impl<K, V> Scope<'_, K, V> {
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
     pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) -> bool {
+        let nodes = self.core.nodes();
         // SAFETY: the caller has a share.
-        flight.old.into_iter().for_each(|old| unsafe { old.as_ref() }.reserve_expiry(self.core.nodes()));
+        let old = flight.old.map(|old| unsafe { old.as_ref() });
+        old.into_iter().for_each(|old| old.reserve_expiry(nodes));
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {
@@ -152,16 +154,12 @@ impl<K, V> Scope<'_, K, V> {
                     // For no time: handed to those who wait, as a new value would be, and not kept.
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
                 } else {
-                    old.renew(self.core.nodes(), stamps.expires, stamps.hot);
+                    old.renew(nodes, stamps.expires, stamps.hot);
                 }
             })
         };
         if !renewed && mutant("fenced renewal") {
-            // SAFETY: the caller has a share.
-            flight
-                .old
-                .into_iter()
-                .for_each(|old| unsafe { old.as_ref() }.renew(self.core.nodes(), stamps.expires, stamps.hot));
+            old.into_iter().for_each(|old| old.renew(nodes, stamps.expires, stamps.hot));
         }
         renewed
     }
@@ -242,11 +240,12 @@ impl<K, V> Scope<'_, K, V> {
         if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {
             return;
         }
+        let expires = old.expires(self.core.nodes());
         // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
-        if now >= old.expires(self.core.nodes()) || hot.start().is_some() {
+        if now >= expires || hot.start().is_some() {
             return old.cool_down(hot, now, cooldown);
         }
-        let until = now.saturating_add(cooldown).min(old.expires(self.core.nodes()));
+        let until = now.saturating_add(cooldown).min(expires);
         if until > hot.quiet_until() {
             old.set_quiet(hot, until);
         }

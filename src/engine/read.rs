@@ -120,6 +120,11 @@ impl<K, V> Core<K, V> {
         !node.link().is_marked() && (!self.over(node) || self.stale(node, window))
     }
 
+    /// Whether a failure is kept in this node, which is FAILED.
+    pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
+        node.kept_failure(self.nodes(), self.config.time.now())
+    }
+
     /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
     pub(super) fn cooling(&self, node: &Node<K, V>) -> bool {
         node.hot().cooling(self.config.time.now(), self.config.cooldown)

@@ -122,11 +122,7 @@ impl<K, V> Scope<'_, K, V> {
                 let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
                 node.word.close() == Closing::Entry && self.remove(shard, node, cause)
             }
-            State::Failed(_)
-                if node.kept_failure(self.core.nodes(), self.core.config.time.now()) || node.link().is_marked() =>
-            {
-                false
-            }
+            State::Failed(_) if self.core.keeps_failure(node) || node.link().is_marked() => false,
             State::Failed(_) => {
                 self.remove(shard, node, RemovalCause::Expired);
                 false

@@ -120,12 +120,7 @@ impl<T> Arena<T> {
 
     fn prefetch(&self, number: u32) {
         if number != 0 {
-            let node = self.node(number);
-            prefetch(node.as_ptr());
-            if Shape::<T>::STRIDE > LINE {
-                // SAFETY: a place in a slab.
-                prefetch(unsafe { pair_of(node) }.as_ptr());
-            }
+            Self::prefetch_with_pair(self.node(number).as_ptr());
             if let Some(extra) = self.extras.get(number as usize) {
                 prefetch(extra);
             }
@@ -134,12 +129,16 @@ impl<T> Arena<T> {
 
     /// Has fetched what it takes to free a node; null is none.
     pub(super) fn prefetch_to_free(node: *const T) {
-        prefetch(node);
+        Self::prefetch_with_pair(node);
         if !Shape::<T>::SINGLE && !node.is_null() {
             prefetch(node.map_addr(|node| Shape::<T>::place_of(node).0));
-            if Shape::<T>::STRIDE > LINE {
-                prefetch(node.wrapping_byte_add(Shape::<T>::AFTER));
-            }
+        }
+    }
+
+    fn prefetch_with_pair(node: *const T) {
+        prefetch(node);
+        if Shape::<T>::STRIDE > LINE {
+            prefetch(node.wrapping_byte_add(Shape::<T>::AFTER));
         }
     }
 
