@@ -73,7 +73,7 @@ impl Table {
     /// known when those before it are there already.
     #[inline]
     pub(crate) fn prefetch(&self, _pin: &Pin, order: u32, behind: usize) {
-        // (To loom it would be some loads more for each insertion, and nothing else.)
+        // (To loom it would be some loads more for each lookup, and nothing else.)
         if cfg!(loom) {
             return;
         }

@@ -62,6 +62,9 @@ impl Keeper<Plain> for Shelf {
     fn removed(&self, _: &Plain) -> bool {
         false
     }
+    fn any_expires(&self) -> bool {
+        false
+    }
     fn expired(&self, _: &Plain) -> bool {
         false
     }

@@ -9,6 +9,7 @@
 //! slot, and nobody else can put it in one.)
 
 use super::{Core, Pressure, Ptr, RemovalCause, Scope, Shard};
+use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::policy::{Keeper, Member, Room};
@@ -16,6 +17,9 @@ use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
 use core::cell::Cell;
 use core::ptr::NonNull;
+
+/// Fewer entries than these are in the processor's caches anyway: a thousand of them are some 100 KB.
+const LARGE: usize = 12 << 10;
 
 impl<K, V> Member for Node<K, V> {
     fn hash(&self) -> u32 {
@@ -46,6 +50,11 @@ struct Seats<'s, 'c, K, V> {
 impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     fn removed(&self, node: &Node<K, V>) -> bool {
         node.link().is_marked()
+    }
+
+    fn any_expires(&self) -> bool {
+        let core = self.scope.core;
+        core.config.idle != NEVER || core.nodes().has_extras()
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
@@ -127,6 +136,14 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
+    /// Whether there are so many entries that it pays to fetch some before they are needed.
+    #[inline]
+    pub(super) fn is_large(&self, shard: &Shard<K, V>) -> bool {
+        // (To loom it would be some loads more for each insertion, and nothing else.)
+        let part = LARGE >> self.core.shards.len().trailing_zeros();
+        !cfg!(loom) && shard.entries.load(Ordering::Relaxed) >= part
+    }
+
     /// Has what it will take to store a newcomer fetched, and what to evict another for it.
     #[inline]
     pub(super) fn foresee(&self, shard: &Shard<K, V>, newcomer: u32) {
@@ -175,9 +192,9 @@ impl<K, V> Scope<'_, K, V> {
     pub(crate) fn make_room(&self, home: &Shard<K, V>, newcomer: u32) {
         while self.core.weight() > self.core.capacity() {
             let first = self.heaviest(home, u64::from(newcomer));
-            let others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
             let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &self.seats(shard));
-            if !core::iter::once(first).chain(others).any(evict) {
+            let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
+            if !evict(first) && !others.any(evict) {
                 return;
             }
         }

@@ -80,7 +80,9 @@ impl<K, V> Scope<'_, K, V> {
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }
-        self.foresee(shard, node.link().order());
+        if self.is_large(shard) {
+            self.foresee(shard, node.link().order());
+        }
         // SAFETY: the transition into PUBLISHING was just won.
         unsafe { node.write(self.core.nodes(), value, terms.stamps) };
         let stored = match old {

@@ -146,23 +146,32 @@ impl<K, V> Scope<'_, K, V> {
         is_key: impl Fn(&K, &K) -> bool,
     ) -> Option<(K, V)> {
         let (table, order) = (&self.core.table, order_of(hash));
+        let shard = self.core.shard(hash);
         // One miss leads to the next. So something else is done while each is on its way.
-        table.prefetch(self.pin(), order, 0);
-        let (shard, terms) = (self.core.shard(hash), terms(&key, &value));
+        let large = self.is_large(shard);
+        let fetch = |step| {
+            if large {
+                table.prefetch(self.pin(), order, step)
+            }
+        };
+        fetch(0);
+        let terms = terms(&key, &value);
         if terms.weight == 0 {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
             return Some((key, value));
         }
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
-        table.prefetch(self.pin(), order, 1);
+        fetch(1);
         let new = Unlinked(self.core, node);
         // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
         let entry = unsafe { node.as_ref() };
         // The list's, and the slot's.
         entry.set_shares(2);
-        self.foresee(shard, order);
-        table.prefetch(self.pin(), order, 2);
+        if large {
+            self.foresee(shard, order);
+        }
+        fetch(2);
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
             let place = table.search(self.pin(), hash, hit);

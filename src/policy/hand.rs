@@ -70,8 +70,8 @@ impl<T: Member> Policy<T> {
             (false, false) => None,
             (true, false) => Some(Which::Small),
             (false, true) => Some(Which::Main),
-            (true, true) if over(Which::Main) => Some(Which::Main),
-            (true, true) if over(Which::Small) => Some(Which::Small),
+            (true, true) if keeper.any_expires() && over(Which::Main) => Some(Which::Main),
+            (true, true) if keeper.any_expires() && over(Which::Small) => Some(Which::Small),
             (true, true) => {
                 let full = effort.promotions > 0 && self.weight(Which::Small) > self.share.of(room.capacity);
                 Some(if full { Which::Small } else { Which::Main })
@@ -117,10 +117,11 @@ impl<T: Member> Policy<T> {
         let member = self.seen(held);
         let (hash, uses) = (mixed(member.hash()), member.uses());
         let mut step = Step::Skipped;
+        let seen = self.sketch.seen(hash);
+        // As it will be once it has learnt.
+        let counted = (seen.times + 1 + uses).min(sketch::MOST);
         let enters = effort.promotions > 0
             && (uses >= WARM || {
-                // As it will be once it has learnt.
-                let counted = (self.sketch.estimate(hash) + uses).min(sketch::MOST);
                 if self.main_has_room(room) {
                     counted >= KNOWN
                 } else {
@@ -136,7 +137,7 @@ impl<T: Member> Policy<T> {
             step = self.evict_held(Which::Small, held, room, keeper);
         }
         if enters || matches!(step, Step::Freed) {
-            (0..uses).for_each(|_| self.sketch.add(hash, room.entries));
+            self.sketch.add(seen, 1 + uses, room.entries);
         }
         step
     }
@@ -144,7 +145,7 @@ impl<T: Member> Policy<T> {
     /// Whether a key that was counted so often is to take the place of main's next victim, which goes then if it may.
     fn beats_main(&self, counted: u32, room: Room, keeper: &impl Keeper<T>, step: &mut Step) -> bool {
         let Some(victim) = self.next_victim(room, keeper) else { return true };
-        let beats = counted > self.sketch.estimate(victim) + MARGIN;
+        let beats = counted > self.sketch.seen(victim).times + MARGIN;
         if beats {
             *step = match self.take_present(Which::Main, keeper) {
                 Ok(victim) => self.evict_held(Which::Main, victim, room, keeper),
@@ -160,7 +161,7 @@ impl<T: Member> Policy<T> {
         let (hash, expired) = (mixed(member.hash()), keeper.expired(member));
         if keeper.evict(member) {
             if !expired {
-                self.ghosts[ring as usize].put(hash, room.entries);
+                self.ghosts.put(ring, hash, room.entries);
             }
             return Step::Freed;
         }
@@ -192,7 +193,7 @@ impl<T: Member> Policy<T> {
             let uses = member.uses();
             if uses > 0 {
                 member.set_uses(uses - 1);
-                self.sketch.add(mixed(member.hash()), room.entries);
+                self.sketch.add(self.sketch.seen(mixed(member.hash())), 1, room.entries);
                 chances = chances.saturating_sub(1);
             }
             self.put(Which::Main, held, keeper);

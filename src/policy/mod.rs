@@ -7,8 +7,11 @@
 //!   by itself: a hit touches nothing else.
 //! * The *share* of small adapts: it grows with each miss on a key that small evicted lately, and shrinks with each miss on
 //!   one that main did ([`share`], [`ghosts`]).
-//! * A frequency [`sketch`] learns of a key when it is inserted, and is told of its uses when the hand meets it; hits never
-//!   touch it.
+//! * A frequency [`sketch`] learns of a key when that leaves small, once for its insertion and once for each use, and when
+//!   main's hand takes a use off it; hits never touch it. (The design has it learn at the insertion. But a newcomer's counters
+//!   have to be fetched while its caller waits, and those of who leaves small are known some entries before. Replays of the
+//!   traces give 0.876 of the optimum either way, and so does Zipf's law; a loop over 1.1 times the cache's size gives 0.81 for 0.61, and one
+//!   over nine times 0.93 for 0.95.)
 //! * Small gives when it is above its share, else main does; so a newcomer that weighs 1 is not its own victim. Who leaves small with two uses enters main. Others enter
 //!   it if it is below its share and they were counted twice, or, if it is full, at least four times and at least twice more
 //!   than main's next victim, which leaves in their stead. Floor and margin are what survives loops. (The design has no
@@ -89,6 +92,8 @@ pub(crate) trait Member {
 pub(crate) trait Keeper<T> {
     /// Whether the entry was removed meanwhile.
     fn removed(&self, entry: &T) -> bool;
+    /// Whether there is any entry whose time is ever over.
+    fn any_expires(&self) -> bool;
     /// Whether its time is over.
     fn expired(&self, entry: &T) -> bool;
     /// The entry was put in a slot: if it was removed meanwhile, its remover may have looked too early.
@@ -125,7 +130,7 @@ pub(crate) struct Policy<T> {
     rings: Rings<T>,
     /// What is in each ring, by weight; it may be off for a moment, on either side of zero.
     weights: [Padded<AtomicU64>; 2],
-    ghosts: [Ghosts; 2],
+    ghosts: Ghosts,
     share: Share,
     sketch: Sketch,
 }
@@ -143,7 +148,7 @@ impl<T: Member> Policy<T> {
         Self {
             rings: Rings::new(),
             weights: [Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0))],
-            ghosts: [Ghosts::new(), Ghosts::new()],
+            ghosts: Ghosts::new(),
             share: Share::new(),
             sketch: Sketch::new(),
         }
@@ -171,13 +176,11 @@ impl<T: Member> Policy<T> {
     /// The caller is pinned.
     #[inline]
     pub(crate) fn foresee(&self, newcomer: u32, room: Room, follow: impl Fn(&T, usize)) {
-        // Loom has no caches, and would have more to explore.
-        if room.capacity == u64::MAX || cfg!(loom) {
+        if room.capacity == u64::MAX {
             return;
         }
         let hash = mixed(newcomer);
-        self.sketch.prefetch(hash);
-        self.ghosts.iter().for_each(|ghosts| ghosts.prefetch(hash));
+        self.ghosts.prefetch(hash);
         let ahead = self.rings.ahead(Which::Small);
         // SAFETY: the slot had a share of it under the caller's pin: it is not freed before that ends.
         let seen = |distance| ahead(distance).map(|entry| unsafe { &*entry.as_ptr() });
@@ -188,7 +191,7 @@ impl<T: Member> Policy<T> {
         if let Some(entry) = seen(AHEAD / 2) {
             let hash = mixed(entry.hash());
             self.sketch.prefetch(hash);
-            self.ghosts[Which::Small as usize].prefetch(hash);
+            self.ghosts.prefetch(hash);
             follow(entry, 0);
         }
         for (distance, step) in [(AHEAD / 4, 1), (AHEAD / 8, 2)] {
@@ -203,11 +206,9 @@ impl<T: Member> Policy<T> {
         // SAFETY: the caller has a share of the entry.
         let hash = mixed(unsafe { entry.as_ref() }.hash());
         let mut ring = Which::Small;
-        if room.capacity != u64::MAX {
-            self.sketch.add(hash, room.entries);
-            if self.remembered(hash, room) && self.enters_main(hash, room, keeper) {
-                ring = Which::Main;
-            }
+        if room.capacity != u64::MAX && self.remembered(hash, room) && self.enters_main(hash, room, keeper) {
+            self.sketch.add(self.sketch.seen(hash), 1, room.entries);
+            ring = Which::Main;
         }
         self.put(ring, entry, keeper);
         self.compact(ring, room, keeper);
@@ -215,8 +216,7 @@ impl<T: Member> Policy<T> {
 
     /// Whether a key was evicted lately; the shares learn from it.
     fn remembered(&self, hash: u64, room: Room) -> bool {
-        let [small, main] = &self.ghosts;
-        let (small, main) = (small.take(hash), main.take(hash));
+        let [small, main] = self.ghosts.take(hash);
         if small == Some(Age::Near) {
             self.share.grow(room.entries);
         }
@@ -229,7 +229,7 @@ impl<T: Member> Policy<T> {
     fn enters_main(&self, hash: u64, room: Room, keeper: &impl Keeper<T>) -> bool {
         self.main_has_room(room) || {
             let victim = self.next_victim(room, keeper);
-            victim.is_some_and(|victim| self.sketch.estimate(hash) > self.sketch.estimate(victim))
+            victim.is_some_and(|victim| self.sketch.seen(hash).times + 1 > self.sketch.seen(victim).times)
         }
     }
 

@@ -84,6 +84,24 @@ impl Block {
     fn estimate(&self, hash: u64) -> u32 {
         Self::counters(hash).map(|(word, shift)| (self.word(word) >> shift) as u32 & MOST).min().unwrap_or(0)
     }
+
+    /// Raises a key's counters that are below `to`: as many conservative updates at once.
+    fn raise(&self, hash: u64, to: u32) {
+        for (word, shift) in Self::counters(hash) {
+            let counters = self.word(word);
+            // (Without a branch, which would be mispredicted.)
+            let below = to.saturating_sub((counters >> shift) as u32 & MOST);
+            self.0[word].store(counters + (u64::from(below) << shift), Ordering::Relaxed);
+        }
+    }
+}
+
+/// What is known of a key.
+pub(crate) struct Seen<'s> {
+    block: &'s Block,
+    hash: u64,
+    /// At most 15, and rarely too low.
+    pub(crate) times: u32,
 }
 
 /// The sketch. Hashes must be well mixed in all 64 bits.
@@ -105,24 +123,17 @@ impl Sketch {
         }
     }
 
-    /// Counts one more use of a key, in a cache with room for so many entries.
-    pub(crate) fn add(&self, hash: u64, entries: usize) {
+    /// Counts so many more uses of a key, in a cache with room for so many entries.
+    pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
         let mask = self.mask.load(Ordering::Relaxed);
         // One in 64 more are let pass: the shards of a cache of a power of two have a few too many now and then.
         if entries - entries / 64 > (mask + 1) * ENTRIES_PER_BLOCK && mask < MOST_BLOCKS - 1 {
             let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
         }
-        let block = self.block(hash);
-        let least = block.estimate(hash);
-        if least < MOST {
-            for (word, shift) in Block::counters(hash) {
-                let counters = block.word(word);
-                if (counters >> shift) as u32 & MOST == least {
-                    block.0[word].store(counters + (1 << shift), Ordering::Relaxed);
-                }
-            }
+        if times < MOST {
+            block.raise(hash, (times + uses).min(MOST));
         }
-        let additions = self.additions.load(Ordering::Relaxed) + 1;
+        let additions = self.additions.load(Ordering::Relaxed) + uses as usize;
         let over = additions >= PERIOD * entries.max(1);
         self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);
         if over {
@@ -140,9 +151,10 @@ impl Sketch {
         }
     }
 
-    /// How often the key was counted, lately: at most 15, and rarely too low.
-    pub(crate) fn estimate(&self, hash: u64) -> u32 {
-        self.block(hash).estimate(hash)
+    /// How often the key was counted, lately.
+    pub(crate) fn seen(&self, hash: u64) -> Seen<'_> {
+        let block = self.block(hash);
+        Seen { block, hash, times: block.estimate(hash) }
     }
 
     /// A key's block, brought up to date.

@@ -79,6 +79,11 @@ impl<T> Arena<T> {
         Freed { arena: self, first: 0, last: None, count: 0 }
     }
 
+    /// Whether any node has had an extra word (or may have, if nodes are allocated one by one).
+    pub(crate) fn has_extras(&self) -> bool {
+        Shape::<T>::SINGLE || self.extras.get(0).is_some()
+    }
+
     /// The extra word of a node, if it is there: if not, it is zero. What it holds at first is left from a node before.
     ///
     /// # Safety
@@ -109,13 +114,15 @@ impl<T> Arena<T> {
 
     /// A free node as if it were new.
     fn reuse(&self, number: u32) -> NonNull<T> {
-        let cold = self.cold(number);
+        let node = self.node(number);
+        // SAFETY: as in `cold`.
+        let cold = unsafe { pair_of(node).as_ref() };
         // What the next one will ask for.
         self.prefetch(cold.slot.load(Ordering::Relaxed));
         // Relaxed: who finds the node finds these by how it is published.
         cold.weight.store(0, Ordering::Relaxed);
         cold.slot.store(0, Ordering::Relaxed);
-        self.node(number)
+        node
     }
 
     fn prefetch(&self, number: u32) {
