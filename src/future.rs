@@ -166,7 +166,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             Some(value) => Begun::Hit(value),
             None => {
                 let core_ref = CoreRef::borrowed(core);
-                Begun::Through(Through::new(core_ref, q, hash, core.config.limits, lenient))
+                Begun::Through(Through::new(core_ref, q, hash, core.config.plain_limits(), lenient))
             }
         }
     }

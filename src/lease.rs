@@ -30,7 +30,8 @@ pub struct Lease<'c, K, V> {
     core: CoreRef<'c, K, V>,
     flight: Flight<K, V>,
     number: u32,
-    started: u64,
+    /// If it is timed.
+    started: Option<u64>,
     /// The number for its tags that the load began with.
     tag_start: u64,
     kind: LoadKind,
@@ -39,13 +40,23 @@ pub struct Lease<'c, K, V> {
 impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
     /// The caller hands over this lease of the flight, with its shares.
-    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, flight: Flight<K, V>, number: u32, kind: LoadKind) -> Self {
-        let (started, tag_start) = (core.get().config.time.precise(), core.get().tag_start());
+    pub(crate) unsafe fn new(
+        core: CoreRef<'c, K, V>,
+        flight: Flight<K, V>,
+        number: u32,
+        kind: LoadKind,
+        timed: bool,
+    ) -> Self {
+        let (config, tag_start) = (&core.get().config, core.get().tag_start());
+        // SAFETY: the share that is handed over.
+        let node = unsafe { flight.node.as_ref() };
         // The first lease began with its flight. (No model knows the time.)
         if number != 1 && !cfg!(loom) {
-            // SAFETY: the share that is handed over.
-            unsafe { flight.node.as_ref() }.set_begun_again(number, core.get().config.wait_now());
+            node.set_begun_again(number, config.wait_now());
         }
+        // What was just noted will do, if that is by the same clock.
+        let noted = if config.time.is_users() { None } else { node.begun(number) };
+        let started = timed.then(|| noted.unwrap_or_else(|| config.time.now_precisely()));
         Self { core, flight, number, started, tag_start, kind }
     }
 
@@ -96,8 +107,10 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.flight.node.addr().get()
     }
 
+    /// How long the load has taken, in ns; 0 if it is not timed.
     fn elapsed(&self) -> u64 {
-        self.core.get().config.time.precise().saturating_sub(self.started)
+        let now = || self.core.get().config.time.now_precisely();
+        self.started.map_or(0, |started| now().saturating_sub(started))
     }
 
     /// Gives the value to everyone who waits and stores it, for the cache's time to live.

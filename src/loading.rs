@@ -248,7 +248,10 @@ where
         let hash = self.hash(q);
         match plain_hit(self.core(), q, hash) {
             Some(value) => Begun::Hit(value),
-            None => Begun::Through(Through::new(self.cache.kept(), q, hash, self.core().config.limits, false)),
+            None => {
+                let limits = self.core().config.plain_limits();
+                Begun::Through(Through::new(self.cache.kept(), q, hash, limits, false))
+            }
         }
     }
 

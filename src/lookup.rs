@@ -52,6 +52,7 @@ pub(crate) fn embark<'c, K, V, Q, T>(
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
+    let limits = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits };
     loop {
         let mut spare = Spare::none(core.get());
         let scope = core.get().scope(pin());
@@ -60,13 +61,12 @@ where
             Boarded::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(Met::Hit),
             Boarded::Lead { flight, lease, kind } => {
                 // SAFETY: the lease and its shares were just given to us.
-                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, kind) }))
+                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, kind, limits.timed) }))
             }
             Boarded::Wait { flight, lease, listening } => {
-                let lead = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits }.lead;
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
-                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, lead) };
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead) };
                 Some(Met::Wait(if matches!(wanted, Wanted::Value(_)) { waiter.told_of() } else { waiter }))
             }
             Boarded::Full => {

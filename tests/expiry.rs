@@ -1,8 +1,10 @@
 //! Expiry and early refresh, with their extremes. The clock is a manual one throughout.
 mod common;
 
-use bellwether::{BuildError, Cache, Clock, Entry, Lookup, Ref};
+use bellwether::{BuildError, Builder, Cache, Clock, Entry, Loaded, Lookup, Ref};
 use common::*;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 #[test]
@@ -222,4 +224,63 @@ fn bad_settings_are_refused_with_words() {
     }
     assert!(matches!(base().xfetch(f64::NAN).build(), Err(BuildError::Beta(b)) if b.is_nan()));
     assert!(matches!(base().ttl_jitter(f64::NAN).build(), Err(BuildError::Jitter(j)) if j.is_nan()));
+}
+
+/// A clock that stands still, and counts how often it is asked for the precise time.
+#[derive(Clone, Default)]
+struct Asked(Arc<AtomicU64>);
+
+impl Clock for Asked {
+    fn now(&self) -> u64 {
+        0
+    }
+    fn precise(&self) -> u64 {
+        self.0.fetch_add(1, Relaxed);
+        0
+    }
+}
+
+#[test]
+fn a_load_is_timed_where_its_value_may_expire() {
+    let asked = Asked::default();
+    let reads = |load: &dyn Fn()| {
+        let before = asked.0.load(Relaxed);
+        load();
+        asked.0.load(Relaxed) - before
+    };
+    let of = |set: fn(Builder<Key, u64>) -> Builder<Key, u64>| {
+        set(Cache::builder().max_capacity(10).clock(asked.clone())).build().unwrap()
+    };
+    let plain: TestCache = of(|b| b);
+    let timed: TestCache = of(|b| b.time_to_live(10 * SECOND));
+    let idle: TestCache = of(|b| b.time_to_idle(10 * SECOND));
+    for (cache, expected) in [(&plain, 0), (&timed, 2), (&idle, 2)] {
+        assert_eq!(reads(&|| assert_eq!(cache.get_with(&1, || 1), 1)), expected);
+        assert_eq!(reads(&|| assert_eq!(cache.try_get_with(&2, || Ok::<_, Broken>(2)).unwrap(), 2)), expected);
+    }
+    // What its loader, or whoever has its lease, may give a time to live.
+    let minute = || Ok::<_, Broken>(Loaded::NewFor(3, 60 * SECOND));
+    assert_eq!(reads(&|| drop(plain.entry(&3).revalidate_with(|_| minute()).unwrap())), 2);
+    assert_eq!(reads(&|| assert_eq!(*plain.entry(&4).ttl(SECOND).get_with(|| 4).0, 4)), 2);
+    let fulfil = || {
+        if let Lookup::Lead(lease) = plain.lease(&5) {
+            drop(lease.fulfil_with_ttl(5, SECOND))
+        }
+    };
+    assert_eq!(reads(&fulfil), 2);
+}
+
+#[test]
+fn a_time_to_live_of_its_own_is_refreshed_early_in_a_cache_that_has_none() {
+    let (builder, clock) = timed();
+    let cache: TestCache = builder.xfetch(1e6).build().unwrap();
+    let slow = |_: Option<Entry<'_, Key, u64>>| {
+        clock.advance(SECOND);
+        Ok::<_, Broken>(Loaded::NewFor(1, 10 * SECOND))
+    };
+    drop(cache.entry(&1).revalidate_with(slow).unwrap());
+    assert!(
+        matches!(cache.lease(&1), Lookup::Refresh(..)),
+        "its load has taken a second, a million of which are past its end"
+    );
 }

@@ -71,6 +71,7 @@ impl<K, V> Builder<K, V> {
                 while_refresh: 0,
                 if_error: 0,
                 negative: false,
+                timed: true,
             },
             tags_with: None,
             max_waiters: usize::MAX,

@@ -36,6 +36,8 @@ pub(crate) struct Limits {
     pub(crate) if_error: u64,
     /// Whether a failure that was kept is an answer.
     pub(crate) negative: bool,
+    /// Whether it matters how long the load takes.
+    pub(crate) timed: bool,
 }
 
 impl Limits {
@@ -74,6 +76,16 @@ pub(crate) struct Config<K, V> {
     pub(crate) time: Time,
     pub(crate) timer: Option<Box<dyn Timer>>,
     pub(crate) spawner: Option<Box<dyn Spawn>>,
+}
+
+impl<K, V> Config<K, V> {
+    /// Of a caller who asks for nothing special, with a loader that gives values and nothing else: if nothing in the cache
+    /// expires, neither will they, and nobody wants to know how long they took. (A look at the precise clock is a
+    /// twentieth of a miss.)
+    pub(crate) fn plain_limits(&self) -> Limits {
+        let expire = self.ttl != NEVER || self.ttl_with.is_some() || self.idle != NEVER || self.groups.is_some();
+        Limits { timed: expire || self.observer.is_some(), ..self.limits }
+    }
 }
 
 /// Waits are measured by the cache's clock, precisely. Under a custom clock without a timer nobody could tell when a time has

@@ -123,8 +123,11 @@ impl<K, V> Drop for Scope<'_, K, V> {
         unsafe { ManuallyDrop::drop(&mut self.pin) };
         let more = core::mem::take(self.rung_more.get_mut());
         let after = core::mem::take(self.after.get_mut());
-        if self.rung.get().is_some() || !after.is_empty() {
-            self.core.tell(self.rung.get().into_iter().chain(more), after);
+        match self.rung.get() {
+            // Most often it is one flight, and nothing else.
+            Some(flight) if more.is_empty() && after.is_empty() => self.core.bells.ring(flight.addr().get()),
+            None if after.is_empty() => {}
+            rung => self.core.tell(rung.into_iter().chain(more), after),
         }
         let upkeep = if self.core.pressure() == Pressure::Normal { self.upkeep.get() } else { Upkeep::All };
         if upkeep != Upkeep::Nothing && !unwind::panicking() {

@@ -160,7 +160,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 // Of a load that was counted before: it is never refused.
                 core.lease_begins(usize::MAX);
                 // SAFETY: the claim just won, with the waiter's shares.
-                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver) })
+                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver, true) })
             }
             Rechecked::Ends => {
                 let scope = core.scope(core.limbo().enter());
