@@ -197,15 +197,15 @@ impl<K, V> Core<K, V> {
     #[inline]
     pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         match self.find(pin, hash, is_key) {
-            Some(node) if self.plain(node) => Some(node),
+            Some(node) if self.hits_plainly(node) => Some(node),
             found => self.live_otherwise(pin, found),
         }
     }
 
-    /// Whether it is a hit about which there is nothing to ask and nothing to note. Most are, and then there is no call in their way,
-    /// for which registers would have to be saved.
+    /// Whether it is a hit about which there is nothing to ask, and nothing to note but its use, which is noted. Most are, and then
+    /// there is no call in their way, for which registers would have to be saved.
     #[inline(always)]
-    fn plain(&self, node: &Node<K, V>) -> bool {
+    fn hits_plainly(&self, node: &Node<K, V>) -> bool {
         let quiet =
             |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
         if !node.word.load().serves() {
@@ -213,7 +213,11 @@ impl<K, V> Core<K, V> {
         }
         // Only now: until then the times are not the value's.
         let hot = node.hot();
-        (hot.eternal() || quiet(hot)) && node.warm() && !self.counters.lookups_counted()
+        let plainly = (hot.eternal() || quiet(hot)) && !self.counters.lookups_counted();
+        if plainly {
+            node.touch();
+        }
+        plainly
     }
 
     #[inline(never)]
@@ -291,7 +295,7 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
-        if !self.plain(node) && !self.quiet_otherwise(node) {
+        if !self.hits_plainly(node) && !self.quiet_otherwise(node) {
             return None;
         }
         // SAFETY: seen valued under the pin.

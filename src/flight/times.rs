@@ -141,14 +141,8 @@ impl<K, V> Node<K, V> {
         self.born.load(Ordering::Relaxed) >> USE_BITS
     }
 
-    /// Whether no more uses are counted: a hit writes nothing.
+    /// Counts a use, up to three: then it is warm, and a hit writes nothing.
     #[inline(always)]
-    pub(crate) fn warm(&self) -> bool {
-        self.born.load(Ordering::Relaxed) & USES == 0
-    }
-
-    /// Counts a use, up to three.
-    #[inline]
     pub(crate) fn touch(&self) {
         let word = self.born.load(Ordering::Relaxed);
         if word & USES != 0 {
