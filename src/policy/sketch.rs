@@ -19,7 +19,7 @@
 
 use crate::doubling::Doubling;
 use crate::sync::{
-    Ordering, prefetch,
+    Ordering, Padded, prefetch,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
 };
 
@@ -33,6 +33,9 @@ const ROWS: u32 = 4;
 pub(super) const MOST: u32 = 15;
 /// All counters are halved after so many additions, per entry that there is room for.
 const PERIOD: usize = 10;
+/// From so many entries on, additions are counted for one key in [`SAMPLE`]: all threads would write the one line that has their number.
+const MANY: usize = 4096;
+const SAMPLE: usize = 16;
 /// So many blocks serve two thousand million entries; beyond that the sketch gets coarser.
 const MOST_BLOCKS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// Generations run from 1 to this; 0 is a block that was never touched.
@@ -108,7 +111,7 @@ pub(crate) struct Seen<'s> {
 pub(crate) struct Sketch {
     blocks: Doubling<Block>,
     mask: AtomicUsize,
-    additions: AtomicUsize,
+    additions: Padded<AtomicUsize>,
     generation: AtomicU32,
 }
 
@@ -118,7 +121,7 @@ impl Sketch {
             // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
             blocks: unsafe { Doubling::new(Block::zero) },
             mask: AtomicUsize::new(0),
-            additions: AtomicUsize::new(0),
+            additions: Padded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),
         }
     }
@@ -133,7 +136,17 @@ impl Sketch {
         if times < MOST {
             block.raise(hash, (times + uses).min(MOST));
         }
-        let additions = self.additions.load(Ordering::Relaxed) + uses as usize;
+        self.count(hash, uses as usize, entries);
+    }
+
+    /// Counts additions, and begins the next generation when it is time for it.
+    fn count(&self, hash: u64, uses: usize, entries: usize) {
+        let counted = match entries {
+            ..MANY => uses,
+            _ if hash >> (64 - SAMPLE.ilog2()) == 0 => uses * SAMPLE,
+            _ => return,
+        };
+        let additions = self.additions.load(Ordering::Relaxed) + counted;
         let over = additions >= PERIOD * entries.max(1);
         self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);
         if over {
