@@ -188,15 +188,14 @@ impl<T: Member> Policy<T> {
                 Popped::Hole => {}
             }
             // Somebody else may have taken what was seen: so whatever comes now loses a use, if it has one.
-            let Popped::Entry(held) = self.take(Which::Main) else { continue };
-            let member = self.seen(held);
-            let uses = member.uses();
-            if uses > 0 {
-                member.set_uses(uses - 1);
-                self.sketch.add(self.sketch.seen(mixed(member.hash())), 1, room.entries);
-                chances = chances.saturating_sub(1);
-            }
-            self.put(Which::Main, held, keeper);
+            self.pass_over(Which::Main, keeper, |member| {
+                let uses = member.uses();
+                if uses > 0 {
+                    member.set_uses(uses - 1);
+                    self.sketch.add(self.sketch.seen(mixed(member.hash())), 1, room.entries);
+                    chances = chances.saturating_sub(1);
+                }
+            });
         }
         None
     }

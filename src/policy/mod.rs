@@ -319,9 +319,31 @@ impl<T: Member> Policy<T> {
 
     /// Puts an entry, with its slot's share, at the end of a ring.
     fn put(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
+        // SAFETY: the share is ours.
+        self.account(ring, i64::from(unsafe { entry.as_ref() }.weight()));
+        self.push(ring, entry, keeper);
+    }
+
+    /// Takes the first entry of a ring to its end, after `change`; or a hole away. Meanwhile it counts for
+    /// the ring all the same.
+    fn pass_over(&self, ring: Which, keeper: &impl Keeper<T>, change: impl FnOnce(&T)) {
+        let Popped::Entry(entry) = self.rings.pop(ring) else { return };
+        // SAFETY: the slot's share is ours now.
+        let member = unsafe { entry.as_ref() };
+        let was = Self::ring_of(member.slot().load(Ordering::Relaxed));
+        // (Else a late hand or push has brought it here.)
+        if was != ring {
+            self.account(was, -i64::from(member.weight()));
+            self.account(ring, i64::from(member.weight()));
+        }
+        change(member);
+        self.push(ring, entry, keeper);
+    }
+
+    /// Puts an entry that was accounted for, with its slot's share, at the end of a ring.
+    fn push(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
         // SAFETY: the share is ours until it is in a slot; after that the caller's pin covers the entry.
         let member = unsafe { entry.as_ref() };
-        self.account(ring, i64::from(member.weight()));
         let bit = if ring == Which::Main { IN_MAIN } else { 0 };
         self.rings.push(ring, entry, |slot| member.slot().store(slot | bit, Ordering::Relaxed));
         if ring == Which::Small || !mutant("main not settled") {
@@ -345,10 +367,6 @@ impl<T: Member> Policy<T> {
         if self.rings.window(ring) <= 2 * room.entries + 4 * rings::SLOTS {
             return;
         }
-        for _ in 0..MOVES {
-            if let Popped::Entry(entry) = self.take(ring) {
-                self.put(ring, entry, keeper);
-            }
-        }
+        (0..MOVES).for_each(|_| self.pass_over(ring, keeper, |_| ()));
     }
 }
