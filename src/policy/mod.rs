@@ -72,7 +72,7 @@ const SLACK: u32 = 9;
 /// at 284 entries up to four; with it 0.1.)
 const LEAST_SLACK: u64 = 2;
 /// Unless that is more than such a part of the capacity (a power of two).
-const SMALL: u32 = 6;
+const SMALL: u32 = 5;
 /// Slots that a push moves on while a ring is mostly holes.
 const MOVES: usize = 2;
 /// So many entries before an entry leaves small it is fetched; half as many, what its hash leads to.
