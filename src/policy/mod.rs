@@ -235,6 +235,7 @@ impl<T: Member> Policy<T> {
     fn enters_main(&self, hash: u64, room: Room, keeper: &impl Keeper<T>) -> bool {
         self.main_has_room(room) || {
             let victim = self.next_victim(room, keeper);
+            // As it will be once it is counted.
             victim.is_some_and(|victim| self.sketch.seen(hash).times + 1 > self.sketch.seen(victim).times)
         }
     }
