@@ -65,13 +65,16 @@ impl<T: Member> Policy<T> {
     /// The ring that gives next; none if both were gone round.
     fn giver(&self, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
-        let over = |ring| matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)));
+        let over = |ring| {
+            keeper.any_expires()
+                && matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
+        };
         match (small, main) {
             (false, false) => None,
             (true, false) => Some(Which::Small),
             (false, true) => Some(Which::Main),
-            (true, true) if keeper.any_expires() && over(Which::Main) => Some(Which::Main),
-            (true, true) if keeper.any_expires() && over(Which::Small) => Some(Which::Small),
+            (true, true) if over(Which::Main) => Some(Which::Main),
+            (true, true) if over(Which::Small) => Some(Which::Small),
             (true, true) => {
                 let full = effort.promotions > 0 && self.weight(Which::Small) > self.share.of(room.capacity);
                 Some(if full { Which::Small } else { Which::Main })

@@ -64,15 +64,15 @@ const FAMOUS: u32 = 4;
 const MARGIN: u32 = 1;
 /// What small holds above its share before main takes in whoever is known, as a part of the capacity (a power of two).
 ///
-/// An entry in a hand is in no ring, and a newcomer is weighed before it is in one. Without slack a thread that is
-/// descheduled just then makes main look as if it had room, and to all others main gives, or takes in who was counted
+/// An entry in a hand is in no ring (though one that main's hand passes over counts for it), and a newcomer is weighed before it
+/// is in one. Without slack a thread that is descheduled just then makes main look as if it had room, and to all others main gives, or takes in who was counted
 /// twice, until it is back: on two threads that cost 1.5 points of hits at Zipf 0.9.
 const SLACK: u32 = 9;
 /// But no less than this, one for each of two threads. (Without it they had 1.6 points fewer hits than one of them alone, on `lirs-multi2`
 /// at 284 entries up to four; with it 0.1.)
 const LEAST_SLACK: u64 = 2;
 /// Unless that is more than such a part of the capacity (a power of two).
-const SMALL: u32 = 5;
+const LEAST_SLACK_WITHIN: u32 = 5;
 /// Slots that a push moves on while a ring is mostly holes.
 const MOVES: usize = 2;
 /// So many entries before an entry leaves small it is fetched; half as many, what its hash leads to.
@@ -170,7 +170,7 @@ impl<T: Member> Policy<T> {
     }
 
     fn main_has_room(&self, room: Room) -> bool {
-        let slack = (room.capacity >> SLACK).max((room.capacity >> SMALL).min(LEAST_SLACK));
+        let slack = (room.capacity >> SLACK).max((room.capacity >> LEAST_SLACK_WITHIN).min(LEAST_SLACK));
         let small = self.share.of(room.capacity) + slack;
         self.weight(Which::Main) < room.capacity.saturating_sub(small)
     }
