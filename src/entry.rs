@@ -147,7 +147,7 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// Of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();
-        let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL };
+        let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL, tag_start: 0 };
         // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
         let node = Node::entry(core.get().nodes(), order_of(hash), (key, value), 0, stamps);
         // SAFETY: just made.

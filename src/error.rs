@@ -100,8 +100,6 @@ pub enum BuildError {
     Jitter(f64),
     /// `time_to_idle` is zero: no entry could ever be read.
     ZeroTimeToIdle,
-    /// Both `tags_with` and `time_to_idle` were given: an entry has room for one of them.
-    TagsWithIdle,
     /// `lead_timeout` is zero: every leader would be replaced at once.
     ZeroLeadTimeout,
     /// An expiry or deadline was asked for and there is no clock (without `std`, `clock` must be given).
@@ -118,7 +116,6 @@ impl fmt::Display for BuildError {
             Self::Beta(b) => write!(f, "xfetch's beta must be finite and not negative, not {b}"),
             Self::Jitter(j) => write!(f, "ttl_jitter must be within 0.0..1.0, not {j}"),
             Self::ZeroTimeToIdle => f.write_str("time_to_idle must be longer than zero"),
-            Self::TagsWithIdle => f.write_str("tags_with and time_to_idle cannot be used together"),
             Self::ZeroLeadTimeout => f.write_str("lead_timeout must be longer than zero"),
             Self::MissingClock => f.write_str("expiry and deadlines need a clock: without std, give one with clock()"),
             Self::MissingTimer => f.write_str(

@@ -23,12 +23,15 @@ pub(crate) fn expires_at(now: u64, ttl: u64) -> u64 {
     now.saturating_add(ttl)
 }
 
-/// What an entry's hits look at, in one word: 50 bits of quiet-until in µs (35 years), or, where it is *tagged*, the sequence
-/// number from which its load began (then nothing about it is ever quiet: its tags are to be looked at); two flags; 12 bits of δ.
+/// What a hit of an entry looks at, in one word: 50 bits of quiet-until in µs (35 years), two
+/// flags, 12 bits of δ.
 ///
-/// *Cooling*: a refresh has failed past the entry's expiry. Then there is no δ to speak of, and quiet-until is the time of that
-/// failure: not later than now, so that hits look closer as before. In a tagged one, where that has no room, the 12 bits
-/// are that time instead, in 256ths of the cooldown, modulo 16 cooldowns.
+/// *Tagged*: the entry has tags, and a hit must ask whether one of them was invalidated. The
+/// sequence number that they are compared with lies beside the entry's expiry, so a tagged entry
+/// has a quiet time, a δ and a cooldown as any other.
+///
+/// *Cooling*: a refresh has failed past the entry's expiry. The word has no δ then, and quiet-until
+/// is the time of that failure: not later than now, so that hits look closer as before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Hot(pub(crate) u64);
 
@@ -38,8 +41,6 @@ const COOLING: u64 = 1 << 12;
 const CODE: u64 = COOLING - 1;
 const MANTISSA: u32 = 6;
 const QUIET_NEVER: u64 = NEVER >> LOW_BITS;
-/// In how many parts of the cooldown a tagged entry tells the time of a failure.
-const COOLDOWN_PARTS: u64 = 256;
 
 impl Hot {
     /// No expiry: quiet for good.
@@ -53,9 +54,10 @@ impl Hot {
         Self((quiet / 1000).min(QUIET_NEVER - 1) << LOW_BITS | encode(delta))
     }
 
-    /// Of an entry with tags, whose load began at this sequence number.
-    pub(crate) fn tagged(start: u64, delta: u64) -> Self {
-        Self(start.min(QUIET_NEVER - 1) << LOW_BITS | TAGGED | encode(delta))
+    /// The same of an entry with tags. It is never eternal: each hit has to ask about its tags.
+    pub(crate) fn with_tags(self) -> Self {
+        let quiet = (self.0 >> LOW_BITS).min(QUIET_NEVER - 1);
+        Self(quiet << LOW_BITS | TAGGED | self.0 & (COOLING | CODE))
     }
 
     /// Whether anything but a plain hit can ever happen: if not, no clock need be read.
@@ -64,12 +66,13 @@ impl Hot {
         self.0 >= Self::ETERNAL.0
     }
 
-    /// The sequence number from which its load began, if it has tags.
-    pub(crate) fn start(self) -> Option<u64> {
-        (self.0 & TAGGED != 0).then_some(self.0 >> LOW_BITS)
+    /// Whether the entry has tags.
+    #[inline]
+    pub(crate) fn tagged(self) -> bool {
+        self.0 & TAGGED != 0
     }
 
-    /// The earliest instant at which anything but a plain hit can happen, of an entry without tags.
+    /// The earliest instant at which anything but a plain hit can happen, but for what tags say.
     #[inline]
     pub(crate) fn quiet_until(self) -> u64 {
         if self.eternal() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
@@ -80,38 +83,24 @@ impl Hot {
         if self.0 & COOLING != 0 { 0 } else { decode(self.0 & CODE) }
     }
 
-    /// The same δ, quiet until another time.
+    /// The same δ and tags, quiet until another time.
     pub(crate) fn with_quiet(self, quiet: u64) -> Self {
-        Self::new(quiet, self.delta())
-    }
-
-    /// Over from now on; None: it need not change for that.
-    pub(crate) fn ended(self, now: u64) -> Option<Self> {
-        self.start().is_none().then(|| self.with_quiet(now))
+        Self::new(quiet, self.delta()).tagged_as(self)
     }
 
     /// A refresh has failed now.
-    pub(crate) fn cooled(self, now: u64, cooldown: u64) -> Self {
-        match self.start() {
-            None => Self(Self::new(now.min(NEVER - 1), 0).0 | COOLING),
-            Some(_) => Self(self.0 & !CODE | COOLING | cooldown_part(now, cooldown)),
-        }
+    pub(crate) fn cooled(self, now: u64) -> Self {
+        Self(Self::new(now.min(NEVER - 1), 0).tagged_as(self).0 | COOLING)
     }
 
     /// Whether a refresh has failed, and the cooldown since then is not over.
     pub(crate) fn cooling(self, now: u64, cooldown: u64) -> bool {
-        if self.0 & COOLING == 0 || cooldown == 0 {
-            return false;
-        }
-        match self.start() {
-            None => now < self.quiet_until().saturating_add(cooldown),
-            Some(_) => (cooldown_part(now, cooldown).wrapping_sub(self.0) & CODE) <= COOLDOWN_PARTS,
-        }
+        self.0 & COOLING != 0 && now < self.quiet_until().saturating_add(cooldown)
     }
-}
 
-fn cooldown_part(now: u64, cooldown: u64) -> u64 {
-    (now / (cooldown / COOLDOWN_PARTS).max(1)) & CODE
+    fn tagged_as(self, other: Self) -> Self {
+        if other.tagged() { self.with_tags() } else { self }
+    }
 }
 
 /// A float of 6 bits of exponent and 6 of mantissa, rounded down; exact below 128.
@@ -195,30 +184,37 @@ mod tests {
     }
 
     #[test]
-    fn tagged_and_cooling() {
-        assert_eq!(
-            (Hot::new(5_000, 7).start(), Hot::tagged(3, 7).start(), Hot::tagged(3, 7).delta()),
-            (None, Some(3), 7)
-        );
-        assert!(!Hot::tagged(NEVER, 0).eternal());
-        assert_eq!(Hot::tagged(3, 7).ended(9), None);
-        assert_eq!(Hot::new(9_000, 7).ended(5_000), Some(Hot::new(5_000, 7)));
+    fn tags_change_neither_quiet_time_nor_delta_nor_cooldown() {
         let second = 1_000_000_000;
-        for hot in [Hot::new(5_000, 7), Hot::tagged(3, 7)] {
+        for quiet in [0, 5_000, 9_000_000, NEVER] {
+            let plain = Hot::new(quiet, 7);
+            let tagged = plain.with_tags();
+            assert!(tagged.tagged() && !plain.tagged() && !tagged.eternal());
+            assert_eq!(tagged.delta(), 7);
+            if quiet != NEVER {
+                assert_eq!(tagged.quiet_until(), plain.quiet_until());
+            }
+            assert_eq!(tagged.with_quiet(8_000), plain.with_quiet(8_000).with_tags());
+            for failed in [0, 6_000, 7 * second] {
+                assert_eq!(tagged.cooled(failed), plain.cooled(failed).with_tags());
+            }
+        }
+    }
+
+    #[test]
+    fn a_cooldown_lasts_as_long_as_it_says_and_does_not_come_back() {
+        let second = 1_000_000_000;
+        for hot in [Hot::new(5_000, 7), Hot::new(5_000, 7).with_tags()] {
             assert!(!hot.cooling(0, second));
             for failed in [0, 6_000, 7 * second] {
-                let cooled = hot.cooled(failed, second);
-                assert_eq!((cooled.start(), cooled.delta()), (hot.start(), 0));
-                assert!(cooled.quiet_until() <= failed || hot.start().is_some());
+                let cooled = hot.cooled(failed);
+                assert_eq!((cooled.tagged(), cooled.delta()), (hot.tagged(), 0));
+                assert!(cooled.quiet_until() <= failed);
                 assert!(cooled.cooling(failed, second) && cooled.cooling(failed + second - 1_000, second));
-                assert!(!cooled.cooling(failed + second + second / 128, second));
+                assert!((1..1000).all(|n| !cooled.cooling(failed + n * second, second)));
                 assert!(!cooled.cooling(failed, 0));
             }
         }
-        assert!(
-            !Hot::new(0, 0).cooled(5_000, second).cooling(second + 5_000, second),
-            "to the µs where there are no tags"
-        );
     }
 
     #[test]

@@ -32,9 +32,6 @@ impl<K, V, S> Builder<K, V, S> {
         if self.idle == Some(Duration::ZERO) {
             return Err(BuildError::ZeroTimeToIdle);
         }
-        if self.idle.is_some() && self.tags_with.is_some() {
-            return Err(BuildError::TagsWithIdle);
-        }
         // How many entries to expect; where weights say nothing about it, the user's own guess.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
         let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);

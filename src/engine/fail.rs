@@ -41,7 +41,7 @@ impl<K, V> Core<K, V> {
         }
         let born = self.config.time.now();
         let expires = expiry::expires_at(born, ttl);
-        Some(Stamps { born, expires, hot: Hot::new(expires, 0) })
+        Some(Stamps { born, expires, hot: Hot::new(expires, 0), tag_start: 0 })
     }
 }
 
@@ -62,7 +62,7 @@ impl<K, V> Scope<'_, K, V> {
         let node = unsafe { flight.node.as_ref() };
         self.count(Event::LoadFailure);
         self.cool_down(flight, lease);
-        let stamps = kept.filter(|_| error.is_some()).inspect(|_| node.reserve_expiry(self.core.nodes()));
+        let stamps = kept.filter(|_| error.is_some()).inspect(|stamps| node.reserve(self.core.nodes(), stamps));
         let error = Failure::into_raw(error);
         let failed = match stamps {
             Some(stamps) if node.word.begin_publish(lease) => {
@@ -145,7 +145,8 @@ impl<K, V> Scope<'_, K, V> {
         let nodes = self.core.nodes();
         // SAFETY: the caller has a share.
         let old = flight.old.map(|old| unsafe { old.as_ref() });
-        old.into_iter().for_each(|old| old.reserve_expiry(nodes));
+        // It has a time of expiry from now on, even if that is never.
+        old.into_iter().for_each(|old| old.reserve_renewal(nodes, &stamps));
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {
@@ -154,12 +155,12 @@ impl<K, V> Scope<'_, K, V> {
                     // For no time: handed to those who wait, as a new value would be, and not kept.
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
                 } else {
-                    old.renew(nodes, stamps.expires, stamps.hot);
+                    old.renew(nodes, stamps);
                 }
             })
         };
         if !renewed && mutant("fenced renewal") {
-            old.into_iter().for_each(|old| old.renew(nodes, stamps.expires, stamps.hot));
+            old.into_iter().for_each(|old| old.renew(nodes, stamps));
         }
         renewed
     }
@@ -241,9 +242,8 @@ impl<K, V> Scope<'_, K, V> {
             return;
         }
         let expires = old.expires(self.core.nodes());
-        // (A good one with tags has no quiet time; without its δ no dice are rolled for it any more.)
-        if now >= expires || hot.start().is_some() {
-            return old.cool_down(hot, now, cooldown);
+        if now >= expires {
+            return old.cool_down(hot, now);
         }
         let until = now.saturating_add(cooldown).min(expires);
         if until > hot.quiet_until() {

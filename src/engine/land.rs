@@ -47,21 +47,21 @@ impl<K, V> Core<K, V> {
             None if self.config.ttl == NEVER => NEVER,
             None => expiry::jittered(self.config.ttl, self.config.jitter, self.random()),
         };
-        let mut stamps = self.stamps(ttl, delta);
+        let mut stamps = self.stamps(ttl, (start, delta));
         if self.config.groups.as_ref().is_some_and(|groups| groups.has_tags(key, value)) {
-            stamps.hot = Hot::tagged(start, delta);
+            stamps.hot = stamps.hot.with_tags();
         }
         stamps
     }
 
-    fn stamps(&self, ttl: u64, delta: u64) -> Stamps {
+    fn stamps(&self, ttl: u64, (tag_start, delta): (u64, u64)) -> Stamps {
         let born = self.config.time.now();
         let expires = expiry::expires_at(born, ttl);
         let quiet = match self.config.idle {
             NEVER => expiry::quiet_until(expires, delta, self.config.beta),
             _ => self.idle_deadline(born),
         };
-        Stamps { born, expires, hot: Hot::new(quiet, delta) }
+        Stamps { born, expires, hot: Hot::new(quiet, delta), tag_start }
     }
 }
 
@@ -74,9 +74,7 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
-        if terms.stamps.expires != NEVER {
-            node.reserve_expiry(self.core.nodes());
-        }
+        node.reserve(self.core.nodes(), &terms.stamps);
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }

@@ -39,10 +39,19 @@ impl<K, V> Core<K, V> {
         self.good_past_quiet(node, hot, now)
     }
 
-    /// Whether the word has a quiet time: with a time to idle, or tags, it has something else in its place.
+    /// Whether its quiet time is all that a hit has to look at: with a time to idle the word has
+    /// the idle deadline in its place, and tags can be invalidated at any time.
     #[inline]
     fn has_quiet_time(&self, hot: Hot) -> bool {
-        self.config.quiet_hits || (self.config.idle == NEVER && hot.start().is_none())
+        self.config.quiet_hits || (self.config.idle == NEVER && !hot.tagged())
+    }
+
+    /// From when on dice are rolled for an entry.
+    fn dice_from(&self, hot: Hot, expires: u64) -> u64 {
+        match self.config.idle {
+            NEVER => hot.quiet_until(),
+            _ => expiry::quiet_until(expires, hot.delta(), self.config.beta),
+        }
     }
 
     #[cold]
@@ -74,7 +83,7 @@ impl<K, V> Core<K, V> {
 
     #[cold]
     fn outdated_by_tag(&self, node: &Node<K, V>) -> bool {
-        let (Some(groups), Some(start)) = (&self.config.groups, node.hot().start()) else { return false };
+        let (Some(groups), Some(start)) = (&self.config.groups, node.tag_start(self.nodes())) else { return false };
         // Its times are there a moment before its value is seen to be.
         // SAFETY: valued; whoever asks about a node is pinned, or has a share.
         node.word.load().valued() && !groups.valid(node.key(), unsafe { node.value() }, start)
@@ -156,11 +165,7 @@ impl<K, V> Core<K, V> {
             return Freshness::Good;
         }
         let now = self.config.time.now();
-        let quiet = match self.has_quiet_time(hot) {
-            true => hot.quiet_until(),
-            false => expiry::quiet_until(expires, delta, beta),
-        };
-        if now >= quiet && expiry::roll(now, expires, delta, beta, self.random()) {
+        if now >= self.dice_from(hot, expires) && expiry::roll(now, expires, delta, beta, self.random()) {
             Freshness::Early
         } else {
             Freshness::Good
@@ -322,7 +327,7 @@ impl<K, V> Core<K, V> {
         let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),
             false if !self.good(node) => return false,
-            false => expiry::quiet_until(node.expires(self.nodes()), hot.delta(), self.config.beta),
+            false => self.dice_from(hot, node.expires(self.nodes())),
         };
         self.config.time.now() < quiet
     }

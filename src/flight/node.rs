@@ -9,6 +9,7 @@
 //! | key, value | K + V | creation; before READY | every hit |
 //! | behind it ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
 //! | elsewhere ([`Extra`](crate::reclaim::Extra)): expires | 8, once anything expires | before READY; renewal | past quiet-until |
+//! | elsewhere: tag start | 8, once anything has tags | before READY; renewal | every hit of an entry with tags |
 //!
 //! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as few hits ask for it before it is
 //! near, and most caches have none. What is done with the times is in [`times`](super::times).

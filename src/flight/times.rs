@@ -5,7 +5,7 @@
 
 use super::node::{Node, Nodes};
 use crate::expiry::{Hot, NEVER};
-use crate::reclaim::Extra;
+use crate::reclaim::{EXPIRY, Extra, TAG_START};
 use crate::sync::Ordering;
 use core::ptr::NonNull;
 
@@ -27,6 +27,9 @@ pub(crate) struct Stamps {
     pub(crate) born: u64,
     pub(crate) expires: u64,
     pub(crate) hot: Hot,
+    /// The number among the invalidations of tags that the load began with; of no meaning
+    /// without tags.
+    pub(crate) tag_start: u64,
 }
 
 impl<K, V> Node<K, V> {
@@ -67,7 +70,29 @@ impl<K, V> Node<K, V> {
             NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
+        self.set_tag_start(nodes, &stamps);
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
+    }
+
+    fn set_tag_start(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
+        if stamps.hot.tagged() {
+            // SAFETY: as in `extra`.
+            let start = unsafe { nodes.extra_or_grow(TAG_START, NonNull::from(self)) };
+            start.store(stamps.tag_start, Ordering::Relaxed);
+        }
+    }
+
+    /// The number from which the load of a value began, if that has tags.
+    ///
+    /// A renewal writes this and `hot` one after the other. A reader between the two compares the
+    /// older number, and looks the value up anew at worst.
+    pub(crate) fn tag_start(&self, nodes: &Nodes<K, V>) -> Option<u64> {
+        if !self.hot().tagged() {
+            return None;
+        }
+        // SAFETY: as in `extra`.
+        let start = unsafe { nodes.extra(TAG_START, NonNull::from(self)) };
+        Some(start.map_or(0, |start| start.load(Ordering::Relaxed)))
     }
 
     #[inline]
@@ -99,37 +124,49 @@ impl<K, V> Node<K, V> {
     #[inline]
     fn extra<'n>(&self, nodes: &'n Nodes<K, V>) -> Option<&'n Extra> {
         // SAFETY: a cache's nodes are all from its one arena, and this one is alive.
-        unsafe { nodes.extra(NonNull::from(self)) }
+        unsafe { nodes.extra(EXPIRY, NonNull::from(self)) }
     }
 
     fn extra_or_grow<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
         // SAFETY: as in `extra`.
-        unsafe { nodes.extra_or_grow(NonNull::from(self)) }
+        unsafe { nodes.extra_or_grow(EXPIRY, NonNull::from(self)) }
     }
 
-    /// Makes sure that there is memory for the time of its expiry: where that is set by who publishes, nothing may fail.
-    pub(crate) fn reserve_expiry(&self, nodes: &Nodes<K, V>) {
+    /// Makes sure that there is memory for these times: the publisher sets them where nothing may
+    /// fail.
+    pub(crate) fn reserve(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
+        if stamps.expires != NEVER {
+            self.extra_or_grow(nodes);
+        }
+        if stamps.hot.tagged() {
+            // SAFETY: as in `extra`.
+            unsafe { nodes.extra_or_grow(TAG_START, NonNull::from(self)) };
+        }
+    }
+
+    /// The same for a [renewal](Self::renew), which always writes a time of expiry.
+    pub(crate) fn reserve_renewal(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
         self.extra_or_grow(nodes);
+        self.reserve(nodes, stamps);
     }
 
     /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
     /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
-    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, expires: u64, hot: Hot) {
-        self.hot.store(hot.0, Ordering::SeqCst);
-        self.extra_or_grow(nodes).store(kept(expires), Ordering::SeqCst);
+    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: Stamps) {
+        self.set_tag_start(nodes, &stamps);
+        self.hot.store(stamps.hot.0, Ordering::SeqCst);
+        self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }
 
     /// The end of it, now.
     pub(crate) fn end_time(&self, nodes: &Nodes<K, V>, now: u64) {
         self.extra_or_grow(nodes).store(kept(now), Ordering::SeqCst);
-        if let Some(hot) = self.hot().ended(now) {
-            self.hot.store(hot.0, Ordering::SeqCst);
-        }
+        self.hot.store(self.hot().with_quiet(now).0, Ordering::SeqCst);
     }
 
     /// Notes that a refresh of it has failed, past its time to live.
-    pub(crate) fn cool_down(&self, was: Hot, now: u64, cooldown: u64) {
-        let _ = self.hot.compare_exchange(was.0, was.cooled(now, cooldown).0, Ordering::Relaxed, Ordering::Relaxed);
+    pub(crate) fn cool_down(&self, was: Hot, now: u64) {
+        let _ = self.hot.compare_exchange(was.0, was.cooled(now).0, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Whether a failure is kept in this node, which is FAILED, at this time.

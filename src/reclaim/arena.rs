@@ -10,7 +10,9 @@
 //! makes the chunk, and who comes second with it gives it back (untouched memory, so it costs little).
 
 use super::free::FreeList;
-use super::shape::{Cold, Extra, Head, LINE, Shape, extra_in_block, extra_of_single, owned, pair_of};
+use super::shape::{
+    Cold, EXPIRY, EXTRA_WORDS, Extra, Head, LINE, Shape, extra_of_single, extras_in_block, owned, pair_of,
+};
 use crate::doubling::Doubling;
 use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge, prefetch};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -28,8 +30,8 @@ pub(crate) struct Arena<T> {
     /// Every insertion and every free writes here.
     ends: Padded<Ends>,
     chunks: Doubling<AtomicPtr<u8>, 3, SEGMENTS>,
-    /// By nodes' numbers.
-    extras: Doubling<Extra, 6, EXTRAS>,
+    /// By nodes' numbers, an array for each extra word.
+    extras: [Doubling<Extra, 6, EXTRAS>; EXTRA_WORDS],
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -53,7 +55,7 @@ impl<T> Arena<T> {
             // SAFETY: a null pointer is all zero, and is not zero-sized.
             chunks: unsafe { Doubling::new(|| AtomicPtr::new(ptr::null_mut())) },
             // SAFETY: all zero is what it makes, and is not zero-sized.
-            extras: unsafe { Doubling::new(|| Extra::new(0)) },
+            extras: core::array::from_fn(|_| unsafe { Doubling::new(|| Extra::new(0)) }),
             huge_pages,
             _nodes: PhantomData,
         }
@@ -79,36 +81,38 @@ impl<T> Arena<T> {
         Freed { arena: self, first: 0, last: None, count: 0 }
     }
 
-    /// Whether any node has had an extra word (or may have, if nodes are allocated one by one).
+    /// Whether any node has had a time of expiry (or may have, if nodes are allocated one by one).
     pub(crate) fn has_extras(&self) -> bool {
-        Shape::<T>::SINGLE || self.extras.get(0).is_some()
+        Shape::<T>::SINGLE || self.extras[EXPIRY].get(0).is_some()
     }
 
-    /// The extra word of a node, if it is there: if not, it is zero. What it holds at first is left from a node before.
+    /// An extra word of a node, if it is there: if not, it is zero. What it holds at first is left from a node before.
     ///
     /// # Safety
-    /// `node` is of this arena, and was not yet freed.
+    /// `node` is of this arena, and was not yet freed; `which` is `EXPIRY` or `TAG_START`.
     #[inline]
-    pub(crate) unsafe fn extra(&self, node: NonNull<T>) -> Option<&Extra> {
+    pub(crate) unsafe fn extra(&self, which: usize, node: NonNull<T>) -> Option<&Extra> {
         if Shape::<T>::SINGLE {
             // SAFETY: by contract, and its memory lives for as long as it can be asked about.
-            return Some(unsafe { extra_of_single(node) });
+            return Some(unsafe { extra_of_single(which, node) });
         }
+        let extras = &self.extras[which];
         // Most often there is none at all, and then there is no need of the number. (Who has written one has made the first.)
-        self.extras.get(0)?;
-        self.extras.get(Self::number_of(node) as usize)
+        extras.get(0)?;
+        extras.get(Self::number_of(node) as usize)
     }
 
-    /// The extra word of a node.
+    /// An extra word of a node.
     ///
     /// # Safety
     /// As for [`extra`](Self::extra).
-    pub(crate) unsafe fn extra_or_grow(&self, node: NonNull<T>) -> &Extra {
+    pub(crate) unsafe fn extra_or_grow(&self, which: usize, node: NonNull<T>) -> &Extra {
         // SAFETY: as for this function.
-        unsafe { self.extra(node) }.unwrap_or_else(|| {
+        unsafe { self.extra(which, node) }.unwrap_or_else(|| {
+            let extras = &self.extras[which];
             // First: see `extra`.
-            self.extras.get_or_grow(0);
-            self.extras.get_or_grow(Self::number_of(node) as usize)
+            extras.get_or_grow(0);
+            extras.get_or_grow(Self::number_of(node) as usize)
         })
     }
 
@@ -128,7 +132,7 @@ impl<T> Arena<T> {
     fn prefetch(&self, number: u32) {
         if number != 0 {
             Self::prefetch_with_pair(self.node(number).as_ptr());
-            if let Some(extra) = self.extras.get(number as usize) {
+            if let Some(extra) = self.extras[EXPIRY].get(number as usize) {
                 prefetch(extra);
             }
         }
@@ -319,8 +323,11 @@ fn single<T>() -> NonNull<T> {
     let place = place.cast();
     // SAFETY: the pair's place within the block, aligned.
     unsafe { pair_of(place).write(Cold::new()) };
-    // SAFETY: the extra word's, likewise.
-    unsafe { extra_in_block(place).write(Extra::new(0)) };
+    // SAFETY: `place` is a block of that layout, by the allocator's own pointer.
+    for extra in unsafe { extras_in_block(place) } {
+        // SAFETY: an extra word's place within the block, aligned.
+        unsafe { extra.write(Extra::new(0)) };
+    }
     place
 }
 
@@ -330,10 +337,10 @@ unsafe fn free_single<T>(node: NonNull<T>) {
     // SAFETY: by contract.
     let node = unsafe { owned(node) };
     #[cfg(any(loom, shuttle))]
-    // SAFETY: both were made with the node, and go with it: atomics of loom and shuttle may own heap state.
+    // SAFETY: all were made with the node, and go with it: atomics of loom and shuttle may own heap state.
     unsafe {
         pair_of(node).drop_in_place();
-        extra_in_block(node).drop_in_place();
+        extras_in_block(node).into_iter().for_each(|extra| extra.drop_in_place());
     }
     #[cfg(any(loom, shuttle))]
     for i in 0..Shape::<T>::LAYOUT.size() {

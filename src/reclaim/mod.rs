@@ -33,7 +33,7 @@ mod stack;
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
 pub(crate) use limbo::{Batch, Limbo, Upkeep};
-pub(crate) use shape::{Cold, Extra, bytes, cold, owned};
+pub(crate) use shape::{Cold, EXPIRY, Extra, TAG_START, bytes, cold, owned};
 
 /// What a [`Limbo`] holds.
 pub(crate) trait Retire {

@@ -7,8 +7,9 @@
 //!
 //! (A type that is aligned to more than 16 bytes pays for its pair with as many.)
 //!
-//! A node has one more word, its [`Extra`], that most caches never use: the time of its expiry, where nothing expires. It lies elsewhere
-//! (see [`Arena::extra`](super::Arena::extra)), and takes no memory until one is used.
+//! A node has two more words, its [`Extra`]s, that most caches never use: the time of its expiry,
+//! and the number that its tags are compared with. Each lies elsewhere, in an array of its own (see
+//! [`Arena::extra`](super::Arena::extra)), and takes no memory until one is used.
 //!
 //! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, nodes are allocated one by one: so that a sanitizer sees who
 //! uses a node after it was freed. In a slab it would not be.
@@ -48,6 +49,13 @@ pub(super) struct Head {
 
 /// What a node has elsewhere. Zero until it is used; what an earlier node has left is there for the next.
 pub(crate) type Extra = AtomicU64;
+
+/// Which of a node's extra words: the time of its expiry.
+pub(crate) const EXPIRY: usize = 0;
+/// The sequence number that its tags are compared with.
+pub(crate) const TAG_START: usize = 1;
+/// How many extra words a node can have.
+pub(super) const EXTRA_WORDS: usize = 2;
 
 /// A node and its pair. (Only its layout: it need not be padded to `T`'s alignment at the end.)
 #[repr(C)]
@@ -96,14 +104,15 @@ impl<T> Shape<T> {
     /// What a node takes, with its pair.
     pub(super) const BYTES: usize = if Self::SINGLE { Self::LAYOUT.size() } else { Self::STRIDE };
 
-    /// From a node that is allocated by itself to its extra word.
+    /// From a node that is allocated by itself to its first extra word.
     const EXTRA: usize = (Self::AFTER + size_of::<Cold>()).next_multiple_of(align_of::<Extra>());
 
     /// Of a node that is allocated by itself. Alignment is asked of the allocator, not of the type: that would be padded.
-    pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::EXTRA + size_of::<Extra>(), Self::ALIGN) {
-        Ok(layout) => layout,
-        Err(_) => panic!("a type of this size cannot be allocated"),
-    };
+    pub(super) const LAYOUT: Layout =
+        match Layout::from_size_align(Self::EXTRA + EXTRA_WORDS * size_of::<Extra>(), Self::ALIGN) {
+            Ok(layout) => layout,
+            Err(_) => panic!("a type of this size cannot be allocated"),
+        };
 
     const fn fit(slab: usize) -> usize {
         slab.saturating_sub(Self::FIRST) / Self::STRIDE
@@ -139,13 +148,13 @@ pub(crate) unsafe fn cold<'p, T>(node: NonNull<T>) -> &'p Cold {
     unsafe { &*pair }
 }
 
-/// The extra word of a node that is allocated by itself.
+/// An extra word of a node that is allocated by itself.
 ///
 /// # Safety
-/// As for [`cold`], and nodes `T` are allocated so.
+/// As for [`cold`]; nodes `T` are allocated so, and have more than `which` extra words.
 #[inline]
-pub(super) unsafe fn extra_of_single<'p, T>(node: NonNull<T>) -> &'p Extra {
-    let extra = ptr::with_exposed_provenance::<Extra>(node.addr().get() + Shape::<T>::EXTRA);
+pub(super) unsafe fn extra_of_single<'p, T>(which: usize, node: NonNull<T>) -> &'p Extra {
+    let extra = ptr::with_exposed_provenance::<Extra>(node.addr().get() + Shape::<T>::EXTRA).wrapping_add(which);
     // SAFETY: as in `cold`.
     unsafe { &*extra }
 }
@@ -159,13 +168,15 @@ pub(super) unsafe fn pair_of<T>(node: NonNull<T>) -> NonNull<Cold> {
     unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
 }
 
-/// The extra word of a node's block.
+/// The extra words of a node's block.
 ///
 /// # Safety
 /// `node` is a block of [`Shape::LAYOUT`], by the allocator's own pointer.
-pub(super) unsafe fn extra_in_block<T>(node: NonNull<T>) -> NonNull<Extra> {
+pub(super) unsafe fn extras_in_block<T>(node: NonNull<T>) -> [NonNull<Extra>; EXTRA_WORDS] {
     // SAFETY: within the block, by how the layout is made.
-    unsafe { node.byte_add(Shape::<T>::EXTRA).cast() }
+    let first = unsafe { node.byte_add(Shape::<T>::EXTRA).cast() };
+    // SAFETY: the block has room for so many from the first one on.
+    core::array::from_fn(|which| unsafe { first.add(which) })
 }
 
 /// The node's own pointer, with the right to all of its memory. While an object lives, pointers to it are made from shared

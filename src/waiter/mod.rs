@@ -216,7 +216,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// Whether this waiter came after the invalidation of a tag, to a load that had begun before: what that has come to is not for
     /// it. (Or the other way round, if there were several: one load too many.)
     fn late(&self, scope: &Scope<'_, K, V>, flight: Flight<K, V>, value: &Node<K, V>) -> bool {
-        value.hot().start().is_some_and(|start| start < self.tag_start) && {
+        value.tag_start(self.core.get().nodes()).is_some_and(|start| start < self.tag_start) && {
             let shares = Shares(scope, flight);
             let outdated = self.core.get().outdated(value);
             core::mem::forget(shares);
@@ -230,7 +230,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let core = self.core.get();
         // SAFETY: we own a share.
         let node = unsafe { flight.node.as_ref() };
-        if word.valued() && flight.old.is_none() && node.hot().start().is_none() {
+        if word.valued() && flight.old.is_none() && !node.hot().tagged() {
             // Most often. Nothing is given back, and so nothing freed: it needs no pin.
             // SAFETY: our share of a node whose word is valued.
             return Woken::Ready(unsafe { Entry::new(self.core.clone(), flight.node) });

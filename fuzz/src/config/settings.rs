@@ -246,7 +246,6 @@ impl Settings {
             (self.jitter.is_some_and(|j| !(j.get() >= 0.0 && j.get() < 1.0)), BuildError::Jitter(0.0)),
             (zero(self.idle), BuildError::ZeroTimeToIdle),
             (zero(self.lead), BuildError::ZeroLeadTimeout),
-            (self.idle.is_some() && self.tags, BuildError::TagsWithIdle),
             (deadline && self.clocking == Clocking::Manual, BuildError::MissingTimer),
         ];
         all.into_iter().filter(|(wrong, _)| *wrong).map(|(_, error)| std::mem::discriminant(&error)).collect()
