@@ -6,7 +6,6 @@ use crate::engine::board::Wanted;
 use crate::entry::CoreRef;
 use crate::error::LoadError;
 use crate::expiry::{NEVER, nanos};
-use crate::flight::reentry;
 use crate::form::Form;
 use crate::key::ToKey;
 use crate::lease::Lease;
@@ -69,8 +68,9 @@ where
         match self.end() {
             End::Value(value) => Ok(value),
             End::Refused(why) => Err(why.into()),
-            End::Lead(lease) => {
+            End::Lead(mut lease) => {
                 let loaded = lease.guarded(|_| load(Some(&lease)));
+                lease.end_load();
                 self.land(lease, loaded)
             }
             End::Alone => self.alone(load(None)),
@@ -97,15 +97,19 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// using it. If the caller who loads panics, one of those who wait takes over, with its own `load`; so it does if
     /// a loader of [`try_get_with`](Self::try_get_with) fails.
     ///
-    /// This method has no way to report an error. A caller that asks, from within a loader of this key, for this key
-    /// again, whose `wait_timeout` runs out, or that `max_waiters` or `max_loads` refuses, runs its own `load`, and its value
-    /// is not stored ([`Stats::bypassed`] counts it).
+    /// This method has no way to report an error. A caller whose `wait_timeout` runs out, or that
+    /// `max_waiters` or `max_loads` refuses, gets a stale value if it may, and else waits on. With
+    /// [`bypass`](crate::Builder::bypass) it runs its own `load` then, and its value is not stored
+    /// ([`Stats::bypassed`] counts it). So does a caller that asks, from within a loader of this key, for
+    /// this key again; one whose `wait_timeout` runs out, or that is refused, within the loader of
+    /// another key; and any while too much retired memory waits to be freed.
     ///
     /// Blocks while another thread loads. A loader that waits, by way of other keys, for its own caller waits for ever,
     /// unless a `wait_timeout` is set: cycles over several keys cannot be seen.
     ///
     /// # Panics
-    /// If `load` does: it reaches this caller only.
+    /// If `load` does: it reaches this caller only. If it waited for a flight whose leaders have
+    /// panicked as often as [`max_handovers`](crate::Builder::max_handovers) permits.
     ///
     /// [`Stats::bypassed`]: crate::Stats::bypassed
     pub fn get_with<Q>(&self, q: &Q, load: impl FnOnce() -> V) -> V
@@ -162,7 +166,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 Met::Hit(never) => match never {},
                 Met::Lead(lease) => break lease,
                 Met::Wait(waiter) => {
-                    assert!(!reentry::loading(waiter.flight()), "compute from within a load of the same key");
+                    assert!(!waiter.is_reentrant(), "compute from within a load of the same key");
                     if let Waited::Lead(lease) = waiter.wait() {
                         break lease;
                     }

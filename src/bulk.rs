@@ -8,7 +8,7 @@ use crate::detached::run_detached;
 use crate::detached::run_detached_async;
 use crate::engine::config::Limits;
 use crate::error::LoadError;
-use crate::flight::reentry;
+use crate::flight::reentry::{self, FlightId};
 use crate::form::Cloned;
 use crate::future::Loading;
 use crate::key::ToKey;
@@ -54,7 +54,7 @@ where
                     here.push(lease);
                     places.push(place);
                 }
-                Some(lease) => through.hand_on(lease, |lease| elsewhere.push(lease)),
+                Some(lease) => through.hand_on(lease, |lease, _| elsewhere.push(lease)),
                 None => {}
             }
         }
@@ -103,7 +103,7 @@ where
         for begun in &mut begun {
             let Begun::Through(through) = begun else { continue };
             if let Some(lease) = through.lead() {
-                through.hand_on(lease, |lease| leases.push(lease));
+                through.hand_on(lease, |lease, _| leases.push(lease));
             }
         }
         spawn_all_async(self.loader(), leases, self.core().config.limits);
@@ -126,7 +126,7 @@ where
     fn begin_all<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
-    ) -> (Vec<&'q Q>, Vec<Begun<'static, 'q, K, V, Q, Cloned>>, Vec<usize>)
+    ) -> (Vec<&'q Q>, Vec<Begun<'static, 'q, K, V, Q, Cloned>>, Vec<FlightId>)
     where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
     {
@@ -172,7 +172,7 @@ where
     let (core, loader) = (first.core().clone(), loader.clone());
     core.get().config.spawner().spawn(Box::pin(async move {
         let all = {
-            let flights: Vec<usize> = leases.iter().map(Lease::flight).collect();
+            let flights: Vec<FlightId> = leases.iter().map(Lease::flight).collect();
             let keys: Vec<&K> = leases.iter().map(Lease::key).collect();
             let loading = reentry::during(&flights, || loader.load_all(&keys));
             Loading::new(&flights, pin!(Some(loading))).await
@@ -184,7 +184,7 @@ where
 /// Calls a loader for all that is led.
 #[cfg(feature = "std")]
 fn call<K, V, R>(leases: &[Lease<'static, K, V>], load: impl FnOnce(&[&K]) -> R) -> R {
-    let flights: Vec<usize> = leases.iter().map(Lease::flight).collect();
+    let flights: Vec<FlightId> = leases.iter().map(Lease::flight).collect();
     let keys: Vec<&K> = leases.iter().map(Lease::key).collect();
     reentry::during(&flights, || load(&keys))
 }

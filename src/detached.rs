@@ -4,6 +4,8 @@ use crate::cache::Cache;
 use crate::engine::config::Limits;
 use crate::error::LoadError;
 use crate::expiry::nanos;
+use crate::fate::Fate;
+use crate::flight::reentry::{self, FlightId};
 use crate::form::{Form, Told};
 use crate::future::Loading;
 use crate::key::ToKey;
@@ -14,11 +16,12 @@ use crate::spawn::Task;
 use crate::through::{End, Through, deliver, told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
-use core::pin::pin;
+use core::pin::{Pin, pin};
 use core::time::Duration;
 use equivalent::Equivalent;
 
@@ -151,7 +154,7 @@ where
     F: Form<'static, K, V>,
     E: Send + Sync + 'static,
 {
-    let (limits, mut load) = (through.limits(), Some(load));
+    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
     loop {
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_until(at);
@@ -161,12 +164,16 @@ where
             (End::Value(value), _) => return Ok(value),
             (End::Refused(why), _) => return Err(why.into()),
             (End::Alone, Some(load)) => return through.alone(load()),
-            (End::Lead(lease), Some(load)) if here && through.must_wait(&lease) => {
+            (End::Lead(mut lease), Some(load)) if here && through.must_wait(&lease) => {
                 let loaded = lease.guarded(|_| load());
+                lease.end_load();
                 return through.land(lease, loaded);
             }
-            (End::Lead(lease), Some(load)) => through.hand_on(lease, |lease| spawn_blocking(lease, load, limits)),
-            (end, None) => return through.lost(end),
+            (End::Lead(lease), Some(load)) => {
+                let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
+                through.hand_on(lease, |lease, serves| spawn_blocking(lease, load, Job { serves, ..job }));
+            }
+            (end, None) => return through.lost(end, fate.error()),
         }
     }
 }
@@ -186,7 +193,7 @@ where
     Fut: Future + Send + 'static,
 {
     let mut through = begin();
-    let (limits, mut load) = (through.limits(), Some((load, told)));
+    let (limits, mut load, fate) = (through.limits(), Some((load, told)), Fate::default());
     loop {
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_async(at).await;
@@ -200,19 +207,42 @@ where
                 return through.alone(told(output));
             }
             (End::Lead(lease), Some((load, told))) => {
-                through.hand_on(lease, |lease| spawn(lease, load, told, limits));
+                let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
+                through.hand_on(lease, |lease, serves| spawn(lease, load, told, Job { serves, ..job }));
             }
-            (end, None) => return through.lost(end),
+            (end, None) => return through.lost(end, fate.error()),
         }
+    }
+}
+
+/// What a load in the background is given beside its lease and its loader.
+pub(crate) struct Job {
+    pub(crate) limits: Limits,
+    pub(crate) fate: Fate,
+    /// The flights that wait for it.
+    pub(crate) serves: Vec<FlightId>,
+}
+
+impl Job {
+    /// Of a load that no caller waits for.
+    pub(crate) fn unattended(limits: Limits) -> Self {
+        Self { limits, fate: Fate::default(), serves: Vec::new() }
+    }
+
+    /// The flights that the loader must not wait for: its own, and those that wait for it.
+    fn flights<K, V>(&self, lease: &Lease<'_, K, V>) -> Vec<FlightId> {
+        let mut flights = self.serves.clone();
+        flights.push(lease.flight());
+        flights
     }
 }
 
 /// Runs a load in the background, on a thread that it may block.
 #[cfg(feature = "std")]
 pub(crate) fn spawn_blocking<K, V, E>(
-    lease: Lease<'static, K, V>,
+    mut lease: Lease<'static, K, V>,
     load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
-    limits: Limits,
+    job: Job,
 ) where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
@@ -220,17 +250,20 @@ pub(crate) fn spawn_blocking<K, V, E>(
 {
     let core = lease.core().clone();
     core.get().config.spawner().spawn_blocking(Box::new(move || {
-        let loaded = lease.guarded(|_| load());
-        deliver(lease, loaded, &limits);
+        lease.begin_load();
+        let loaded = reentry::during(&job.flights(&lease), || job.fate.of(load));
+        lease.end_load();
+        job.fate.returned();
+        deliver(lease, loaded, &job.limits);
     }));
 }
 
 /// Runs a load in the background, as a task.
 pub(crate) fn spawn<K, V, E, Fut>(
-    lease: Lease<'static, K, V>,
+    mut lease: Lease<'static, K, V>,
     load: impl FnOnce() -> Fut + Send + 'static,
     told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
-    limits: Limits,
+    job: Job,
 ) where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
@@ -239,10 +272,16 @@ pub(crate) fn spawn<K, V, E, Fut>(
 {
     let core = lease.core().clone();
     let task: Task = Box::pin(async move {
-        let flights = [lease.flight()];
-        let loading = lease.guarded(|_| load());
-        let output = Loading::new(&flights, pin!(Some(loading))).await;
-        deliver(lease, told(output), &limits);
+        lease.begin_load();
+        let flights = job.flights(&lease);
+        let loading = reentry::during(&flights, || job.fate.of(load));
+        let mut loading = pin!(Some(loading));
+        let mut loading = Loading::new(&flights, loading.as_mut());
+        let output = poll_fn(|cx| job.fate.of(|| Pin::new(&mut loading).poll(cx))).await;
+        drop(loading);
+        lease.end_load();
+        job.fate.returned();
+        deliver(lease, told(output), &job.limits);
     });
     core.get().config.spawner().spawn(task);
 }

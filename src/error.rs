@@ -6,6 +6,25 @@ use core::{any::Any, fmt};
 /// The error of one failed load, shared with everyone who waited for it.
 pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 
+/// The error of a flight that ended by panics.
+#[derive(Debug)]
+pub(crate) struct Panicked(pub(crate) Arc<str>);
+
+impl Panicked {
+    /// So many leaders of one flight, the one after the other.
+    pub(crate) fn in_a_row(leaders: u32) -> Self {
+        Self(alloc::format!("the loaders of {leaders} callers, one after the other").into())
+    }
+
+    /// With what it panicked with.
+    #[cfg(feature = "std")]
+    pub(crate) fn with(payload: &(dyn Any + Send)) -> Self {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|text| &**text));
+        Self(text.unwrap_or("(with what is no text)").into())
+    }
+}
+
 /// Why a read-through call gave no value.
 ///
 /// One failing load is one call of the loader; its error is shared, not repeated, by all who waited.
@@ -15,8 +34,21 @@ pub enum LoadError<E> {
     Load(Arc<E>),
     /// The load that one waited for failed with an error of another type.
     Foreign(Arc<dyn Any + Send + Sync>),
-    /// The load that one waited for was failed without an error ([`Lease::fail`](crate::Lease::fail)).
+    /// The load that one waited for was failed without an error ([`Lease::fail`](crate::Lease::fail));
+    /// or the caller's own load, in the background, was taken over by another leader
+    /// (`lead_timeout`), who came to nothing.
     Abandoned,
+    /// The load panicked, with this message: the caller's own, in the background or in a bulk call; or
+    /// those of all who led the flight that one waited for, as often as
+    /// [`max_handovers`](crate::Builder::max_handovers) permits. (A panic of a load that its caller
+    /// runs itself reaches that caller.)
+    Panicked(Arc<str>),
+    /// The spawner dropped the load before its end, or could not run it: its runtime is shut down,
+    /// its queue is full, or the system refuses another thread.
+    NotRun,
+    /// The load answered [`Loaded::NotModified`](crate::Loaded::NotModified), and there was no old
+    /// value.
+    NotModified,
     /// One's own `wait_timeout` or `hard_timeout` ran out; the load goes on.
     TimedOut,
     /// The loader of this key asked for this key on its own thread: waiting would never end.
@@ -30,9 +62,10 @@ impl<E: Send + Sync + 'static> LoadError<E> {
     pub(crate) fn of_flight(error: Option<SharedError>) -> Self {
         match error {
             None => Self::Abandoned,
-            Some(any) => match any.downcast::<E>() {
-                Ok(e) => Self::Load(e),
-                Err(any) => Self::Foreign(any),
+            Some(any) => match (any.downcast_ref::<Panicked>(), any.clone().downcast::<E>()) {
+                (Some(panicked), _) => Self::Panicked(panicked.0.clone()),
+                (None, Ok(e)) => Self::Load(e),
+                (None, Err(_)) => Self::Foreign(any),
             },
         }
     }
@@ -44,6 +77,9 @@ impl<E> Clone for LoadError<E> {
             Self::Load(e) => Self::Load(e.clone()),
             Self::Foreign(e) => Self::Foreign(e.clone()),
             Self::Abandoned => Self::Abandoned,
+            Self::Panicked(message) => Self::Panicked(message.clone()),
+            Self::NotRun => Self::NotRun,
+            Self::NotModified => Self::NotModified,
             Self::TimedOut => Self::TimedOut,
             Self::Reentrant => Self::Reentrant,
             Self::Overloaded => Self::Overloaded,
@@ -57,6 +93,9 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::Load(e) => f.debug_tuple("Load").field(e).finish(),
             Self::Foreign(_) => f.write_str("Foreign(..)"),
             Self::Abandoned => f.write_str("Abandoned"),
+            Self::Panicked(message) => f.debug_tuple("Panicked").field(message).finish(),
+            Self::NotRun => f.write_str("NotRun"),
+            Self::NotModified => f.write_str("NotModified"),
             Self::TimedOut => f.write_str("TimedOut"),
             Self::Reentrant => f.write_str("Reentrant"),
             Self::Overloaded => f.write_str("Overloaded"),
@@ -70,6 +109,9 @@ impl<E: fmt::Display> fmt::Display for LoadError<E> {
             Self::Load(e) => write!(f, "the load failed: {e}"),
             Self::Foreign(_) => f.write_str("the load failed with an error of another type"),
             Self::Abandoned => f.write_str("the load was abandoned by its leader"),
+            Self::Panicked(message) => write!(f, "the load panicked: {message}"),
+            Self::NotRun => f.write_str("the spawner dropped the load or could not run it"),
+            Self::NotModified => f.write_str("the load answered \"not modified\", and there is no old value"),
             Self::TimedOut => f.write_str("timed out waiting for the load"),
             Self::Reentrant => f.write_str("the loader of this key asked for this key"),
             Self::Overloaded => f.write_str("too many callers wait for this key, or too many loads are in flight"),

@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::entry::CoreRef;
 use crate::error::LoadError;
-use crate::flight::reentry;
+use crate::flight::reentry::{self, FlightId};
 use crate::form::{Cloned, Form};
 use crate::key::ToKey;
 use crate::lease::Lease;
@@ -19,12 +19,12 @@ use equivalent::Equivalent;
 /// A loader's future, polled, and dropped, as what it is: if it asks for a key that it loads, it is told so rather than left
 /// to wait for itself.
 pub(crate) struct Loading<'l, Fut> {
-    flights: &'l [usize],
+    flights: &'l [FlightId],
     future: Pin<&'l mut Option<Fut>>,
 }
 
 impl<'l, Fut> Loading<'l, Fut> {
-    pub(crate) fn new(flights: &'l [usize], future: Pin<&'l mut Option<Fut>>) -> Self {
+    pub(crate) fn new(flights: &'l [FlightId], future: Pin<&'l mut Option<Fut>>) -> Self {
         Self { flights, future }
     }
 }
@@ -81,15 +81,32 @@ where
             let woken = waiter.wait_async(at).await;
             through.on(woken);
         }
-        let lease = match through.end() {
+        let mut lease = match through.end() {
             End::Value(value) => return finish(Ok(value)),
             End::Refused(why) => return finish(Err(why.into())),
             End::Lead(lease) => Some(lease),
             End::Alone => None,
         };
-        let flights = [lease.as_ref().map_or(0, Lease::flight)];
-        let loading = reentry::during(&flights, || load(lease.as_ref()));
-        let output = Loading::new(&flights, pin!(Some(loading))).await;
+        let flight = lease.as_ref().map(Lease::flight);
+        let future = reentry::during(flight.as_slice(), || load(lease.as_ref()));
+        let mut future = pin!(Some(future));
+        let mut loading = Loading::new(flight.as_slice(), future.as_mut());
+        let mut limit = through.inline_limit();
+        let ended = poll_fn(|cx| match Pin::new(&mut loading).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => through.poll_limit(&mut limit, lease.as_ref(), cx).map(Err),
+        });
+        let ended = ended.await;
+        // The load first, and then the lease: another caller who takes it on must not meet this load.
+        drop(loading);
+        let output = match ended {
+            Ok(output) => output,
+            Err(instead) => {
+                drop(lease);
+                return finish(instead);
+            }
+        };
+        lease.iter_mut().for_each(Lease::end_load);
         finish(match lease {
             Some(lease) => through.land(lease, told(output)),
             None => through.alone(told(output)),

@@ -2,9 +2,9 @@
 
 use crate::builder::Builder;
 use crate::cache::Cache;
+use crate::detached::{Job, run_detached_async, spawn};
 #[cfg(feature = "std")]
 use crate::detached::{run_detached, spawn_blocking};
-use crate::detached::{run_detached_async, spawn};
 use crate::engine::board::Wanted;
 use crate::error::{BuildError, LoadError};
 use crate::form::Cloned;
@@ -211,7 +211,7 @@ where
         L: Load<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn_blocking(lease, || job.run(), self.core().config.limits)).is_some()
+        lease.map(|lease| spawn_blocking(lease, || job.run(), Job::unattended(self.core().config.limits))).is_some()
     }
 
     /// As [`refresh`](Self::refresh), by a task.
@@ -224,7 +224,7 @@ where
         L: LoadAsync<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn(lease, || job.run_async(), told, self.core().config.limits)).is_some()
+        lease.map(|lease| spawn(lease, || job.run_async(), told, Job::unattended(self.core().config.limits))).is_some()
     }
 
     /// Takes the key's lease for a refresh, whatever value there is; None if it is being loaded.
@@ -256,18 +256,18 @@ where
     }
 
     /// One load, to be run wherever.
-    pub(crate) fn job<Q: ?Sized + ToKey<K>>(&self, q: &Q) -> Job<K, L> {
-        Job { loader: self.loader.clone(), key: q.to_key() }
+    pub(crate) fn job<Q: ?Sized + ToKey<K>>(&self, q: &Q) -> KeyLoad<K, L> {
+        KeyLoad { loader: self.loader.clone(), key: q.to_key() }
     }
 }
 
 /// The load of a key.
-pub(crate) struct Job<K, L> {
+pub(crate) struct KeyLoad<K, L> {
     loader: Arc<L>,
     key: K,
 }
 
-impl<K, L> Job<K, L> {
+impl<K, L> KeyLoad<K, L> {
     #[cfg(feature = "std")]
     pub(crate) fn run<V>(self) -> Result<Loaded<V>, L::Error>
     where

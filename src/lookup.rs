@@ -56,12 +56,13 @@ where
     loop {
         let mut spare = Spare::none(core.get());
         let scope = core.get().scope(pin());
-        let met = match scope.board(hash, q, wanted, &mut spare) {
+        let mut met = match scope.board(hash, q, wanted, &mut spare) {
             // None: it was removed just now.
             Boarded::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(Met::Hit),
-            Boarded::Lead { flight, lease, kind } => {
+            Boarded::Lead { flight, lease, kind, counted } => {
                 // SAFETY: the lease and its shares were just given to us.
-                Some(Met::Lead(unsafe { Lease::new(core.clone(), flight, lease, kind, limits.timed) }))
+                let lease = unsafe { Lease::new(core.clone(), flight, lease, kind, (limits.timed, counted)) };
+                Some(Met::Lead(lease))
             }
             Boarded::Wait { flight, lease, listening } => {
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
@@ -77,9 +78,16 @@ where
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
         // a local still, or its lease would be lost.
+        let others_turn = scope.has_more_to_do();
         let end = move || drop((scope, spare));
-        match &met {
-            Some(Met::Lead(lease)) => reentry::during(&[lease.flight()], end),
+        match &mut met {
+            Some(Met::Lead(lease)) => {
+                reentry::during(&[lease.flight()], end);
+                if others_turn {
+                    // What ran meanwhile is not the loader's time.
+                    lease.begin_load();
+                }
+            }
             _ => end(),
         }
         if let Some(met) = met {

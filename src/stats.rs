@@ -37,6 +37,12 @@ pub struct Stats {
     pub retired_bytes: u64,
     /// Weight of the entries that are retired and not yet freed.
     pub retired_weight: u64,
+    /// Leases that are out now: loads in flight, not counting those that were taken over. A lease that
+    /// was forgotten (`mem::forget`) stays out.
+    pub loading: u64,
+    /// Leases that were taken over (`lead_timeout`) and whose holders have not ended yet: threads that
+    /// are stuck, tasks that are not polled.
+    pub fenced: u64,
     /// Loads run for one caller alone, not stored: by a `get_with` that is re-entrant, timed out or refused, or because too
     /// much is retired.
     pub bypassed: u64,
@@ -58,9 +64,13 @@ pub(crate) enum Event {
     TakeOver,
     WaitTimeout,
     Bypassed,
+    /// A lease has ended, by its holder.
+    LoadOver,
+    /// The same of one that had been taken over.
+    FencedOver,
 }
 
-const EVENTS: usize = Event::Bypassed as usize + 1;
+const EVENTS: usize = Event::FencedOver as usize + 1;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Hits and misses of some of the threads.
@@ -122,6 +132,8 @@ impl Counters {
         let event = |e: Event| self.events[e as usize].load(Ordering::Relaxed);
         let sum =
             |f: fn(&Stripe) -> &AtomicU64| self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum();
+        let fenced = event(Event::TakeOver).saturating_sub(event(Event::FencedOver));
+        let over = event(Event::LoadOver);
         Stats {
             hits: sum(|s| &s.hits),
             misses: sum(|s| &s.misses),
@@ -136,6 +148,8 @@ impl Counters {
             handovers: event(Event::Handover),
             takeovers: event(Event::TakeOver),
             wait_timeouts: event(Event::WaitTimeout),
+            loading: event(Event::Load).saturating_sub(over).saturating_sub(fenced),
+            fenced,
             bypassed: event(Event::Bypassed),
             retired_bytes: 0,
             retired_weight: 0,

@@ -7,11 +7,12 @@ use crate::engine::Core;
 use crate::engine::board::Wanted;
 use crate::engine::config::Limits;
 use crate::entry::{CoreRef, Entry};
-use crate::error::{LoadError, SharedError};
+use crate::error::{LoadError, Panicked, SharedError};
 use crate::expiry::NEVER;
 use crate::flight::node::Node;
-use crate::flight::reentry;
+use crate::flight::reentry::{self, FlightId};
 use crate::form::Form;
+use crate::inline::{Due, InlineLimit};
 use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::lookup::{Met, embark};
@@ -19,8 +20,10 @@ use crate::outcome::{Loaded, Outcome};
 use crate::stats::Event;
 use crate::waiter::{Waiter, Woken};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::marker::PhantomData;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use equivalent::Equivalent;
 
@@ -34,8 +37,10 @@ pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
     lenient: bool,
     /// Whether the lookup was counted.
     counted: bool,
-    /// Whether what is waited for is this caller's own load, which somebody else runs.
+    /// Whether what is waited for is this caller's own load, which the spawner runs.
     own: bool,
+    /// Whether its `wait_timeout` is over, and it waits on, as it has nothing else to do.
+    waits_on: bool,
     /// When it began to wait; `NEVER`: it did not.
     began: u64,
     stage: Stage<'c, K, V, F::Out>,
@@ -58,6 +63,7 @@ pub(crate) enum End<'c, K, V, T> {
 }
 
 /// Why a caller gets no value.
+#[derive(Debug)]
 pub(crate) enum Refusal {
     /// The load that it joined failed.
     Failed(Option<SharedError>),
@@ -85,9 +91,13 @@ where
     /// Gets on board.
     pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, mut limits: Limits, lenient: bool) -> Self {
         limits.negative = !lenient;
+        // A loader that waits for another load may wait for itself, by way of other keys: it had
+        // better load for itself alone.
+        limits.waits_on = lenient && !core.get().config.bypass && !reentry::within_a_load();
         let stage = Stage::End(End::Alone);
-        let (counted, own, began) = (false, false, NEVER);
-        let mut this = Self { core, q, hash, limits, lenient, counted, own, began, stage, _form: PhantomData };
+        let (counted, own, waits_on, began) = (false, false, false, NEVER);
+        let mut this =
+            Self { core, q, hash, limits, lenient, counted, own, waits_on, began, stage, _form: PhantomData };
         this.stage = this.board();
         this
     }
@@ -115,9 +125,10 @@ where
         match met {
             Met::Hit(value) => Stage::End(End::Value(value)),
             Met::Lead(lease) => Stage::End(End::Lead(lease)),
+            Met::Full if self.limits.waits_on => self.wait(Waiter::queued(self.core.clone())),
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
-            Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
+            Met::Wait(waiter) if waiter.is_reentrant() => {
                 self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
@@ -152,8 +163,10 @@ where
     fn lengths(&self) -> (u64, u64) {
         let Limits { wait, soft, hard, .. } = self.limits;
         let longest = if self.own { hard } else { hard.min(wait) };
-        // Its loader is with somebody else: without a way to report that this takes too long, it has nothing but that to wait for.
-        (if self.own && self.lenient { NEVER } else { longest }, longest.min(soft))
+        // Without a way to report that it takes too long, this caller has nothing but the load to wait
+        // for: its own, which the spawner runs, or once its time is over, that of another.
+        let without = if self.own && self.lenient || self.waits_on { NEVER } else { longest };
+        (without, if self.waits_on { NEVER } else { longest.min(soft) })
     }
 
     /// What to sleep on, and until when; then go [`on`](Self::on). None: it has come to an [`end`](Self::end).
@@ -180,7 +193,9 @@ where
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
                 match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
                     Some(_) if renewed => self.board(),
-                    None if self.lenient => self.board(),
+                    // Its own loader would be the next to panic.
+                    None if self.lenient && !is_panic(error.as_ref()) => self.board(),
+                    None if self.lenient => Stage::End(End::Refused(Refusal::Failed(error))),
                     old => self.refused(old, Refusal::Failed(error)),
                 }
             }
@@ -192,6 +207,10 @@ where
                 let without = self.began.saturating_add(self.lengths().0);
                 if old.is_none() && self.core.get().config.wait_now() < without {
                     // The old value was removed meanwhile, or is too old by now: there is nothing but to wait on.
+                    return;
+                }
+                if old.is_none() && self.limits.waits_on {
+                    self.waits_on = true;
                     return;
                 }
                 self.core.get().count(Event::WaitTimeout);
@@ -215,10 +234,10 @@ where
 
     /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
     /// handed over.
-    pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>, why: LoadError<E>) -> Result<F::Out, LoadError<E>> {
         let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
         drop(end);
-        old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
+        old.map(|old| self.make_do(old)).ok_or(why)
     }
 
     /// A load that this caller leads has come to nothing.
@@ -235,7 +254,7 @@ where
     }
 
     /// The flight that it leads, if it has come to that.
-    pub(crate) fn flight(&self) -> Option<usize> {
+    pub(crate) fn flight(&self) -> Option<FlightId> {
         if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
     }
 
@@ -249,10 +268,12 @@ where
 
     /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
     /// served.
-    pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>)) {
+    ///
+    /// `load` is told which flights the load serves beside its own: this caller's, if it waits.
+    pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
         let old = self.meanwhile(&lease);
         let waiter = if old.is_none() { lease.follow() } else { None };
-        load(lease);
+        load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
         self.stage = match (old, waiter) {
             (Some((old, outcome)), _) => Stage::End(End::Value(F::of_entry(old, outcome))),
             (None, Some(waiter)) => {
@@ -282,6 +303,33 @@ where
             && (self.limits.while_refresh == 0 || lease.fallback(self.limits.while_refresh).is_none())
     }
 
+    /// The deadlines of this caller for a load that it polls itself.
+    pub(crate) fn inline_limit(&self) -> InlineLimit {
+        InlineLimit::new(&self.core, &self.limits, self.began)
+    }
+
+    /// Whether a caller that polls its own load stops waiting for it: ready with what it gets instead.
+    /// None: it polls for itself alone.
+    pub(crate) fn poll_limit<E>(
+        &self,
+        limit: &mut InlineLimit,
+        lease: Option<&Lease<'c, K, V>>,
+        cx: &Context<'_>,
+    ) -> Poll<Result<F::Out, LoadError<E>>> {
+        loop {
+            let due = core::task::ready!(limit.poll(&self.core, cx));
+            let patience = self.limits.patience();
+            let old = lease.and_then(|lease| lease.guarded(|_| lease.fallback(patience)));
+            let refused = due == Due::Hard && !self.lenient;
+            if old.is_none() && !refused {
+                // There is nothing but the load to wait for.
+                continue;
+            }
+            self.core.get().count(Event::WaitTimeout);
+            return Poll::Ready(old.map(|old| self.make_do(old)).ok_or(LoadError::TimedOut));
+        }
+    }
+
     /// Ends a lease with what this caller's load came to.
     pub(crate) fn land<E>(&self, lease: Lease<'c, K, V>, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
     where
@@ -296,7 +344,7 @@ where
             Ok(Loaded::New(value) | Loaded::NewFor(value, _) | Loaded::Unstored(value)) => {
                 Ok(F::alone(&self.core, self.q, self.hash, value))
             }
-            Ok(Loaded::NotModified) => Err(LoadError::Abandoned),
+            Ok(Loaded::NotModified) => Err(LoadError::NotModified),
             Err(error) => Err(LoadError::Load(Arc::new(error))),
         }
     }
@@ -315,7 +363,7 @@ where
     let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
     let error = match loaded {
         Ok(loaded) => {
-            let entry = settle(lease, loaded, limits).ok_or(LoadError::Abandoned)?;
+            let entry = settle(lease, loaded, limits).ok_or(LoadError::NotModified)?;
             return Ok(F::of_entry(entry, outcome));
         }
         Err(error) => Arc::new(error),
@@ -373,11 +421,16 @@ pub(crate) fn told<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
     output.map(Loaded::New)
 }
 
-/// The value of a lookup that cannot fail.
+/// Whether a flight ended because too many leaders have panicked.
+fn is_panic(error: Option<&SharedError>) -> bool {
+    error.is_some_and(|error| error.is::<Panicked>())
+}
+
+/// The value of a lookup that cannot fail but by panics.
 pub(crate) fn certain<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
-        // A lenient lookup refuses nothing, and its loader has no error.
-        Err(_) => unreachable!("a lookup that cannot fail has failed"),
+        // A lenient lookup refuses nothing else, and its loader has no error.
+        Err(failed) => panic!("{failed}"),
     }
 }

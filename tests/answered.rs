@@ -33,7 +33,7 @@ fn a_panicking_leader_hands_over_to_exactly_one() {
 
 #[test]
 fn every_leader_panics_until_one_does_not() {
-    let cache: TestCache = Cache::new(10);
+    let cache: TestCache = Cache::builder().max_capacity(10).max_handovers(u32::MAX).build().unwrap();
     let (dying, gate) = Loader::gated(End::Panic);
     quietly(|| {
         thread::scope(|scope| {
@@ -119,7 +119,7 @@ fn purge_sweeps_up_flights_that_nobody_takes_on() {
 #[test]
 fn a_deadline_ends_a_wait_and_the_load_goes_on() {
     let (builder, clock) = timed();
-    let cache: TestCache = builder.wait_timeout(2 * SECOND).build().unwrap();
+    let cache: TestCache = builder.wait_timeout(2 * SECOND).bypass(true).build().unwrap();
     let (loader, gate) = Loader::gated(End::Value(4));
     thread::scope(|scope| {
         let (leader, waiting) = flight(scope, &cache, 1, &loader, 3, &loader);

@@ -17,7 +17,8 @@ const FLOORS: &[&[&str]] = &[
     &["engine"],
     // What callers hold.
     &["entry"],
-    &["alert", "deadline"],
+    &["alert", "deadline", "fate"],
+    &["inline"],
     &["lease", "waiter", "iter"],
     &["lookup", "form"],
     &["through"],

@@ -78,7 +78,7 @@ fn a_panicking_observer_loses_nothing() {
         let census = Census::default();
         let clock = ManualClock::new();
         let builder = Cache::builder().max_capacity(4).time_to_live(10 * SECOND).xfetch(1e9).max_loads(2);
-        let builder = builder.clock(clock.clone()).timer(clock.clone()).wait_timeout(5 * SECOND).seed(7);
+        let builder = builder.clock(clock.clone()).timer(clock.clone()).wait_timeout(5 * SECOND).bypass(true).seed(7);
         let cache: Cache<Key, Member<u64>> =
             builder.stale_while_refresh(2 * SECOND).observer(Bomb).eviction_listener(|_, _, _| ()).build().unwrap();
         FUSE.set(at);

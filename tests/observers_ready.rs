@@ -18,7 +18,7 @@ use tracing::span;
 /// A bit of everything that is told, on a cache called `pages`.
 fn everything(builder: bellwether::Builder<Key, u64>, clock: &ManualClock) {
     let builder = builder.name("pages").max_capacity(3).time_to_live(10 * SECOND).xfetch(1e9);
-    let builder = builder.wait_timeout(5 * SECOND).stale_while_refresh(5 * SECOND).max_loads(1);
+    let builder = builder.wait_timeout(5 * SECOND).bypass(true).stale_while_refresh(5 * SECOND).max_loads(1);
     let cache: TestCache = builder.build().unwrap();
     // A load of two seconds, and early refreshes: one fails, one panics, one is stored.
     cache.get_with(&1, || (clock.advance(2 * SECOND), 1).1);

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A cache whose callers wait for two seconds at most.
 fn two_seconds() -> (TestCache, ManualClock) {
     let (builder, clock) = timed();
-    (builder.wait_timeout(2 * SECOND).build().unwrap(), clock)
+    (builder.wait_timeout(2 * SECOND).bypass(true).build().unwrap(), clock)
 }
 
 #[test]
@@ -136,7 +136,8 @@ fn deadlines_under_a_custom_clock_need_a_timer() {
 
 #[test]
 fn by_the_default_clock_a_load_without_end_holds_nobody_up() {
-    let cache: TestCache = Cache::builder().max_capacity(10).wait_timeout(Duration::from_millis(5)).build().unwrap();
+    let cache: TestCache =
+        Cache::builder().max_capacity(10).wait_timeout(Duration::from_millis(5)).bypass(true).build().unwrap();
     let mut leader = Task::new(cache.get_with_async(&1, pending));
     leader.step();
     let strict = Task::new(cache.try_get_with_async(&1, async || Ok::<_, Broken>(2)));

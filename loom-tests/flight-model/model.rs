@@ -245,9 +245,9 @@ impl<'a> Cx<'a> {
 
     fn get(&mut self, end: u8, wait: u8, early: bool) -> R<()> {
         let [n, o, l, used, _] = self.th.loc;
-        match self.th.label { 0 | 1 => self.lookup(early && used == 0, used), 2 => self.lead(n, o, l, end), 3 => self.park(n, o, l, wait, used), _ => self.recheck(n, o, l, used) }
+        match self.th.label { 0 | 1 => self.lookup(early && used == 0, wait == b'o' && used == 0, used), 2 => self.lead(n, o, l, end), 3 => self.park(n, o, l, wait, used), _ => self.recheck(n, o, l, used) }
     }
-    fn lookup(&mut self, early: bool, used: u8) -> R<()> {
+    fn lookup(&mut self, early: bool, overdue: bool, used: u8) -> R<()> {
         let t = self.t;
         let again = [0, 0, 0, used, 0];
         let c = self.find(true)?;
@@ -259,6 +259,7 @@ impl<'a> Cx<'a> {
         }
         let w = self.word(c)?;
         match tag(w) {
+            COMP if overdue => self.relieve(c, NIL, lease(w)),
             COMP | PUB => self.join(c, NIL, used),
             EMPTY => self.claim(c, NIL, used),
             READY if stale(w) || early => {
@@ -273,11 +274,14 @@ impl<'a> Cx<'a> {
                 self.jump(2, [s, c, 1, used, 0])
             }
             READY => { self.take(c)?; self.finish() }
-            REFR if !stale(w) => { self.take(c)?; self.finish() }
+            REFR if !stale(w) && !overdue => { self.take(c)?; self.finish() }
             REFR => {
                 let s = succ(w);
                 let ws = self.word(s)?;
                 match tag(ws) {
+                    COMP if overdue => self.relieve(s, c, lease(ws)),
+                    // (It has a good value, and found no overdue leader.)
+                    COMP | PUB | EMPTY if !stale(w) => { self.take(c)?; self.finish() }
                     COMP | PUB => self.join(s, c, used),
                     EMPTY => self.claim(s, c, used),
                     FAILED | DEAD => { if self.f.end_first { self.o_back(c, s)? } self.jump(1, again) }
@@ -312,6 +316,24 @@ impl<'a> Cx<'a> {
         let r = self.op(&format!("claim n{n}"), |m| claim(m, t, n, f, 0))?;
         if tag(r) == EMPTY { self.now(|m| m.unpin(t)); return self.jump(2, [n, o, lease(r), used, 0]) }
         self.dec(n)?; self.dec(o)?; self.jump(1, again)
+    }
+    /// A caller who comes by finds that lease l has been held for too long, and takes over without having waited.
+    fn relieve(&mut self, n: u8, o: u8, l: u8) -> R<()> {
+        let (t, again) = (self.t, [0, 0, 0, 1, 0]);
+        if !self.inc(n)? { return self.jump(1, again) }
+        if !self.inc(o)? { self.dec(n)?; return self.jump(1, again) }
+        let listed = if o == NIL { n } else { o };
+        let removed = self.op(&format!("passer-by reads mark n{listed}"), |m| m.at(t, listed).mark as u32)? == 1;
+        if removed { self.dec(n)?; self.dec(o)?; return self.jump(1, again) }
+        let r = self.op(&format!("relieve n{n} of lease {l}"), |m| {
+            let w = &mut m.at(t, n).w;
+            if w.tag != COMP || w.lease != l { return 0 }
+            w.lease += 1; let r = w.lease as u32;
+            m.begin_load(t, n); r
+        })? as u8;
+        if r == 0 { self.dec(n)?; self.dec(o)?; return self.jump(1, again) }
+        self.now(|m| m.unpin(t));
+        self.jump(2, [n, o, r, 1, 0])
     }
     fn park(&mut self, n: u8, o: u8, l: u8, wait: u8, used: u8) -> R<()> {
         let (t, f) = (self.t, self.f);

@@ -76,6 +76,8 @@ impl<K, V, S> Builder<K, V, S> {
             groups: self.tags_with.map(Groups::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,
+            max_handovers: self.max_handovers,
+            bypass: self.bypass,
             huge_pages: self.huge_pages,
             record_stats: self.record_stats,
             seed: self.seed,

@@ -36,6 +36,8 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     tags_with: Option<TagsWith<K, V>>,
     max_waiters: usize,
     max_loads: usize,
+    max_handovers: u32,
+    bypass: bool,
     huge_pages: bool,
     record_stats: bool,
     seed: Option<u64>,
@@ -72,10 +74,14 @@ impl<K, V> Builder<K, V> {
                 if_error: 0,
                 negative: false,
                 timed: true,
+                waits_on: false,
+                counted: true,
             },
             tags_with: None,
             max_waiters: usize::MAX,
             max_loads: usize::MAX,
+            max_handovers: 3,
+            bypass: false,
             huge_pages: false,
             record_stats: false,
             seed: None,
@@ -242,8 +248,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but
     /// for the moment in which a value is moved in.
     ///
-    /// `get_with`, which cannot report it, runs its own loader then, and its value is not stored. To shed load, use
-    /// `try_get_with`.
+    /// `get_with`, which cannot report it, waits all the same (or see [`bypass`](Self::bypass)). To shed
+    /// load, use `try_get_with`.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.max_waiters = waiters;
         self
@@ -252,11 +258,35 @@ impl<K, V, S> Builder<K, V, S> {
     /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
     /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: no bounds.
     ///
-    /// What is bounded are loads that the cache leads: `get_with`, which cannot report a refusal, runs its own loader then, for
-    /// itself alone, and its value is not stored. To shed load, use `try_get_with`. A load that is taken over from a leader
-    /// that gave up is not refused, nor is [`compute`](crate::Cache::compute), though both count.
+    /// What is bounded are loads that the cache leads. `get_with`, which cannot report a refusal, waits
+    /// until another load ends (or see [`bypass`](Self::bypass)). To shed load, use `try_get_with`. A
+    /// load that is taken over from a leader that gave up is not refused, nor is
+    /// [`compute`](crate::Cache::compute), though both count. A leader that hangs counts no more once
+    /// its load was taken over ([`lead_timeout`](Self::lead_timeout)). A bulk call counts as one load.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.max_loads = loads;
+        self
+    }
+
+    /// How often a flight whose leader panics is handed over to one of those who wait, with that
+    /// caller's own loader. If the next leader panics, too, the flight ends: all who wait get
+    /// [`Panicked`](crate::LoadError::Panicked); those of `get_with`, which has no way to report it,
+    /// panic. So a loader that panics each time is not called once for each of a thousand callers, one
+    /// after the other. Default 3; 0: the first panic ends the flight.
+    ///
+    /// With a [`negative_ttl`](Self::negative_ttl) the failure of such a flight is kept, as an error
+    /// is. A leader that is cancelled is handed over in any case.
+    pub fn max_handovers(mut self, handovers: u32) -> Self {
+        self.max_handovers = handovers;
+        self
+    }
+
+    /// Whether `get_with` and its like, which have no way to report an error, run their own loader for
+    /// themselves alone where `try_get_with` would be refused: after the `wait_timeout`, or where
+    /// `max_waiters` or `max_loads` bounds them. Such a value is not stored, and such loads are not
+    /// bounded. Default: no, they wait on.
+    pub fn bypass(mut self, bypass: bool) -> Self {
+        self.bypass = bypass;
         self
     }
 
@@ -271,16 +301,23 @@ impl<K, V, S> Builder<K, V, S> {
     /// goes on. What is old enough, [`stale_while_refresh`](Self::stale_while_refresh) and [`stale_if_error`](Self::stale_if_error)
     /// say. Default: as long as it takes.
     ///
-    /// For those who wait for the load of another. A caller who loads is at it itself, and sees it through; unless somebody
-    /// else runs its loader: see [`Cache::detached`](crate::Cache::detached).
+    /// It holds for those who wait for the load of another; for a task that polls its own load, which is
+    /// dropped then, and so handed over; and for those whose load the spawner runs
+    /// ([`Cache::detached`](crate::Cache::detached)). A thread that runs its own closure cannot be
+    /// stopped.
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
         self.limits.soft = nanos(timeout);
         self
     }
 
-    /// How long a caller waits altogether, its own load included if that is [detached](crate::Cache::detached): then it gets an old
-    /// value if it may ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut). The load goes on.
-    /// Default: as long as it takes.
+    /// How long a caller waits altogether: then it gets an old value if it may
+    /// ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut). Default:
+    /// as long as it takes.
+    ///
+    /// The load goes on if another caller or the spawner ([detached](crate::Cache::detached)) runs it.
+    /// One that a task polls itself is dropped, and so handed over to one of those who wait; `get_with_async`,
+    /// which cannot report an error, goes on where there is no old value. A thread that runs its own
+    /// closure cannot be stopped.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.limits.hard = nanos(timeout);
         self
@@ -341,6 +378,8 @@ impl<K, V, S> Builder<K, V, S> {
             tags_with: self.tags_with,
             max_waiters: self.max_waiters,
             max_loads: self.max_loads,
+            max_handovers: self.max_handovers,
+            bypass: self.bypass,
             huge_pages: self.huge_pages,
             record_stats: self.record_stats,
             seed: self.seed,

@@ -204,9 +204,11 @@ impl<K, V, S> Cache<K, V, S> {
         self.core.remove_where(|_, _| true);
     }
 
-    /// Removes the entries that `keep` does not want. Keys that are being loaded or refreshed cannot be asked about, and
-    /// are removed: a load that began before this call is not stored after it. `keep` runs under a pin. Cost: a walk
-    /// over all entries, with a new pin every few hundred.
+    /// Removes the entries that `keep` does not want, expired ones included if they are still there.
+    /// The load that refreshes an entry goes on if that is kept, and is not stored if it is removed.
+    /// A key that is loaded and has no value, or one that is over and may not be served as stale, is
+    /// not asked about: such a load that began before this call is not stored after it. `keep` runs under a pin. Cost: a walk over all entries,
+    /// with a new pin every few hundred.
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.core.remove_where(|k, v| !keep(k, v));
     }

@@ -39,6 +39,11 @@ impl Wanted<'_> {
     fn or(self, kind: LoadKind) -> LoadKind {
         if self.value() { kind } else { LoadKind::Compute }
     }
+
+    /// Whether the lease of a new flight counts for `max_loads`.
+    fn counted(self) -> bool {
+        !matches!(self, Self::Value(Limits { counted: false, .. }))
+    }
 }
 
 /// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
@@ -65,8 +70,8 @@ impl<K, V> Flight<K, V> {
 pub(crate) enum Boarded<'s, K, V> {
     /// This value may be served.
     Hit(&'s Node<K, V>, Outcome),
-    /// The caller leads.
-    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind },
+    /// The caller leads. `counted`: its lease counts for `max_loads`.
+    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
     /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
     Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
     /// The flight can count no more waiters.
@@ -107,18 +112,19 @@ impl<'c, K, V> Scope<'c, K, V> {
                 if self.core.leases_full(self.most_leases(wanted)) {
                     return Boarded::Full;
                 }
-                let node = self.begin(spare, || q.to_key(), hash, 2);
-                if !self.core.lease_begins(self.most_leases(wanted)) {
+                let node = self.begin(spare, || q.to_key(), (hash, wanted), 2);
+                if !self.lease_begins(wanted) {
                     return Boarded::Full;
                 }
                 if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
-                    return self.leads(Flight { node, old: None }, 1, wanted.or(LoadKind::Missing));
+                    let kind = wanted.or(LoadKind::Missing);
+                    return self.leads(Flight { node, old: None }, 1, kind, wanted.counted());
                 }
-                self.core.lease_ends();
+                self.lease_unused(wanted);
                 continue;
             };
-            let begin = |spare: &mut Spare<'c, K, V>| self.begin(spare, || q.to_key(), hash, 1);
+            let begin = |spare: &mut Spare<'c, K, V>| self.begin(spare, || q.to_key(), (hash, wanted), 1);
             if let Some(boarded) = self.meet(shard, self.node(found), wanted, spare, begin) {
                 return boarded;
             }
@@ -127,14 +133,33 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// `compute` has to have its turn.
     fn most_leases(&self, wanted: Wanted<'_>) -> usize {
-        if matches!(wanted, Wanted::Lease) { usize::MAX } else { self.core.config.max_loads }
+        let unbounded = matches!(wanted, Wanted::Lease) || !wanted.counted();
+        if unbounded { usize::MAX } else { self.core.config.max_loads }
+    }
+
+    /// Counts the lease of a new flight; false if there are too many.
+    fn lease_begins(&self, wanted: Wanted<'_>) -> bool {
+        !wanted.counted() || self.core.lease_begins(self.most_leases(wanted))
+    }
+
+    /// Counts it out: there is no flight.
+    fn lease_unused(&self, wanted: Wanted<'_>) {
+        if wanted.counted() {
+            self.core.lease_ends();
+        }
     }
 
     /// A node for a flight that begins now.
-    fn begin(&self, spare: &mut Spare<'c, K, V>, key: impl FnOnce() -> K, hash: u64, shares: u32) -> Ptr<K, V> {
+    fn begin(
+        &self,
+        spare: &mut Spare<'c, K, V>,
+        key: impl FnOnce() -> K,
+        (hash, wanted): (u64, Wanted<'_>),
+        shares: u32,
+    ) -> Ptr<K, V> {
         let node = spare.ready(key, order_of(hash), shares);
         // SAFETY: our own node, not yet shared.
-        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now());
+        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), wanted.counted());
         node
     }
 
@@ -152,10 +177,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         })
     }
 
-    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind) -> Boarded<'s, K, V> {
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Boarded<'s, K, V> {
         self.count(Event::Load);
         self.observe(|| CacheEvent::LoadStarted { kind });
-        Boarded::Lead { flight, lease, kind }
+        Boarded::Lead { flight, lease, kind, counted }
     }
 
     /// At a node found by key; None: look again.
@@ -169,6 +194,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     ) -> Option<Boarded<'s, K, V>> {
         let flight = Flight { node: NonNull::from(node), old: None };
         match node.word.load().state() {
+            State::Computing { lease, .. } if self.overdue(node, lease, wanted) => self.relieve(flight, lease),
             State::Computing { .. } | State::Publishing => self.join(flight, wanted),
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
@@ -192,7 +218,6 @@ impl<'c, K, V> Scope<'c, K, V> {
                     refreshing => refreshing,
                 }
             }
-            State::Refreshing(_) if wanted.value() && self.core.good(node) => Some(Boarded::Hit(node, Outcome::Hit)),
             State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
             State::Failed(error) if self.is_kept_failure(node, wanted) => {
                 // SAFETY: found under this scope's pin.
@@ -223,16 +248,16 @@ impl<'c, K, V> Scope<'c, K, V> {
             return Some(Boarded::Full);
         }
         let next = begin(spare);
-        if !self.core.lease_begins(self.most_leases(wanted)) {
+        if !self.lease_begins(wanted) {
             return Some(Boarded::Full);
         }
         if !old.share() {
-            self.core.lease_ends();
+            self.lease_unused(wanted);
             return None;
         }
         let this = NonNull::from(old);
         if !old.word.refresh(next.cast()) {
-            self.core.lease_ends();
+            self.lease_unused(wanted);
             // SAFETY: the share taken above.
             unsafe { self.release(this) };
             return None;
@@ -243,7 +268,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         let telling = freshness == Freshness::Over || self.core.config.idle == NEVER;
         if wanted.value() && telling && old.hot() != hot {
             // Another has refreshed it since it was looked at: and failed, or confirmed it. Look again.
-            self.core.lease_ends();
+            self.lease_unused(wanted);
             // SAFETY: the lease and its shares are ours, and end here.
             unsafe {
                 if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
@@ -257,10 +282,10 @@ impl<'c, K, V> Scope<'c, K, V> {
             self.count(Event::EarlyRefresh);
         }
         let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
-        Some(self.leads(flight, 1, wanted.or(kind)))
+        Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
     }
 
-    /// At the successor of an entry that does not do for this caller.
+    /// At an entry that has a successor.
     fn meet_successor<'s>(
         &'s self,
         shard: &Shard<K, V>,
@@ -272,8 +297,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
         match next.word.load().state() {
-            // Nobody would wait for a leader that hangs, and take over, if all were served.
-            State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.join(flight, wanted),
+            // Whether the old value may be served or not: a leader that hangs is replaced by the first
+            // caller who meets it.
+            State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.relieve(flight, lease),
+            _ if wanted.value() && self.core.good(old) => Some(Boarded::Hit(old, Outcome::Hit)),
             State::Computing { .. } | State::Publishing => {
                 self.serve_stale(old, wanted, |l| l.while_refresh).or_else(|| self.join(flight, wanted))
             }
@@ -298,8 +325,31 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// Whether a leader has held its lease for longer than this caller would wait for it.
     fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
-        let Wanted::Value(limits) = wanted else { return false };
-        self.core.noted_end(node, lease, limits.lead).is_some_and(|end| self.core.config.has_come(end))
+        let limits = if let Wanted::Value(limits) = wanted { limits } else { &self.core.config.limits };
+        self.core.is_overdue(node, lease, limits.lead)
+    }
+
+    /// Takes a flight over from a leader that has held this lease for too long. None: something has
+    /// happened to it, look again.
+    fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Boarded<'s, K, V>> {
+        if !self.share(flight) {
+            return None;
+        }
+        // SAFETY: we have shares of both.
+        let (node, listed) = unsafe { (flight.node.as_ref(), flight.listed().as_ref()) };
+        // What would be loaded for a flight that was removed is stored nowhere.
+        let worth_it = !listed.link().is_marked() || mutant("relieves what was removed");
+        // Asked before: if the lease is taken over it was still in force then, and this was noted
+        // before the flight could be found.
+        let counted = node.is_counted(lease);
+        if let Some(number) = worth_it.then(|| node.word.take_over(lease, false)).flatten() {
+            self.core.counters.count(Event::TakeOver);
+            self.core.lease_moves(counted);
+            return Some(self.leads(flight, number, LoadKind::TakenOver, true));
+        }
+        // SAFETY: the shares taken above.
+        unsafe { self.disembark(flight) };
+        None
     }
 
     /// Shares of both nodes of a flight; false (and none taken) if either has none left.
@@ -339,7 +389,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             self.count(Event::Handover);
             // Of a load that was counted before: it is never refused.
             self.core.lease_begins(usize::MAX);
-            return Some(self.leads(flight, lease, LoadKind::TakenOver));
+            return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
         }
         // SAFETY: the shares taken above.
         unsafe { self.disembark(flight) };
@@ -356,7 +406,10 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: found under this scope's pin.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
-        let most = if wanted.value() { self.core.config.max_waiters } else { u32::MAX };
+        let most = match wanted {
+            Wanted::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
+            _ => u32::MAX,
+        };
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {

@@ -38,6 +38,10 @@ pub(crate) struct Limits {
     pub(crate) negative: bool,
     /// Whether it matters how long the load takes.
     pub(crate) timed: bool,
+    /// Whether the caller waits where others would be refused: it has no way to report that.
+    pub(crate) waits_on: bool,
+    /// Whether its lease counts for `max_loads`. One of a bulk call counts for all of that.
+    pub(crate) counted: bool,
 }
 
 impl Limits {
@@ -70,6 +74,10 @@ pub(crate) struct Config<K, V> {
     pub(crate) quiet_hits: bool,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
+    /// How often a flight whose leader panics is handed over.
+    pub(crate) max_handovers: u32,
+    /// Whether `get_with` runs its loader for itself alone where it would have to wait for longer.
+    pub(crate) bypass: bool,
     pub(crate) huge_pages: bool,
     pub(crate) record_stats: bool,
     pub(crate) seed: Option<u64>,
@@ -114,6 +122,16 @@ impl<K, V> Config<K, V> {
     /// The end of a wait of this length.
     pub(crate) fn wait_end(&self, timeout: u64) -> u64 {
         if timeout == NEVER || self.timeless() { NEVER } else { self.wait_now().saturating_add(timeout) }
+    }
+
+    /// Whether a time of [`wait_now`](Self::wait_now) has come, by the coarse clock: later than it
+    /// has by its grain, at most.
+    pub(crate) fn has_come_coarsely(&self, at: u64) -> bool {
+        #[cfg(feature = "std")]
+        if self.time.is_users() && self.timer.is_none() {
+            return CoarseClock::new().now() >= at;
+        }
+        self.time.now() >= at
     }
 
     /// Whether a time of [`wait_now`](Self::wait_now) has come.

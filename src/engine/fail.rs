@@ -121,20 +121,23 @@ impl<K, V> Scope<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// Gives a flight up: to those who wait, if it is still worth anything, or for good.
+    /// Gives a flight up: to those who wait, if it is still worth anything, or for good. True: the
+    /// lease was taken over, and nothing is done.
     ///
     /// # Safety
     /// As for [`Self::publish`].
-    pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) {
+    pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) -> bool {
         // SAFETY: the caller has shares of both.
         let (node, listed) = unsafe { (flight.node.as_ref(), flight.listed().as_ref()) };
-        match node.word.give_up(lease, !listed.link().is_marked()) {
+        let gave_up = node.word.give_up(lease, !listed.link().is_marked());
+        match gave_up {
             // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
             GaveUp::Handed if mutant("handed in silence") => {}
             GaveUp::Handed => self.ring(flight.node),
             GaveUp::Ended => self.ended(flight),
             GaveUp::Fenced => {}
         }
+        gave_up == GaveUp::Fenced
     }
 
     /// The entry being refreshed is good for longer; those who wait get it. False: the lease was taken over.

@@ -5,6 +5,7 @@
 //! * [`read`]: finding a value that may be served;
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
 //! * [`land`]: how a flight ends with a value, [`fail`]: how without;
+//! * [`loads`]: how many loads there are;
 //! * [`removal`]: insertion, and everything behind a won mark;
 //! * [`hand`]: slots, and the eviction that they serve;
 //! * [`sweep`]: what goes over all entries;
@@ -15,6 +16,7 @@ pub(crate) mod config;
 pub(crate) mod fail;
 mod hand;
 pub(crate) mod land;
+mod loads;
 mod read;
 mod removal;
 pub(crate) mod scope;
@@ -29,7 +31,7 @@ use crate::order::{order_of, part_of};
 use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, Upkeep, bytes};
 use crate::stats::Counters;
-use crate::sync::{AtomicU64, Ordering, Padded, sized, untracked::AtomicUsize};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded, sized, untracked};
 use crate::table::Table;
 use alloc::boxed::Box;
 use config::Config;
@@ -45,7 +47,7 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 /// A part of the eviction policy, which keys are spread over by hash.
 pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
-    entries: Padded<AtomicUsize>,
+    entries: Padded<untracked::AtomicUsize>,
 }
 
 /// A cache without its hasher.
@@ -88,7 +90,7 @@ pub(crate) enum Pressure {
 impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         assert!(config.shards.is_power_of_two());
-        let shard = |_| Padded(Shard { policy: Policy::new(), entries: Padded(AtomicUsize::new(0)) });
+        let shard = |_| Padded(Shard { policy: Policy::new(), entries: Padded(untracked::AtomicUsize::new(0)) });
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
@@ -166,28 +168,6 @@ impl<K, V> Core<K, V> {
             Pressure::Soft
         } else {
             Pressure::Hard
-        }
-    }
-
-    /// Whether so many leases are out already.
-    pub(crate) fn leases_full(&self, most: usize) -> bool {
-        self.config.max_loads != usize::MAX && self.leases.load(Ordering::Relaxed) >= most
-    }
-
-    /// Counts a lease that is given out; false, and not counted, if `most` are out already.
-    pub(crate) fn lease_begins(&self, most: usize) -> bool {
-        if self.config.max_loads == usize::MAX {
-            return true;
-        }
-        // Relaxed: a number that is compared, and orders nothing.
-        let count = |leases: usize| (leases < most).then_some(leases + 1);
-        self.leases.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).is_ok()
-    }
-
-    /// Counts it out.
-    pub(crate) fn lease_ends(&self) {
-        if self.config.max_loads != usize::MAX {
-            self.leases.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

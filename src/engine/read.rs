@@ -202,7 +202,7 @@ impl<K, V> Core<K, V> {
     #[inline]
     pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         match self.find(pin, hash, is_key) {
-            Some(node) if self.hits_plainly(node) => Some(node),
+            Some(node) if self.hits_plainly(node, Snapshot::serves) => Some(node),
             found => self.live_otherwise(pin, found),
         }
     }
@@ -210,10 +210,10 @@ impl<K, V> Core<K, V> {
     /// Whether it is a hit about which there is nothing to ask, and nothing to note but its use, which is noted. Most are, and then
     /// there is no call in their way, for which registers would have to be saved.
     #[inline(always)]
-    fn hits_plainly(&self, node: &Node<K, V>) -> bool {
+    fn hits_plainly(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
         let quiet =
             |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
-        if !node.word.load().serves() {
+        if !serves(node.word.load()) {
             return false;
         }
         // Only now: until then the times are not the value's.
@@ -300,7 +300,8 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
-        if !self.hits_plainly(node) && !self.quiet_otherwise(node) {
+        // Of an entry that is being refreshed there is more to ask: does its refresh hang?
+        if !self.hits_plainly(node, Snapshot::rests) && !self.quiet_otherwise(pin, node) {
             return None;
         }
         // SAFETY: seen valued under the pin.
@@ -308,13 +309,28 @@ impl<K, V> Core<K, V> {
     }
 
     #[inline(never)]
-    fn quiet_otherwise(&self, node: &Node<K, V>) -> bool {
-        let quiet = node.word.load().serves() && self.quiet(node);
+    fn quiet_otherwise(&self, pin: &Pin, node: &Node<K, V>) -> bool {
+        let word = node.word.load();
+        let quiet = word.serves() && self.quiet(node) && !self.refresh_hangs(pin, word);
         if quiet {
             self.counters.lookup(true);
             node.touch();
         }
         quiet
+    }
+
+    /// Whether the leader of an entry's refresh has held its lease for longer than the
+    /// `lead_timeout`, by the coarse clock. `word` is that of an entry found unmarked under the pin.
+    fn refresh_hangs(&self, _pin: &Pin, word: Snapshot) -> bool {
+        let lead_timeout = self.config.limits.lead;
+        let State::Refreshing(next) = word.state() else { return false };
+        if lead_timeout == NEVER {
+            return false;
+        }
+        // SAFETY: as in `serving_successor`.
+        let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
+        let State::Computing { lease, .. } = next.word.load().state() else { return false };
+        self.noted_end(next, lease, lead_timeout).is_some_and(|end| self.config.has_come_coarsely(end))
     }
 
     /// Whether the value is good, and no dice are to be rolled for it.

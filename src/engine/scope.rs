@@ -50,6 +50,11 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
     }
 
+    /// Whether anything is done once the pin is gone: waking, telling, freeing.
+    pub(crate) fn has_more_to_do(&self) -> bool {
+        self.rung.get().is_some() || !self.after.borrow().is_empty() || self.upkeep.get() != Upkeep::Nothing
+    }
+
     /// Has the observer, if there is one, told of an event once the pin is gone.
     pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {

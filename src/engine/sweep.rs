@@ -81,18 +81,19 @@ impl<K, V> Scope<'_, K, V> {
         false
     }
 
-    /// Removes a node if `doomed` says so. Loads in flight are always removed: nothing that was loaded from before this
-    /// call is stored after it.
+    /// Removes a stored value if `doomed` says so, and with it the load that refreshes it, if one does;
+    /// the refresh of a value that stays goes on. The load of a key without a value, or with one that
+    /// is beyond all use, is always removed: there is nothing to keep, and nothing that was loaded from
+    /// before this call is stored after it.
     fn remove_doomed(&self, node: &Node<K, V>, doomed: &mut impl FnMut(&K, &V) -> bool) {
         if node.link().is_marked() {
             return;
         }
         let word = node.word.load();
-        // What is in flight cannot be asked about.
-        let asked = word.valued() && !word.loading();
         // SAFETY: called where the word is valued, and we are pinned.
         let value = || unsafe { node.value() };
-        if !asked || doomed(node.key(), value()) {
+        let nothing_to_keep = !word.valued() || word.loading() && self.core.spent(node);
+        if nothing_to_keep || doomed(node.key(), value()) {
             // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
             self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
         }

@@ -1,11 +1,35 @@
-//! Which loads the calling thread is in the middle of: a caller that would wait for one of them would wait for ever.
+//! Which loads the calling thread is in the middle of: a caller that would wait for one of them would
+//! wait for ever.
 //!
-//! Without std nothing of this crate blocks a thread, and nothing is kept: a task that waits for its own load waits until its
-//! `wait_timeout`.
+//! A load that a caller has spawned, and waits for, serves that caller's loads as well: it carries
+//! them ([`serving`]) to where it is run.
+//!
+//! Without std nothing of this crate blocks a thread, and nothing is kept: a task that waits for its
+//! own load waits until its `wait_timeout`.
+
+use super::node::Node;
+use core::ptr;
+
+/// A flight under one of its leases. A node's address alone would be that of another flight once the
+/// node is used again; so key (by its hash) and lease are compared as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FlightId {
+    node: usize,
+    order: u32,
+    lease: u32,
+}
+
+impl FlightId {
+    pub(crate) fn of<K, V>(node: &Node<K, V>, lease: u32) -> Self {
+        Self { node: ptr::from_ref(node).addr(), order: node.link().order(), lease }
+    }
+}
 
 #[cfg(feature = "std")]
 mod frames {
+    use super::FlightId;
     use crate::sync::thread_local;
+    use alloc::vec::Vec;
     use core::cell::Cell;
     use core::ptr;
 
@@ -16,8 +40,7 @@ mod frames {
 
     /// A running load; frames are linked through the stack.
     struct Frame {
-        /// As addresses: they are only compared.
-        flights: *const [usize],
+        flights: *const [FlightId],
         outer: *const Frame,
     }
 
@@ -29,8 +52,8 @@ mod frames {
         }
     }
 
-    /// Runs user code while this thread leads these flights: their load, and whatever else is the user's.
-    pub(crate) fn during<R>(flights: &[usize], run: impl FnOnce() -> R) -> R {
+    /// Runs user code while this thread leads these flights: their load, and all other user code.
+    pub(crate) fn during<R>(flights: &[FlightId], run: impl FnOnce() -> R) -> R {
         let outer = INNERMOST.with(Cell::get);
         let frame = Frame { flights, outer };
         INNERMOST.with(|innermost| innermost.set(&raw const frame));
@@ -38,34 +61,68 @@ mod frames {
         run()
     }
 
-    /// Whether this thread runs user code for the flight at this address.
-    pub(crate) fn loading(flight: usize) -> bool {
+    /// The flights of the thread's frames, the innermost first.
+    fn frames() -> impl Iterator<Item = FlightId> {
         let mut frame = INNERMOST.with(Cell::get);
-        while !frame.is_null() {
-            // SAFETY: a frame is taken off the list (by `Leave`, on unwinding too) before the stack it lives on goes,
-            // and the list is this thread's alone.
-            let Frame { flights, outer } = unsafe { &*frame };
-            // SAFETY: the slice was borrowed for longer than its frame is in the list.
-            if unsafe { &**flights }.contains(&flight) {
-                return true;
+        let flights = core::iter::from_fn(move || {
+            if frame.is_null() {
+                return None;
             }
+            // SAFETY: a frame is taken off the list (by `Leave`, on unwinding too) before the stack it
+            // lives on goes, and the list is this thread's alone. This iterator does not leave the
+            // functions below, which no frame ends in.
+            let Frame { flights, outer } = unsafe { &*frame };
             frame = *outer;
-        }
-        false
+            // SAFETY: the slice was borrowed for longer than its frame is in the list.
+            Some(unsafe { &**flights }.iter().copied())
+        });
+        flights.flatten()
+    }
+
+    /// Whether this thread runs user code for this flight.
+    pub(crate) fn loading(flight: FlightId) -> bool {
+        frames().any(|running| running == flight)
+    }
+
+    /// Whether this thread runs user code for any flight.
+    pub(crate) fn within_a_load() -> bool {
+        frames().next().is_some()
+    }
+
+    /// The flights that this thread runs user code for.
+    pub(crate) fn serving() -> Vec<FlightId> {
+        frames().collect()
     }
 }
 
 #[cfg(feature = "std")]
-pub(crate) use frames::{during, loading};
+pub(crate) use frames::{during, loading, serving, within_a_load};
 
-/// Nothing is known of what the caller is in the middle of.
 #[cfg(not(feature = "std"))]
-pub(crate) fn loading(_flight: usize) -> bool {
-    false
+mod unknown {
+    use super::FlightId;
+    use alloc::vec::Vec;
+
+    /// Nothing is known of what the caller is in the middle of.
+    pub(crate) fn loading(_flight: FlightId) -> bool {
+        false
+    }
+
+    /// As [`loading`].
+    pub(crate) fn within_a_load() -> bool {
+        false
+    }
+
+    /// As [`loading`].
+    pub(crate) fn serving() -> Vec<FlightId> {
+        Vec::new()
+    }
+
+    /// Runs user code while this thread leads these flights.
+    pub(crate) fn during<R>(_flights: &[FlightId], run: impl FnOnce() -> R) -> R {
+        run()
+    }
 }
 
-/// Runs user code while this thread leads these flights.
 #[cfg(not(feature = "std"))]
-pub(crate) fn during<R>(_flights: &[usize], run: impl FnOnce() -> R) -> R {
-    run()
-}
+pub(crate) use unknown::{during, loading, serving, within_a_load};

@@ -128,6 +128,13 @@ impl Snapshot {
         self.0.addr() & TAG & !1 == 0
     }
 
+    /// Whether the node is an entry in service that no load is refreshing.
+    #[inline]
+    pub(crate) fn rests(self) -> bool {
+        const { assert!(Tag::Ready as usize == 0) };
+        self.0.addr() & TAG == 0
+    }
+
     /// Whether the hand or a sweep has closed the entry: it is being removed.
     pub(crate) fn closed(self) -> bool {
         self.tag() == Tag::Closed

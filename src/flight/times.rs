@@ -12,6 +12,10 @@ use core::ptr::NonNull;
 /// Of uses, how many more are counted: none is left of one that is warm.
 const USES: u64 = 0b11;
 const USE_BITS: u32 = 2;
+/// Of a flight: its first lease does not count for `max_loads`.
+const UNCOUNTED: u64 = 1 << USE_BITS;
+/// A flight's beginning is above that bit.
+const BEGUN_SHIFT: u32 = USE_BITS + 1;
 
 /// In the place of a flight's times.
 const CONFIRMED: u64 = 0;
@@ -33,10 +37,18 @@ pub(crate) struct Stamps {
 }
 
 impl<K, V> Node<K, V> {
-    /// Notes when the first lease began of a flight that nobody else can reach yet. (Until the value is moved in: then it is
-    /// the time when that was made.)
-    pub(crate) fn set_begun(&self, at: u64) {
-        self.born.store(Self::beginning(1, at), Ordering::Relaxed);
+    /// Notes when the first lease began of a flight that no other thread can reach yet, and whether
+    /// that lease counts for `max_loads`. (Until the value is moved in: then the word has the time
+    /// when that was made.)
+    pub(crate) fn set_begun(&self, at: u64, counted: bool) {
+        let uncounted = if counted { 0 } else { UNCOUNTED };
+        self.born.store(Self::beginning(1, at) | uncounted, Ordering::Relaxed);
+    }
+
+    /// Whether the lease `lease` of a flight, which is in force, counts for `max_loads`. Only the
+    /// first one can be without, in a bulk load, whose leases count as one.
+    pub(crate) fn is_counted(&self, lease: u32) -> bool {
+        lease != 1 || self.born.load(Ordering::Relaxed) & UNCOUNTED == 0
     }
 
     /// The same for a later lease, by who was just given it.
@@ -51,13 +63,13 @@ impl<K, V> Node<K, V> {
 
     /// Where an entry counts its uses, a flight tells its leases apart.
     fn beginning(lease: u32, at: u64) -> u64 {
-        at << USE_BITS | u64::from(lease) & USES
+        at << BEGUN_SHIFT | u64::from(lease) & USES
     }
 
     /// When a flight's present lease began; None: that is not noted yet.
     pub(crate) fn begun(&self, lease: u32) -> Option<u64> {
         let word = self.born.load(Ordering::Relaxed);
-        (word & USES == u64::from(lease) & USES).then_some(word >> USE_BITS)
+        (word & USES == u64::from(lease) & USES).then_some(word >> BEGUN_SHIFT)
     }
 
     // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read

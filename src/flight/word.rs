@@ -127,14 +127,15 @@ impl Word {
         self.by_leader(lease, |_| Snapshot::plain(Tag::Publishing)).is_some()
     }
 
-    /// COMPUTING under `lease` to COMPUTING under the next, by a waiter that was counted in and has waited for that lease for
-    /// too long; the lease number won. None: it is no longer that lease, or there is none after it.
+    /// COMPUTING under `lease` to COMPUTING under the next, by a waiter that was counted in, or by a
+    /// caller who has come by, and who finds that this lease was held for too long; the lease number
+    /// won. None: it is no longer that lease, or there is none after it.
     ///
-    /// The waiter names the lease: whoever leads meanwhile has not been waited for.
-    pub(crate) fn take_over(&self, lease: u32) -> Option<u32> {
+    /// The caller names the lease: another leader has not held its own for too long.
+    pub(crate) fn take_over(&self, lease: u32, counted: bool) -> Option<u32> {
         let taken = self.update(|s| match s.state() {
             State::Computing { lease: l, waiters } if l < MOST && (l == lease || mutant("any lease is taken over")) => {
-                let counted = u32::from(!mutant("taken over and counted"));
+                let counted = u32::from(counted && !mutant("taken over and counted"));
                 Some(Snapshot::number(Tag::Computing, l + 1, waiters - counted))
             }
             _ => None,

@@ -77,7 +77,7 @@ impl Observer for MetricsObserver {
                 let kind = labels::kind(kind);
                 counter!("bellwether_loads_total", "cache" => cache.to_owned(), "kind" => kind).increment(1);
             }
-            CacheEvent::LoadEnded { kind, ending, took } => {
+            CacheEvent::LoadEnded { kind, ending, took, .. } => {
                 let (kind, label) = (labels::kind(kind), labels::load_ending(ending));
                 let name = "bellwether_load_duration_seconds";
                 histogram!(name, "cache" => cache.to_owned(), "kind" => kind, "ending" => label).record(took);

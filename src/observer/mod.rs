@@ -104,9 +104,13 @@ pub enum CacheEvent {
         kind: LoadKind,
         /// How it ended.
         ending: LoadEnding,
-        /// How long it took, by the precise clock: from when the lease was given to when the loader was done. It is
-        /// the δ that XFetch goes by. Zero where there is no clock.
+        /// How long the loader ran, by the precise clock: from when it was called, or its future was
+        /// first polled, to its end. A bulk load's is that of its one call. It is the δ that XFetch
+        /// goes by. Of a lease by hand: from when it was given. Zero where there is no clock.
         took: Duration,
+        /// How long it was from when the lease was given until the loader ran: the time that a load in
+        /// the background spent in the spawner's queue.
+        waited: Duration,
     },
     /// A caller waits for the load of another. Each is followed by one [`WaitEnded`](Self::WaitEnded), unless the waiter is
     /// forgotten.

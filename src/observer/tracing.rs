@@ -54,7 +54,7 @@ impl Observer for TracingObserver {
             CacheEvent::LoadStarted { kind } => {
                 debug!(target: TARGET, cache, kind = labels::kind(kind), "load started");
             }
-            CacheEvent::LoadEnded { kind, ending, took } => {
+            CacheEvent::LoadEnded { kind, ending, took, .. } => {
                 let (kind, label, took_seconds) = (labels::kind(kind), labels::load_ending(ending), took.as_secs_f64());
                 match ending {
                     LoadEnding::Panicked => {

@@ -15,6 +15,7 @@ use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
+use crate::flight::reentry::{self, FlightId};
 use crate::flight::word::{Left, Rechecked, Snapshot, State};
 use crate::lease::Lease;
 use crate::observer::{CacheEvent, LoadKind, WaitEnding};
@@ -25,7 +26,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use parked::Parked;
+use parked::{Parked, Queued};
 
 /// A place among those who wait for a load.
 ///
@@ -46,6 +47,8 @@ pub struct Waiter<'c, K, V> {
 
 enum Place<K, V> {
     Parked(Parked<K, V>),
+    /// At no flight: as many loads as may be are in flight.
+    Queued(Queued),
     Overloaded,
     Done,
 }
@@ -77,6 +80,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
         Self { core, lead_timeout: NEVER, tag_start: 0, since: None, place: Place::Overloaded }
     }
 
+    /// One who waits until another load may begin.
+    pub(crate) fn queued(core: CoreRef<'c, K, V>) -> Self {
+        // SAFETY: the registration goes into this waiter, whose handle of the core is dropped after it.
+        let place = Place::Queued(unsafe { Queued::new(core.get()) });
+        Self { core, lead_timeout: NEVER, tag_start: 0, since: None, place }
+    }
+
     /// The value that the load will replace, if there is one: to go on with while it may be served.
     pub fn stale(&self) -> Option<&V> {
         // SAFETY: an entry that a successor hangs from has its value; the waiter owns a share of it.
@@ -94,12 +104,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
         Entry::fallback(&self.core, self.old()?, window)
     }
 
-    /// The flight, to compare.
-    pub(crate) fn flight(&self) -> usize {
-        match &self.place {
-            Place::Parked(parked) => parked.flight.node.addr().get(),
-            _ => 0,
-        }
+    /// Whether it would wait for a load that this thread is in the middle of.
+    ///
+    /// A waiter that is not counted joined while the value was moved in: that is no user code, and
+    /// waits for no other thread.
+    pub(crate) fn is_reentrant(&self) -> bool {
+        let Place::Parked(Parked { flight, lease: Some(lease), .. }) = &self.place else { return false };
+        // SAFETY: the waiter owns a share.
+        reentry::loading(FlightId::of(unsafe { flight.node.as_ref() }, *lease))
     }
 
     /// The registration to sleep on, and when the leader that is waited for has held its lease for too long; None: do not
@@ -108,7 +120,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
         match &mut self.place {
             Place::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
-            _ => None,
+            Place::Queued(queued) => Some((self.core.get(), &mut queued.listening, NEVER)),
+            Place::Overloaded | Place::Done => None,
         }
     }
 
@@ -121,9 +134,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, at: u64) -> Poll<Option<Woken<'c, K, V>>> {
         loop {
             let config = &self.core.get().config;
-            if let Place::Parked(Parked { listening, due, alert, .. }) = &mut self.place {
-                // In this order: whoever is overdue already leaves no trace at the bell.
-                if !alert.is_over(config, at.min(*due), cx) && listening.poll(cx).is_pending() {
+            let sleeper = match &mut self.place {
+                Place::Parked(Parked { listening, due, alert, .. }) => Some((listening, at.min(*due), alert)),
+                Place::Queued(Queued { listening, alert }) => Some((listening, at, alert)),
+                Place::Overloaded | Place::Done => None,
+            };
+            if let Some((listening, at, alert)) = sleeper {
+                // In this order: a waiter that is overdue already leaves no trace at the bell.
+                if !alert.is_over(config, at, cx) && listening.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
             }
@@ -148,6 +166,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 self.place = Place::Done;
                 return Some(Woken::Overloaded);
             }
+            Place::Queued(queued) => {
+                if !queued.is_over(core) {
+                    return None;
+                }
+                self.place = Place::Done;
+                return Some(Woken::Again);
+            }
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
         };
@@ -157,10 +182,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Rechecked::Leads(number) => {
                 core.counters.count(if taken { Event::TakeOver } else { Event::Handover });
                 core.counters.count(Event::Load);
-                // Of a load that was counted before: it is never refused.
-                core.lease_begins(usize::MAX);
+                if !taken {
+                    // Of a load that was counted before: it is never refused. (The count of a lease that
+                    // was taken over is this one's already.)
+                    core.lease_begins(usize::MAX);
+                }
+                let timed_and_counted = (true, true);
                 // SAFETY: the claim just won, with the waiter's shares.
-                Woken::Lead(unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver, true) })
+                let lease =
+                    unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver, timed_and_counted) };
+                Woken::Lead(lease)
             }
             Rechecked::Ends => {
                 let scope = core.scope(core.limbo().enter());

@@ -19,6 +19,27 @@ pub(super) struct Parked<K, V> {
     pub(super) alert: Alert,
 }
 
+/// A caller who waits until it may load at all (`max_loads`).
+pub(super) struct Queued {
+    pub(super) listening: Listening,
+    pub(super) alert: Alert,
+}
+
+impl Queued {
+    /// # Safety
+    /// As for [`Core::queue_up`].
+    pub(super) unsafe fn new<K, V>(core: &Core<K, V>) -> Self {
+        // SAFETY: as for this function.
+        Self { listening: unsafe { core.queue_up() }, alert: Alert::NONE }
+    }
+
+    /// Whether it need not wait any longer. If it must, it is registered anew.
+    pub(super) fn is_over<K, V>(&mut self, core: &Core<K, V>) -> bool {
+        self.listening.renew();
+        core.load_may_begin()
+    }
+}
+
 impl<K, V> Parked<K, V> {
     /// # Safety
     /// Shares of both nodes are handed over; the registration is with a bell of the core.
@@ -62,8 +83,10 @@ impl<K, V> Parked<K, V> {
             self.listening.renew();
         }
         let lease = self.overdue(core, number, lead_timeout)?;
+        // SAFETY: a share of it is ours. (Asked before: see `Scope::relieve`.)
+        let counted = unsafe { self.flight.node.as_ref() }.is_counted(lease);
         let relieved = match worth_it {
-            true => word.take_over(lease).map(Rechecked::Leads),
+            true => word.take_over(lease, true).inspect(|_| core.lease_moves(counted)).map(Rechecked::Leads),
             false => (word.give_up(lease, false) == GaveUp::Ended).then_some(Rechecked::Ends),
         };
         // Refused: something has happened to the flight, and whoever did it rings; or another waiter was faster, and the next

@@ -1,7 +1,7 @@
 //! How waiting for a load ended.
 
 use crate::entry::Entry;
-use crate::error::SharedError;
+use crate::error::{Panicked, SharedError};
 use crate::lease::Lease;
 use alloc::sync::Arc;
 use core::any::Any;
@@ -16,8 +16,9 @@ pub enum Waited<'c, K, V> {
     Lead(Lease<'c, K, V>),
     /// With its leader's error.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// Without value or error: its leader called [`Lease::fail`], or what it would load was removed, and it
-    /// gave up or held its lease for too long. Look again.
+    /// Without value or error: its leader called [`Lease::fail`], as many leaders as
+    /// [`max_handovers`](crate::Builder::max_handovers) says have panicked, or what it would load was
+    /// removed, and its leader gave up or held its lease for too long. Look again.
     Abandoned,
     /// No more may wait for this key, or load, or too much retired memory waits to be freed.
     Overloaded,
@@ -40,8 +41,8 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
         match woken {
             Woken::Ready(entry) => Self::Ready(entry),
             Woken::Lead(lease) => Self::Lead(lease),
-            Woken::Failed(Some(error), _) => Self::Failed(error),
-            Woken::Failed(None, _) | Woken::Again => Self::Abandoned,
+            Woken::Failed(Some(error), _) if !error.is::<Panicked>() => Self::Failed(error),
+            Woken::Failed(..) | Woken::Again => Self::Abandoned,
             Woken::Overloaded => Self::Overloaded,
         }
     }

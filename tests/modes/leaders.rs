@@ -24,7 +24,8 @@ pub fn a_panicking_leader_hands_over_to_exactly_one(crew: &Crew) {
 }
 
 pub fn every_leader_panics_in_turn(crew: &Crew) {
-    let cache: Arc<TestCache> = Arc::new(Cache::new(10));
+    let builder = Cache::builder().max_capacity(10).max_handovers(u32::MAX);
+    let cache: Arc<TestCache> = Arc::new(builder.build().unwrap());
     let (dying, gate) = Load::gated(End::Panic);
     let (leader, waiting) = crew.flight(&cache, 1, &dying, 9, &dying);
     gate.open();

@@ -60,11 +60,13 @@ impl Driver {
         }
     }
 
-    /// Leases that are held, in hand or by a task.
+    /// Leases that are held, in hand or by a task, and were not taken over.
     fn leases(&self) -> usize {
         let leads = |held: &&Held| match &held.what {
-            What::Lease(..) => true,
-            What::Task(_, task) => matches!(task.stage, Stage::Loads(Some(_))),
+            What::Lease(_, flight, number) => flight.led_by(*number),
+            What::Task(_, task) => {
+                matches!(&task.stage, Stage::Loads(Some((flight, number))) if flight.led_by(*number))
+            }
             _ => false,
         };
         self.held.borrow().iter().filter(leads).count()
@@ -72,6 +74,12 @@ impl Driver {
 
     /// What a caller meets. None: it is refused.
     pub(super) fn meet(&self, key: u8) -> Option<Meeting> {
+        if let Some(flight) = self.model.flight(key).filter(|flight| !flight.empty() && self.overdue(flight)) {
+            // At once, and whatever value there is.
+            self.model.relieve(&flight);
+            let number = flight.lease.get();
+            return Some(Meeting::Leads(flight, number));
+        }
         if let Some(entry) = self.model.get(key) {
             return Some(Meeting::Hit(entry.value));
         }

@@ -145,6 +145,8 @@ fn build(settings: &Settings, clock: &ManualClock) -> Result<Subject, BuildError
         .xfetch(0.0)
         .clock(clock.clone())
         .timer(clock.clone())
+        .bypass(true)
+        .max_handovers(u32::MAX)
         .eviction_listener(traps::listener)
         .hasher(Hashing(settings.hash));
     if settings.weighs {

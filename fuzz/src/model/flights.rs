@@ -81,6 +81,13 @@ impl Model {
         self.lead_anew(flight);
     }
 
+    /// A caller who has come by takes the load over from a leader that hangs.
+    pub fn relieve(&self, flight: &Flight) {
+        self.count(|s| &mut s.loads);
+        self.count(|s| &mut s.takeovers);
+        self.lead_anew(flight);
+    }
+
     pub fn join(&self, flight: &Flight) {
         self.count(|s| &mut s.coalesced);
         flight.waiters.set(flight.waiters.get() + 1);

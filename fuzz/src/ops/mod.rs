@@ -92,6 +92,7 @@ fn build(settings: &Settings, beta: f64, clock: &ManualClock) -> Result<Subject,
         .error_cooldown(settings.cooldown.duration())
         .seed(settings.seed)
         .wait_timeout(Duration::ZERO)
+        .bypass(true)
         .clock(clock.clone())
         .timer(clock.clone())
         .eviction_listener(removed)
@@ -300,13 +301,13 @@ impl<'c> Driver<'c> {
             kept(k.id)
         });
         asked.sort_unstable();
-        // Whatever is being loaded goes unasked; expired entries are asked about.
-        let quiet = |key: &u8| model.flight(*key).is_none();
-        let expected: Vec<_> =
-            model.keys().into_iter().filter(quiet).filter_map(|k| Some((k, model.entry(k)?.value))).collect();
+        // Loads of keys without a value, or with one that is over, go unasked; other entries are asked about,
+        // those that are being refreshed, and expired ones, too.
+        let asked_about = |key: u8| model.entry(key).filter(|e| model.flight(key).is_none() || !model.over(e));
+        let expected: Vec<_> = model.keys().into_iter().filter_map(|k| Some((k, asked_about(k)?.value))).collect();
         assert_eq!(asked, expected);
         for key in model.keys() {
-            if !kept(key) || !quiet(&key) {
+            if !kept(key) || asked_about(key).is_none() {
                 model.clear(key);
             }
         }

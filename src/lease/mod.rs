@@ -1,13 +1,15 @@
 //! The right and duty to load a key's value.
 
-use crate::engine::Core;
+mod timing;
+
 use crate::engine::board::{Boarded, Flight, Wanted};
 use crate::engine::land::Published;
+use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
-use crate::error::SharedError;
+use crate::error::{Panicked, SharedError};
 use crate::expiry::NEVER;
 use crate::flight::node::Node;
-use crate::flight::reentry;
+use crate::flight::reentry::{self, FlightId};
 use crate::observer::{CacheEvent, LoadEnding, LoadKind};
 use crate::stats::Event;
 use crate::sync::mutant;
@@ -18,6 +20,7 @@ use core::any::Any;
 use core::fmt;
 use core::mem::ManuallyDrop;
 use core::time::Duration;
+use timing::Timing;
 
 /// The right and duty to load a key's value: held by one caller at a time.
 ///
@@ -25,27 +28,29 @@ use core::time::Duration;
 /// [`renew`](Self::renew). Dropping it, by a panic too, gives the flight up: one of those who wait takes it on, at
 /// once. Forgetting it (`mem::forget`) leaves those who wait without an answer but their own deadlines.
 ///
-/// It can be sent to another thread, and the loader's time is measured from when the lease was given.
+/// It can be sent to another thread. A loader that is run by hand is timed from when the lease was
+/// given; one that the cache runs, from when it begins to run.
 pub struct Lease<'c, K, V> {
     core: CoreRef<'c, K, V>,
     flight: Flight<K, V>,
     number: u32,
-    /// If it is timed.
-    started: Option<u64>,
+    timing: Timing,
     /// The number for its tags that the load began with.
     tag_start: u64,
     kind: LoadKind,
+    /// Whether it counts for `max_loads`.
+    counted: bool,
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
-    /// The caller hands over this lease of the flight, with its shares.
+    /// The caller hands over this lease of the flight, with its shares; if it is `counted`, its count.
     pub(crate) unsafe fn new(
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
         number: u32,
         kind: LoadKind,
-        timed: bool,
+        (timed, counted): (bool, bool),
     ) -> Self {
         let (config, tag_start) = (&core.get().config, core.get().tag_start());
         // SAFETY: the share that is handed over.
@@ -56,8 +61,18 @@ impl<'c, K, V> Lease<'c, K, V> {
         }
         // What was just noted will do, if that is by the same clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
-        let started = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
-        Self { core, flight, number, started, tag_start, kind }
+        let timing = Timing::given(timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely())));
+        Self { core, flight, number, timing, tag_start, kind, counted }
+    }
+
+    /// The loader begins to run now.
+    pub(crate) fn begin_load(&mut self) {
+        self.timing.begin(|| self.core.get().config.time.now_precisely());
+    }
+
+    /// The loader has run to its end.
+    pub(crate) fn end_load(&mut self) {
+        self.timing.end(|| self.core.get().config.time.now_precisely());
     }
 
     fn node(&self) -> &Node<K, V> {
@@ -86,31 +101,36 @@ impl<'c, K, V> Lease<'c, K, V> {
         Entry::fallback(&self.core, self.old()?, window)
     }
 
-    /// Whether the old value was still good as the lease was given.
+    /// Whether the old value was still good as the lease was given; of one that was taken over,
+    /// whether it is still good now. That asks the user's `tags_with`.
     pub(crate) fn is_early(&self) -> bool {
-        self.kind == LoadKind::Early
+        match self.kind {
+            LoadKind::Early => true,
+            LoadKind::TakenOver => self.old().is_some_and(|old| !old.link().is_marked() && !self.core.get().over(old)),
+            _ => false,
+        }
     }
 
     /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
     fn told(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         let took = if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta };
+        let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
         let kind = self.kind;
-        move |ending| CacheEvent::LoadEnded { kind, ending, took: Duration::from_nanos(took) }
+        move |ending| CacheEvent::LoadEnded { kind, ending, took, waited }
     }
 
     pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
         &self.core
     }
 
-    /// The flight, to compare.
-    pub(crate) fn flight(&self) -> usize {
-        self.flight.node.addr().get()
+    /// The flight under this lease, to compare.
+    pub(crate) fn flight(&self) -> FlightId {
+        FlightId::of(self.node(), self.number)
     }
 
     /// How long the load has taken, in ns; 0 if it is not timed.
     fn elapsed(&self) -> u64 {
-        let now = || self.core.get().config.time.now_precisely();
-        self.started.map_or(0, |started| now().saturating_sub(started))
+        self.timing.took(|| self.core.get().config.time.now_precisely())
     }
 
     /// Gives the value to everyone who waits and stores it, for the cache's time to live.
@@ -141,7 +161,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
-        let (core, flight, number) = self.into_parts();
+        let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
         let (node, ending) = match unsafe { scope.publish(flight, number, value, terms) } {
@@ -155,6 +175,7 @@ impl<'c, K, V> Lease<'c, K, V> {
                 (Node::fenced(core.get().nodes(), flight.node, value, terms.stamps), LoadEnding::Fenced)
             }
         };
+        core.get().lease_over(counted, ending == LoadEnding::Fenced);
         // Made before the scope ends: it must go, too, if a listener panics there.
         // SAFETY: the lease's own share, or that of a node just made; READY, both.
         let entry = unsafe { Entry::new(core.clone(), node) };
@@ -183,12 +204,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         let value = self.stale()?;
         let ended = self.told(delta);
         let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_start, delta)));
-        let (core, flight, number) = self.into_parts();
+        let (core, flight, number, counted) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
         let renewed = unsafe { scope.renew(flight, number, stamps) };
+        core.get().lease_over(counted, !renewed);
         scope.observe(|| ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced }));
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
@@ -221,7 +243,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.told(0);
         // Before the lease is taken apart: it asks for the old value's tags.
         let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
-        let (core, flight, number) = self.into_parts();
+        let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         let unkept = unsafe {
@@ -229,38 +251,50 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.disembark(flight);
             unkept
         };
+        core.get().lease_over(counted, unkept.fenced());
         scope.observe(|| ended(if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed }));
         drop(scope);
         drop(unkept);
         core
     }
 
-    /// The lease, without its `Drop`.
-    fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32) {
+    /// The lease, without its `Drop`: the flight with its shares, the lease's number, and whether it
+    /// is counted, which the caller must [count out](Core::lease_over).
+    fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32, bool) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
         let core = unsafe { core::ptr::read(&this.core) };
-        core.get().lease_ends();
-        (core, this.flight, this.number)
+        (core, this.flight, this.number, this.counted)
     }
 }
 
 impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
-        let core = self.core.get();
-        core.lease_ends();
+        let (core, panicked) = (self.core.get(), unwind::panicking());
         let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
-        scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
-        if unwind::panicking() {
-            core.counters.count(Event::LoadFailure);
-            scope.cool_down(self.flight, self.number);
-        }
         // SAFETY: the lease and its shares are ours, and end here.
-        unsafe {
-            scope.give_up(self.flight, self.number);
-            scope.disembark(self.flight);
-        }
+        let fenced = unsafe {
+            if panicked && self.number > core.config.max_handovers {
+                self.fail_by_panics(&scope)
+            } else {
+                if panicked {
+                    core.counters.count(Event::LoadFailure);
+                    scope.cool_down(self.flight, self.number);
+                }
+                scope.give_up(self.flight, self.number)
+            }
+        };
+        core.lease_over(self.counted, fenced);
+        scope.observe(|| {
+            ended(match (fenced, panicked) {
+                (true, _) => LoadEnding::Fenced,
+                (false, true) => LoadEnding::Panicked,
+                (false, false) => LoadEnding::GivenUp,
+            })
+        });
+        // SAFETY: as above.
+        unsafe { scope.disembark(self.flight) };
     }
 }
 
@@ -276,6 +310,24 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for Lease<'_, K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Lease<'_, K, V> {}
 
 impl<'c, K, V> Lease<'c, K, V> {
+    /// Ends the flight for all who wait: as many leaders as may be have panicked, one after the
+    /// other. True: the lease was taken over.
+    ///
+    /// The failure is kept where failures are (`negative_ttl`), but for one of a refresh: whether
+    /// the old value may be served instead is for `tags_with` to say, and that is not to be called
+    /// while the thread unwinds.
+    ///
+    /// # Safety
+    /// The lease ends here; its shares stay the caller's.
+    unsafe fn fail_by_panics(&self, scope: &Scope<'_, K, V>) -> bool {
+        let core = self.core.get();
+        let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
+        let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
+        // SAFETY: as for this function.
+        let unkept = unsafe { scope.fail(self.flight, self.number, Some(error), kept) };
+        unkept.fenced()
+    }
+
     /// A place among those who wait for this very load; None if it has ended, by one who took it over.
     pub(crate) fn follow(&self) -> Option<Waiter<'c, K, V>> {
         let core = self.core.get();
@@ -316,7 +368,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             return;
         }
         let ended = self.told(0);
-        let (core, flight, number) = self.into_parts();
+        let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         let retracted = unsafe {
@@ -324,6 +376,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.disembark(flight);
             retracted
         };
+        core.get().lease_over(counted, !retracted);
         scope.observe(|| ended(if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced }));
     }
 }

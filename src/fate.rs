@@ -1,0 +1,52 @@
+//! What became of a load that the spawner runs, for its caller.
+
+use crate::error::LoadError;
+#[cfg(feature = "std")]
+use crate::error::Panicked;
+use crate::sync::untracked::{AtomicBool, Ordering};
+use alloc::sync::Arc;
+
+/// What a caller learns of its load in the background if that is lost.
+#[derive(Clone, Default)]
+pub(crate) struct Fate(Arc<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// The loader has returned: the rest is the flight's affair.
+    returned: AtomicBool,
+    #[cfg(feature = "std")]
+    panicked: std::sync::OnceLock<Arc<str>>,
+}
+
+impl Fate {
+    /// Runs the loader, or polls it. A panic goes on, and is noted before.
+    pub(crate) fn of<R>(&self, run: impl FnOnce() -> R) -> R {
+        #[cfg(feature = "std")]
+        {
+            use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+            // The panic goes on below, so nothing that it left half-done is used.
+            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+                let _ = self.0.panicked.set(Panicked::with(&*payload).0);
+                resume_unwind(payload)
+            })
+        }
+        #[cfg(not(feature = "std"))]
+        run()
+    }
+
+    /// The loader has returned.
+    pub(crate) fn returned(&self) {
+        // Release: pairs with the Acquire in `error`. (The lease that is given up afterwards orders it
+        // as well.)
+        self.0.returned.store(true, Ordering::Release);
+    }
+
+    /// Why the load was lost.
+    pub(crate) fn error<E>(&self) -> LoadError<E> {
+        #[cfg(feature = "std")]
+        if let Some(message) = self.0.panicked.get() {
+            return LoadError::Panicked(message.clone());
+        }
+        if self.0.returned.load(Ordering::Acquire) { LoadError::Abandoned } else { LoadError::NotRun }
+    }
+}

@@ -1,0 +1,52 @@
+//! The deadlines of a task that runs its own load: when it stops waiting for that.
+//!
+//! (A thread that runs its own closure cannot be stopped.)
+
+use crate::alert::Alert;
+use crate::engine::config::Limits;
+use crate::entry::CoreRef;
+use crate::expiry::NEVER;
+use core::task::{Context, Poll};
+
+/// Until when a task waits for the load that it polls: as long as there is an old value for it
+/// (`soft`), and in any case (`hard`).
+pub(crate) struct InlineLimit {
+    soft: u64,
+    hard: u64,
+    alert: Alert,
+}
+
+/// Which deadline has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Soft,
+    Hard,
+}
+
+impl InlineLimit {
+    /// `began`: when the caller began to wait, `NEVER` if it has not.
+    pub(crate) fn new<K, V>(core: &CoreRef<'_, K, V>, limits: &Limits, began: u64) -> Self {
+        let config = &core.get().config;
+        let Limits { soft, hard, .. } = *limits;
+        if soft.min(hard) == NEVER || config.timeless() {
+            return Self { soft: NEVER, hard: NEVER, alert: Alert::NONE };
+        }
+        let began = if began == NEVER { config.wait_now() } else { began };
+        let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
+        Self { soft, hard, alert: Alert::NONE }
+    }
+
+    /// Ready with a deadline that has come, once; until then the task is woken at the next one.
+    pub(crate) fn poll<K, V>(&mut self, core: &CoreRef<'_, K, V>, cx: &Context<'_>) -> Poll<Due> {
+        let (soft, hard) = (self.soft, self.hard);
+        if !self.alert.is_over(&core.get().config, soft.min(hard), cx) {
+            return Poll::Pending;
+        }
+        if soft < hard {
+            self.soft = NEVER;
+            return Poll::Ready(Due::Soft);
+        }
+        (self.soft, self.hard) = (NEVER, NEVER);
+        Poll::Ready(Due::Hard)
+    }
+}
