@@ -1,6 +1,7 @@
 //! What can go wrong: building a cache, and loading a value.
 
 use alloc::sync::Arc;
+use core::convert::Infallible;
 use core::{any::Any, fmt};
 
 /// The error of one failed load, shared with everyone who waited for it.
@@ -34,6 +35,20 @@ impl<E: Send + Sync + 'static> LoadError<E> {
                 Ok(e) => Self::Load(e),
                 Err(any) => Self::Foreign(any),
             },
+        }
+    }
+}
+
+impl LoadError<Infallible> {
+    /// With a loader's error as what it is, where a call had no type for it.
+    pub(crate) fn typed<E: Send + Sync + 'static>(self) -> LoadError<E> {
+        match self {
+            Self::Load(never) => match *never {},
+            Self::Foreign(error) => LoadError::of_flight(Some(error)),
+            Self::Abandoned => LoadError::Abandoned,
+            Self::TimedOut => LoadError::TimedOut,
+            Self::Reentrant => LoadError::Reentrant,
+            Self::Overloaded => LoadError::Overloaded,
         }
     }
 }
