@@ -140,7 +140,7 @@ pub use clock::CoarseClock;
 pub use detached::Detached;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
-pub use error::{BuildError, LoadError};
+pub use error::{BuildError, DynLoadError, LoadError};
 pub use hasher::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 #[cfg(feature = "std")]
