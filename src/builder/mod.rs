@@ -364,8 +364,12 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). Default with
-    /// std: [`ThreadSpawn`](crate::ThreadSpawn); without: none.
+    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
+    ///
+    /// Default: with the feature `tokio` the runtime that the load is spawned from; outside of all runtimes, and without that feature,
+    /// a thread for each load ([`ThreadSpawn`](crate::ThreadSpawn)); without std none. On such a thread, futures panic that need a
+    /// runtime, as those of sockets, timers and most clients do. Their load is lost each time: their callers see `Abandoned`, and
+    /// the text of the panic says what is missing. So give this the runtime, where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
         self.spawner = Some(Box::new(spawner));
         self

@@ -7,9 +7,9 @@ use crate::alarms::ThreadTimer;
 use crate::clock::{Clock, CoarseClock};
 use crate::expiry::NEVER;
 use crate::observer::Observer;
-use crate::spawn::Spawn;
 #[cfg(feature = "std")]
-use crate::spawn::ThreadSpawn;
+use crate::spawn::DefaultSpawn;
+use crate::spawn::Spawn;
 use crate::tags::Groups;
 use crate::time::Time;
 use crate::timer::Timer;
@@ -142,7 +142,7 @@ impl<K, V> Config<K, V> {
         match &self.spawner {
             Some(spawner) => &**spawner,
             #[cfg(feature = "std")]
-            None => &const { ThreadSpawn::new() },
+            None => &DefaultSpawn,
             #[cfg(not(feature = "std"))]
             None => panic!("without std, loads in the background need a spawner: Builder::spawner"),
         }
