@@ -221,7 +221,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// section 3, `stale-while-revalidate`): so nobody but that caller waits. Default: zero.
     ///
     /// Plain reads (`get`) never give an expired value. An entry is kept for that much longer, and then counts as expired
-    /// for eviction and `purge_expired`. Of no effect with a time to idle. [`Stats::stale_serves`](crate::Stats) counts.
+    /// for eviction and `purge_expired`. Not together with [`time_to_idle`](Self::time_to_idle).
+    /// [`Stats::stale_serves`](crate::Stats) counts.
+    ///
+    /// It holds for every way in which a value's time may end: also by [`expire`](crate::Cache::expire), or after a time to live of
+    /// its own, in a cache without one.
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
         self.limits.while_refresh = nanos(stale);
         self
@@ -232,7 +236,8 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// After a failure the loader is not called again before the [`error_cooldown`](Self::error_cooldown) is over; meanwhile
     /// everyone gets the old value at once. Plain reads (`get`) never give an expired value. An entry is kept for that much
-    /// longer, and then counts as expired for eviction and `purge_expired`. Of no effect with a time to idle.
+    /// longer, and then counts as expired for eviction and `purge_expired`. Not together with
+    /// [`time_to_idle`](Self::time_to_idle).
     pub fn stale_if_error(mut self, stale: Duration) -> Self {
         self.limits.if_error = nanos(stale);
         self
@@ -240,7 +245,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// The most callers who wait for one load. One more is not made to wait: it gets a value that is stale but may be served,
     /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but
-    /// for the moment in which a value is moved in.
+    /// for the moment in which a value is moved in; not together with [`lead_timeout`](Self::lead_timeout) then.
     ///
     /// `get_with`, which cannot report it, runs its own loader then, and its value is not stored. To shed load, use
     /// `try_get_with`.
@@ -250,7 +255,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
-    /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: no bounds.
+    /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Not zero. Default: no bounds.
     ///
     /// What is bounded are loads that the cache leads: `get_with`, which cannot report a refusal, runs its own loader then, for
     /// itself alone, and its value is not stored. To shed load, use `try_get_with`. A load that is taken over from a leader
@@ -268,8 +273,10 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// How long a caller for whom there is an old value waits for the new one: then it goes on with the old one, and the load
-    /// goes on. What is old enough, [`stale_while_refresh`](Self::stale_while_refresh) and [`stale_if_error`](Self::stale_if_error)
-    /// say. Default: as long as it takes.
+    /// goes on. Which one is good enough, [`stale_while_refresh`](Self::stale_while_refresh) and
+    /// [`stale_if_error`](Self::stale_if_error) say: one of them must be given, and no [`hard_timeout`](Self::hard_timeout) that is
+    /// shorter. (Where single calls take old values, by [`max_stale`](crate::Request::max_stale), they can have a soft timeout
+    /// of their own.) Default: as long as it takes.
     ///
     /// For those who wait for the load of another. A caller who loads is at it itself, and sees it through; unless somebody
     /// else runs its loader: see [`Cache::detached`](crate::Cache::detached).
@@ -291,8 +298,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// again, for that is newer. Default: as long as it takes. Not zero.
     ///
     /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
-    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Where
-    /// [`max_waiters`](Self::max_waiters) lets nobody wait, nobody takes over.
+    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Not where
+    /// [`max_waiters`](Self::max_waiters) lets nobody wait: nobody could take over.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lead = nanos(timeout);
         self
@@ -308,9 +315,12 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Is told what the cache does, for metrics and logs: see [`Observer`], which says what is told, where, and at what cost.
-    /// The last one given counts; for two at once, give a pair. Default: none.
+    /// One more is added to those that were given before, which are told first. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.observer = Some(match self.observer.take() {
+            None => Box::new(observer),
+            Some(first) => Box::new((first, observer)),
+        });
         self
     }
 
@@ -358,7 +368,7 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// What ends a wait by a custom clock.
+    /// What ends a wait by a custom clock: each deadline under one needs it. A [`ManualClock`](crate::ManualClock) is its own timer.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Box::new(timer));
         self

@@ -199,6 +199,12 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
+impl<O: Observer + ?Sized> Observer for Box<O> {
+    fn observe(&self, cache: &str, event: &CacheEvent) {
+        (**self).observe(cache, event);
+    }
+}
+
 /// Two at once: the first one is told first. If it panics, the second one is not told.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn observe(&self, cache: &str, event: &CacheEvent) {
