@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::engine::config::Limits;
 use crate::error::{LoadError, SharedError};
-use crate::expiry::nanos;
+use crate::expiry::{Ttl, nanos};
 use crate::form::{Form, Told};
 use crate::future::Loading;
 use crate::key::ToKey;

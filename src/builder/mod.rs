@@ -183,8 +183,19 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Shortens each time to live by a random share of itself, up to this one (`0.0..1.0`), so that entries loaded
-    /// together do not expire together. Explicit ones (`insert_with_ttl`, `fulfil_with_ttl`) are left alone. Default 0.
+    /// Shortens times to live by a random share of each, up to this one (`0.0..1.0`), so that entries loaded together do not expire
+    /// together. Default 0.
+    ///
+    /// | the time to live is from | |
+    /// |---|---|
+    /// | [`time_to_live`](Self::time_to_live), [`ttl_with`](Self::ttl_with) | shortened |
+    /// | [`Request::ttl`](crate::Request::ttl), [`Detached::ttl`](crate::Detached::ttl), [`Loaded::NewFor`](crate::Loaded::NewFor) | shortened |
+    /// | [`Request::exact_ttl`](crate::Request::exact_ttl), [`Detached::exact_ttl`](crate::Detached::exact_ttl), [`Loaded::NewForExactly`](crate::Loaded::NewForExactly) | exact |
+    /// | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`Lease::fulfil_with_ttl`](crate::Lease::fulfil_with_ttl) | exact |
+    ///
+    /// A value that is renewed ([`Lease::renew`](crate::Lease::renew), [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as one
+    /// that is loaded anew. `Duration::MAX` is never shortened. Nor are `time_to_idle`, `negative_ttl` and the times that an old
+    /// value is served for.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self

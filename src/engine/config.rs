@@ -5,7 +5,7 @@ use super::RemovalCause;
 use crate::alarms::ThreadTimer;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
-use crate::expiry::NEVER;
+use crate::expiry::{NEVER, Ttl};
 use crate::observer::Observer;
 #[cfg(feature = "std")]
 use crate::spawn::DefaultSpawn;
@@ -25,7 +25,7 @@ pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The time to live of what this caller loads.
-    pub(crate) ttl: Option<Duration>,
+    pub(crate) ttl: Option<Ttl>,
     pub(crate) wait: u64,
     pub(crate) soft: u64,
     pub(crate) hard: u64,
