@@ -132,7 +132,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Panics
     /// As [`fulfil`](Self::fulfil).
     pub fn fulfil_with_ttl(self, value: V, ttl: Duration) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        self.fulfil_for(value, Some(Ttl::Exactly(ttl)))
+        self.fulfil_for(value, Some(Ttl::exactly(ttl)))
     }
 
     pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {

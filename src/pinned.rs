@@ -141,7 +141,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(&key);
         let core = self.scope.core;
-        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::Exactly), (core.tag_start(), 0));
+        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_start(), 0));
         self.scope.insert(hash, (key, value), terms, |a, b| a == b)
     }
 

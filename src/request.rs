@@ -26,13 +26,13 @@ macro_rules! settings {
         /// The time to live of the value, if this caller loads it: `Duration::MAX` is never; zero is handed over and not stored.
         /// The cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
         pub fn ttl(mut $this, ttl: Duration) -> Self {
-            $limits.ttl = Some(Ttl::Jittered(ttl));
+            $limits.ttl = Some(Ttl::jittered(ttl));
             $this
         }
 
         /// As [`ttl`](Self::ttl), exactly that long, whatever the cache's jitter. The last one given counts.
         pub fn exact_ttl(mut $this, ttl: Duration) -> Self {
-            $limits.ttl = Some(Ttl::Exactly(ttl));
+            $limits.ttl = Some(Ttl::exactly(ttl));
             $this
         }
 

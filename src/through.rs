@@ -332,9 +332,9 @@ where
 fn settle<'c, K, V>(lease: Lease<'c, K, V>, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
     let (value, ttl) = match loaded {
         Loaded::New(value) => (value, limits.ttl),
-        Loaded::NewFor(value, ttl) => (value, Some(Ttl::Jittered(ttl))),
-        Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::Exactly(ttl))),
-        Loaded::Unstored(value) => (value, Some(Ttl::Exactly(Duration::ZERO))),
+        Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
+        Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
+        Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
         Loaded::NotModified => return lease.renew_for(limits.ttl),
     };
     let (Ok(entry) | Err(entry)) = lease.fulfil_for(value, ttl);

@@ -68,7 +68,9 @@ type Pair = (&'static str, Cow<'static, str>);
 
 /// A value whose type has a lifetime in a function pointer and in a trait object, too.
 #[derive(Clone)]
-struct Odd(fn(&'static str) -> &'static str, Arc<dyn Fn(&str) -> Cow<'static, str> + Send + Sync>);
+struct Odd(fn(&'static str) -> &'static str, Arc<Describe>);
+
+type Describe = dyn Fn(&str) -> Cow<'static, str> + Send + Sync;
 
 /// A type of the user's own, with a parameter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -39,10 +39,10 @@ impl<K, V> Core<K, V> {
 
     /// The times of a value: runs `ttl_with` and `tags_with`.
     pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Stamps {
-        let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::Jittered));
+        let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::jittered));
         let ttl = match own {
-            Some(Ttl::Exactly(ttl)) => expiry::nanos(ttl),
-            Some(Ttl::Jittered(ttl)) => expiry::jittered(expiry::nanos(ttl), self.config.jitter, self.random()),
+            Some(Ttl::Exactly(ttl)) => ttl,
+            Some(Ttl::Jittered(ttl)) => expiry::jittered(ttl, self.config.jitter, self.random()),
             None if self.config.ttl == NEVER => NEVER,
             None => expiry::jittered(self.config.ttl, self.config.jitter, self.random()),
         };
