@@ -174,9 +174,10 @@ where
 
 /// A load that is run in the background, or by its caller alone.
 ///
-/// A task that waits for the load holds it. That task is `Send` for all `K` and `V` only if this type names neither the
-/// loader's error nor its future: the compiler cannot find these within a task, where it knows nothing of the lifetimes in `K`
-/// and `V`. So both are behind these functions, and an error has no type until the caller is told.
+/// A task that waits for the load holds it. That task is `Send` for all `K` and `V` only if this
+/// type names neither the loader's error nor its future: the compiler cannot find these within a
+/// task, where it knows nothing of the lifetimes in `K` and `V`. So both are behind these
+/// functions, and an error has no type until the caller is told.
 pub(crate) trait Background<K, V> {
     /// Has it run by the cache's spawner.
     fn spawn(self, lease: Lease<'static, K, V>, limits: Limits);
@@ -219,7 +220,8 @@ where
     Box::pin(async move { told(loading.await).map_err(|error| Arc::new(error) as SharedError) })
 }
 
-/// The same, as a task. A loader's error comes back [`Foreign`](LoadError::Foreign), until it is [`typed`](LoadError::typed).
+/// The same, as a task. A loader's error comes back [`Foreign`](LoadError::Foreign), until it is
+/// [`typed`](LoadError::typed).
 pub(crate) async fn run_detached_async<'q, K, V, Q, F, L>(
     begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
     load: L,

@@ -19,9 +19,10 @@ pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 ///
 /// One failing load is one call of the loader; its error is shared, not repeated, by all who waited.
 ///
-/// It is an [`Error`] if `E` is: its text says what failed, its [`source`](Error::source) why. So `?` turns it into
-/// `Box<dyn Error + Send + Sync>`, `anyhow::Error` and their like. For loaders that return such an error (which is no `Error`
-/// itself), [`into_dyn`](Self::into_dyn) comes first:
+/// It is an [`Error`] if `E` is: its text says what failed, its [`source`](Error::source) why. So
+/// `?` turns it into `Box<dyn Error + Send + Sync>`, `anyhow::Error` and their like. For loaders
+/// that return such an error (which is no `Error` itself), [`into_dyn`](Self::into_dyn) comes
+/// first:
 ///
 /// ```
 /// use bellwether::{Cache, LoadError};
@@ -48,13 +49,15 @@ pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 /// assert!(error.source().unwrap().is::<std::num::ParseIntError>());
 /// ```
 ///
-/// Where there is no source to say why, the text does: if the error is a `String`, `&str` or the like.
+/// Where there is no source to say why, the text does: if the error is a `String`, `&str` or the
+/// like.
 #[non_exhaustive]
 pub enum LoadError<E> {
     /// The load failed with this error: one's own, or that of the caller who was loading.
     Load(Arc<E>),
-    /// The load that one waited for failed with an error of another type than one's own loader's. The text or the source is there
-    /// if it is of a common type: a string, an error of std, a `Box<dyn Error + Send + Sync>` or an `Arc` of that.
+    /// The load that one waited for failed with an error of another type than one's own loader's.
+    /// The text or the source is there if it is of a common type: a string, an error of std, a
+    /// `Box<dyn Error + Send + Sync>` or an `Arc` of that.
     Foreign(Arc<dyn Any + Send + Sync>),
     /// The load that one waited for was failed without an error ([`Lease::fail`](crate::Lease::fail)).
     Abandoned,
@@ -119,8 +122,9 @@ impl<E> LoadError<E> {
         if let Self::Load(error) = self { Some(error) } else { None }
     }
 
-    /// As an [`Error`], where a loader returns errors of all types as one that is no `Error` itself: `Box<dyn Error + Send + Sync>`,
-    /// `anyhow::Error`. Most often `.map_err(LoadError::into_dyn)?`.
+    /// As an [`Error`], where a loader returns errors of all types as one that is no `Error`
+    /// itself: `Box<dyn Error + Send + Sync>`, `anyhow::Error`. Most often
+    /// `.map_err(LoadError::into_dyn)?`.
     pub fn into_dyn(self) -> DynLoadError<E>
     where
         E: Deref<Target = dyn Error + Send + Sync>,
@@ -146,7 +150,8 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
     }
 }
 
-/// What failed. Why, its [`source`](Error::source) says; or the text itself, if the error is no more than a text.
+/// What failed. Why, its [`source`](Error::source) says; or the text itself, if the error is no
+/// more than a text.
 impl<E: 'static> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (failure, text) = match self {
@@ -172,7 +177,8 @@ impl<E: Error + 'static> Error for LoadError<E> {
     }
 }
 
-/// A [`LoadError`] whose loader returns errors of all types as one: itself an [`Error`]. From [`LoadError::into_dyn`].
+/// A [`LoadError`] whose loader returns errors of all types as one: itself an [`Error`]. From
+/// [`LoadError::into_dyn`].
 ///
 /// Its source is the loader's own error, which can be downcast.
 pub struct DynLoadError<E>(LoadError<E>);

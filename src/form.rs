@@ -8,8 +8,9 @@ use core::ptr::NonNull;
 
 /// In what form a caller wants a value.
 ///
-/// Its implementations have no bounds on `'c`, `K` and `V`: a task that holds an `Out` across an `.await` is `Send` only if the
-/// compiler finds the implementation for lifetimes of which it knows nothing.
+/// Its implementations have no bounds on `'c`, `K` and `V`: a task that holds an `Out` across an
+/// `.await` is `Send` only if the compiler finds the implementation for lifetimes of which it knows
+/// nothing.
 pub(crate) trait Form<'c, K, V> {
     type Out;
     /// Of what was found; None: look again.

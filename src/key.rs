@@ -28,8 +28,8 @@ use std::{
 /// again (nothing worse happens). It may run under an epoch pin, so it should be quick.
 ///
 /// # Keys of several parts
-/// A query of borrowed parts needs [`Equivalent`](crate::Equivalent) besides. It hashes as its key does if it has the same parts
-/// in the same order (`String` hashes as `str` does):
+/// A query of borrowed parts needs [`Equivalent`](crate::Equivalent) besides. It hashes as its key
+/// does if it has the same parts in the same order (`String` hashes as `str` does):
 ///
 /// ```
 /// use bellwether::{Cache, Equivalent, ToKey};
@@ -48,8 +48,8 @@ use std::{
 /// ```
 ///
 /// # Keys of a type from another crate
-/// For `bytes::Bytes`, `smol_str::SmolStr` and their like, `get` takes what they borrow as (`[u8]`, `str`). For read-through by that,
-/// a type of your own around the key says how to make one:
+/// For `bytes::Bytes`, `smol_str::SmolStr` and their like, `get` takes what they borrow as (`[u8]`,
+/// `str`). For read-through by that, a type of your own around the key says how to make one:
 ///
 /// ```
 /// # mod bytes {

@@ -126,8 +126,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.fulfil_for(value, None)
     }
 
-    /// As [`fulfil`](Self::fulfil), with a time to live of its own, exactly that long: zero is handed over and not stored,
-    /// `Duration::MAX` is never.
+    /// As [`fulfil`](Self::fulfil), with a time to live of its own, exactly that long: zero is
+    /// handed over and not stored, `Duration::MAX` is never.
     ///
     /// # Panics
     /// As [`fulfil`](Self::fulfil).

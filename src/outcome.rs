@@ -25,8 +25,8 @@ pub enum Outcome {
 pub enum Loaded<V> {
     /// A value, to be kept as long as the cache was built to.
     New(V),
-    /// A value with a time to live of its own: `Duration::MAX` is for ever, zero as `Unstored`. The cache's
-    /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
+    /// A value with a time to live of its own: `Duration::MAX` is for ever, zero as `Unstored`. The
+    /// cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
     NewFor(V, Duration),
     /// The same, exactly that long, whatever the cache's jitter.
     NewForExactly(V, Duration),

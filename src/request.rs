@@ -30,7 +30,8 @@ macro_rules! settings {
             $this
         }
 
-        /// As [`ttl`](Self::ttl), exactly that long, whatever the cache's jitter. The last one given counts.
+        /// As [`ttl`](Self::ttl), exactly that long, whatever the cache's jitter. The last one
+        /// given counts.
         pub fn exact_ttl(mut $this, ttl: Duration) -> Self {
             $limits.ttl = Some(Ttl::exactly(ttl));
             $this

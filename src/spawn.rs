@@ -55,13 +55,16 @@ impl fmt::Debug for dyn Spawn {
     }
 }
 
-/// A thread for each load: what a cache uses that was given no spawner, but for loads that are spawned from a tokio runtime, with the
-/// feature `tokio`. It knows no runtime, so it suits blocking loaders, and futures that need none.
+/// A thread for each load: what a cache uses that was given no spawner, but for loads that are
+/// spawned from a tokio runtime, with the feature `tokio`. It knows no runtime, so it suits
+/// blocking loaders, and futures that need none.
 ///
-/// A future that does need one panics on such a thread: those of tokio's sockets and timers do, and so do most clients of databases
-/// and of HTTP. So where [`load_async`](crate::LoadingCache::load_async), or an async verb of [`detached`](crate::Cache::detached),
-/// comes to nothing at each call (`Abandoned`, or a panic), look at whether it has its runtime: turn the feature `tokio` on, or give the
-/// runtime to [`Builder::spawner`](crate::Builder::spawner).
+/// A future that does need one panics on such a thread: those of tokio's sockets and timers do, and
+/// so do most clients of databases and of HTTP. So where
+/// [`load_async`](crate::LoadingCache::load_async), or an async verb of
+/// [`detached`](crate::Cache::detached), comes to nothing at each call (`Abandoned`, or a panic),
+/// look at whether it has its runtime: turn the feature `tokio` on, or give the runtime to
+/// [`Builder::spawner`](crate::Builder::spawner).
 ///
 /// If the system refuses a thread, the load is given up.
 #[cfg(feature = "std")]
@@ -88,8 +91,8 @@ impl Spawn for ThreadSpawn {
     }
 }
 
-/// What a cache uses that was given no spawner: the tokio runtime that it is called from, if there is one; else a thread for each
-/// load.
+/// What a cache uses that was given no spawner: the tokio runtime that it is called from, if there
+/// is one; else a thread for each load.
 #[cfg(feature = "std")]
 pub(crate) struct DefaultSpawn;
 

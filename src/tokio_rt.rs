@@ -13,9 +13,10 @@ use tokio::runtime::Handle;
 
 /// Runs loads in the background of a tokio runtime; blocking ones on its threads for those.
 ///
-/// It is for loads that are to run in one runtime, whichever of them calls, or whose callers are threads outside of all. (With the
-/// feature `tokio`, a cache without a spawner uses the runtime that a load is spawned from.) When the runtime ends, its loads are
-/// dropped, and given up by that; so are those that are spawned later.
+/// It is for loads that are to run in one runtime, whichever of them calls, or whose callers are
+/// threads outside of all. (With the feature `tokio`, a cache without a spawner uses the runtime
+/// that a load is spawned from.) When the runtime ends, its loads are dropped, and given up by
+/// that; so are those that are spawned later.
 ///
 /// ```
 /// # use bellwether::{Builder, Cache, TokioSpawn};
@@ -56,14 +57,15 @@ impl Spawn for TokioSpawn {
 /// A [`Timer`] for the default clock, on a tokio runtime instead of a thread of its own. The runtime must have its time driver
 /// enabled.
 ///
-/// Where that runtime has ended, [`ThreadTimer`] wakes all who wait, and all who come later. (A runtime that is there, but not
-/// driven, wakes none: one of the current thread outside of `block_on`.)
+/// Where that runtime has ended, [`ThreadTimer`] wakes all who wait, and all who come later. (A
+/// runtime that is there, but not driven, wakes none: one of the current thread outside of
+/// `block_on`.)
 #[derive(Debug, Clone)]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub struct TokioTimer(Handle);
 
-/// A tokio runtime has no time driver, so it cannot tell when a time has come: `enable_time` or `enable_all` of
-/// `tokio::runtime::Builder` give it one. From [`TokioTimer::try_new`].
+/// A tokio runtime has no time driver, so it cannot tell when a time has come: `enable_time` or
+/// `enable_all` of `tokio::runtime::Builder` give it one. From [`TokioTimer::try_new`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub struct NoTimeDriver(());
@@ -80,7 +82,8 @@ impl TokioTimer {
     /// Of this runtime.
     ///
     /// # Panics
-    /// If its time driver is not enabled (`enable_time` or `enable_all` of `tokio::runtime::Builder`).
+    /// If its time driver is not enabled (`enable_time` or `enable_all` of
+    /// `tokio::runtime::Builder`).
     #[track_caller]
     pub fn new(runtime: Handle) -> Self {
         probe(&runtime);
@@ -90,8 +93,8 @@ impl TokioTimer {
     /// Of this runtime.
     ///
     /// # Errors
-    /// If its time driver is not enabled. Tokio tells that by a panic only, which is caught here: the panic hook sees it, and
-    /// where panics abort the process, so does this one.
+    /// If its time driver is not enabled. Tokio tells that by a panic only, which is caught here:
+    /// the panic hook sees it, and where panics abort the process, so does this one.
     pub fn try_new(runtime: Handle) -> Result<Self, NoTimeDriver> {
         match catch_unwind(AssertUnwindSafe(|| probe(&runtime))) {
             Ok(()) => Ok(Self(runtime)),
@@ -118,7 +121,8 @@ fn probe(runtime: &Handle) {
     drop(tokio::time::sleep(Duration::ZERO));
 }
 
-/// A waker that is due at a time. If the runtime drops it before that, as it ends, a thread wakes it.
+/// A waker that is due at a time. If the runtime drops it before that, as it ends, a thread wakes
+/// it.
 struct Due {
     at: u64,
     waker: Option<Waker>,
@@ -126,7 +130,8 @@ struct Due {
 
 impl Due {
     async fn come(mut self) {
-        // In steps: tokio sleeps by a clock of its own, and whoever is woken too early must not be left so.
+        // In steps: tokio sleeps by a clock of its own, and whoever is woken too early must not be
+        // left so.
         while let left @ 1.. = self.at.saturating_sub(CoarseClock::new().precise()) {
             tokio::time::sleep(Duration::from_nanos(left)).await;
         }

@@ -183,7 +183,8 @@ fn a_text_has_no_source_and_is_said_by_the_error_itself() {
     assert_eq!(text(&LoadError::Load(Arc::new(7_u8))), "the load failed");
 }
 
-/// What those see who wait for a load that fails with this error, with a loader of their own whose errors are others.
+/// What those see who wait for a load that fails with this error, with a loader of their own whose
+/// errors are others.
 fn as_foreign<T: Send + Sync + 'static>(error: T) -> LoadError<Broken> {
     let cache: TestCache = Cache::new(10);
     let Lookup::Lead(lease) = cache.lease(&1) else { panic!() };

@@ -1,7 +1,9 @@
-//! Futures of every async verb are `Send`, for keys, values and errors that hold `'static` borrows or trait objects.
+//! Futures of every async verb are `Send`, for keys, values and errors that hold `'static` borrows
+//! or trait objects.
 //!
-//! It is enough that it compiles: within a task that is sent, the compiler forgets which lifetimes are `'static`, and which are
-//! the same. A verb whose future needs to know is refused there ("implementation of `Send` is not general enough").
+//! It is enough that it compiles: within a task that is sent, the compiler forgets which lifetimes
+//! are `'static`, and which are the same. A verb whose future needs to know is refused there
+//! ("implementation of `Send` is not general enough").
 #![allow(dead_code, reason = "it is enough that it compiles")]
 
 use bellwether::{Cache, Equivalent, LoadAsync, Loaded, LoadingCache, Lookup, ToKey};
@@ -297,9 +299,9 @@ fn borrowed<'a, V: Clone + Send + Sync>(cache: &Cache<&'a str, V>, key: &'a str,
     }));
 }
 
-/// The loaders' futures are polled by one task at a time: they need not be `Sync`, nor must a query outlive its call.
+/// Nothing of it is asked for where a task is not sent.
 #[test]
-fn what_is_not_send_stays_out_of_it() {
+fn what_is_not_sent_need_not_be_send() {
     let cache: Cache<&'static str, &'static str> = Cache::new(10);
     // It compiles, without `send`.
     drop(cache.entry(&"k").get_with_async(|| async {

@@ -1,4 +1,5 @@
-//! Settings that would have no effect are refused, with what to do instead; those that have some are not.
+//! Settings that would have no effect are refused, with what to do instead; those that have some
+//! are not.
 mod common;
 
 use bellwether::{BuildError, Builder, Cache, CacheEvent, ManualClock, Observer, Outcome};
@@ -93,7 +94,8 @@ fn a_refusal_for_want_of_a_timer_names_one() {
     assert!(BuildError::MissingTimer.to_string().contains(".timer(clock)"));
 }
 
-/// A value's time may end without a time to live of the cache: then it may be served, too, so that is not refused.
+/// A value's time may end without a time to live of the cache: then it may be served, too, so that
+/// is not refused.
 #[test]
 fn old_values_are_served_in_a_cache_without_a_time_to_live() {
     let (builder, clock) = timed();

@@ -1,5 +1,5 @@
-//! Loads in the background where a reader does not let go: each caller runs its own, and is told what became of it. A test binary
-//! of its own: a pin holds up every cache of its process.
+//! Loads in the background where a reader does not let go: each caller runs its own, and is told
+//! what became of it. A test binary of its own: a pin holds up every cache of its process.
 mod common;
 
 use bellwether::{Cache, LoadError, Outcome};

@@ -1,4 +1,5 @@
-//! Runtimes of tokio that end while their cache lives on, that lack a timer, or that nobody has named.
+//! Runtimes of tokio that end while their cache lives on, that lack a timer, or that nobody has
+//! named.
 #![cfg(feature = "tokio")]
 mod common;
 

@@ -20,8 +20,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// The cache.
     ///
     /// # Errors
-    /// If `max_capacity` is missing, a number is out of its bounds, a deadline or expiry has no clock or timer, or a setting has no
-    /// effect beside the others.
+    /// If `max_capacity` is missing, a number is out of its bounds, a deadline or expiry has no
+    /// clock or timer, or a setting has no effect beside the others.
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
         self.check()?;

@@ -183,8 +183,8 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Shortens times to live by a random share of each, up to this one (`0.0..1.0`), so that entries loaded together do not expire
-    /// together. Default 0.
+    /// Shortens times to live by a random share of each, up to this one (`0.0..1.0`), so that
+    /// entries loaded together do not expire together. Default 0.
     ///
     /// | the time to live is from | |
     /// |---|---|
@@ -193,9 +193,10 @@ impl<K, V, S> Builder<K, V, S> {
     /// | [`Request::exact_ttl`](crate::Request::exact_ttl), [`Detached::exact_ttl`](crate::Detached::exact_ttl), [`Loaded::NewForExactly`](crate::Loaded::NewForExactly) | exact |
     /// | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`Lease::fulfil_with_ttl`](crate::Lease::fulfil_with_ttl) | exact |
     ///
-    /// A value that is renewed ([`Lease::renew`](crate::Lease::renew), [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as one
-    /// that is loaded anew. `Duration::MAX` is never shortened. Nor are `time_to_idle`, `negative_ttl` and the times that an old
-    /// value is served for.
+    /// A value that is renewed ([`Lease::renew`](crate::Lease::renew),
+    /// [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as one that is loaded anew.
+    /// `Duration::MAX` is never shortened. Nor are `time_to_idle`, `negative_ttl` and the times
+    /// that an old value is served for.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
@@ -235,8 +236,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// for eviction and `purge_expired`. Not together with [`time_to_idle`](Self::time_to_idle).
     /// [`Stats::stale_serves`](crate::Stats) counts.
     ///
-    /// It holds for every way in which a value's time may end: also by [`expire`](crate::Cache::expire), or after a time to live of
-    /// its own, in a cache without one.
+    /// It holds for every way in which a value's time may end: also by
+    /// [`expire`](crate::Cache::expire), or after a time to live of its own, in a cache without
+    /// one.
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
         self.limits.while_refresh = nanos(stale);
         self
@@ -254,9 +256,10 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// The most callers who wait for one load. One more is not made to wait: it gets a value that is stale but may be served,
-    /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but
-    /// for the moment in which a value is moved in; not together with [`lead_timeout`](Self::lead_timeout) then.
+    /// The most callers who wait for one load. One more is not made to wait: it gets a value that
+    /// is stale but may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once.
+    /// Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but for the moment in which a
+    /// value is moved in; not together with [`lead_timeout`](Self::lead_timeout) then.
     ///
     /// `get_with`, which cannot report it, runs its own loader then, and its value is not stored. To shed load, use
     /// `try_get_with`.
@@ -265,8 +268,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
-    /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Not zero. Default: no bounds.
+    /// The most loads at a time, over the whole cache. Who would begin one more gets the old value,
+    /// if that is good or stale but may be served, or [`Overloaded`](crate::LoadError::Overloaded),
+    /// at once. Not zero. Default: no bounds.
     ///
     /// What is bounded are loads that the cache leads: `get_with`, which cannot report a refusal, runs its own loader then, for
     /// itself alone, and its value is not stored. To shed load, use `try_get_with`. A load that is taken over from a leader
@@ -283,11 +287,13 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// How long a caller for whom there is an old value waits for the new one: then it goes on with the old one, and the load
-    /// goes on. Which one is good enough, [`stale_while_refresh`](Self::stale_while_refresh) and
-    /// [`stale_if_error`](Self::stale_if_error) say: one of them must be given, and no [`hard_timeout`](Self::hard_timeout) that is
-    /// shorter. (Where single calls take old values, by [`max_stale`](crate::Request::max_stale), they can have a soft timeout
-    /// of their own.) Default: as long as it takes.
+    /// How long a caller for whom there is an old value waits for the new one: then it goes on with
+    /// the old one, and the load goes on. Which one is good enough,
+    /// [`stale_while_refresh`](Self::stale_while_refresh) and
+    /// [`stale_if_error`](Self::stale_if_error) say: one of them must be given, and no
+    /// [`hard_timeout`](Self::hard_timeout) that is shorter. (Where single calls take old values,
+    /// by [`max_stale`](crate::Request::max_stale), they can have a soft timeout of their own.)
+    /// Default: as long as it takes.
     ///
     /// For those who wait for the load of another. A caller who loads is at it itself, and sees it through; unless somebody
     /// else runs its loader: see [`Cache::detached`](crate::Cache::detached).
@@ -308,9 +314,10 @@ impl<K, V, S> Builder<K, V, S> {
     /// the old leader still comes to is for its own caller alone. If the key was written or removed meanwhile they all look
     /// again, for that is newer. Default: as long as it takes. Not zero.
     ///
-    /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
-    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Not where
-    /// [`max_waiters`](Self::max_waiters) lets nobody wait: nobody could take over.
+    /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times
+    /// what a load may take: a load that is merely slow is done twice. It holds for
+    /// [`compute`](crate::Cache::compute), too. Not where [`max_waiters`](Self::max_waiters) lets
+    /// nobody wait: nobody could take over.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lead = nanos(timeout);
         self
@@ -379,18 +386,22 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// What ends a wait by a custom clock: each deadline under one needs it. A [`ManualClock`](crate::ManualClock) is its own timer.
+    /// What ends a wait by a custom clock: each deadline under one needs it. A
+    /// [`ManualClock`](crate::ManualClock) is its own timer.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Box::new(timer));
         self
     }
 
-    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
+    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a
+    /// [`loader`](Self::loader).
     ///
-    /// Default: with the feature `tokio` the runtime that the load is spawned from; outside of all runtimes, and without that feature,
-    /// a thread for each load ([`ThreadSpawn`](crate::ThreadSpawn)); without std none. On such a thread, futures panic that need a
-    /// runtime, as those of sockets, timers and most clients do. Their load is lost each time: their callers see `Abandoned`, and
-    /// the text of the panic says what is missing. So give this the runtime, where the default does not find it.
+    /// Default: with the feature `tokio` the runtime that the load is spawned from; outside of all
+    /// runtimes, and without that feature, a thread for each load
+    /// ([`ThreadSpawn`](crate::ThreadSpawn)); without std none. On such a thread, futures panic
+    /// that need a runtime, as those of sockets, timers and most clients do. Their load is lost
+    /// each time: their callers see `Abandoned`, and the text of the panic says what is missing. So
+    /// give this the runtime, where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
         self.spawner = Some(Box::new(spawner));
         self

@@ -27,9 +27,9 @@ pub(crate) enum Published<V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how long it took to
-    /// load, in ns (0: it was not loaded).
-    /// `start` is the number for its tags that the load began with ([`Core::tag_start`]).
+    /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how
+    /// long it took to load, in ns (0: it was not loaded). `start` is the number for its tags that
+    /// the load began with ([`Core::tag_start`]).
     pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));

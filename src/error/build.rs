@@ -18,12 +18,13 @@ pub enum BuildError {
     ZeroTimeToIdle,
     /// Both `tags_with` and `time_to_idle` were given: an entry has room for one of them.
     TagsWithIdle,
-    /// `stale_while_refresh` or `stale_if_error` together with `time_to_idle`: what was not read for so long is not served any more,
-    /// so they would have no effect.
+    /// `stale_while_refresh` or `stale_if_error` together with `time_to_idle`: what was not read
+    /// for so long is not served any more, so they would have no effect.
     StaleWithIdle,
     /// `lead_timeout` is zero: every leader would be replaced at once.
     ZeroLeadTimeout,
-    /// `soft_timeout` without `stale_while_refresh` and `stale_if_error`: no value would be old and still good enough to go on with.
+    /// `soft_timeout` without `stale_while_refresh` and `stale_if_error`: no value would be old and
+    /// still good enough to go on with.
     SoftTimeoutWithoutStale,
     /// `soft_timeout` is longer than `hard_timeout`, which would always come first.
     SoftAboveHard,
@@ -31,9 +32,11 @@ pub enum BuildError {
     ZeroMaxLoads,
     /// `lead_timeout` with a `max_waiters` of 0: it is those who wait that take over.
     LeadTimeoutWithoutWaiters,
-    /// An expiry or deadline was asked for and there is no clock (without `std`, `clock` must be given).
+    /// An expiry or deadline was asked for and there is no clock (without `std`, `clock` must be
+    /// given).
     MissingClock,
-    /// A deadline was asked for under a custom clock, and no `timer` was given that could end a wait by that clock.
+    /// A deadline was asked for under a custom clock, and no `timer` was given that could end a
+    /// wait by that clock.
     MissingTimer,
 }
 

@@ -31,8 +31,9 @@ impl<T: Untyped<E>, E> Untyped<E> for Vec<T> {
 
 /// A lookup of a loader's cache.
 ///
-/// `L::Error` is found by way of `K` and `V`, so no part of a task that is to be `Send` may name it: neither what it holds nor,
-/// for an `async` block, what it returns. Here only the implementation of `Future` does.
+/// `L::Error` is found by way of `K` and `V`, so no part of a task that is to be `Send` may name
+/// it: neither what it holds nor, for an `async` block, what it returns. Here only the
+/// implementation of `Future` does.
 pub(crate) struct Typed<Fut, K, V, L> {
     lookup: Fut,
     #[allow(clippy::type_complexity, reason = "of none of these is there a value")]
@@ -54,8 +55,9 @@ where
     type Output = <Fut::Output as Untyped<L::Error>>::Typed;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `lookup` is pinned whenever this is: nothing moves it out, this type has no `Drop`, it is `Unpin` only if
-        // its fields are (the other one is always), and it is not packed.
+        // SAFETY: `lookup` is pinned whenever this is: nothing moves it out, this type has no
+        // `Drop`, it is `Unpin` only if its fields are (the other one is always), and it is not
+        // packed.
         let lookup = unsafe { self.map_unchecked_mut(|this| &mut this.lookup) };
         Poll::Ready(ready!(lookup.poll(cx)).typed())
     }
