@@ -15,11 +15,13 @@ use crate::key::ToKey;
 use crate::lease::Lease;
 #[cfg(feature = "std")]
 use crate::loading::Load;
-use crate::loading::{LoadAsync, LoadingCache};
+use crate::loading::{LoadAsync, LoadingCache, Typed};
 use crate::through::{Begun, deliver, told};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::future::Future;
 use core::hash::{BuildHasher, Hash};
 use core::pin::pin;
 use equivalent::Equivalent;
@@ -90,10 +92,21 @@ where
     ///
     /// # Cancellation
     /// The load goes on.
-    pub async fn load_all_async<'q, Q>(
+    pub fn load_all_async<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
-    ) -> Vec<Result<V, LoadError<L::Error>>>
+    ) -> impl Future<Output = Vec<Result<V, LoadError<L::Error>>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: LoadAsync<K, V>,
+    {
+        Typed::<_, K, V, L>::new(self.load_all_untyped(keys))
+    }
+
+    async fn load_all_untyped<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<Infallible>>>
     where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
         L: LoadAsync<K, V>,
@@ -113,7 +126,7 @@ where
                 Begun::Hit(value) => Ok(value),
                 Begun::Through(through) => {
                     let job = self.job(q);
-                    run_detached_async(|| through, || job.run_async(), told).await
+                    run_detached_async(|| through, job).await
                 }
             });
         }

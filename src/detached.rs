@@ -2,8 +2,8 @@
 
 use crate::cache::Cache;
 use crate::engine::config::Limits;
-use crate::error::LoadError;
-use crate::expiry::nanos;
+use crate::error::{LoadError, SharedError};
+use crate::expiry::{Ttl, nanos};
 use crate::fate::Fate;
 use crate::flight::reentry::{self, FlightId};
 use crate::form::{Form, Told};
@@ -111,7 +111,8 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = V> + Send + 'static,
     {
-        not_lost(run_detached_async(|| self.through(true), load, |value| Ok(Loaded::New(value))).await)
+        let load = Closure(load, |value| Ok::<_, Infallible>(Loaded::New(value)));
+        not_lost(run_detached_async(|| self.through(true), load).await)
     }
 
     /// As [`Cache::try_get_with_async`].
@@ -127,7 +128,7 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        run_detached_async(|| self.through(false), load, told).await
+        run_detached_async(|| self.through(false), Closure(load, told)).await.map_err(LoadError::typed)
     }
 }
 
@@ -178,22 +179,67 @@ where
     }
 }
 
-/// The same, as a task.
-pub(crate) async fn run_detached_async<'q, K, V, Q, F, E, Fut>(
-    begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
-    load: impl FnOnce() -> Fut + Send + 'static,
-    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
-) -> Result<F::Out, LoadError<E>>
+/// A load that is run in the background, or by its caller alone.
+///
+/// A task that waits for the load holds it. That task is `Send` for all `K` and `V` only if this
+/// type names neither the loader's error nor its future: the compiler cannot find these within a
+/// task, where it knows nothing of the lifetimes in `K` and `V`. So both are behind these
+/// functions, and an error has no type until the caller is told.
+pub(crate) trait Background<K, V> {
+    /// Has it run by the cache's spawner.
+    fn spawn(self, lease: Lease<'static, K, V>, job: Job);
+    /// Runs it for its caller alone.
+    fn alone(self) -> Alone<V>;
+}
+
+/// A load for one caller alone.
+pub(crate) type Alone<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>, SharedError>> + Send>>;
+
+/// A loader, and what its output means.
+struct Closure<L, T>(L, T);
+
+impl<K, V, E, L, Fut, T> Background<K, V> for Closure<L, T>
 where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
-    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
-    F: Form<'static, K, V>,
+    E: Send + Sync + 'static,
+    L: FnOnce() -> Fut + Send + 'static,
+    Fut: Future + Send + 'static,
+    T: FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+{
+    fn spawn(self, lease: Lease<'static, K, V>, job: Job) {
+        spawn(lease, self.0, self.1, job);
+    }
+    fn alone(self) -> Alone<V> {
+        alone(self.0(), self.1)
+    }
+}
+
+/// A loader's future, for one caller alone.
+pub(crate) fn alone<V, E, Fut>(
+    loading: Fut,
+    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+) -> Alone<V>
+where
     E: Send + Sync + 'static,
     Fut: Future + Send + 'static,
 {
+    Box::pin(async move { told(loading.await).map_err(|error| Arc::new(error) as SharedError) })
+}
+
+/// The same, as a task. A loader's error comes back [`Foreign`](LoadError::Foreign), until it is
+/// [`typed`](LoadError::typed).
+pub(crate) async fn run_detached_async<'q, K, V, Q, F, L>(
+    begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
+    load: L,
+) -> Result<F::Out, LoadError<Infallible>>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
+    F: Form<'static, K, V>,
+    L: Background<K, V>,
+{
     let mut through = begin();
-    let (limits, mut load, fate) = (through.limits(), Some((load, told)), Fate::default());
+    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
     loop {
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_async(at).await;
@@ -202,13 +248,15 @@ where
         match (through.end(), load.take()) {
             (End::Value(value), _) => return Ok(value),
             (End::Refused(why), _) => return Err(why.into()),
-            (End::Alone, Some((load, told))) => {
-                let output = load().await;
-                return through.alone(told(output));
+            (End::Alone, Some(load)) => {
+                return match load.alone().await {
+                    Ok(loaded) => through.alone(Ok(loaded)),
+                    Err(error) => Err(LoadError::of_flight(Some(error))),
+                };
             }
-            (End::Lead(lease), Some((load, told))) => {
+            (End::Lead(lease), Some(load)) => {
                 let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
-                through.hand_on(lease, |lease, serves| spawn(lease, load, told, Job { serves, ..job }));
+                through.hand_on(lease, |lease, serves| load.spawn(lease, Job { serves, ..job }));
             }
             (end, None) => return through.lost(end, fate.error()),
         }

@@ -15,10 +15,16 @@ use core::ptr::NonNull;
 use core::time::Duration;
 
 /// The cache that a handle belongs to: borrowed for `'c`, or kept alive.
+///
+/// `&'c Core<K, V>` would make the type valid only for `K: 'c` and `V: 'c`. The compiler cannot
+/// prove that within a task that is to be `Send`, where it forgets that a lifetime in `K` is
+/// `'static`. So the borrow is of the lifetime alone. The bounds hold for each value of this type
+/// all the same: [`borrowed`](Self::borrowed) takes `&'c Core<K, V>`, `'c` can only become shorter
+/// afterwards, and `K` and `V` cannot change (`Core` is invariant in them).
 pub(crate) struct CoreRef<'c, K, V> {
     core: NonNull<Core<K, V>>,
     keep: Option<Arc<dyn Any + Send + Sync>>,
-    _borrow: PhantomData<&'c Core<K, V>>,
+    _borrow: PhantomData<&'c ()>,
 }
 
 impl<'c, K, V> CoreRef<'c, K, V> {

@@ -18,6 +18,24 @@ pub(crate) fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(NEVER)
 }
 
+/// A time to live of one value alone, in ns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ttl {
+    /// Shortened by the cache's jitter, like any other.
+    Jittered(u64),
+    Exactly(u64),
+}
+
+impl Ttl {
+    pub(crate) fn jittered(ttl: Duration) -> Self {
+        Self::Jittered(nanos(ttl))
+    }
+
+    pub(crate) fn exactly(ttl: Duration) -> Self {
+        Self::Exactly(nanos(ttl))
+    }
+}
+
 /// `now + ttl`; never overflows, and a `ttl` of [`NEVER`] gives [`NEVER`].
 pub(crate) fn expires_at(now: u64, ttl: u64) -> u64 {
     now.saturating_add(ttl)

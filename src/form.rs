@@ -7,6 +7,10 @@ use crate::outcome::Outcome;
 use core::ptr::NonNull;
 
 /// In what form a caller wants a value.
+///
+/// Its implementations have no bounds on `'c`, `K` and `V`: a task that holds an `Out` across an
+/// `.await` is `Send` only if the compiler finds the implementation for lifetimes of which it knows
+/// nothing.
 pub(crate) trait Form<'c, K, V> {
     type Out;
     /// Of what was found; None: look again.
@@ -39,7 +43,7 @@ impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
 /// A counted handle, with how it was come by.
 pub(crate) struct Told;
 
-impl<'c, K: 'c, V: 'c> Form<'c, K, V> for Told {
+impl<'c, K, V> Form<'c, K, V> for Told {
     type Out = (Entry<'c, K, V>, Outcome);
     unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
         // SAFETY: the share just taken is handed over; seen valued, as for this function.

@@ -55,7 +55,8 @@
 //!
 //! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
 //!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
-//! * `tokio`: `TokioSpawn` and `TokioTimer`: loads in the background of a tokio runtime, and its timer. Needs `std`.
+//! * `tokio`: loads in the background run in the tokio runtime that they are spawned from, if there is one; `TokioSpawn` and
+//!   `TokioTimer`: in one of your choice, and by its timer. Needs `std`.
 //! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
 //! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
 //!
@@ -142,7 +143,7 @@ pub use clock::CoarseClock;
 pub use detached::Detached;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
-pub use error::{BuildError, LoadError};
+pub use error::{BuildError, DynLoadError, LoadError};
 pub use hasher::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 #[cfg(feature = "std")]
@@ -168,7 +169,7 @@ pub use tags::Tags;
 pub use ticker::TickerClock;
 pub use timer::{ManualClock, Timer};
 #[cfg(feature = "tokio")]
-pub use tokio_rt::{TokioSpawn, TokioTimer};
+pub use tokio_rt::{NoTimeDriver, TokioSpawn, TokioTimer};
 pub use waiter::{Waited, Waiter};
 
 /// The README's code runs as a doctest.

@@ -1,8 +1,12 @@
 //! A cache that knows how to load its values.
 
+mod typed;
+
+pub(crate) use typed::Typed;
+
 use crate::builder::Builder;
 use crate::cache::Cache;
-use crate::detached::{Job, run_detached_async, spawn};
+use crate::detached::{Alone, Background, Job, alone, run_detached_async, spawn};
 #[cfg(feature = "std")]
 use crate::detached::{run_detached, spawn_blocking};
 use crate::engine::board::Wanted;
@@ -184,19 +188,21 @@ where
     ///
     /// # Cancellation
     /// The load goes on.
-    pub async fn load_async<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
+    pub fn load_async<Q>(&self, q: &Q) -> impl Future<Output = Result<V, LoadError<L::Error>>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
         L: LoadAsync<K, V>,
     {
-        match self.begin(q) {
-            Begun::Hit(value) => Ok(value),
-            Begun::Through(through) => {
-                let job = self.job(q);
-                run_detached_async(|| through, || job.run_async(), told).await
+        Typed::<_, K, V, L>::new(async move {
+            match self.begin(q) {
+                Begun::Hit(value) => Ok(value),
+                Begun::Through(through) => {
+                    let job = self.job(q);
+                    run_detached_async(|| through, job).await
+                }
             }
-        }
+        })
     }
 
     /// Begins to load a key's value anew in the background, whatever value there is: those who ask for it then have it until
@@ -224,7 +230,7 @@ where
         L: LoadAsync<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn(lease, || job.run_async(), told, Job::unattended(self.core().config.limits))).is_some()
+        lease.map(|lease| job.spawn(lease, Job::unattended(self.core().config.limits))).is_some()
     }
 
     /// Takes the key's lease for a refresh, whatever value there is; None if it is being loaded.
@@ -276,11 +282,25 @@ impl<K, L> KeyLoad<K, L> {
         self.loader.load(&self.key).map(Loaded::New)
     }
 
-    pub(crate) async fn run_async<V>(self) -> Result<V, L::Error>
+    async fn run_async<V>(self) -> Result<V, L::Error>
     where
         L: LoadAsync<K, V>,
     {
         self.loader.load(&self.key).await
+    }
+}
+
+impl<K, V, L> Background<K, V> for KeyLoad<K, L>
+where
+    K: Send + Sync + 'static,
+    V: Send + Sync + 'static,
+    L: LoadAsync<K, V>,
+{
+    fn spawn(self, lease: Lease<'static, K, V>, job: Job) {
+        spawn(lease, || self.run_async(), told, job);
+    }
+    fn alone(self) -> Alone<V> {
+        alone(self.run_async(), told)
     }
 }
 

@@ -25,8 +25,11 @@ pub enum Outcome {
 pub enum Loaded<V> {
     /// A value, to be kept as long as the cache was built to.
     New(V),
-    /// A value with a time to live of its own: `Duration::MAX` is for ever, zero as `Unstored`.
+    /// A value with a time to live of its own: `Duration::MAX` is for ever, zero as `Unstored`. The
+    /// cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
     NewFor(V, Duration),
+    /// The same, exactly that long, whatever the cache's jitter.
+    NewForExactly(V, Duration),
     /// A value that is handed to all who wait for it, and not stored. The old one goes all the same.
     Unstored(V),
     /// The old value is still right: its time to live begins anew. Where there is none, the load counts as abandoned.

@@ -3,6 +3,7 @@
 use crate::cache::Cache;
 use crate::engine::{RemovalCause, Scope};
 use crate::entry::{CoreRef, Entry, Ref};
+use crate::expiry::Ttl;
 use crate::flight::node::Node;
 use crate::flight::word::State;
 use crate::iter::Iter;
@@ -140,7 +141,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(&key);
         let core = self.scope.core;
-        let terms = |key: &K, value: &V| core.terms(key, value, ttl, (core.tag_start(), 0));
+        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_start(), 0));
         self.scope.insert(hash, (key, value), terms, |a, b| a == b)
     }
 

@@ -4,7 +4,7 @@ use crate::cache::Cache;
 use crate::engine::config::Limits;
 use crate::entry::{CoreRef, Entry};
 use crate::error::LoadError;
-use crate::expiry::nanos;
+use crate::expiry::{Ttl, nanos};
 use crate::form::Told;
 use crate::future::run_async;
 use crate::key::ToKey;
@@ -24,8 +24,16 @@ pub type Found<'c, K, V> = (Entry<'c, K, V>, Outcome);
 macro_rules! settings {
     ($this:ident, $limits:expr) => {
         /// The time to live of the value, if this caller loads it: `Duration::MAX` is never; zero is handed over and not stored.
+        /// The cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
         pub fn ttl(mut $this, ttl: Duration) -> Self {
-            $limits.ttl = Some(ttl);
+            $limits.ttl = Some(Ttl::jittered(ttl));
+            $this
+        }
+
+        /// As [`ttl`](Self::ttl), exactly that long, whatever the cache's jitter. The last one
+        /// given counts.
+        pub fn exact_ttl(mut $this, ttl: Duration) -> Self {
+            $limits.ttl = Some(Ttl::exactly(ttl));
             $this
         }
 

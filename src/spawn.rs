@@ -55,8 +55,16 @@ impl fmt::Debug for dyn Spawn {
     }
 }
 
-/// A thread for each load: what a cache uses that was given no spawner. It knows no runtime, so it suits blocking loaders, and
-/// futures that need none.
+/// A thread for each load: what a cache uses that was given no spawner, but for loads that are
+/// spawned from a tokio runtime, with the feature `tokio`. It knows no runtime, so it suits
+/// blocking loaders, and futures that need none.
+///
+/// A future that does need one panics on such a thread: those of tokio's sockets and timers do, and
+/// so do most clients of databases and of HTTP. So where
+/// [`load_async`](crate::LoadingCache::load_async), or an async verb of
+/// [`detached`](crate::Cache::detached), comes to nothing at each call (`Abandoned`, or a panic),
+/// look at whether it has its runtime: turn the feature `tokio` on, or give the runtime to
+/// [`Builder::spawner`](crate::Builder::spawner).
 ///
 /// If the system refuses a thread, the load is given up.
 #[cfg(feature = "std")]
@@ -80,6 +88,30 @@ impl Spawn for ThreadSpawn {
     fn spawn_blocking(&self, work: Work) {
         // Refused: the work is dropped, and its load handed over.
         let _ = crate::sync::thread::Builder::new().name("bellwether load".into()).spawn(work);
+    }
+}
+
+/// What a cache uses that was given no spawner: the tokio runtime that it is called from, if there
+/// is one; else a thread for each load.
+#[cfg(feature = "std")]
+pub(crate) struct DefaultSpawn;
+
+#[cfg(feature = "std")]
+impl Spawn for DefaultSpawn {
+    fn spawn(&self, task: Task) {
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            return drop(runtime.spawn(task));
+        }
+        ThreadSpawn::new().spawn(task);
+    }
+
+    fn spawn_blocking(&self, work: Work) {
+        #[cfg(feature = "tokio")]
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            return drop(runtime.spawn_blocking(work));
+        }
+        ThreadSpawn::new().spawn_blocking(work);
     }
 }
 

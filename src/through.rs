@@ -8,7 +8,7 @@ use crate::engine::board::Wanted;
 use crate::engine::config::Limits;
 use crate::entry::{CoreRef, Entry};
 use crate::error::{LoadError, Panicked, SharedError};
-use crate::expiry::NEVER;
+use crate::expiry::{NEVER, Ttl};
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::form::Form;
@@ -341,9 +341,12 @@ where
     /// A value that is not stored: of a caller that runs its loader for itself alone.
     pub(crate) fn alone<E>(&self, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>> {
         match loaded {
-            Ok(Loaded::New(value) | Loaded::NewFor(value, _) | Loaded::Unstored(value)) => {
-                Ok(F::alone(&self.core, self.q, self.hash, value))
-            }
+            Ok(
+                Loaded::New(value)
+                | Loaded::NewFor(value, _)
+                | Loaded::NewForExactly(value, _)
+                | Loaded::Unstored(value),
+            ) => Ok(F::alone(&self.core, self.q, self.hash, value)),
             Ok(Loaded::NotModified) => Err(LoadError::NotModified),
             Err(error) => Err(LoadError::Load(Arc::new(error))),
         }
@@ -377,14 +380,12 @@ where
 fn settle<'c, K, V>(lease: Lease<'c, K, V>, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
     let (value, ttl) = match loaded {
         Loaded::New(value) => (value, limits.ttl),
-        Loaded::NewFor(value, ttl) => (value, Some(ttl)),
-        Loaded::Unstored(value) => (value, Some(Duration::ZERO)),
+        Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
+        Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
+        Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
         Loaded::NotModified => return lease.renew_for(limits.ttl),
     };
-    let (Ok(entry) | Err(entry)) = match ttl {
-        Some(ttl) => lease.fulfil_with_ttl(value, ttl),
-        None => lease.fulfil(value),
-    };
+    let (Ok(entry) | Err(entry)) = lease.fulfil_for(value, ttl);
     Some(entry)
 }
 

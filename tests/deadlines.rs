@@ -77,7 +77,7 @@ fn the_shorter_of_wait_and_hard_ends_a_wait() {
 #[test]
 fn a_leader_sees_its_own_load_through() {
     let (builder, clock) = timed();
-    let builder = builder.wait_timeout(SECOND).soft_timeout(SECOND).hard_timeout(SECOND);
+    let builder = builder.wait_timeout(SECOND).soft_timeout(SECOND).hard_timeout(SECOND).stale_if_error(SECOND);
     let cache: TestCache = builder.build().unwrap();
     let slow = || (clock.advance(10 * SECOND), Ok::<_, Broken>(1)).1;
     assert_eq!(cache.try_get_with(&1, slow).unwrap(), 1);
@@ -293,7 +293,7 @@ fn each_deadline_under_a_custom_clock_needs_a_timer() {
     };
     for set in [
         |b: Builder<Key, u64>| b.wait_timeout(SECOND),
-        |b: Builder<Key, u64>| b.soft_timeout(SECOND),
+        |b: Builder<Key, u64>| b.soft_timeout(SECOND).stale_if_error(SECOND),
         |b: Builder<Key, u64>| b.hard_timeout(SECOND),
         |b: Builder<Key, u64>| b.lead_timeout(SECOND),
     ] {

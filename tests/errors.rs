@@ -149,11 +149,17 @@ fn panic_message(f: impl FnOnce()) -> String {
     panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).expect("with a message")
 }
 
+/// What is said of an error and of its sources, one after the other.
+fn chain(error: &(dyn Error + 'static)) -> Vec<String> {
+    std::iter::successors(Some(error), |&error| error.source()).map(ToString::to_string).collect()
+}
+
 #[test]
-fn errors_have_sources_and_words() {
+fn a_cause_is_said_once_in_a_chain() {
     let error = LoadError::Load(Arc::new(Broken("no route")));
-    assert_eq!(error.to_string(), "the load failed: no route");
-    assert_eq!(error.source().unwrap().to_string(), "no route");
+    assert_eq!(chain(&error), ["the load failed", "no route"]);
+    assert!(error.source().unwrap().is::<Broken>());
+    assert_eq!(error.load_error(), Some(&Broken("no route")));
     let others = [
         LoadError::Foreign(Arc::new(1_u8)),
         LoadError::Abandoned,
@@ -164,5 +170,107 @@ fn errors_have_sources_and_words() {
     for other in others {
         let same: LoadError<Broken> = other.clone();
         assert!(other.source().is_none() && !same.to_string().is_empty() && !format!("{same:?}").is_empty());
+        assert_eq!(other.load_error(), None);
     }
+}
+
+#[test]
+fn a_text_has_no_source_and_is_said_by_the_error_itself() {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    assert_eq!(text(&LoadError::Load(Arc::new("no route"))), "the load failed: no route");
+    assert_eq!(text(&LoadError::Load(Arc::new("no route".to_owned()))), "the load failed: no route");
+    // Of another type without a text, nor a source: what failed, at least.
+    assert_eq!(text(&LoadError::Load(Arc::new(7_u8))), "the load failed");
+}
+
+/// What those see who wait for a load that fails with this error, with a loader of their own whose
+/// errors are others.
+fn as_foreign<T: Send + Sync + 'static>(error: T) -> LoadError<Broken> {
+    let cache: TestCache = Cache::new(10);
+    let Lookup::Lead(lease) = cache.lease(&1) else { panic!() };
+    thread::scope(|scope| {
+        let waiter = scope.spawn(|| cache.try_get_with(&1, || Err(Broken("not called"))));
+        waiting_for(&cache, 1);
+        lease.fail_with(error);
+        waiter.join().unwrap().unwrap_err()
+    })
+}
+
+#[test]
+fn an_error_of_another_type_shows_its_text_or_is_the_source() {
+    let other = "the load failed with an error of another type";
+    let with_text = [
+        as_foreign("no route"),
+        as_foreign("no route".to_owned()),
+        as_foreign(std::borrow::Cow::Borrowed("no route")),
+        as_foreign(Box::<str>::from("no route")),
+        as_foreign(Arc::<str>::from("no route")),
+    ];
+    for error in with_text {
+        assert!(matches!(error, LoadError::Foreign(_)));
+        assert_eq!(chain(&error), [format!("{other}: no route")]);
+        assert_eq!(format!("{error:?}"), "Foreign(\"no route\")");
+    }
+    let with_source = [
+        as_foreign(std::io::Error::other("no route")),
+        as_foreign(Box::<dyn Error + Send + Sync>::from("no route")),
+        as_foreign(Arc::<dyn Error + Send + Sync>::from(Box::<dyn Error + Send + Sync>::from("no route"))),
+    ];
+    for error in with_source {
+        assert_eq!(chain(&error), [other, "no route"]);
+        assert!(format!("{error:?}").contains("no route"), "{error:?}");
+    }
+    let number = as_foreign("x".parse::<u8>().unwrap_err());
+    assert!(number.source().unwrap().is::<std::num::ParseIntError>());
+    assert_eq!(chain(&as_foreign(std::fmt::Error)).len(), 2);
+    let unknown = as_foreign(7_u8);
+    assert_eq!((chain(&unknown), format!("{unknown:?}")), (vec![other.to_owned()], "Foreign(..)".to_owned()));
+}
+
+type Boxed = Box<dyn Error + Send + Sync>;
+
+/// Each loader's error, by `?`, into each error that services return.
+mod into {
+    use super::*;
+
+    pub(crate) fn typed_to_boxed(cache: &TestCache) -> Result<u64, Boxed> {
+        Ok(cache.try_get_with(&1, || Err(Broken("no route")))?)
+    }
+    pub(crate) fn typed_to_anyhow(cache: &TestCache) -> anyhow::Result<u64> {
+        Ok(cache.try_get_with(&1, || Err(Broken("no route")))?)
+    }
+    pub(crate) fn boxed_to_boxed(cache: &TestCache) -> Result<u64, Boxed> {
+        Ok(cache.try_get_with(&1, || Err(Boxed::from(Broken("no route")))).map_err(LoadError::into_dyn)?)
+    }
+    pub(crate) fn boxed_to_anyhow(cache: &TestCache) -> anyhow::Result<u64> {
+        Ok(cache.try_get_with(&1, || Err(Boxed::from(Broken("no route")))).map_err(LoadError::into_dyn)?)
+    }
+    pub(crate) fn anyhow_to_boxed(cache: &TestCache) -> Result<u64, Boxed> {
+        Ok(cache.try_get_with(&1, || anyhow::bail!(Broken("no route"))).map_err(LoadError::into_dyn)?)
+    }
+    pub(crate) fn anyhow_to_anyhow(cache: &TestCache) -> anyhow::Result<u64> {
+        Ok(cache.try_get_with(&1, || anyhow::bail!(Broken("no route"))).map_err(LoadError::into_dyn)?)
+    }
+}
+
+#[test]
+fn errors_of_all_loaders_go_into_those_of_services() {
+    let cache: TestCache = Cache::new(10);
+    for call in [into::typed_to_boxed, into::boxed_to_boxed, into::anyhow_to_boxed] {
+        let error = call(&cache).unwrap_err();
+        assert_eq!(chain(&*error), ["the load failed", "no route"]);
+        assert!(error.source().unwrap().is::<Broken>(), "the loader's own error can be told");
+    }
+    for call in [into::typed_to_anyhow, into::boxed_to_anyhow, into::anyhow_to_anyhow] {
+        let error = call(&cache).unwrap_err();
+        assert_eq!(format!("{error:#}"), "the load failed: no route");
+        assert!(error.root_cause().is::<Broken>());
+    }
+    // What it was can still be told.
+    let error = into::anyhow_to_anyhow(&cache).unwrap_err();
+    let whole = error.downcast_ref::<bellwether::DynLoadError<anyhow::Error>>().unwrap();
+    assert!(whole.get().load_error().is_some_and(|own| own.is::<Broken>()));
+    assert!(matches!(whole.clone().into_inner(), LoadError::Load(_)));
+    let timed_out = LoadError::<anyhow::Error>::TimedOut.into_dyn();
+    assert_eq!((chain(&timed_out).len(), format!("{timed_out:?}")), (1, "TimedOut".to_owned()));
 }

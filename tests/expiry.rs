@@ -216,6 +216,7 @@ fn bad_settings_are_refused_with_words() {
         (base().shards(1025), BuildError::Shards(1025)),
         (base().time_to_idle(Duration::ZERO), BuildError::ZeroTimeToIdle),
         (base().clock(bellwether::ManualClock::new()).wait_timeout(SECOND), BuildError::MissingTimer),
+        (base().max_loads(0), BuildError::ZeroMaxLoads),
     ];
     for (builder, why) in refused {
         let error = builder.build().expect_err("refused");

@@ -237,7 +237,7 @@ fn staleness_and_refusals_are_told() {
 #[test]
 fn two_observers_as_one() {
     let (first, second) = (Log::default(), Arc::new(Log::default()));
-    let builder = Cache::builder().max_capacity(1).name("observed").observer(first.clone());
+    let builder = Cache::builder().max_capacity(1).name("observed");
     let cache: TestCache = builder.observer((first.clone(), second.clone())).build().unwrap();
     cache.insert(1, 1);
     cache.remove(&1);

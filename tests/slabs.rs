@@ -25,7 +25,7 @@ mod zeroed;
 use arena::Arena;
 use bellwether::{Cache, Ref};
 use counting::Counting;
-use shape::EXPIRY;
+use shape::{EXPIRY, TAG_START};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -159,6 +159,9 @@ fn extra_words() {
     let without = counted().bytes;
     // SAFETY: from the arena, and alive.
     assert!(nodes.iter().all(|&node| unsafe { arena.extra(EXPIRY, node) }.is_none()));
+    // SAFETY: as above.
+    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_START, node) }.is_none());
+    assert!(none_has_the_other());
     let last = nodes[9999];
     // SAFETY: as above.
     unsafe { arena.extra_or_grow(EXPIRY, last) }.store(7, SeqCst);

@@ -253,7 +253,7 @@ fn lead_past_the_cooldown<'c>(cache: &'c TestCache, clock: &ManualClock) -> Leas
 #[test]
 fn with_a_time_to_idle_nothing_is_stale() {
     let (builder, clock) = timed();
-    let builder = builder.time_to_idle(10 * SECOND).stale_if_error(SECOND * 10).stale_while_refresh(10 * SECOND);
+    let builder = builder.time_to_idle(10 * SECOND);
     let cache: TestCache = builder.build().unwrap();
     cache.insert(1, 1);
     clock.advance(10 * SECOND);

@@ -7,6 +7,7 @@ use common::*;
 use std::cell::Cell;
 use std::future::Future;
 use std::hash::Hash;
+use std::sync::Arc;
 use std::thread;
 
 /// A query of another type than the key.
@@ -94,5 +95,37 @@ fn futures_are_not_much_larger_than_their_loaders() {
     for (bytes, sizes) in [(0, sizes::<0>()), (256, sizes::<256>()), (4096, sizes::<4096>())] {
         let [own, call, fallible, try_call] = sizes;
         println!("{bytes} bytes held: loader {own}, get_with_async {call}; loader {fallible}, try_ {try_call}");
+    }
+}
+
+/// What a call adds that keeps handles, and tells how it came by its value.
+const TOLD: usize = FIXED + 64;
+
+#[test]
+fn futures_of_requests_hold_no_more_of_their_loaders() {
+    fn sizes<const N: usize>() -> [usize; 4] {
+        let cache: Arc<TestCache> = Arc::new(Cache::new(1));
+        let held = [1_u8; N];
+        let load = move || async move {
+            yield_now().await;
+            held.iter().map(|&b| u64::from(b)).sum::<u64>()
+        };
+        let own = size_of_val(&load).max(size_of_val(&load()));
+        let request = size_of_val(&cache.entry(&1).get_with_async(load));
+        assert!(request <= own * 5 / 2 + TOLD, "{request} for {own}");
+        // In the background they are boxed: a call holds what makes them.
+        let (making, detached) = (size_of_val(&load), size_of_val(&cache.detached(&1).get_with_async(load)));
+        assert!(detached <= making * 9 / 2 + TOLD + 128, "{detached} for {making}");
+        let loading = Cache::builder().max_capacity(1).loader(move |_: &Key| {
+            let load = load();
+            async move { Ok::<_, Broken>(load.await) }
+        });
+        let loading = size_of_val(&loading.build().unwrap().load_async(&1));
+        assert!(loading <= 2 * TOLD, "{loading}, which has nothing of it");
+        [own, request, detached, loading]
+    }
+    for (bytes, sizes) in [(0, sizes::<0>()), (256, sizes::<256>()), (4096, sizes::<4096>())] {
+        let [own, request, detached, loading] = sizes;
+        println!("{bytes} bytes held: loader {own}, entry {request}, detached {detached}, load_async {loading}");
     }
 }

@@ -20,18 +20,11 @@ impl<K, V, S> Builder<K, V, S> {
     /// The cache.
     ///
     /// # Errors
-    /// If `max_capacity` is missing, a number is out of its bounds, or a deadline or expiry has no clock or timer.
+    /// If `max_capacity` is missing, a number is out of its bounds, a deadline or expiry has no
+    /// clock or timer, or a setting has no effect beside the others.
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
-        if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return Err(BuildError::Beta(self.beta));
-        }
-        if !(0.0..1.0).contains(&self.jitter) {
-            return Err(BuildError::Jitter(self.jitter));
-        }
-        if self.idle == Some(Duration::ZERO) {
-            return Err(BuildError::ZeroTimeToIdle);
-        }
+        self.check()?;
         // How many entries to expect; where weights say nothing about it, the user's own guess.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
         let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
@@ -44,9 +37,6 @@ impl<K, V, S> Builder<K, V, S> {
         // With std there is a thread for our own clocks.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
         let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
-        if lead == 0 {
-            return Err(BuildError::ZeroLeadTimeout);
-        }
         let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
         if deadlines && !timed {
             return Err(BuildError::MissingTimer);
@@ -86,6 +76,28 @@ impl<K, V, S> Builder<K, V, S> {
             spawner: self.spawner,
         });
         Ok(Cache::from_parts(core, self.hasher))
+    }
+
+    /// That each setting is within its bounds, and that no two of them make one without effect.
+    fn check(&self) -> Result<(), BuildError> {
+        let Limits { soft, hard, lead, .. } = self.limits;
+        let stale = self.limits.patience() != 0;
+        if !(self.beta.is_finite() && self.beta >= 0.0) {
+            return Err(BuildError::Beta(self.beta));
+        }
+        if !(0.0..1.0).contains(&self.jitter) {
+            return Err(BuildError::Jitter(self.jitter));
+        }
+        let wrong = [
+            (self.idle == Some(Duration::ZERO), BuildError::ZeroTimeToIdle),
+            (self.idle.is_some() && stale, BuildError::StaleWithIdle),
+            (lead == 0, BuildError::ZeroLeadTimeout),
+            (soft != NEVER && !stale, BuildError::SoftTimeoutWithoutStale),
+            (soft != NEVER && soft > hard, BuildError::SoftAboveHard),
+            (self.max_loads == 0, BuildError::ZeroMaxLoads),
+            (self.max_waiters == 0 && lead != NEVER, BuildError::LeadTimeoutWithoutWaiters),
+        ];
+        wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why))
     }
 }
 

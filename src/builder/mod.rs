@@ -189,8 +189,20 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Shortens each time to live by a random share of itself, up to this one (`0.0..1.0`), so that entries loaded
-    /// together do not expire together. Explicit ones (`insert_with_ttl`, `fulfil_with_ttl`) are left alone. Default 0.
+    /// Shortens times to live by a random share of each, up to this one (`0.0..1.0`), so that
+    /// entries loaded together do not expire together. Default 0.
+    ///
+    /// | the time to live is from | |
+    /// |---|---|
+    /// | [`time_to_live`](Self::time_to_live), [`ttl_with`](Self::ttl_with) | shortened |
+    /// | [`Request::ttl`](crate::Request::ttl), [`Detached::ttl`](crate::Detached::ttl), [`Loaded::NewFor`](crate::Loaded::NewFor) | shortened |
+    /// | [`Request::exact_ttl`](crate::Request::exact_ttl), [`Detached::exact_ttl`](crate::Detached::exact_ttl), [`Loaded::NewForExactly`](crate::Loaded::NewForExactly) | exact |
+    /// | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`Lease::fulfil_with_ttl`](crate::Lease::fulfil_with_ttl) | exact |
+    ///
+    /// A value that is renewed ([`Lease::renew`](crate::Lease::renew),
+    /// [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as one that is loaded anew.
+    /// `Duration::MAX` is never shortened. Nor are `time_to_idle`, `negative_ttl` and the times
+    /// that an old value is served for.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
@@ -227,7 +239,12 @@ impl<K, V, S> Builder<K, V, S> {
     /// section 3, `stale-while-revalidate`): so nobody but that caller waits. Default: zero.
     ///
     /// Plain reads (`get`) never give an expired value. An entry is kept for that much longer, and then counts as expired
-    /// for eviction and `purge_expired`. Of no effect with a time to idle. [`Stats::stale_serves`](crate::Stats) counts.
+    /// for eviction and `purge_expired`. Not together with [`time_to_idle`](Self::time_to_idle).
+    /// [`Stats::stale_serves`](crate::Stats) counts.
+    ///
+    /// It holds for every way in which a value's time may end: also by
+    /// [`expire`](crate::Cache::expire), or after a time to live of its own, in a cache without
+    /// one.
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
         self.limits.while_refresh = nanos(stale);
         self
@@ -238,15 +255,17 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// After a failure the loader is not called again before the [`error_cooldown`](Self::error_cooldown) is over; meanwhile
     /// everyone gets the old value at once. Plain reads (`get`) never give an expired value. An entry is kept for that much
-    /// longer, and then counts as expired for eviction and `purge_expired`. Of no effect with a time to idle.
+    /// longer, and then counts as expired for eviction and `purge_expired`. Not together with
+    /// [`time_to_idle`](Self::time_to_idle).
     pub fn stale_if_error(mut self, stale: Duration) -> Self {
         self.limits.if_error = nanos(stale);
         self
     }
 
-    /// The most callers who wait for one load. One more is not made to wait: it gets a value that is stale but may be served,
-    /// or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but
-    /// for the moment in which a value is moved in.
+    /// The most callers who wait for one load. One more is not made to wait: it gets a value that
+    /// is stale but may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once.
+    /// Default: 2³⁰ − 1 (16,383 on 32-bit targets). 0: nobody waits, but for the moment in which a
+    /// value is moved in; not together with [`lead_timeout`](Self::lead_timeout) then.
     ///
     /// `get_with`, which cannot report it, waits all the same (or see [`bypass`](Self::bypass)). To shed
     /// load, use `try_get_with`.
@@ -255,8 +274,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// The most loads at a time, over the whole cache. Who would begin one more gets the old value, if that is good or stale but
-    /// may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default: no bounds.
+    /// The most loads at a time, over the whole cache. Who would begin one more gets the old value,
+    /// if that is good or stale but may be served, or [`Overloaded`](crate::LoadError::Overloaded),
+    /// at once. Not zero. Default: no bounds.
     ///
     /// What is bounded are loads that the cache leads. `get_with`, which cannot report a refusal, waits
     /// until another load ends (or see [`bypass`](Self::bypass)). To shed load, use `try_get_with`. A
@@ -297,9 +317,13 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// How long a caller for whom there is an old value waits for the new one: then it goes on with the old one, and the load
-    /// goes on. What is old enough, [`stale_while_refresh`](Self::stale_while_refresh) and [`stale_if_error`](Self::stale_if_error)
-    /// say. Default: as long as it takes.
+    /// How long a caller for whom there is an old value waits for the new one: then it goes on with
+    /// the old one, and the load goes on. Which one is good enough,
+    /// [`stale_while_refresh`](Self::stale_while_refresh) and
+    /// [`stale_if_error`](Self::stale_if_error) say: one of them must be given, and no
+    /// [`hard_timeout`](Self::hard_timeout) that is shorter. (Where single calls take old values,
+    /// by [`max_stale`](crate::Request::max_stale), they can have a soft timeout of their own.)
+    /// Default: as long as it takes.
     ///
     /// It holds for those who wait for the load of another; for a task that polls its own load, which is
     /// dropped then, and so handed over; and for those whose load the spawner runs
@@ -327,9 +351,10 @@ impl<K, V, S> Builder<K, V, S> {
     /// the old leader still comes to is for its own caller alone. If the key was written or removed meanwhile they all look
     /// again, for that is newer. Default: as long as it takes. Not zero.
     ///
-    /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times what a load may take: a
-    /// load that is merely slow is done twice. It holds for [`compute`](crate::Cache::compute), too. Where
-    /// [`max_waiters`](Self::max_waiters) lets nobody wait, nobody takes over.
+    /// For leaders that hang: their threads stuck, their tasks not polled. Give it several times
+    /// what a load may take: a load that is merely slow is done twice. It holds for
+    /// [`compute`](crate::Cache::compute), too. Not where [`max_waiters`](Self::max_waiters) lets
+    /// nobody wait: nobody could take over.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.limits.lead = nanos(timeout);
         self
@@ -345,9 +370,12 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Is told what the cache does, for metrics and logs: see [`Observer`], which says what is told, where, and at what cost.
-    /// The last one given counts; for two at once, give a pair. Default: none.
+    /// One more is added to those that were given before, which are told first. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.observer = Some(Box::new(observer));
+        self.observer = Some(match self.observer.take() {
+            None => Box::new(observer),
+            Some(first) => Box::new((first, observer)),
+        });
         self
     }
 
@@ -397,14 +425,22 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// What ends a wait by a custom clock.
+    /// What ends a wait by a custom clock: each deadline under one needs it. A
+    /// [`ManualClock`](crate::ManualClock) is its own timer.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Box::new(timer));
         self
     }
 
-    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). Default with
-    /// std: [`ThreadSpawn`](crate::ThreadSpawn); without: none.
+    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a
+    /// [`loader`](Self::loader).
+    ///
+    /// Default: with the feature `tokio` the runtime that the load is spawned from; outside of all
+    /// runtimes, and without that feature, a thread for each load
+    /// ([`ThreadSpawn`](crate::ThreadSpawn)); without std none. On such a thread, futures panic
+    /// that need a runtime, as those of sockets, timers and most clients do. Their load is lost
+    /// each time: their callers see `Abandoned`, and the text of the panic says what is missing. So
+    /// give this the runtime, where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
         self.spawner = Some(Box::new(spawner));
         self

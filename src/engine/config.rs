@@ -5,11 +5,11 @@ use super::RemovalCause;
 use crate::alarms::ThreadTimer;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
-use crate::expiry::NEVER;
+use crate::expiry::{NEVER, Ttl};
 use crate::observer::Observer;
-use crate::spawn::Spawn;
 #[cfg(feature = "std")]
-use crate::spawn::ThreadSpawn;
+use crate::spawn::DefaultSpawn;
+use crate::spawn::Spawn;
 use crate::tags::Groups;
 use crate::time::Time;
 use crate::timer::Timer;
@@ -25,7 +25,7 @@ pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// The time to live of what this caller loads.
-    pub(crate) ttl: Option<Duration>,
+    pub(crate) ttl: Option<Ttl>,
     pub(crate) wait: u64,
     pub(crate) soft: u64,
     pub(crate) hard: u64,
@@ -160,7 +160,7 @@ impl<K, V> Config<K, V> {
         match &self.spawner {
             Some(spawner) => &**spawner,
             #[cfg(feature = "std")]
-            None => &const { ThreadSpawn::new() },
+            None => &DefaultSpawn,
             #[cfg(not(feature = "std"))]
             None => panic!("without std, loads in the background need a spawner: Builder::spawner"),
         }

@@ -3,12 +3,11 @@
 use super::board::Flight;
 use super::hand::Weighed;
 use super::{Core, RemovalCause, Scope, Shard};
-use crate::expiry::{self, Hot, NEVER};
+use crate::expiry::{self, Hot, NEVER, Ttl};
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
 use crate::sync::mutant;
 use core::ptr::NonNull;
-use core::time::Duration;
 
 /// On which terms a value is kept: what user code has to say about it, asked before the flight is touched.
 #[derive(Clone, Copy)]
@@ -28,22 +27,22 @@ pub(crate) enum Published<V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Runs the weigher and `ttl_with`. `explicit` is a time to live of this value alone; `delta` how long it took to
-    /// load, in ns (0: it was not loaded).
-    /// `start` is the number for its tags that the load began with ([`Core::tag_start`]).
-    pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Terms {
+    /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how
+    /// long it took to load, in ns (0: it was not loaded). `start` is the number for its tags that
+    /// the load began with ([`Core::tag_start`]).
+    pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
-        let stamps = self.times(key, value, explicit, (start, delta));
+        let stamps = self.times(key, value, own, (start, delta));
         let kept = stamps.expires != stamps.born && Scope::keeps(self, weight);
         Terms { weight: if kept { weight } else { 0 }, stamps }
     }
 
     /// The times of a value: runs `ttl_with` and `tags_with`.
-    pub(crate) fn times(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Stamps {
-        let asked = explicit.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)));
-        let ttl = match asked {
-            Some(ttl) if explicit.is_some() => expiry::nanos(ttl),
-            Some(ttl) => expiry::jittered(expiry::nanos(ttl), self.config.jitter, self.random()),
+    pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Stamps {
+        let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::jittered));
+        let ttl = match own {
+            Some(Ttl::Exactly(ttl)) => ttl,
+            Some(Ttl::Jittered(ttl)) => expiry::jittered(ttl, self.config.jitter, self.random()),
             None if self.config.ttl == NEVER => NEVER,
             None => expiry::jittered(self.config.ttl, self.config.jitter, self.random()),
         };

@@ -7,7 +7,7 @@ use crate::engine::land::Published;
 use crate::engine::{Core, Scope};
 use crate::entry::{CoreRef, Entry};
 use crate::error::{Panicked, SharedError};
-use crate::expiry::NEVER;
+use crate::expiry::{NEVER, Ttl};
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::observer::{CacheEvent, LoadEnding, LoadKind};
@@ -143,22 +143,25 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction listener, or of a value
     /// that is dropped to make room, reaches the caller after the value was published.
     pub fn fulfil(self, value: V) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let delta = self.elapsed();
-        self.land(value, None, delta)
+        self.fulfil_for(value, None)
     }
 
-    /// As [`fulfil`](Self::fulfil), with a time to live of its own: zero is handed over and not stored,
-    /// `Duration::MAX` is never.
+    /// As [`fulfil`](Self::fulfil), with a time to live of its own, exactly that long: zero is
+    /// handed over and not stored, `Duration::MAX` is never.
     ///
     /// # Panics
     /// As [`fulfil`](Self::fulfil).
     pub fn fulfil_with_ttl(self, value: V, ttl: Duration) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        self.fulfil_for(value, Some(Ttl::exactly(ttl)))
+    }
+
+    pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let delta = self.elapsed();
-        self.land(value, Some(ttl), delta)
+        self.land(value, ttl, delta)
     }
 
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
-    pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+    pub(crate) fn land(self, value: V, ttl: Option<Ttl>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.told(delta);
         let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
         let (core, flight, number, counted) = self.into_parts();
@@ -198,7 +201,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.renew_for(None)
     }
 
-    pub(crate) fn renew_for(self, ttl: Option<Duration>) -> Option<Entry<'c, K, V>> {
+    pub(crate) fn renew_for(self, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;

@@ -12,7 +12,7 @@ pub use self::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
 
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::time::Duration;
 
 /// Why a value was removed from the cache.
@@ -198,6 +198,12 @@ pub trait Observer: Send + Sync {
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
+    fn observe(&self, cache: &str, event: &CacheEvent) {
+        (**self).observe(cache, event);
+    }
+}
+
+impl<O: Observer + ?Sized> Observer for Box<O> {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         (**self).observe(cache, event);
     }

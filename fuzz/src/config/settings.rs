@@ -239,6 +239,10 @@ impl Settings {
         let outside = |shards: Number| !(1..=1024).contains(&shards.get());
         let deadline = [self.wait, self.soft, self.hard, self.lead].into_iter().flatten().any(Time::is_finite);
         let zero = |time: Option<Time>| time.is_some_and(|t| t.get().is_zero());
+        let none = |most: Option<Number>| most.is_some_and(|most| most.get() == 0);
+        let finite = |time: Option<Time>| time.filter(|time| time.is_finite());
+        let stale = [self.while_refresh, self.if_error].into_iter().flatten().any(|time| !time.get().is_zero());
+        let (soft, hard) = (finite(self.soft).map(Time::get), finite(self.hard).map(Time::get));
         let all = [
             (self.capacity.is_none(), BuildError::MissingCapacity),
             (self.shards.is_some_and(outside), BuildError::Shards(0)),
@@ -246,6 +250,11 @@ impl Settings {
             (self.jitter.is_some_and(|j| !(j.get() >= 0.0 && j.get() < 1.0)), BuildError::Jitter(0.0)),
             (zero(self.idle), BuildError::ZeroTimeToIdle),
             (zero(self.lead), BuildError::ZeroLeadTimeout),
+            (self.idle.is_some() && stale, BuildError::StaleWithIdle),
+            (soft.is_some() && !stale, BuildError::SoftTimeoutWithoutStale),
+            (soft.zip(hard).is_some_and(|(soft, hard)| soft > hard), BuildError::SoftAboveHard),
+            (none(self.max_loads), BuildError::ZeroMaxLoads),
+            (none(self.max_waiters) && finite(self.lead).is_some(), BuildError::LeadTimeoutWithoutWaiters),
             (deadline && self.clocking == Clocking::Manual, BuildError::MissingTimer),
         ];
         all.into_iter().filter(|(wrong, _)| *wrong).map(|(_, error)| std::mem::discriminant(&error)).collect()

@@ -20,6 +20,17 @@ pub struct Settings {
     pub order: u64,
 }
 
+impl Settings {
+    /// Somebody must be able to take over, and to load: otherwise the settings are refused.
+    pub fn most_waiters(&self) -> Option<u8> {
+        self.max_waiters.map(|most| (most % 8).max(self.lead_timeout.is_some().into()))
+    }
+
+    pub fn most_loads(&self) -> Option<u8> {
+        self.max_loads.map(|most| (most % 8).max(1))
+    }
+}
+
 /// A future's loader.
 #[derive(Arbitrary, Debug, Clone, Copy)]
 pub struct Script {

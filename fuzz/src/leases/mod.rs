@@ -161,11 +161,11 @@ fn build(settings: &Settings, clock: &ManualClock) -> Result<Subject, BuildError
     if let Some(timeout) = settings.wait_timeout {
         builder = builder.wait_timeout(timeout.duration());
     }
-    if let Some(most) = settings.max_waiters {
-        builder = builder.max_waiters(usize::from(most % 8));
+    if let Some(most) = settings.most_waiters() {
+        builder = builder.max_waiters(usize::from(most));
     }
-    if let Some(most) = settings.max_loads {
-        builder = builder.max_loads(usize::from(most % 8));
+    if let Some(most) = settings.most_loads() {
+        builder = builder.max_loads(usize::from(most));
     }
     builder.build()
 }
@@ -184,8 +184,8 @@ impl Driver {
             model: Model::new(&terms),
             lead_timeout: settings.lead_timeout.map_or(NEVER, |t| nanos(t.duration())),
             wait_timeout: settings.wait_timeout.map_or(NEVER, |t| nanos(t.duration())),
-            max_waiters: settings.max_waiters.map_or(u32::MAX, |most| u32::from(most % 8)),
-            max_loads: settings.max_loads.map_or(usize::MAX, |most| usize::from(most % 8)),
+            max_waiters: settings.most_waiters().map_or(u32::MAX, u32::from),
+            max_loads: settings.most_loads().map_or(usize::MAX, usize::from),
             weighs: settings.weighs,
             held: RefCell::default(),
             order: Cell::new(settings.order),
