@@ -74,6 +74,7 @@ pub mod verification {}
 #[cfg(feature = "std")]
 mod alarms;
 mod alert;
+mod answers;
 mod buckets;
 mod builder;
 mod bulk;
@@ -130,6 +131,7 @@ mod unpark;
 
 #[cfg(feature = "std")]
 pub use alarms::ThreadTimer;
+pub use answers::Answers;
 #[cfg(feature = "std")]
 pub use blocking::Op;
 pub use builder::Builder;

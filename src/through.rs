@@ -83,12 +83,24 @@ where
     F: Form<'c, K, V>,
 {
     /// Gets on board.
-    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, mut limits: Limits, lenient: bool) -> Self {
+    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, limits: Limits, lenient: bool) -> Self {
+        Self::among(core, q, hash, limits, lenient, &[])
+    }
+
+    /// The same, of a caller who leads these flights, and may wait for them: it ends them before it waits.
+    pub(crate) fn among(
+        core: CoreRef<'c, K, V>,
+        q: &'q Q,
+        hash: u64,
+        mut limits: Limits,
+        lenient: bool,
+        led: &[usize],
+    ) -> Self {
         limits.negative = !lenient;
         let stage = Stage::End(End::Alone);
         let (counted, own, began) = (false, false, NEVER);
         let mut this = Self { core, q, hash, limits, lenient, counted, own, began, stage, _form: PhantomData };
-        this.stage = this.board();
+        this.stage = this.board(led);
         this
     }
 
@@ -96,7 +108,7 @@ where
         self.limits
     }
 
-    fn board(&mut self) -> Stage<'c, K, V, F::Out> {
+    fn board(&mut self, led: &[usize]) -> Stage<'c, K, V, F::Out> {
         let (handle, core, q) = (&self.core, self.core.get(), self.q);
         // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
         let take = |node: &Node<K, V>, outcome| unsafe { F::of_hit(handle, node, outcome) };
@@ -117,7 +129,7 @@ where
             Met::Lead(lease) => Stage::End(End::Lead(lease)),
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
-            Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
+            Met::Wait(waiter) if reentry::loading(waiter.flight()) && !led.contains(&waiter.flight()) => {
                 self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
@@ -179,12 +191,12 @@ where
                 // Good again: a later flight has confirmed it. That is a hit like any other.
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
                 match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
-                    Some(_) if renewed => self.board(),
-                    None if self.lenient => self.board(),
+                    Some(_) if renewed => self.board(&[]),
+                    None if self.lenient => self.board(&[]),
                     old => self.refused(old, Refusal::Failed(error)),
                 }
             }
-            Some(Woken::Again) => self.board(),
+            Some(Woken::Again) => self.board(&[]),
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
                 let Stage::Wait(waiter) = &self.stage else { return };
@@ -229,22 +241,9 @@ where
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
-    /// Whether it would have to wait for a load that this thread is in the middle of.
-    pub(crate) fn is_reentrant(&self) -> bool {
-        matches!(self.stage, Stage::End(End::Refused(Refusal::Reentrant)))
-    }
-
     /// The flight that it leads, if it has come to that.
     pub(crate) fn flight(&self) -> Option<usize> {
         if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
-    }
-
-    /// The lease, if it has come to that: to [land](Self::land), or to [hand on](Self::hand_on).
-    pub(crate) fn lead(&mut self) -> Option<Lease<'c, K, V>> {
-        if !matches!(self.stage, Stage::End(End::Lead(_))) {
-            return None;
-        }
-        if let End::Lead(lease) = self.end() { Some(lease) } else { None }
     }
 
     /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
@@ -259,7 +258,7 @@ where
                 self.own = true;
                 self.wait(waiter)
             }
-            (None, None) => self.board(),
+            (None, None) => self.board(&[]),
         };
     }
 
@@ -273,8 +272,14 @@ where
         Some((old, Outcome::Stale))
     }
 
-    /// Whether a leader cannot go on before its own load has ended.
+    /// A load that this caller led has panicked on its own thread: what it gets for it.
     #[cfg(feature = "std")]
+    pub(crate) fn lost_to_panic<E>(&self, old: Option<Entry<'c, K, V>>) -> Result<F::Out, LoadError<E>> {
+        let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
+        old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
+    }
+
+    /// Whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
         let patient = self.limits.soft.min(self.limits.hard) == NEVER;
         patient
@@ -284,6 +289,18 @@ where
 
     /// Ends a lease with what this caller's load came to.
     pub(crate) fn land<E>(&self, lease: Lease<'c, K, V>, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        self.land_shared(lease, loaded.map_err(Arc::new))
+    }
+
+    /// The same, with an error that other loads may have ended with, too.
+    pub(crate) fn land_shared<E>(
+        &self,
+        lease: Lease<'c, K, V>,
+        loaded: Result<Loaded<V>, Arc<E>>,
+    ) -> Result<F::Out, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
@@ -305,7 +322,7 @@ where
 /// Ends a lease with what its load came to. If that failed, the old value is given while it may be served.
 fn land<'c, K, V, F, E>(
     lease: Lease<'c, K, V>,
-    loaded: Result<Loaded<V>, E>,
+    loaded: Result<Loaded<V>, Arc<E>>,
     limits: &Limits,
 ) -> Result<F::Out, LoadError<E>>
 where
@@ -318,7 +335,7 @@ where
             let entry = settle(lease, loaded, limits).ok_or(LoadError::Abandoned)?;
             return Ok(F::of_entry(entry, outcome));
         }
-        Err(error) => Arc::new(error),
+        Err(error) => error,
     };
     let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
     let core = lease.end(Some(error.clone() as SharedError), limits.if_error);
@@ -345,9 +362,17 @@ pub(crate) fn deliver<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>,
 where
     E: Send + Sync + 'static,
 {
+    deliver_shared(lease, loaded.map_err(Arc::new), limits);
+}
+
+/// The same, with an error that other loads may have ended with, too.
+pub(crate) fn deliver_shared<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, Arc<E>>, limits: &Limits)
+where
+    E: Send + Sync + 'static,
+{
     match loaded {
         Ok(loaded) => drop(settle(lease, loaded, limits)),
-        Err(error) => drop(lease.end(Some(Arc::new(error)), limits.if_error)),
+        Err(error) => drop(lease.end(Some(error), limits.if_error)),
     }
 }
 

@@ -58,6 +58,10 @@ impl<K, V, S> Cache<K, V, S> {
         &self.core
     }
 
+    pub(crate) fn hasher(&self) -> &S {
+        &self.hasher
+    }
+
     #[inline]
     pub(crate) fn hash<Q: ?Sized + Hash>(&self, q: &Q) -> u64
     where

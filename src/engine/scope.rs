@@ -143,6 +143,7 @@ fn told(event: Event) -> Option<CacheEvent> {
         Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
         Event::StaleServe => Some(CacheEvent::StaleServed),
         Event::Bypassed => Some(CacheEvent::Bypassed),
+        Event::UnaskedAnswer => Some(CacheEvent::AnswerRefused),
         _ => None,
     }
 }
@@ -164,6 +165,12 @@ impl<K, V> Core<K, V> {
     pub(crate) fn count(&self, event: Event) {
         self.counters.count(event);
         self.observe(told(event));
+    }
+
+    /// The same of an event that has come about so many times.
+    pub(crate) fn count_many(&self, event: Event, times: usize) {
+        (0..times).for_each(|_| self.counters.count(event));
+        self.observe((0..times).filter_map(|_| told(event)));
     }
 
     /// The precise time, to measure what only the observer is told; 0 if there is none.

@@ -20,6 +20,7 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 /// | `bellwether_evictions_total` | `cause`: `size`, `expired`, `explicit`, `replaced` | values removed |
 /// | `bellwether_bypassed_total` | | loads for one caller alone, not stored |
 /// | `bellwether_refused_total` | | callers who could neither load nor wait |
+/// | `bellwether_answers_refused_total` | | answers of bulk loads for keys that nobody asked for, or that had one |
 ///
 /// [`CacheEvent`] says what each of them means. Hits and misses are not among them: they are not observed. If they are wanted,
 /// export [`Stats::hits`](crate::Stats::hits) and `misses` at intervals.
@@ -53,6 +54,10 @@ impl MetricsObserver {
             ("bellwether_evictions_total", "Values removed, by cause."),
             ("bellwether_bypassed_total", "Loads for one caller alone, not stored."),
             ("bellwether_refused_total", "Callers who could neither load nor wait."),
+            (
+                "bellwether_answers_refused_total",
+                "Answers of bulk loads for keys that nobody asked for, or that had one.",
+            ),
         ];
         for (name, what) in counters {
             describe_counter!(name, Unit::Count, what);
@@ -100,6 +105,7 @@ impl Observer for MetricsObserver {
             }
             CacheEvent::Bypassed => count("bellwether_bypassed_total"),
             CacheEvent::Refused => count("bellwether_refused_total"),
+            CacheEvent::AnswerRefused => count("bellwether_answers_refused_total"),
         }
     }
 }

@@ -135,6 +135,9 @@ pub enum CacheEvent {
     /// A caller could neither load nor wait, because of `max_loads`, `max_waiters` or the bound on retired memory, and there
     /// was no value to give it: it gets [`Overloaded`](crate::LoadError::Overloaded), or is [`Bypassed`](Self::Bypassed).
     Refused,
+    /// A bulk load has answered for a key that nobody asked for, or a second time for the same key. Its answer was dropped. Told
+    /// once the load has ended.
+    AnswerRefused,
 }
 
 /// Is told what a cache does: for metrics and logs. Set with [`Builder::observer`](crate::Builder::observer).

@@ -21,6 +21,7 @@ const TARGET: &str = "bellwether";
 /// | `value removed` | trace | `cause` |
 /// | `load bypassed` | debug | |
 /// | `caller refused` | warn | |
+/// | `answer refused` | warn | |
 ///
 /// [`CacheEvent`] says what each of them means; `kind`, `ending` and `cause` are strings in snake case, and times are floats. Hits
 /// and misses are not observed.
@@ -80,6 +81,7 @@ impl Observer for TracingObserver {
             }
             CacheEvent::Bypassed => debug!(target: TARGET, cache, "load bypassed"),
             CacheEvent::Refused => warn!(target: TARGET, cache, "caller refused"),
+            CacheEvent::AnswerRefused => warn!(target: TARGET, cache, "answer refused"),
         }
     }
 }

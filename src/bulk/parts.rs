@@ -1,0 +1,198 @@
+//! The keys of one bulk load, and what is to be loaded for it.
+
+use crate::answers::{Given, hash_of};
+use crate::error::LoadError;
+use crate::flight::reentry;
+use crate::form::Cloned;
+use crate::key::ToKey;
+use crate::lease::Lease;
+use crate::loading::LoadingCache;
+use crate::outcome::Loaded;
+use crate::through::{End, Through, deliver_shared};
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hash};
+use core::ops::Range;
+use equivalent::Equivalent;
+
+/// What becomes of one of the keys.
+pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
+    /// `tried`: its load was given to the loader once, and is not begun a second time.
+    Going {
+        through: Through<'static, 'q, K, V, Q, Cloned>,
+        tried: bool,
+    },
+    Done(Result<V, LoadError<E>>),
+}
+
+/// The keys of one call, in its order.
+pub(super) struct Bulk<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
+    pub(super) keys: Vec<&'q Q>,
+    pub(super) all: Vec<One<'q, K, V, Q, E>>,
+}
+
+/// What is to be loaded by one call.
+pub(super) struct Led<K: 'static, V: 'static> {
+    pub(super) leases: Vec<Lease<'static, K, V>>,
+    pub(super) hashes: Vec<u64>,
+    pub(super) places: Vec<usize>,
+}
+
+/// What is to be loaded and not stored, each key once.
+pub(super) struct Alone<K> {
+    pub(super) keys: Vec<K>,
+    pub(super) hashes: Vec<u64>,
+    /// Which caller's place gets the answer of which key.
+    pub(super) places: Vec<(usize, usize)>,
+}
+
+/// What a bulk load has to load now.
+pub(super) struct Todo<K: 'static, V: 'static> {
+    /// On the caller's thread, which can do nothing else before.
+    pub(super) here: Led<K, V>,
+    /// In the background.
+    pub(super) elsewhere: Led<K, V>,
+    pub(super) alone: Option<Alone<K>>,
+}
+
+impl<K: 'static, V: 'static> Todo<K, V> {
+    pub(super) fn nothing() -> Self {
+        let nothing = || Led { leases: Vec::new(), hashes: Vec::new(), places: Vec::new() };
+        Self { here: nothing(), elsewhere: nothing(), alone: None }
+    }
+}
+
+impl<K: 'static, V: 'static> Led<K, V> {
+    pub(super) fn push(&mut self, lease: Lease<'static, K, V>, hash: u64, place: usize) {
+        self.leases.push(lease);
+        self.hashes.push(hash);
+        self.places.push(place);
+    }
+
+    pub(super) fn keys(&self) -> Vec<&K> {
+        self.leases.iter().map(Lease::key).collect()
+    }
+
+    pub(super) fn flights(&self) -> Vec<usize> {
+        self.leases.iter().map(Lease::flight).collect()
+    }
+
+    /// Ends all leases with what was loaded for them, in the background.
+    pub(super) fn deliver<E: Send + Sync + 'static>(self, given: Given<V, E>) {
+        let flights = self.flights();
+        reentry::during(&flights, || {
+            for (lease, given) in self.leases.into_iter().zip(given) {
+                let limits = lease.core().get().config.limits;
+                match given {
+                    Some(given) => deliver_shared(lease, given.map(Loaded::New), &limits),
+                    None => lease.fail(),
+                }
+            }
+        });
+    }
+}
+
+impl<K> Alone<K> {
+    pub(super) fn push<Q: ?Sized + Equivalent<K> + ToKey<K>>(&mut self, q: &Q, hash: u64, place: usize) {
+        // Few are asked for twice, and only when there is no room for another flight.
+        let same = |at: &usize| self.hashes[*at] == hash && q.equivalent(&self.keys[*at]);
+        let at = (0..self.keys.len()).find(same).unwrap_or_else(|| {
+            self.keys.push(q.to_key());
+            self.hashes.push(hash);
+            self.keys.len() - 1
+        });
+        self.places.push((place, at));
+    }
+}
+
+impl<'q, K, V, Q, E> Bulk<'q, K, V, Q, E>
+where
+    K: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    E: Send + Sync + 'static,
+{
+    /// Sorts what has come to an end within `range`, without waiting. `here`: a load for which the caller cannot go on sooner runs on its
+    /// own thread.
+    pub(super) fn sort<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, range: Range<usize>, here: bool) -> Todo<K, V>
+    where
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let mut todo = Todo::nothing();
+        for place in range {
+            let (q, one) = (self.keys[place], &mut self.all[place]);
+            let One::Going { through, tried } = one else { continue };
+            if through.waits().is_some() {
+                continue;
+            }
+            let hash = || hash_of(cache.hasher(), &q);
+            match through.end() {
+                End::Value(value) => *one = One::Done(Ok(value)),
+                End::Refused(why) => *one = One::Done(Err(why.into())),
+                end if *tried => *one = One::Done(through.lost(end)),
+                End::Lead(lease) => {
+                    *tried = true;
+                    if here && through.must_wait(&lease) {
+                        todo.here.push(lease, hash(), place);
+                    } else {
+                        through.hand_on(lease, |lease| todo.elsewhere.push(lease, hash(), place));
+                    }
+                }
+                End::Alone => {
+                    *tried = true;
+                    let none = || Alone { keys: Vec::new(), hashes: Vec::new(), places: Vec::new() };
+                    todo.alone.get_or_insert_with(none).push(q, hash(), place);
+                }
+            }
+        }
+        todo
+    }
+
+    /// What follows now that the wait for one key has ended, with what other keys have come to meanwhile if it is a load that follows.
+    pub(super) fn go_on<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, place: usize, here: bool) -> Todo<K, V>
+    where
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let leads = matches!(&self.all[place], One::Going { through, tried: false } if through.flight().is_some());
+        if !leads {
+            return self.sort(cache, place..place + 1, here);
+        }
+        for one in &mut self.all[place + 1..] {
+            let One::Going { through, .. } = one else { continue };
+            if let Some(woken) = through.waits().and_then(|(waiter, _)| waiter.check()) {
+                through.on(Some(woken));
+            }
+        }
+        self.sort(cache, place..self.all.len(), here)
+    }
+
+    /// The result of a key whose load has ended.
+    #[cfg(feature = "std")]
+    pub(super) fn settle(
+        &mut self,
+        place: usize,
+        land: impl FnOnce(&Through<'static, 'q, K, V, Q, Cloned>) -> Result<V, LoadError<E>>,
+    ) {
+        if let One::Going { through, .. } = &self.all[place] {
+            self.all[place] = One::Done(land(through));
+        }
+    }
+
+    /// The results of keys that were loaded for this caller alone.
+    pub(super) fn settle_alone(&mut self, places: Vec<(usize, usize)>, given: Given<V, E>) {
+        for (place, at) in places {
+            self.all[place] = One::Done(match given.get(at) {
+                Some(Some(Ok(value))) => Ok(value.clone()),
+                Some(Some(Err(error))) => Err(LoadError::Load(error.clone())),
+                Some(None) | None => Err(LoadError::Abandoned),
+            });
+        }
+    }
+
+    pub(super) fn results(self) -> Vec<Result<V, LoadError<E>>> {
+        let result = |one| match one {
+            One::Done(result) => result,
+            One::Going { .. } => unreachable!("each key was seen through to its end"),
+        };
+        self.all.into_iter().map(result).collect()
+    }
+}
