@@ -140,7 +140,11 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
     pub(crate) fn land(self, value: V, ttl: Option<Duration>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.told(delta);
-        let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
+        let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
+        if ttl == Some(Duration::ZERO) {
+            // Its caller asked for that: the value is handed over, and not rejected.
+            terms.rejected = None;
+        }
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.

@@ -103,6 +103,7 @@ mod outcome;
 mod pinned;
 mod policy;
 mod reclaim;
+mod rejected;
 mod request;
 mod spawn;
 mod stats;
@@ -158,6 +159,7 @@ pub use observer::TracingObserver;
 pub use observer::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
 pub use outcome::{Loaded, Outcome};
 pub use pinned::{Local, Pinned};
+pub use rejected::{Rejected, RejectionCause};
 pub use request::{Found, Request};
 #[cfg(feature = "std")]
 pub use spawn::ThreadSpawn;

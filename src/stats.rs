@@ -40,6 +40,8 @@ pub struct Stats {
     /// Loads run for one caller alone, not stored: by a `get_with` that is re-entrant, timed out or refused, or because too
     /// much is retired.
     pub bypassed: u64,
+    /// Values that the cache was given, by an insert or a load, and did not keep: see [`RejectionCause`](crate::RejectionCause).
+    pub rejected: u64,
     /// Answers of bulk loads that were refused: of keys that nobody asked for, or a second one of a key
     /// ([`Answers`](crate::Answers)).
     pub unasked_answers: u64,
@@ -62,9 +64,10 @@ pub(crate) enum Event {
     WaitTimeout,
     Bypassed,
     UnaskedAnswer,
+    Rejection,
 }
 
-const EVENTS: usize = Event::UnaskedAnswer as usize + 1;
+const EVENTS: usize = Event::Rejection as usize + 1;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Hits and misses of some of the threads.
@@ -141,6 +144,7 @@ impl Counters {
             takeovers: event(Event::TakeOver),
             wait_timeouts: event(Event::WaitTimeout),
             bypassed: event(Event::Bypassed),
+            rejected: event(Event::Rejection),
             unasked_answers: event(Event::UnaskedAnswer),
             retired_bytes: 0,
             retired_weight: 0,

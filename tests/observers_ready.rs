@@ -2,7 +2,7 @@
 #![cfg(all(feature = "metrics", feature = "tracing"))]
 mod common;
 
-use bellwether::{Cache, Lookup, ManualClock, MetricsObserver, TracingObserver};
+use bellwether::{Answers, Cache, Load, Lookup, ManualClock, MetricsObserver, TracingObserver};
 use common::tasks::Task;
 use common::*;
 use metrics::{
@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -19,7 +20,7 @@ use tracing::span;
 fn everything(builder: bellwether::Builder<Key, u64>, clock: &ManualClock) {
     let builder = builder.name("pages").max_capacity(3).time_to_live(10 * SECOND).xfetch(1e9);
     let builder = builder.wait_timeout(5 * SECOND).stale_while_refresh(5 * SECOND).max_loads(1);
-    let cache: TestCache = builder.build().unwrap();
+    let cache = builder.loader(Odd).build().unwrap();
     // A load of two seconds, and early refreshes: one fails, one panics, one is stored.
     cache.get_with(&1, || (clock.advance(2 * SECOND), 1).1);
     let fails = || (clock.advance(SECOND), Err::<u64, _>(Broken("no"))).1;
@@ -43,6 +44,23 @@ fn everything(builder: bellwether::Builder<Key, u64>, clock: &ManualClock) {
     cache.remove(&6);
     clock.advance(20 * SECOND);
     assert_eq!(cache.purge_expired(), 2);
+    // One that is not kept, and a bulk load that answers for another key.
+    cache.insert_with_ttl(6, 1, Duration::ZERO);
+    assert!(cache.load_all(&[7])[0].is_err());
+}
+
+/// Answers for no key that it is asked for.
+struct Odd;
+
+impl Load<Key, u64> for Odd {
+    type Error = Broken;
+    fn load(&self, _: &Key) -> Result<u64, Broken> {
+        unreachable!("only in bulk")
+    }
+    fn load_all(&self, _: &[&Key], answers: &mut Answers<'_, Key, u64, Broken>) {
+        assert!(!answers.put(&8, 1));
+        answers.fail_rest(Broken("no"));
+    }
 }
 
 /// Counts, sums, and names that were described.
@@ -111,6 +129,7 @@ fn what_the_metrics_recorder_gets() {
     let got = recorder.values.lock().unwrap();
     let got: Vec<String> = got.iter().map(|(name, value)| format!("{name} {value}")).collect();
     let expected = [
+        "bellwether_answers_refused_total cache=pages 1",
         "bellwether_bypassed_total cache=pages 1",
         "bellwether_evictions_total cache=pages cause=expired 2",
         "bellwether_evictions_total cache=pages cause=explicit 1",
@@ -119,12 +138,15 @@ fn what_the_metrics_recorder_gets() {
         "bellwether_load_duration_seconds cache=pages kind=early ending=failed 1",
         "bellwether_load_duration_seconds cache=pages kind=early ending=panicked 0",
         "bellwether_load_duration_seconds cache=pages kind=early ending=stored 0",
+        "bellwether_load_duration_seconds cache=pages kind=missing ending=failed 0",
         "bellwether_load_duration_seconds cache=pages kind=missing ending=given_up 5",
         "bellwether_load_duration_seconds cache=pages kind=missing ending=stored 2",
         "bellwether_load_failures_total cache=pages kind=early 2",
+        "bellwether_load_failures_total cache=pages kind=missing 1",
         "bellwether_loads_total cache=pages kind=early 3",
-        "bellwether_loads_total cache=pages kind=missing 2",
+        "bellwether_loads_total cache=pages kind=missing 3",
         "bellwether_refused_total cache=pages 1",
+        "bellwether_rejected_total cache=pages cause=zero_time_to_live 1",
         "bellwether_stale_serves_total cache=pages 1",
         "bellwether_wait_duration_seconds cache=pages ending=left 5",
         "bellwether_wait_timeouts_total cache=pages 1",
@@ -202,6 +224,10 @@ fn what_the_tracing_subscriber_gets() {
         r#"TRACE value removed cache="pages" cause="explicit""#,
         r#"TRACE value removed cache="pages" cause="expired""#,
         r#"TRACE value removed cache="pages" cause="expired""#,
+        r#"DEBUG value rejected cache="pages" cause="zero_time_to_live""#,
+        r#"DEBUG load started cache="pages" kind="missing""#,
+        r#"WARN load ended cache="pages" kind="missing" ending="failed" took_seconds=0.0"#,
+        r#"WARN answer refused cache="pages""#,
     ];
     assert_eq!(*lines.0.lock().unwrap(), expected);
 }

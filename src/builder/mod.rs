@@ -301,6 +301,12 @@ impl<K, V, S> Builder<K, V, S> {
     /// Called for each value that was stored and is removed: by the thread that removes it, after it has become
     /// unreachable, and outside of any pin, so it may use the cache. Not called when the cache is dropped.
     ///
+    /// Called with [`RemovalCause::Rejected`] for each value that the cache was given by an insert or a load and did not keep: it
+    /// was too heavy, its time to live was zero, or too much removed memory waits to be freed. Not for one that
+    /// [`try_insert`](crate::Cache::try_insert) gives back, for one that was loaded on the terms that it is not kept
+    /// ([`Loaded::Unstored`](crate::Loaded), a time to live of zero that the caller or the loader has named), or for one that lost to
+    /// a newer write or removal.
+    ///
     /// A panic in it reaches the caller whose operation removed the value, after that operation is complete.
     pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));

@@ -36,7 +36,7 @@ impl<K, V> Core<K, V> {
     /// that may be served for `window` past its time. Asks the user's `tags_with`.
     pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Stamps> {
         let ttl = self.config.negative_ttl;
-        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || !Scope::keeps(self, 1) {
+        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || Scope::rejects(self, 1).is_some() {
             return None;
         }
         let born = self.config.time.now();

@@ -6,6 +6,7 @@ use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
+use crate::rejected::RejectionCause;
 use crate::sync::mutant;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -16,6 +17,8 @@ pub(crate) struct Terms {
     /// 0: handed over only.
     pub(crate) weight: u32,
     pub(crate) stamps: Stamps,
+    /// Why the weight is 0.
+    pub(crate) rejected: Option<RejectionCause>,
 }
 
 /// What became of a leader's value.
@@ -34,8 +37,11 @@ impl<K, V> Core<K, V> {
     pub(crate) fn terms(&self, key: &K, value: &V, explicit: Option<Duration>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, explicit, (start, delta));
-        let kept = stamps.expires != stamps.born && Scope::keeps(self, weight);
-        Terms { weight: if kept { weight } else { 0 }, stamps }
+        let rejected = match stamps.expires == stamps.born {
+            true => Some(RejectionCause::ZeroTimeToLive),
+            false => Scope::rejects(self, weight),
+        };
+        Terms { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
     }
 
     /// The times of a value: runs `ttl_with` and `tags_with`.
@@ -97,7 +103,23 @@ impl<K, V> Scope<'_, K, V> {
         }
         self.make_room(shard, terms.weight);
         self.ring(flight.node);
+        if let Some(cause) = terms.rejected {
+            self.hand_back(node, cause);
+        }
         if stored { Published::Stored } else { Published::HandedOver }
+    }
+
+    /// A loaded value that was published and not kept is counted, and told to the listener.
+    #[cold]
+    fn hand_back(&self, node: &Node<K, V>, cause: RejectionCause) {
+        self.count_rejection(cause);
+        if self.core.config.listener.is_some() {
+            // It cannot fail: the lease has a share.
+            let shared = node.share();
+            debug_assert!(shared);
+            // SAFETY: the share just taken; the caller has published the value.
+            unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
+        }
     }
 
     fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {

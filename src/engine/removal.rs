@@ -7,13 +7,17 @@
 
 use super::hand::Weighed;
 use super::land::Terms;
+use super::scope::After;
 use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::order::order_of;
+use crate::rejected::{Rejected, RejectionCause};
+use crate::stats::Event;
 use crate::sync::mutant;
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 /// A node that is not in the list yet; frees it if it never gets there.
@@ -136,15 +140,15 @@ impl<K, V> Scope<'_, K, V> {
         self.unlist_and_release(old, before, RemovalCause::Replaced);
     }
 
-    /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped
-    /// under the pin.
+    /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
+    /// the pin.
     pub(crate) fn insert(
         &self,
         hash: u64,
         (key, value): (K, V),
         terms: impl FnOnce(&K, &V) -> Terms,
         is_key: impl Fn(&K, &K) -> bool,
-    ) -> Option<(K, V)> {
+    ) -> Result<(), Rejected<K, V>> {
         let (table, order) = (&self.core.table, order_of(hash));
         let shard = self.core.shard(hash);
         // One miss leads to the next. So something else is done while each is on its way.
@@ -156,10 +160,11 @@ impl<K, V> Scope<'_, K, V> {
         };
         fetch(0);
         let terms = terms(&key, &value);
-        if terms.weight == 0 {
+        if let Some(cause) = terms.rejected {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
-            return Some((key, value));
+            self.count_rejection(cause);
+            return Err(Rejected::new((key, value), cause));
         }
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
         fetch(1);
@@ -188,10 +193,21 @@ impl<K, V> Scope<'_, K, V> {
                     None => self.seat(shard, entry, None),
                 }
                 self.make_room(shard, terms.weight);
-                return None;
+                return Ok(());
             }
             self.weigh_back(shard, &weighed);
         }
+    }
+
+    /// Has a key and value that were not kept told to the listener, and dropped, once the pin is gone.
+    #[cold]
+    pub(crate) fn turn_away(&self, rejected: Rejected<K, V>) {
+        self.push(After::Rejected(Box::new(rejected)));
+    }
+
+    pub(super) fn count_rejection(&self, cause: RejectionCause) {
+        self.count(Event::Rejection);
+        self.observe(|| CacheEvent::Rejected { cause });
     }
 
     /// Removes a key, entry or flight. The node (alive under the pin) and its word, if there was one.

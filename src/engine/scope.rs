@@ -5,20 +5,24 @@ use crate::flight::node::Node;
 use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Upkeep};
+use crate::rejected::Rejected;
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::unwind;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
 /// What is done once the pin is gone.
-enum After<K, V> {
+pub(super) enum After<K, V> {
     /// Those who wait for this flight are woken.
     Rung(Ptr<K, V>),
     /// To the listener, that this value was removed; with a share of it.
     Removed(Ptr<K, V>, RemovalCause),
+    /// To the listener, that this was not kept. Dropped next.
+    Rejected(Box<Rejected<K, V>>),
     /// To the observer.
     Happened(CacheEvent),
 }
@@ -50,10 +54,14 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
     }
 
+    pub(super) fn push(&self, after: After<K, V>) {
+        self.after.borrow_mut().push(after);
+    }
+
     /// Has the observer, if there is one, told of an event once the pin is gone.
     pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
-            self.after.borrow_mut().push(After::Happened(event()));
+            self.push(After::Happened(event()));
         }
     }
 
@@ -70,7 +78,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// # Safety
     /// The caller hands over a share of the node, whose word was valued.
     pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
-        self.after.borrow_mut().push(After::Removed(node, cause));
+        self.push(After::Removed(node, cause));
     }
 
     /// Gives back a share.
@@ -197,6 +205,11 @@ impl<K, V> Core<K, V> {
                     // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
                     let (key, value) = unsafe { (kept.1.as_ref().key(), kept.1.as_ref().value()) };
                     listener(key, value, cause);
+                }
+            }
+            After::Rejected(rejected) => {
+                if let Some(listener) = &self.config.listener {
+                    listener(rejected.key(), rejected.value(), RemovalCause::Rejected);
                 }
             }
             After::Happened(event) => self.observe([event]),

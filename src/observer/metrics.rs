@@ -18,6 +18,7 @@ use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 /// | `bellwether_wait_timeouts_total` | | waits that a deadline ended |
 /// | `bellwether_stale_serves_total` | | old values given |
 /// | `bellwether_evictions_total` | `cause`: `size`, `expired`, `explicit`, `replaced` | values removed |
+/// | `bellwether_rejected_total` | `cause`: `too_heavy`, `zero_time_to_live`, `retired_memory` | values given to the cache and not kept |
 /// | `bellwether_bypassed_total` | | loads for one caller alone, not stored |
 /// | `bellwether_refused_total` | | callers who could neither load nor wait |
 /// | `bellwether_answers_refused_total` | | answers of bulk loads for keys that nobody asked for, or that had one |
@@ -52,6 +53,7 @@ impl MetricsObserver {
             ("bellwether_wait_timeouts_total", "Waits that a deadline ended."),
             ("bellwether_stale_serves_total", "Old values given while or because there was no newer one."),
             ("bellwether_evictions_total", "Values removed, by cause."),
+            ("bellwether_rejected_total", "Values given to the cache and not kept, by cause."),
             ("bellwether_bypassed_total", "Loads for one caller alone, not stored."),
             ("bellwether_refused_total", "Callers who could neither load nor wait."),
             (
@@ -102,6 +104,10 @@ impl Observer for MetricsObserver {
             CacheEvent::Removed { cause } => {
                 let cause = labels::cause(cause);
                 counter!("bellwether_evictions_total", "cache" => cache.to_owned(), "cause" => cause).increment(1);
+            }
+            CacheEvent::Rejected { cause } => {
+                let cause = labels::rejection(cause);
+                counter!("bellwether_rejected_total", "cache" => cache.to_owned(), "cause" => cause).increment(1);
             }
             CacheEvent::Bypassed => count("bellwether_bypassed_total"),
             CacheEvent::Refused => count("bellwether_refused_total"),

@@ -12,6 +12,7 @@ pub use self::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
 
+use crate::rejected::RejectionCause;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -27,6 +28,10 @@ pub enum RemovalCause {
     Expired,
     /// Room was needed.
     Size,
+    /// The cache was given it, by an insert or a load, and never kept it: see [`RejectionCause`]. Of these only the
+    /// [`eviction_listener`](crate::Builder::eviction_listener) is told under this name; an observer is told
+    /// [`CacheEvent::Rejected`].
+    Rejected,
 }
 
 /// What a load is for.
@@ -129,6 +134,12 @@ pub enum CacheEvent {
     Removed {
         /// Why.
         cause: RemovalCause,
+    },
+    /// A value that the cache was given, by an insert or a load, was not kept.
+    #[non_exhaustive]
+    Rejected {
+        /// Why.
+        cause: RejectionCause,
     },
     /// A caller runs its loader for itself alone, and its value is not stored: [`Stats::bypassed`](crate::Stats::bypassed).
     Bypassed,

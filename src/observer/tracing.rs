@@ -19,6 +19,7 @@ const TARGET: &str = "bellwether";
 /// | `wait timed out` | warn | |
 /// | `stale value served` | debug | |
 /// | `value removed` | trace | `cause` |
+/// | `value rejected` | debug | `cause` |
 /// | `load bypassed` | debug | |
 /// | `caller refused` | warn | |
 /// | `answer refused` | warn | |
@@ -78,6 +79,9 @@ impl Observer for TracingObserver {
             CacheEvent::StaleServed => debug!(target: TARGET, cache, "stale value served"),
             CacheEvent::Removed { cause } => {
                 trace!(target: TARGET, cache, cause = labels::cause(cause), "value removed");
+            }
+            CacheEvent::Rejected { cause } => {
+                debug!(target: TARGET, cache, cause = labels::rejection(cause), "value rejected");
             }
             CacheEvent::Bypassed => debug!(target: TARGET, cache, "load bypassed"),
             CacheEvent::Refused => warn!(target: TARGET, cache, "caller refused"),
