@@ -108,7 +108,12 @@ impl<'c, K, V> Lookup<'c, K, V> {
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
         let met = embark(&core, hash, q, Wanted::Value(&core.get().config.limits), pin, counted);
-        core.get().counters.lookup(matches!(met, Met::Hit(_)));
+        // A value to use, whoever refreshes it.
+        core.get().counters.lookup(match &met {
+            Met::Hit(_) => true,
+            Met::Lead(lease) => lease.is_early(),
+            _ => false,
+        });
         match met {
             Met::Hit(entry) => Self::Hit(entry),
             Met::Lead(lease) => match lease.entry_of_old() {

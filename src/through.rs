@@ -19,6 +19,7 @@ use crate::outcome::{Loaded, Outcome};
 use crate::stats::Event;
 use crate::waiter::{Waiter, Woken};
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::time::Duration;
@@ -32,7 +33,7 @@ pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
     limits: Limits,
     /// There is no way to report an error: the failure of another is no answer, and a refusal means to load alone.
     lenient: bool,
-    /// Whether the lookup was counted.
+    /// Whether the lookup was counted, as a hit. It is when a value that was there is given; else it is a miss, once it has ended.
     counted: bool,
     /// Whether what is waited for is this caller's own load, which somebody else runs.
     own: bool,
@@ -110,22 +111,24 @@ where
 
     fn board(&mut self, led: &[usize]) -> Stage<'c, K, V, F::Out> {
         let (handle, core, q) = (&self.core, self.core.get(), self.q);
-        // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
-        let take = |node: &Node<K, V>, outcome| unsafe { F::of_hit(handle, node, outcome) };
-        let first = !core::mem::replace(&mut self.counted, true);
+        let outcome = Cell::new(Outcome::Hit);
+        let take = |node: &Node<K, V>, how| {
+            outcome.set(how);
+            // SAFETY: a hit's word was seen valued, and this runs under the pin it was found under.
+            unsafe { F::of_hit(handle, node, how) }
+        };
         self.own = false;
         if core.overloaded() {
             // Not a flight more; what is there is served all the same.
             let pin = core.limbo().enter();
-            let value = core.live(&pin, self.hash, |k| q.equivalent(k)).and_then(|node| take(node, Outcome::Hit));
-            return Stage::End(value.map_or(End::Alone, End::Value));
+            let live = core.live_uncounted(&pin, self.hash, |k| q.equivalent(k));
+            let value = live.and_then(|node| take(node, Outcome::Hit));
+            drop(pin);
+            return Stage::End(value.map_or(End::Alone, |value| self.served(value, Outcome::Hit)));
         }
         let met = embark(handle, self.hash, q, Wanted::Value(&self.limits), || core.limbo().enter(), take);
-        if first {
-            core.counters.lookup(matches!(met, Met::Hit(_)));
-        }
         match met {
-            Met::Hit(value) => Stage::End(End::Value(value)),
+            Met::Hit(value) => Stage::End(self.served(value, outcome.get())),
             Met::Lead(lease) => Stage::End(End::Lead(lease)),
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
@@ -145,14 +148,27 @@ where
         Stage::Wait(waiter)
     }
 
+    /// This caller is given a value, in this way.
+    fn served(&mut self, value: F::Out, outcome: Outcome) -> End<'c, K, V, F::Out> {
+        self.count_lookup(outcome);
+        End::Value(value)
+    }
+
+    fn count_lookup(&mut self, outcome: Outcome) {
+        if matches!(outcome, Outcome::Hit | Outcome::Stale) && !core::mem::replace(&mut self.counted, true) {
+            self.core.get().counters.lookup(true);
+        }
+    }
+
     /// Makes do with an old value.
-    fn make_do(&self, old: Entry<'c, K, V>) -> F::Out {
+    fn make_do(&mut self, old: Entry<'c, K, V>) -> F::Out {
+        self.count_lookup(Outcome::Stale);
         self.core.get().count(Event::StaleServe);
         F::of_entry(old, Outcome::Stale)
     }
 
     /// Makes do with an old value, or goes without.
-    fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
+    fn refused(&mut self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
             Some(old) => End::Value(self.make_do(old)),
             None if self.lenient => End::Alone,
@@ -227,7 +243,7 @@ where
 
     /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
     /// handed over.
-    pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn lost<E>(&mut self, end: End<'c, K, V, F::Out>) -> Result<F::Out, LoadError<E>> {
         let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
         drop(end);
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
@@ -235,7 +251,7 @@ where
 
     /// A load that this caller leads has come to nothing.
     #[cfg(feature = "std")]
-    pub(crate) fn abandon<E>(&self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
         let old = lease.fallback(self.limits.if_error);
         lease.fail();
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
@@ -253,7 +269,7 @@ where
         let waiter = if old.is_none() { lease.follow() } else { None };
         load(lease);
         self.stage = match (old, waiter) {
-            (Some((old, outcome)), _) => Stage::End(End::Value(F::of_entry(old, outcome))),
+            (Some((old, outcome)), _) => Stage::End(self.served(F::of_entry(old, outcome), outcome)),
             (None, Some(waiter)) => {
                 self.own = true;
                 self.wait(waiter)
@@ -274,7 +290,7 @@ where
 
     /// A load that this caller led has panicked on its own thread: what it gets for it.
     #[cfg(feature = "std")]
-    pub(crate) fn lost_to_panic<E>(&self, old: Option<Entry<'c, K, V>>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn lost_to_panic<E>(&mut self, old: Option<Entry<'c, K, V>>) -> Result<F::Out, LoadError<E>> {
         let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
@@ -288,23 +304,42 @@ where
     }
 
     /// Ends a lease with what this caller's load came to.
-    pub(crate) fn land<E>(&self, lease: Lease<'c, K, V>, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
+    pub(crate) fn land<E>(
+        &mut self,
+        lease: Lease<'c, K, V>,
+        loaded: Result<Loaded<V>, E>,
+    ) -> Result<F::Out, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
         self.land_shared(lease, loaded.map_err(Arc::new))
     }
 
-    /// The same, with an error that other loads may have ended with, too.
+    /// The same, with an error that other loads may have ended with, too. If the load failed, the old value is given while it may
+    /// be served.
     pub(crate) fn land_shared<E>(
-        &self,
+        &mut self,
         lease: Lease<'c, K, V>,
         loaded: Result<Loaded<V>, Arc<E>>,
     ) -> Result<F::Out, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
-        land::<K, V, F, E>(lease, loaded, &self.limits)
+        let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
+        let error = match loaded {
+            Ok(loaded) => {
+                let entry = settle(lease, loaded, &self.limits).ok_or(LoadError::Abandoned)?;
+                return Ok(F::of_entry(entry, outcome));
+            }
+            Err(error) => error,
+        };
+        let window = self.limits.if_error;
+        let old = lease.guarded(|_| lease.fallback(window).map(|old| F::of_entry(old, Outcome::Stale)));
+        let core = lease.end(Some(error.clone() as SharedError), window);
+        let Some(old) = old else { return Err(LoadError::Load(error)) };
+        self.count_lookup(Outcome::Stale);
+        core.get().count(Event::StaleServe);
+        Ok(old)
     }
 
     /// A value that is not stored: of a caller that runs its loader for itself alone.
@@ -319,27 +354,12 @@ where
     }
 }
 
-/// Ends a lease with what its load came to. If that failed, the old value is given while it may be served.
-fn land<'c, K, V, F, E>(
-    lease: Lease<'c, K, V>,
-    loaded: Result<Loaded<V>, Arc<E>>,
-    limits: &Limits,
-) -> Result<F::Out, LoadError<E>>
-where
-    F: Form<'c, K, V>,
-    E: Send + Sync + 'static,
-{
-    let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
-    let error = match loaded {
-        Ok(loaded) => {
-            let entry = settle(lease, loaded, limits).ok_or(LoadError::Abandoned)?;
-            return Ok(F::of_entry(entry, outcome));
+impl<'c, K, V, Q: ?Sized, F: Form<'c, K, V>> Drop for Through<'c, '_, K, V, Q, F> {
+    fn drop(&mut self) {
+        if !self.counted {
+            self.core.get().counters.lookup(false);
         }
-        Err(error) => error,
-    };
-    let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
-    let core = lease.end(Some(error.clone() as SharedError), limits.if_error);
-    old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
+    }
 }
 
 /// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.

@@ -24,6 +24,15 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
     items.for_each(&mut f);
 }
 
+/// What `run` comes to; None: it has panicked. (Without std a panic aborts.)
+pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Option<R> {
+    #[cfg(feature = "std")]
+    // Nothing of ours is left half-done by a panic in it: what it owns goes with it.
+    return std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok();
+    #[cfg(not(feature = "std"))]
+    Some(run())
+}
+
 /// Whether the calling thread is unwinding.
 pub(crate) fn panicking() -> bool {
     #[cfg(feature = "std")]

@@ -24,6 +24,8 @@ use crate::outcome::Loaded;
 use crate::stats::Event;
 use crate::sync::untracked::{AtomicUsize, Ordering};
 use crate::through::Begun;
+#[cfg(feature = "std")]
+use crate::unwind;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hash};
@@ -134,7 +136,7 @@ where
         self.load_here(bulk, todo.here);
         if let Some(alone) = todo.alone {
             let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.tally());
-            bulk.settle_alone(alone.places, caught(ask).unwrap_or_default());
+            bulk.settle_alone(alone.places, unwind::caught(ask).unwrap_or_default());
         }
     }
 
@@ -158,7 +160,7 @@ where
             let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &tally));
             (led, given)
         };
-        match caught(load) {
+        match unwind::caught(load) {
             Some((led, given)) => reentry::during(&flights, || {
                 for ((lease, place), given) in led.leases.into_iter().zip(places).zip(given) {
                     bulk.settle(place, |through| match given {
@@ -266,11 +268,4 @@ impl<K: 'static, V: 'static> Drop for Tally<K, V> {
         let refused = self.refused.load(Ordering::Relaxed);
         self.core.get().count_many(Event::UnaskedAnswer, refused);
     }
-}
-
-/// What user code comes to; None: it has panicked.
-#[cfg(feature = "std")]
-fn caught<R>(run: impl FnOnce() -> R) -> Option<R> {
-    // Nothing of ours is left half-done by a panic: what `run` owns goes with it.
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).ok()
 }

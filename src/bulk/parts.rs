@@ -170,9 +170,9 @@ where
     pub(super) fn settle(
         &mut self,
         place: usize,
-        land: impl FnOnce(&Through<'static, 'q, K, V, Q, Cloned>) -> Result<V, LoadError<E>>,
+        land: impl FnOnce(&mut Through<'static, 'q, K, V, Q, Cloned>) -> Result<V, LoadError<E>>,
     ) {
-        if let One::Going { through, .. } = &self.all[place] {
+        if let One::Going { through, .. } = &mut self.all[place] {
             self.all[place] = One::Done(land(through));
         }
     }

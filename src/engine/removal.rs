@@ -17,6 +17,7 @@ use crate::order::order_of;
 use crate::rejected::{Rejected, RejectionCause};
 use crate::stats::Event;
 use crate::sync::mutant;
+use crate::unwind;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 
@@ -117,7 +118,12 @@ impl<K, V> Scope<'_, K, V> {
         let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
         let cause = if overtook { self.cause_of_closing(node) } else { cause };
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
-        if had_value || (cause == RemovalCause::Explicit && before.loading()) {
+        let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
+        // What takes the place of such a value replaces it; whatever else removes it does so because of its tag.
+        let cause = if untagged && cause != RemovalCause::Replaced { RemovalCause::Explicit } else { cause };
+        if untagged {
+            self.count_removal(RemovalCause::Explicit);
+        } else if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
         }
         if had_value {
@@ -237,6 +243,16 @@ impl<K, V> Scope<'_, K, V> {
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
     pub(super) fn clear_away(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
         self.remove(shard, node, self.cause_of_closing(node));
+    }
+
+    /// Whether a removed value's time was ended by the invalidation of a tag, and not over by itself. Asks the user's `tags_with`,
+    /// and only where a tag was invalidated since the value was loaded.
+    fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
+        let Some(groups) = &self.core.config.groups else { return false };
+        node.hot().start().is_some_and(|start| groups.any_since(start))
+            && !self.core.over_at(node, self.core.config.time.now())
+            // A panic must not leave the removal half-done: then it counts as what it would be without tags.
+            && unwind::caught(|| self.core.outdated(node)).unwrap_or(false)
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {
