@@ -10,6 +10,7 @@ use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::outcome::Loaded;
 use crate::request::{Found, settings};
+use crate::span;
 use crate::spawn::Task;
 use crate::through::{End, Through, deliver, told};
 use alloc::boxed::Box;
@@ -219,10 +220,10 @@ pub(crate) fn spawn_blocking<K, V, E>(
     E: Send + Sync + 'static,
 {
     let core = lease.core().clone();
-    core.get().config.spawner().spawn_blocking(Box::new(move || {
+    core.get().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
         let loaded = lease.guarded(|_| load());
         deliver(lease, loaded, &limits);
-    }));
+    })));
 }
 
 /// Runs a load in the background, as a task.
@@ -238,12 +239,12 @@ pub(crate) fn spawn<K, V, E, Fut>(
     Fut: Future + Send + 'static,
 {
     let core = lease.core().clone();
-    let task: Task = Box::pin(async move {
+    let task: Task = Box::pin(span::task_of_caller(async move {
         let flights = [lease.flight()];
         let loading = lease.guarded(|_| load());
         let output = Loading::new(&flights, pin!(Some(loading))).await;
         deliver(lease, told(output), &limits);
-    });
+    }));
     core.get().config.spawner().spawn(task);
 }
 

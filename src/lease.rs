@@ -225,10 +225,12 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.told(0);
         // Before the lease is taken apart: it asks for the old value's tags.
         let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
+        let kind = self.kind;
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         let unkept = unsafe {
+            scope.load_failed(flight.node, kind, error.as_ref(), false);
             let unkept = scope.fail(flight, number, error, kept);
             scope.disembark(flight);
             unkept
@@ -259,6 +261,8 @@ impl<K, V> Drop for Lease<'_, K, V> {
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
             scope.cool_down(self.flight, self.number);
+            // SAFETY: the lease's share.
+            unsafe { scope.load_failed(self.flight.node, self.kind, None, true) };
         }
         // SAFETY: the lease and its shares are ours, and end here.
         unsafe {

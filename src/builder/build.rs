@@ -66,6 +66,7 @@ impl<K, V, S> Builder<K, V, S> {
             shards,
             weigher: self.weigher,
             listener: self.listener,
+            on_load_error: self.on_load_error,
             observer: self.observer,
             ttl: self.ttl.map_or(NEVER, nanos),
             idle: self.idle.map_or(NEVER, nanos),

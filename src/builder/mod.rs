@@ -4,10 +4,11 @@ mod build;
 
 use crate::clock::Clock;
 use crate::engine::RemovalCause;
-use crate::engine::config::{Limits, Listener, TtlWith, Weigher};
+use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
 use crate::expiry::{NEVER, nanos};
+use crate::failure::Failure;
 use crate::hasher::DefaultHashBuilder;
-use crate::observer::Observer;
+use crate::observer::{LoadKind, Observer};
 use crate::spawn::Spawn;
 use crate::tags::{Tags, TagsWith};
 use crate::time::Source;
@@ -24,6 +25,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     name: String,
     weigher: Option<Weigher<K, V>>,
     listener: Option<Listener<K, V>>,
+    on_load_error: Option<OnLoadError<K>>,
     observer: Option<Box<dyn Observer>>,
     ttl: Option<Duration>,
     idle: Option<Duration>,
@@ -54,6 +56,7 @@ impl<K, V> Builder<K, V> {
             name: String::new(),
             weigher: None,
             listener: None,
+            on_load_error: None,
             observer: None,
             ttl: None,
             idle: None,
@@ -313,6 +316,32 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Called for each load that ends in an error or a panic, of whatever face, once: with its key, why, and what it was for. These are
+    /// the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts. (One that a caller runs for itself alone,
+    /// `bypassed`, is not among them: its error is that caller's.)
+    ///
+    /// By the thread on which the load has ended, after that, and outside of any pin, so it may use the cache. A panic in it
+    /// reaches that thread as one of an [`Observer`] does; while the load's own panic unwinds, it is swallowed. Without it a load that
+    /// fails pays a branch.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::sync::{Arc, Mutex};
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let lines = log.clone();
+    /// let cache: Cache<String, u64> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .on_load_error(move |key, failure, kind| lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})")))
+    ///     .build()?;
+    /// assert!(cache.try_get_with("answer", || Err::<u64, _>("no route to host")).is_err());
+    /// assert_eq!(*log.lock().unwrap(), ["answer: no route to host (Missing)"]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn on_load_error(mut self, told: impl Fn(&K, &Failure<'_>, LoadKind) + Send + Sync + 'static) -> Self {
+        self.on_load_error = Some(Box::new(told));
+        self
+    }
+
     /// Is told what the cache does, for metrics and logs: see [`Observer`], which says what is told, where, and at what cost.
     /// The last one given counts; for two at once, give a pair. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
@@ -335,6 +364,7 @@ impl<K, V, S> Builder<K, V, S> {
             name: self.name,
             weigher: self.weigher,
             listener: self.listener,
+            on_load_error: self.on_load_error,
             observer: self.observer,
             ttl: self.ttl,
             idle: self.idle,

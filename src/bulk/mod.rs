@@ -21,6 +21,7 @@ use crate::loading::Load;
 use crate::loading::{LoadAsync, LoadingCache};
 #[cfg(feature = "std")]
 use crate::outcome::Loaded;
+use crate::span;
 use crate::stats::Event;
 use crate::sync::untracked::{AtomicUsize, Ordering};
 use crate::through::Begun;
@@ -212,11 +213,11 @@ where
             return;
         }
         let this = self.clone();
-        self.core().config.spawner().spawn_blocking(Box::new(move || {
+        self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
             let tally = this.tally();
             let given = reentry::during(&led.flights(), || this.ask(&led.keys(), &led.hashes, &tally));
             led.deliver(given);
-        }));
+        })));
     }
 
     fn spawn_all_async(&self, led: Led<K, V>)
@@ -227,11 +228,11 @@ where
             return;
         }
         let this = self.clone();
-        self.core().config.spawner().spawn(Box::pin(async move {
+        self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
             let tally = this.tally();
             let given = this.ask_async(&led.keys(), &led.hashes, &led.flights(), &tally).await;
             led.deliver(given);
-        }));
+        })));
     }
 
     /// Loads what is not stored.

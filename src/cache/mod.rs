@@ -1,5 +1,7 @@
 //! The cache.
 
+#[cfg(feature = "metrics")]
+mod gauges;
 #[cfg(feature = "std")]
 mod plain;
 

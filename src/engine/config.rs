@@ -6,7 +6,8 @@ use crate::alarms::ThreadTimer;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
 use crate::expiry::NEVER;
-use crate::observer::Observer;
+use crate::failure::Failure;
+use crate::observer::{LoadKind, Observer};
 use crate::spawn::Spawn;
 #[cfg(feature = "std")]
 use crate::spawn::ThreadSpawn;
@@ -19,6 +20,7 @@ use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
+pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
 
 /// What a lookup may be told otherwise than the cache was built. Times in ns, `NEVER` for none.
@@ -55,6 +57,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,

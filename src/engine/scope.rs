@@ -1,9 +1,11 @@
 //! What an operation runs in: a pin, and what is to be done once the pin is gone.
 
 use super::{Core, Pressure, Ptr, RemovalCause};
+use crate::error::SharedError;
+use crate::failure::Failure;
 use crate::flight::node::Node;
 use crate::link::Link;
-use crate::observer::CacheEvent;
+use crate::observer::{CacheEvent, LoadKind};
 use crate::reclaim::{Pin, Upkeep};
 use crate::rejected::Rejected;
 use crate::stats::Event;
@@ -15,6 +17,9 @@ use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+/// Whether a load has panicked.
+pub(super) type Panicked = bool;
+
 /// What is done once the pin is gone.
 pub(super) enum After<K, V> {
     /// Those who wait for this flight are woken.
@@ -23,6 +28,8 @@ pub(super) enum After<K, V> {
     Removed(Ptr<K, V>, RemovalCause),
     /// To the listener, that this was not kept. Dropped next.
     Rejected(Box<Rejected<K, V>>),
+    /// To who asked for it, that this flight's load has failed: with an error, with none, or by a panic; with a share of it.
+    Failed(Ptr<K, V>, LoadKind, Option<SharedError>, Panicked),
     /// To the observer.
     Happened(CacheEvent),
 }
@@ -79,6 +86,25 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// The caller hands over a share of the node, whose word was valued.
     pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
         self.push(After::Removed(node, cause));
+    }
+
+    /// Has who asked for it told, once the pin is gone, that a load has failed with `error`, if there is one, or by a panic.
+    ///
+    /// # Safety
+    /// The caller has a share of the node.
+    pub(crate) unsafe fn load_failed(
+        &self,
+        node: Ptr<K, V>,
+        kind: LoadKind,
+        error: Option<&SharedError>,
+        panicked: bool,
+    ) {
+        if self.core.config.on_load_error.is_some() {
+            // SAFETY: the caller's share. So another cannot be refused.
+            let shared = unsafe { node.as_ref() }.share();
+            debug_assert!(shared);
+            self.push(After::Failed(node, kind, error.cloned(), panicked));
+        }
     }
 
     /// Gives back a share.
@@ -210,6 +236,14 @@ impl<K, V> Core<K, V> {
             After::Rejected(rejected) => {
                 if let Some(listener) = &self.config.listener {
                     listener(rejected.key(), rejected.value(), RemovalCause::Rejected);
+                }
+            }
+            After::Failed(node, kind, error, panicked) => {
+                let kept = Release(self, node);
+                if let Some(told) = &self.config.on_load_error {
+                    // SAFETY: `kept` has a share; flights have their keys.
+                    let key = unsafe { kept.1.as_ref() }.key();
+                    told(key, &Failure::new(error.as_deref(), panicked), kind);
                 }
             }
             After::Happened(event) => self.observe([event]),
