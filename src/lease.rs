@@ -162,7 +162,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         // Made before the scope ends: it must go, too, if a listener panics there.
         // SAFETY: the lease's own share, or that of a node just made; READY, both.
         let entry = unsafe { Entry::new(core.clone(), node) };
-        scope.observe(|| ended(ending));
+        // SAFETY: the lease's share.
+        scope.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };
@@ -193,7 +194,10 @@ impl<'c, K, V> Lease<'c, K, V> {
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
         let renewed = unsafe { scope.renew(flight, number, stamps) };
-        scope.observe(|| ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced }));
+        // SAFETY: the lease's share.
+        scope.observe_of(unsafe { flight.node.as_ref() }, || {
+            ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
+        });
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
         drop(scope);
@@ -232,10 +236,11 @@ impl<'c, K, V> Lease<'c, K, V> {
         let unkept = unsafe {
             scope.load_failed(flight.node, kind, error.as_ref(), false);
             let unkept = scope.fail(flight, number, error, kept);
+            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
+            scope.observe_of(flight.node.as_ref(), || ended(ending));
             scope.disembark(flight);
             unkept
         };
-        scope.observe(|| ended(if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed }));
         drop(scope);
         drop(unkept);
         core
@@ -257,7 +262,9 @@ impl<K, V> Drop for Lease<'_, K, V> {
         core.lease_ends();
         let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
-        scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
+        scope.observe_of(self.node(), || {
+            ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp })
+        });
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
             scope.cool_down(self.flight, self.number);
@@ -327,11 +334,10 @@ impl<'c, K, V> Lease<'c, K, V> {
         let (core, flight, number) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
-        let retracted = unsafe {
-            let retracted = scope.retract(flight, number);
+        unsafe {
+            let ending = if scope.retract(flight, number) { LoadEnding::NotStored } else { LoadEnding::Fenced };
+            scope.observe_of(flight.node.as_ref(), || ended(ending));
             scope.disembark(flight);
-            retracted
-        };
-        scope.observe(|| ended(if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced }));
+        }
     }
 }

@@ -159,7 +159,7 @@ pub use lookup::Lookup;
 pub use observer::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use observer::TracingObserver;
-pub use observer::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
+pub use observer::{CacheEvent, EventKey, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
 pub use outcome::{Loaded, Outcome};
 pub use pinned::{Local, Pinned};
 pub use rejected::{Rejected, RejectionCause};

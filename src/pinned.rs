@@ -146,7 +146,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, None)
+        self.put(key, value, None).map_err(|rejected| self.scope.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with_ttl`].
@@ -157,7 +157,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Some(ttl))
+        self.put(key, value, Some(ttl)).map_err(|rejected| self.scope.give_back(rejected))
     }
 
     fn put(&self, key: K, value: V, ttl: Option<Duration>) -> Result<(), Rejected<K, V>>

@@ -28,11 +28,17 @@ impl fmt::Display for RejectionCause {
 pub struct Rejected<K, V> {
     pair: (K, V),
     cause: RejectionCause,
+    /// As much of the key's hash as an observer is told.
+    order: u32,
 }
 
 impl<K, V> Rejected<K, V> {
-    pub(crate) fn new(pair: (K, V), cause: RejectionCause) -> Self {
-        Self { pair, cause }
+    pub(crate) fn new(pair: (K, V), cause: RejectionCause, order: u32) -> Self {
+        Self { pair, cause, order }
+    }
+
+    pub(crate) fn order(&self) -> u32 {
+        self.order
     }
 
     /// Why.

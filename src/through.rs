@@ -154,6 +154,11 @@ where
         End::Value(value)
     }
 
+    /// Counts an event, and tells the observer of it.
+    fn count(&self, event: Event) {
+        self.core.get().count_query(self.q, self.hash, event);
+    }
+
     fn count_lookup(&mut self, outcome: Outcome) {
         if matches!(outcome, Outcome::Hit | Outcome::Stale) && !core::mem::replace(&mut self.counted, true) {
             self.core.get().counters.lookup(true);
@@ -163,7 +168,7 @@ where
     /// Makes do with an old value.
     fn make_do(&mut self, old: Entry<'c, K, V>) -> F::Out {
         self.count_lookup(Outcome::Stale);
-        self.core.get().count(Event::StaleServe);
+        self.count(Event::StaleServe);
         F::of_entry(old, Outcome::Stale)
     }
 
@@ -222,7 +227,7 @@ where
                     // The old value was removed meanwhile, or is too old by now: there is nothing but to wait on.
                     return;
                 }
-                self.core.get().count(Event::WaitTimeout);
+                self.count(Event::WaitTimeout);
                 self.refused(old, Refusal::TimedOut)
             }
         };
@@ -233,7 +238,7 @@ where
         match core::mem::replace(&mut self.stage, Stage::End(End::Alone)) {
             Stage::End(end) => {
                 if matches!(end, End::Alone) {
-                    self.core.get().count(Event::Bypassed);
+                    self.count(Event::Bypassed);
                 }
                 end
             }
@@ -284,7 +289,7 @@ where
             return Some((old, Outcome::Hit));
         }
         let old = lease.fallback(self.limits.while_refresh).filter(|_| self.limits.while_refresh != 0)?;
-        self.core.get().count(Event::StaleServe);
+        self.count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
 
@@ -335,10 +340,10 @@ where
         };
         let window = self.limits.if_error;
         let old = lease.guarded(|_| lease.fallback(window).map(|old| F::of_entry(old, Outcome::Stale)));
-        let core = lease.end(Some(error.clone() as SharedError), window);
+        drop(lease.end(Some(error.clone() as SharedError), window));
         let Some(old) = old else { return Err(LoadError::Load(error)) };
         self.count_lookup(Outcome::Stale);
-        core.get().count(Event::StaleServe);
+        self.count(Event::StaleServe);
         Ok(old)
     }
 

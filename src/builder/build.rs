@@ -68,6 +68,7 @@ impl<K, V, S> Builder<K, V, S> {
             listener: self.listener,
             on_load_error: self.on_load_error,
             observer: self.observer,
+            show_key: self.show_key,
             ttl: self.ttl.map_or(NEVER, nanos),
             idle: self.idle.map_or(NEVER, nanos),
             ttl_with: self.ttl_with,

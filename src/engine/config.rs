@@ -1,6 +1,7 @@
 //! What a cache was built with.
 
 use super::RemovalCause;
+use super::told::ShowKey;
 #[cfg(feature = "std")]
 use crate::alarms::ThreadTimer;
 #[cfg(feature = "std")]
@@ -59,6 +60,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,
+    /// How to show keys to the observer, if it may see them.
+    pub(crate) show_key: Option<ShowKey<K>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) ttl_with: Option<TtlWith<K, V>>,

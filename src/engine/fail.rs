@@ -60,7 +60,7 @@ impl<K, V> Scope<'_, K, V> {
     ) -> Unkept {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
-        self.count(Event::LoadFailure);
+        self.core.counters.count(Event::LoadFailure);
         self.cool_down(flight, lease);
         let stamps = kept.filter(|_| error.is_some()).inspect(|_| node.reserve_expiry(self.core.nodes()));
         let error = Failure::into_raw(error);

@@ -284,6 +284,6 @@ impl<K, V> Scope<'_, K, V> {
             RemovalCause::Size => Event::Eviction,
             RemovalCause::Replaced | RemovalCause::Rejected => return,
         };
-        self.count(event);
+        self.core.counters.count(event);
     }
 }

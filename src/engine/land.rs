@@ -6,7 +6,9 @@ use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
+use crate::observer::CacheEvent;
 use crate::rejected::RejectionCause;
+use crate::stats::Event;
 use crate::sync::mutant;
 use core::ptr::NonNull;
 use core::time::Duration;
@@ -112,7 +114,8 @@ impl<K, V> Scope<'_, K, V> {
     /// A loaded value that was published and not kept is counted, and told to the listener.
     #[cold]
     fn hand_back(&self, node: &Node<K, V>, cause: RejectionCause) {
-        self.count_rejection(cause);
+        self.core.counters.count(Event::Rejection);
+        self.observe_of(node, || CacheEvent::Rejected { cause });
         if self.core.config.listener.is_some() {
             // It cannot fail: the lease has a share.
             let shared = node.share();

@@ -8,13 +8,14 @@
 use super::hand::Weighed;
 use super::land::Terms;
 use super::scope::After;
+use super::told::About;
 use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::order::order_of;
-use crate::rejected::{Rejected, RejectionCause};
+use crate::rejected::Rejected;
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::unwind;
@@ -127,7 +128,7 @@ impl<K, V> Scope<'_, K, V> {
             self.count_removal(cause);
         }
         if had_value {
-            self.observe(|| CacheEvent::Removed { cause });
+            self.observe_of(node, || CacheEvent::Removed { cause });
         }
         let told = had_value && self.core.config.listener.is_some();
         if told {
@@ -169,8 +170,8 @@ impl<K, V> Scope<'_, K, V> {
         if let Some(cause) = terms.rejected {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
-            self.count_rejection(cause);
-            return Err(Rejected::new((key, value), cause));
+            self.core.counters.count(Event::Rejection);
+            return Err(Rejected::new((key, value), cause, order));
         }
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
         fetch(1);
@@ -211,9 +212,14 @@ impl<K, V> Scope<'_, K, V> {
         self.push(After::Rejected(Box::new(rejected)));
     }
 
-    pub(super) fn count_rejection(&self, cause: RejectionCause) {
-        self.count(Event::Rejection);
-        self.observe(|| CacheEvent::Rejected { cause });
+    /// Has the observer told of a key and value that the caller gets back, once the pin is gone.
+    #[cold]
+    pub(crate) fn give_back(&self, rejected: Rejected<K, V>) -> Rejected<K, V> {
+        if self.core.observed() {
+            let event = CacheEvent::Rejected { cause: rejected.cause() };
+            self.push(After::Happened(event, About::hash(rejected.order())));
+        }
+        rejected
     }
 
     /// Removes a key, entry or flight. The node (alive under the pin) and its word, if there was one.

@@ -1,5 +1,6 @@
 //! What an operation runs in: a pin, and what is to be done once the pin is gone.
 
+use super::told::{About, told};
 use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::error::SharedError;
 use crate::failure::Failure;
@@ -31,7 +32,7 @@ pub(super) enum After<K, V> {
     /// To who asked for it, that this flight's load has failed: with an error, with none, or by a panic; with a share of it.
     Failed(Ptr<K, V>, LoadKind, Option<SharedError>, Panicked),
     /// To the observer.
-    Happened(CacheEvent),
+    Happened(CacheEvent, About<K, V>),
 }
 
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
@@ -65,18 +66,18 @@ impl<'c, K, V> Scope<'c, K, V> {
         self.after.borrow_mut().push(after);
     }
 
-    /// Has the observer, if there is one, told of an event once the pin is gone.
-    pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
+    /// Has the observer, if there is one, told of an event about this node's key once the pin is gone.
+    pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
-            self.push(After::Happened(event()));
+            self.push(After::Happened(event(), self.core.about(node)));
         }
     }
 
-    /// Counts an event, and has the observer told of it.
-    pub(super) fn count(&self, event: Event) {
+    /// Counts an event about this node's key, and has the observer told of it.
+    pub(super) fn count_of(&self, node: &Node<K, V>, event: Event) {
         self.core.counters.count(event);
         if let Some(told) = told(event) {
-            self.observe(|| told);
+            self.observe_of(node, || told);
         }
     }
 
@@ -170,48 +171,7 @@ impl<K, V> Drop for Scope<'_, K, V> {
     }
 }
 
-/// As what an event is told that is counted and needs no more words.
-fn told(event: Event) -> Option<CacheEvent> {
-    match event {
-        Event::Coalesced => Some(CacheEvent::WaitStarted),
-        Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
-        Event::StaleServe => Some(CacheEvent::StaleServed),
-        Event::Bypassed => Some(CacheEvent::Bypassed),
-        Event::UnaskedAnswer => Some(CacheEvent::AnswerRefused),
-        _ => None,
-    }
-}
-
 impl<K, V> Core<K, V> {
-    /// Whether anybody is told what happens.
-    pub(crate) fn observed(&self) -> bool {
-        self.config.observer.is_some()
-    }
-
-    /// Tells the observer, if there is one, at once: with no pin held, and nothing left half-done if it panics.
-    pub(crate) fn observe(&self, events: impl IntoIterator<Item = CacheEvent>) {
-        if let Some(observer) = &self.config.observer {
-            unwind::each(events.into_iter(), |event| observer.observe(&self.config.name, &event));
-        }
-    }
-
-    /// Counts an event and tells the observer of it, as [`observe`](Self::observe).
-    pub(crate) fn count(&self, event: Event) {
-        self.counters.count(event);
-        self.observe(told(event));
-    }
-
-    /// The same of an event that has come about so many times.
-    pub(crate) fn count_many(&self, event: Event, times: usize) {
-        (0..times).for_each(|_| self.counters.count(event));
-        self.observe((0..times).filter_map(|_| told(event)));
-    }
-
-    /// The precise time, to measure what only the observer is told; 0 if there is none.
-    pub(crate) fn stopwatch(&self) -> u64 {
-        if self.observed() { self.config.time.precise() } else { 0 }
-    }
-
     /// Wakes those who wait, tells the listener about removed values and gives back the shares that kept them for it, and
     /// tells the observer.
     fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<After<K, V>>) {
@@ -234,9 +194,16 @@ impl<K, V> Core<K, V> {
                 }
             }
             After::Rejected(rejected) => {
-                if let Some(listener) = &self.config.listener {
-                    listener(rejected.key(), rejected.value(), RemovalCause::Rejected);
-                }
+                // One after the other, even if the first one panics; and then it is dropped.
+                unwind::each([false, true].into_iter(), |observer| match &self.config.listener {
+                    _ if observer => self.observe_key(
+                        rejected.order(),
+                        Some(rejected.key()),
+                        [CacheEvent::Rejected { cause: rejected.cause() }],
+                    ),
+                    Some(listener) => listener(rejected.key(), rejected.value(), RemovalCause::Rejected),
+                    None => {}
+                });
             }
             After::Failed(node, kind, error, panicked) => {
                 let kept = Release(self, node);
@@ -246,7 +213,7 @@ impl<K, V> Core<K, V> {
                     told(key, &Failure::new(error.as_deref(), panicked), kind);
                 }
             }
-            After::Happened(event) => self.observe([event]),
+            After::Happened(event, about) => self.observe_of(Some(&self.key_about(about)), [event]),
         });
     }
 }

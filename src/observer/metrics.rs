@@ -69,6 +69,8 @@ impl MetricsObserver {
             ("bellwether_evictions_total", "Values removed, by cause."),
             ("bellwether_rejected_total", "Values given to the cache and not kept, by cause."),
             ("bellwether_bypassed_total", "Loads for one caller alone, not stored."),
+            ("bellwether_hits_total", "Lookups whose caller was given a value that was there."),
+            ("bellwether_misses_total", "Lookups whose caller was not."),
             ("bellwether_refused_total", "Callers who could neither load nor wait."),
             (
                 "bellwether_answers_refused_total",

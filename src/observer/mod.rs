@@ -1,5 +1,6 @@
 //! Being told what a cache does.
 
+mod key;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 mod labels;
 #[cfg(feature = "metrics")]
@@ -12,6 +13,7 @@ pub use self::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
 
+pub use self::key::EventKey;
 use crate::rejected::RejectionCause;
 use alloc::sync::Arc;
 use core::time::Duration;
@@ -205,11 +207,47 @@ pub enum CacheEvent {
 pub trait Observer: Send + Sync {
     /// Something has come about in the cache of this [`name`](crate::Builder::name) (empty if it was given none).
     fn observe(&self, cache: &str, event: &CacheEvent);
+
+    /// The same of an event about one key. Not asked for, this is [`observe`](Self::observe).
+    ///
+    /// The key's hash is always there; the key itself, to be shown, if the cache was built with
+    /// [`observe_keys`](crate::Builder::observe_keys). All events are about a key but [`CacheEvent::AnswerRefused`].
+    ///
+    /// ```
+    /// use bellwether::{Cache, CacheEvent, EventKey, Observer};
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// /// Which keys were loaded.
+    /// #[derive(Default)]
+    /// struct Loads(Mutex<Vec<String>>);
+    ///
+    /// impl Observer for Loads {
+    ///     fn observe(&self, _: &str, _: &CacheEvent) {}
+    ///     fn observe_key(&self, _: &str, event: &CacheEvent, key: &EventKey<'_>) {
+    ///         if let CacheEvent::LoadStarted { .. } = event {
+    ///             self.0.lock().unwrap().push(format!("{key:?}"));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let loads = Arc::new(Loads::default());
+    /// let cache: Cache<String, u32> = Cache::builder().max_capacity(10).observer(loads.clone()).observe_keys().build()?;
+    /// cache.get_with("one", || 1);
+    /// assert_eq!(*loads.0.lock().unwrap(), ["\"one\""]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        let _ = key;
+        self.observe(cache, event);
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         (**self).observe(cache, event);
+    }
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        (**self).observe_key(cache, event, key);
     }
 }
 
@@ -218,5 +256,9 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         self.0.observe(cache, event);
         self.1.observe(cache, event);
+    }
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        self.0.observe_key(cache, event, key);
+        self.1.observe_key(cache, event, key);
     }
 }

@@ -10,6 +10,7 @@ pub(crate) use waited::Woken;
 use crate::engine::Core;
 use crate::engine::Scope;
 use crate::engine::board::Flight;
+use crate::engine::told::KeyOf;
 use crate::entry::{CoreRef, Entry};
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
@@ -151,6 +152,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
         };
+        // SAFETY: the waiter's share, which is what follows's.
+        let key = core.key_of(unsafe { flight.node.as_ref() });
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
         let parked = core::mem::replace(&mut self.place, Place::Done);
         let woken = match ended {
@@ -175,7 +178,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         };
         // May run wakers: if one panics, `woken` (a lease, perhaps) goes as it should.
         drop(parked);
-        self.tell(&woken);
+        self.tell(&woken, key);
         Some(woken)
     }
 
@@ -192,7 +195,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     /// Tells the observer how the wait has ended.
-    fn tell(&self, woken: &Woken<'c, K, V>) {
+    fn tell(&self, woken: &Woken<'c, K, V>, key: Option<KeyOf<'_, K, V>>) {
         let core = self.core.get();
         if !core.observed() {
             return;
@@ -207,9 +210,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
         match woken {
             Woken::Lead(lease) => {
                 let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
-                lease.guarded(|core| core.observe(ended.into_iter().chain([began])));
+                lease.guarded(|core| core.observe_of(key.as_ref(), ended.into_iter().chain([began])));
             }
-            _ => core.observe(ended),
+            _ => core.observe_of(key.as_ref(), ended),
         }
     }
 
@@ -301,7 +304,7 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
         if let Some(left) = self.told(WaitEnding::Left) {
-            scope.observe(|| left);
+            scope.observe_of(node, || left);
         }
         if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);
