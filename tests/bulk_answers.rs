@@ -5,6 +5,7 @@ use bellwether::{Answers, Cache, CacheEvent, Load, LoadAsync, LoadError, Loading
 use common::tasks::Task;
 use common::*;
 use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -180,8 +181,13 @@ fn the_default_answers_for_a_part_of_the_keys() {
 #[test]
 fn large_bulk_loads_are_not_quadratic() {
     static COMPARED: AtomicUsize = AtomicUsize::new(0);
-    #[derive(Clone, Copy, Hash, Debug)]
+    #[derive(Clone, Copy, Debug)]
     struct Counted(u64);
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, hasher: &mut H) {
+            self.0.hash(hasher);
+        }
+    }
     impl PartialEq for Counted {
         fn eq(&self, other: &Self) -> bool {
             COMPARED.fetch_add(1, SeqCst);

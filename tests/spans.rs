@@ -49,7 +49,9 @@ fn current() -> Option<u64> {
 
 /// Notes where it is called.
 #[derive(Clone, Default)]
-struct Notes(Arc<Mutex<Vec<(ThreadId, Option<u64>)>>>);
+struct Notes(Arc<Mutex<Vec<Note>>>);
+
+type Note = (ThreadId, Option<u64>);
 
 impl Notes {
     fn note(&self) -> Result<u64, Broken> {

@@ -15,6 +15,7 @@ use core::ops::Range;
 use equivalent::Equivalent;
 
 /// What becomes of one of the keys.
+#[allow(clippy::large_enum_variant, reason = "most are going until the end, and a box for each would cost more")]
 pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
     /// `tried`: its load was given to the loader once, and is not begun a second time.
     Going {
