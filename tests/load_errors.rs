@@ -10,6 +10,7 @@ use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
@@ -58,7 +59,7 @@ impl LoadAsync<Key, u64> for Fails {
 fn each_face_tells_a_failed_load_once() {
     let log = Log::default();
     let (builder, clock) = timed();
-    let builder = log.heard(builder.time_to_live(10 * SECOND).xfetch(0.0)).error_cooldown(0 * SECOND);
+    let builder = log.heard(builder.time_to_live(10 * SECOND).xfetch(0.0)).error_cooldown(Duration::ZERO);
     let cache = builder.loader(Fails).build().unwrap();
     let tells = |what: &str, ask: &dyn Fn(), expected: &[&str]| {
         let failures = cache.stats().load_failures;

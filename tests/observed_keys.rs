@@ -13,7 +13,9 @@ use std::time::Duration;
 
 /// Events, each with the hash of its key, and with its text.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<(String, u32, Option<String>)>>>, Arc<Mutex<Vec<CacheEvent>>>);
+struct Log(Arc<Mutex<Vec<Told>>>, Arc<Mutex<Vec<CacheEvent>>>);
+
+type Told = (String, u32, Option<String>);
 
 impl Observer for Log {
     fn observe(&self, _: &str, event: &CacheEvent) {
@@ -133,8 +135,7 @@ fn without_the_setting_there_are_hashes_one_a_key() {
     let hashes = |with: fn(Builder<Key, u64>) -> Builder<Key, u64>| {
         let (cache, clock, log) = observed(with);
         everything(&cache, &clock);
-        let told = std::mem::take(&mut *log.0.lock().unwrap());
-        told
+        std::mem::take(&mut *log.0.lock().unwrap())
     };
     assert!(hashes(|b| b).iter().all(|(_, _, text)| text.is_none()));
     let mut of: HashMap<String, HashSet<u32>> = HashMap::new();
