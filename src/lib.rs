@@ -57,7 +57,8 @@
 //!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
 //! * `tokio`: `TokioSpawn` and `TokioTimer`: loads in the background of a tokio runtime, and its timer. Needs `std`.
 //! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
-//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
+//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`; loads in the background run in the span of
+//!   the caller on whose behalf they do. Needs `std`.
 //!
 //! # How far to trust it
 //!
