@@ -166,7 +166,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 Met::Hit(never) => match never {},
                 Met::Lead(lease) => break lease,
                 Met::Wait(waiter) => {
-                    assert!(!waiter.is_reentrant(), "compute from within a load of the same key");
+                    assert!(!waiter.is_reentrant(&[]), "compute from within a load of the same key");
                     if let Waited::Lead(lease) = waiter.wait() {
                         break lease;
                     }

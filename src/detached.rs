@@ -12,6 +12,7 @@ use crate::key::ToKey;
 use crate::lease::Lease;
 use crate::outcome::Loaded;
 use crate::request::{Found, settings};
+use crate::span;
 use crate::spawn::Task;
 use crate::through::{End, Through, deliver, told};
 use alloc::boxed::Box;
@@ -297,13 +298,13 @@ pub(crate) fn spawn_blocking<K, V, E>(
     E: Send + Sync + 'static,
 {
     let core = lease.core().clone();
-    core.get().config.spawner().spawn_blocking(Box::new(move || {
+    core.get().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
         lease.begin_load();
         let loaded = reentry::during(&job.flights(&lease), || job.fate.of(load));
         lease.end_load();
         job.fate.returned();
         deliver(lease, loaded, &job.limits);
-    }));
+    })));
 }
 
 /// Runs a load in the background, as a task.
@@ -319,7 +320,7 @@ pub(crate) fn spawn<K, V, E, Fut>(
     Fut: Future + Send + 'static,
 {
     let core = lease.core().clone();
-    let task: Task = Box::pin(async move {
+    let task: Task = Box::pin(span::task_of_caller(async move {
         lease.begin_load();
         let flights = job.flights(&lease);
         let loading = reentry::during(&flights, || job.fate.of(load));
@@ -330,7 +331,7 @@ pub(crate) fn spawn<K, V, E, Fut>(
         lease.end_load();
         job.fate.returned();
         deliver(lease, told(output), &job.limits);
-    });
+    }));
     core.get().config.spawner().spawn(task);
 }
 

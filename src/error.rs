@@ -24,14 +24,6 @@ impl Panicked {
     pub(crate) fn in_a_row(leaders: u32) -> Self {
         Self(alloc::format!("the loaders of {leaders} callers, one after the other").into())
     }
-
-    /// With what it panicked with.
-    #[cfg(feature = "std")]
-    pub(crate) fn with(payload: &(dyn Any + Send)) -> Self {
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| payload.downcast_ref::<alloc::string::String>().map(|text| &**text));
-        Self(text.unwrap_or("(with what is no text)").into())
-    }
 }
 
 /// Why a read-through call gave no value.

@@ -31,6 +31,11 @@ impl Ttl {
         Self::Jittered(nanos(ttl))
     }
 
+    /// Whether the value is not to be kept at all.
+    pub(crate) fn is_zero(self) -> bool {
+        matches!(self, Self::Jittered(0) | Self::Exactly(0))
+    }
+
     pub(crate) fn exactly(ttl: Duration) -> Self {
         Self::Exactly(nanos(ttl))
     }

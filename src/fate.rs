@@ -1,9 +1,9 @@
 //! What became of a load that the spawner runs, for its caller.
 
 use crate::error::LoadError;
-#[cfg(feature = "std")]
-use crate::error::Panicked;
 use crate::sync::untracked::{AtomicBool, Ordering};
+#[cfg(feature = "std")]
+use crate::unwind::text_of;
 use alloc::sync::Arc;
 
 /// What a caller learns of its load in the background if that is lost.
@@ -26,7 +26,7 @@ impl Fate {
             use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
             // The panic goes on below, so nothing that it left half-done is used.
             catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
-                let _ = self.0.panicked.set(Panicked::with(&*payload).0);
+                let _ = self.0.panicked.set(text_of(&*payload));
                 resume_unwind(payload)
             })
         }

@@ -58,7 +58,8 @@
 //! * `tokio`: loads in the background run in the tokio runtime that they are spawned from, if there is one; `TokioSpawn` and
 //!   `TokioTimer`: in one of your choice, and by its timer. Needs `std`.
 //! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
-//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`. Needs `std`.
+//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`; loads in the background run in the span of
+//!   the caller on whose behalf they do. Needs `std`.
 //!
 //! # How far to trust it
 //!
@@ -75,6 +76,7 @@ pub mod verification {}
 #[cfg(feature = "std")]
 mod alarms;
 mod alert;
+mod answers;
 mod buckets;
 mod builder;
 mod bulk;
@@ -86,6 +88,7 @@ mod engine;
 mod entry;
 mod error;
 mod expiry;
+mod failure;
 mod fate;
 mod flight;
 mod form;
@@ -105,7 +108,9 @@ mod outcome;
 mod pinned;
 mod policy;
 mod reclaim;
+mod rejected;
 mod request;
+mod span;
 mod spawn;
 mod stats;
 mod sync;
@@ -133,6 +138,7 @@ mod unpark;
 
 #[cfg(feature = "std")]
 pub use alarms::ThreadTimer;
+pub use answers::Answers;
 #[cfg(feature = "std")]
 pub use blocking::Op;
 pub use builder::Builder;
@@ -144,6 +150,7 @@ pub use detached::Detached;
 pub use entry::{Entry, Ref};
 pub use equivalent::Equivalent;
 pub use error::{BuildError, DynLoadError, LoadError};
+pub use failure::Failure;
 pub use hasher::{DefaultHashBuilder, DefaultHasher};
 pub use iter::Iter;
 #[cfg(feature = "std")]
@@ -156,9 +163,10 @@ pub use lookup::Lookup;
 pub use observer::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use observer::TracingObserver;
-pub use observer::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
+pub use observer::{CacheEvent, EventKey, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
 pub use outcome::{Loaded, Outcome};
 pub use pinned::{Local, Pinned};
+pub use rejected::{Rejected, RejectionCause};
 pub use request::{Found, Request};
 #[cfg(feature = "std")]
 pub use spawn::ThreadSpawn;

@@ -4,6 +4,7 @@ mod typed;
 
 pub(crate) use typed::Typed;
 
+use crate::answers::Answers;
 use crate::builder::Builder;
 use crate::cache::Cache;
 use crate::detached::{Alone, Background, Job, alone, run_detached_async, spawn};
@@ -11,6 +12,7 @@ use crate::detached::{Alone, Background, Job, alone, run_detached_async, spawn};
 use crate::detached::{run_detached, spawn_blocking};
 use crate::engine::board::Wanted;
 use crate::error::{BuildError, LoadError};
+use crate::flight::reentry::FlightId;
 use crate::form::Cloned;
 use crate::key::ToKey;
 use crate::lease::Lease;
@@ -19,7 +21,6 @@ use crate::lookup::{Met, embark};
 use crate::outcome::Loaded;
 use crate::through::{Begun, Through, plain_hit, told};
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
 use core::future::Future;
@@ -35,10 +36,42 @@ pub trait Load<K, V>: Send + Sync + 'static {
     /// The value of a key.
     fn load(&self, key: &K) -> Result<V, Self::Error>;
 
-    /// The values of several keys, in their order: those that [`load_all`](LoadingCache::load_all) did not find. By default one
-    /// after the other. Keys that it gives no result for count as abandoned.
-    fn load_all(&self, keys: &[&K]) -> Vec<Result<V, Self::Error>> {
-        keys.iter().map(|key| self.load(key)).collect()
+    /// Loads several keys, each of them once: those that [`load_all`](LoadingCache::load_all) did not find. What it comes to is given
+    /// to `answers`, by key, in any order.
+    ///
+    /// By default one after the other, by [`load`](Self::load). (Who calls that default gives it keys out of the slice that it was
+    /// given itself, by reference: it knows them by their address.)
+    ///
+    /// ```
+    /// use bellwether::{Answers, Cache, Load};
+    /// # struct Database;
+    /// # impl Database {
+    /// #     fn rows(&self, _: &[&u32]) -> Result<Vec<(u32, String)>, String> { Ok(vec![(2, "two".into()), (1, "one".into())]) }
+    /// # }
+    /// impl Load<u32, String> for Database {
+    ///     type Error = String;
+    ///     fn load(&self, key: &u32) -> Result<String, String> {
+    ///         self.rows(&[key])?.pop().map(|row| row.1).ok_or("no such row".into())
+    ///     }
+    ///     fn load_all(&self, keys: &[&u32], answers: &mut Answers<'_, u32, String, String>) {
+    ///         match self.rows(keys) {
+    ///             Ok(rows) => rows.into_iter().for_each(|(key, text)| drop(answers.put(&key, text))),
+    ///             Err(error) => return answers.fail_rest(error),
+    ///         }
+    ///         answers.fail_rest("no such row".into());
+    ///     }
+    /// }
+    /// let texts = Cache::builder().max_capacity(100).loader(Database).build()?;
+    /// let all = texts.load_all(&[1, 2, 3]);
+    /// assert!(matches!(&all[..2], [Ok(one), Ok(two)] if one == "one" && two == "two"));
+    /// assert!(all[2].is_err());
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) {
+        for key in keys {
+            let answer = self.load(key);
+            answers.answer_same(key, answer);
+        }
     }
 }
 
@@ -62,19 +95,18 @@ pub trait LoadAsync<K, V>: Send + Sync + 'static {
     /// The value of a key.
     fn load(&self, key: &K) -> impl Future<Output = Result<V, Self::Error>> + Send;
 
-    /// The values of several keys, in their order: those that [`load_all_async`](LoadingCache::load_all_async) did not find.
-    /// By default one after the other. Keys that it gives no result for count as abandoned.
-    fn load_all(&self, keys: &[&K]) -> impl Future<Output = Vec<Result<V, Self::Error>>> + Send
+    /// Loads several keys, each of them once: those that [`load_all_async`](LoadingCache::load_all_async) did not find. What it
+    /// comes to is given to `answers`, by key, in any order. By default one after the other, as [`Load::load_all`].
+    fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) -> impl Future<Output = ()> + Send
     where
         K: Sync,
         V: Send,
     {
         async move {
-            let mut all = Vec::with_capacity(keys.len());
             for key in keys {
-                all.push(self.load(key).await);
+                let answer = self.load(key).await;
+                answers.answer_same(key, answer);
             }
-            all
         }
     }
 }
@@ -251,12 +283,21 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
+        self.begin_among(q, &[])
+    }
+
+    /// The same, of a caller who leads these flights already.
+    pub(crate) fn begin_among<'q, Q>(&self, q: &'q Q, led: &[FlightId]) -> Begun<'static, 'q, K, V, Q, Cloned>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+    {
         let hash = self.hash(q);
         match plain_hit(self.core(), q, hash) {
             Some(value) => Begun::Hit(value),
             None => {
                 let limits = self.core().config.plain_limits();
-                Begun::Through(Through::new(self.cache.kept(), q, hash, limits, false))
+                Begun::Through(Through::among(self.cache.kept(), q, hash, limits, false, led))
             }
         }
     }

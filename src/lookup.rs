@@ -70,10 +70,7 @@ where
                 let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead) };
                 Some(Met::Wait(if matches!(wanted, Wanted::Value(_)) { waiter.told_of() } else { waiter }))
             }
-            Boarded::Full => {
-                scope.observe(|| CacheEvent::Refused);
-                Some(Met::Full)
-            }
+            Boarded::Full => Some(Met::Full),
             Boarded::Failed(error) => Some(Met::Failed(error)),
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
@@ -91,6 +88,9 @@ where
             _ => end(),
         }
         if let Some(met) = met {
+            if matches!(met, Met::Full) {
+                core.get().observe_query(q, hash, [CacheEvent::Refused]);
+            }
             return met;
         }
     }
@@ -112,11 +112,16 @@ impl<'c, K, V> Lookup<'c, K, V> {
             let live =
                 |pin: &Pin| core.get().live(pin, hash, |k| q.equivalent(k)).and_then(|n| counted(n, Outcome::Hit));
             let hit = live(&pin());
-            core.get().observe(hit.is_none().then_some(CacheEvent::Refused));
+            core.get().observe_query(q, hash, hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
         let met = embark(&core, hash, q, Wanted::Value(&core.get().config.limits), pin, counted);
-        core.get().counters.lookup(matches!(met, Met::Hit(_)));
+        // A value to use, whoever refreshes it.
+        core.get().counters.lookup(match &met {
+            Met::Hit(_) => true,
+            Met::Lead(lease) => lease.is_early(),
+            _ => false,
+        });
         match met {
             Met::Hit(entry) => Self::Hit(entry),
             Met::Lead(lease) => match lease.entry_of_old() {

@@ -10,6 +10,7 @@ use crate::iter::Iter;
 use crate::key::ToKey;
 use crate::lookup::Lookup;
 use crate::reclaim::Handle;
+use crate::rejected::Rejected;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -118,24 +119,49 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.scope.core.loading(self.scope.pin(), hash, |k| q.equivalent(k))
     }
 
-    /// As [`Cache::insert`]; a value that is not kept is dropped at once, under this pin.
+    /// As [`Cache::insert`]; a value that is not kept is dropped when this pin is.
     pub fn insert(&self, key: K, value: V)
     where
         K: Hash + Eq,
     {
-        self.put(key, value, None);
+        if let Err(rejected) = self.put(key, value, None) {
+            self.scope.turn_away(rejected);
+        }
     }
 
-    /// As [`Cache::insert_with_ttl`]; a value that is not kept is dropped at once, under this pin.
+    /// As [`Cache::insert_with_ttl`]; a value that is not kept is dropped when this pin is.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Some(ttl));
+        if let Err(rejected) = self.put(key, value, Some(ttl)) {
+            self.scope.turn_away(rejected);
+        }
     }
 
-    /// What is not kept comes back, to be dropped where the caller can.
-    pub(crate) fn put(&self, key: K, value: V, ttl: Option<Duration>) -> Option<(K, V)>
+    /// As [`Cache::try_insert`].
+    ///
+    /// # Errors
+    /// As [`Cache::try_insert`].
+    pub fn try_insert(&self, key: K, value: V) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        self.put(key, value, None).map_err(|rejected| self.scope.give_back(rejected))
+    }
+
+    /// As [`Cache::try_insert_with_ttl`].
+    ///
+    /// # Errors
+    /// As [`Cache::try_insert_with_ttl`].
+    pub fn try_insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        self.put(key, value, Some(ttl)).map_err(|rejected| self.scope.give_back(rejected))
+    }
+
+    fn put(&self, key: K, value: V, ttl: Option<Duration>) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
     {

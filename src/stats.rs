@@ -4,12 +4,50 @@ use crate::sync::{AtomicU64, Ordering, Padded};
 use alloc::boxed::Box;
 
 /// What a cache has done since it was built. A snapshot of counters that are not read at one instant.
+///
+/// # What counts where
+///
+/// A *lookup* is one key of one call. Each counts once, as a hit or as a miss, when it has ended: as a hit if its caller was given
+/// a value that was there, whoever refreshes that meanwhile. (Hits and misses are counted with
+/// [`record_stats`](crate::Builder::record_stats) only.)
+///
+/// | the call | came to | counts as | and |
+/// |---|---|---|---|
+/// | `get`, `get_ref`, `get_entry`, a key of `get_many` | a value | hit | |
+/// | | none | miss | |
+/// | read-through[^through] | [`Outcome::Hit`](crate::Outcome::Hit) | hit | where this caller has it refreshed in the background: `early_refreshes`, `loads` |
+/// | | [`Outcome::Stale`](crate::Outcome::Stale), of a load by another | hit | `stale_serves`; `coalesced` if it waited, `wait_timeouts` if for too long |
+/// | | `Outcome::Stale`, of its own load | hit | `stale_serves`, `loads`; `early_refreshes` if the value was still good; `load_failures` once that has failed |
+/// | | [`Outcome::Computed`](crate::Outcome::Computed) | miss | `loads` |
+/// | | `Outcome::Computed`, for itself alone[^alone] | miss | `bypassed` |
+/// | | [`Outcome::Refreshed`](crate::Outcome::Refreshed) | miss | `loads`, `early_refreshes` |
+/// | | [`Outcome::Coalesced`](crate::Outcome::Coalesced) | miss | `coalesced`, unless the load ended as it came |
+/// | | the error of its own load, or a panic | miss | `loads`, `load_failures`; after a panic in the background `loads` and `handovers` once more, as the load is offered to its caller |
+/// | | the error of another's load | miss | `coalesced`; neither if that failure was kept (`negative_ttl`) |
+/// | | `TimedOut` | miss | `coalesced` (not for its own load in the background), `wait_timeouts` |
+/// | | `Overloaded` | miss | |
+/// | | `Reentrant` | miss | `coalesced` |
+/// | | cancelled | miss | what it had come to |
+/// | `lease`, `lease_owned` | `Lookup::Hit` | hit | `stale_serves` if its time is over |
+/// | | `Lookup::Refresh` | hit | `loads`, `early_refreshes` |
+/// | | `Lookup::Lead` | miss | `loads` |
+/// | | `Lookup::Wait` | miss | `coalesced`, unless it may not wait |
+/// | `compute`, `refresh` | | no lookup | `loads` |
+/// | `peek`, `contains_key`, `is_loading`, `iter`, `insert`, `remove` and their like | | no lookup | |
+///
+/// A key that comes again in one `load_all` is a lookup of its own that waits for the first: `load_all(&[7, 7, 7])` of a
+/// missing key is three misses, one of `loads`, and two `coalesced`.
+///
+/// [^through]: `get_with`, `try_get_with`, those of `entry` and `detached`, `load`, each key of `load_all`; as a thread or as a task.
+///
+/// [^alone]: A `get_with` that is re-entrant (`coalesced`, too), timed out (`coalesced`, `wait_timeouts`) or refused, or any
+/// read-through while too much removed memory waits to be freed.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Lookups that found a value. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
+    /// Lookups whose caller was given a value that was there, stale ones included. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
     pub hits: u64,
-    /// Lookups that found none. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
+    /// Lookups whose caller was not. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
     pub misses: u64,
     /// Leases given out: every load that the cache will store, early refreshes and hand-overs included.
     pub loads: u64,
@@ -25,7 +63,8 @@ pub struct Stats {
     pub evictions: u64,
     /// Entries removed because their time was over.
     pub expirations: u64,
-    /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`).
+    /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`), and entries that
+    /// [`invalidate_tag`](crate::Cache::invalidate_tag) has ended, as they are removed or replaced.
     pub invalidations: u64,
     /// Flights that a waiter or later caller took on after their leader had given up.
     pub handovers: u64,
@@ -46,6 +85,11 @@ pub struct Stats {
     /// Loads run for one caller alone, not stored: by a `get_with` that is re-entrant, timed out or refused, or because too
     /// much is retired.
     pub bypassed: u64,
+    /// Values that the cache was given, by an insert or a load, and did not keep: see [`RejectionCause`](crate::RejectionCause).
+    pub rejected: u64,
+    /// Answers of bulk loads that were refused: of keys that nobody asked for, or a second one of a key
+    /// ([`Answers`](crate::Answers)).
+    pub unasked_answers: u64,
 }
 
 /// One of the counters of rare events.
@@ -68,9 +112,11 @@ pub(crate) enum Event {
     LoadOver,
     /// The same of one that had been taken over.
     FencedOver,
+    UnaskedAnswer,
+    Rejection,
 }
 
-const EVENTS: usize = Event::FencedOver as usize + 1;
+const EVENTS: usize = Event::Rejection as usize + 1;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// Hits and misses of some of the threads.
@@ -151,6 +197,8 @@ impl Counters {
             loading: event(Event::Load).saturating_sub(over).saturating_sub(fenced),
             fenced,
             bypassed: event(Event::Bypassed),
+            rejected: event(Event::Rejection),
+            unasked_answers: event(Event::UnaskedAnswer),
             retired_bytes: 0,
             retired_weight: 0,
         }

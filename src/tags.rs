@@ -87,6 +87,12 @@ impl<K, V> Groups<K, V> {
         self.registry.sequence.load(order("tag start", Ordering::Acquire))
     }
 
+    /// Whether any tag was invalidated since the number `start` was taken.
+    pub(crate) fn any_since(&self, start: u64) -> bool {
+        // Relaxed: whoever goes on asks each tag, with an order of its own.
+        self.registry.sequence.load(Ordering::Relaxed) > start
+    }
+
     /// Invalidates all entries with this tag whose loads have begun before.
     pub(crate) fn invalidate<T: ?Sized + Hash>(&self, tag: &T) {
         // AcqRel: see `start`; and what is told by an invalidation before this one is told by this one, too.

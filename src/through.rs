@@ -21,6 +21,7 @@ use crate::stats::Event;
 use crate::waiter::{Waiter, Woken};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use core::task::{Context, Poll};
@@ -35,7 +36,7 @@ pub(crate) struct Through<'c, 'q, K, V, Q: ?Sized, F: Form<'c, K, V>> {
     limits: Limits,
     /// There is no way to report an error: the failure of another is no answer, and a refusal means to load alone.
     lenient: bool,
-    /// Whether the lookup was counted.
+    /// Whether the lookup was counted, as a hit. It is when a value that was there is given; else it is a miss, once it has ended.
     counted: bool,
     /// Whether what is waited for is this caller's own load, which the spawner runs.
     own: bool,
@@ -89,8 +90,22 @@ where
     F: Form<'c, K, V>,
 {
     /// Gets on board.
-    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, mut limits: Limits, lenient: bool) -> Self {
+    pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, limits: Limits, lenient: bool) -> Self {
+        Self::among(core, q, hash, limits, lenient, &[])
+    }
+
+    /// The same, of a caller who leads these flights, and may wait for them: it ends them before it waits.
+    pub(crate) fn among(
+        core: CoreRef<'c, K, V>,
+        q: &'q Q,
+        hash: u64,
+        mut limits: Limits,
+        lenient: bool,
+        led: &[FlightId],
+    ) -> Self {
         limits.negative = !lenient;
+        // One bulk call is one load.
+        limits.counted = led.is_empty();
         // A loader that waits for another load may wait for itself, by way of other keys: it had
         // better load for itself alone.
         limits.waits_on = lenient && !core.get().config.bypass && !reentry::within_a_load();
@@ -98,7 +113,7 @@ where
         let (counted, own, waits_on, began) = (false, false, false, NEVER);
         let mut this =
             Self { core, q, hash, limits, lenient, counted, own, waits_on, began, stage, _form: PhantomData };
-        this.stage = this.board();
+        this.stage = this.board(led);
         this
     }
 
@@ -106,29 +121,31 @@ where
         self.limits
     }
 
-    fn board(&mut self) -> Stage<'c, K, V, F::Out> {
+    fn board(&mut self, led: &[FlightId]) -> Stage<'c, K, V, F::Out> {
         let (handle, core, q) = (&self.core, self.core.get(), self.q);
-        // SAFETY: a hit's word was seen valued, and `take` runs under the pin it was found under.
-        let take = |node: &Node<K, V>, outcome| unsafe { F::of_hit(handle, node, outcome) };
-        let first = !core::mem::replace(&mut self.counted, true);
+        let outcome = Cell::new(Outcome::Hit);
+        let take = |node: &Node<K, V>, how| {
+            outcome.set(how);
+            // SAFETY: a hit's word was seen valued, and this runs under the pin it was found under.
+            unsafe { F::of_hit(handle, node, how) }
+        };
         self.own = false;
         if core.overloaded() {
             // Not a flight more; what is there is served all the same.
             let pin = core.limbo().enter();
-            let value = core.live(&pin, self.hash, |k| q.equivalent(k)).and_then(|node| take(node, Outcome::Hit));
-            return Stage::End(value.map_or(End::Alone, End::Value));
+            let live = core.live_uncounted(&pin, self.hash, |k| q.equivalent(k));
+            let value = live.and_then(|node| take(node, Outcome::Hit));
+            drop(pin);
+            return Stage::End(value.map_or(End::Alone, |value| self.served(value, Outcome::Hit)));
         }
         let met = embark(handle, self.hash, q, Wanted::Value(&self.limits), || core.limbo().enter(), take);
-        if first {
-            core.counters.lookup(matches!(met, Met::Hit(_)));
-        }
         match met {
-            Met::Hit(value) => Stage::End(End::Value(value)),
+            Met::Hit(value) => Stage::End(self.served(value, outcome.get())),
             Met::Lead(lease) => Stage::End(End::Lead(lease)),
             Met::Full if self.limits.waits_on => self.wait(Waiter::queued(self.core.clone())),
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
-            Met::Wait(waiter) if waiter.is_reentrant() => {
+            Met::Wait(waiter) if waiter.is_reentrant(led) => {
                 self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
@@ -144,14 +161,32 @@ where
         Stage::Wait(waiter)
     }
 
+    /// This caller is given a value, in this way.
+    fn served(&mut self, value: F::Out, outcome: Outcome) -> End<'c, K, V, F::Out> {
+        self.count_lookup(outcome);
+        End::Value(value)
+    }
+
+    /// Counts an event, and tells the observer of it.
+    fn count(&self, event: Event) {
+        self.core.get().count_query(self.q, self.hash, event);
+    }
+
+    fn count_lookup(&mut self, outcome: Outcome) {
+        if matches!(outcome, Outcome::Hit | Outcome::Stale) && !core::mem::replace(&mut self.counted, true) {
+            self.core.get().counters.lookup(true);
+        }
+    }
+
     /// Makes do with an old value.
-    fn make_do(&self, old: Entry<'c, K, V>) -> F::Out {
-        self.core.get().count(Event::StaleServe);
+    fn make_do(&mut self, old: Entry<'c, K, V>) -> F::Out {
+        self.count_lookup(Outcome::Stale);
+        self.count(Event::StaleServe);
         F::of_entry(old, Outcome::Stale)
     }
 
     /// Makes do with an old value, or goes without.
-    fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
+    fn refused(&mut self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
             Some(old) => End::Value(self.make_do(old)),
             None if self.lenient => End::Alone,
@@ -192,14 +227,14 @@ where
                 // Good again: a later flight has confirmed it. That is a hit like any other.
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
                 match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
-                    Some(_) if renewed => self.board(),
+                    Some(_) if renewed => self.board(&[]),
                     // Its own loader would be the next to panic.
-                    None if self.lenient && !is_panic(error.as_ref()) => self.board(),
+                    None if self.lenient && !is_panic(error.as_ref()) => self.board(&[]),
                     None if self.lenient => Stage::End(End::Refused(Refusal::Failed(error))),
                     old => self.refused(old, Refusal::Failed(error)),
                 }
             }
-            Some(Woken::Again) => self.board(),
+            Some(Woken::Again) => self.board(&[]),
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
                 let Stage::Wait(waiter) = &self.stage else { return };
@@ -213,7 +248,7 @@ where
                     self.waits_on = true;
                     return;
                 }
-                self.core.get().count(Event::WaitTimeout);
+                self.count(Event::WaitTimeout);
                 self.refused(old, Refusal::TimedOut)
             }
         };
@@ -224,7 +259,7 @@ where
         match core::mem::replace(&mut self.stage, Stage::End(End::Alone)) {
             Stage::End(end) => {
                 if matches!(end, End::Alone) {
-                    self.core.get().count(Event::Bypassed);
+                    self.count(Event::Bypassed);
                 }
                 end
             }
@@ -234,7 +269,7 @@ where
 
     /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
     /// handed over.
-    pub(crate) fn lost<E>(&self, end: End<'c, K, V, F::Out>, why: LoadError<E>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn lost<E>(&mut self, end: End<'c, K, V, F::Out>, why: LoadError<E>) -> Result<F::Out, LoadError<E>> {
         let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
         drop(end);
         old.map(|old| self.make_do(old)).ok_or(why)
@@ -242,28 +277,15 @@ where
 
     /// A load that this caller leads has come to nothing.
     #[cfg(feature = "std")]
-    pub(crate) fn abandon<E>(&self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
+    pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
         let old = lease.fallback(self.limits.if_error);
         lease.fail();
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
-    /// Whether it would have to wait for a load that this thread is in the middle of.
-    pub(crate) fn is_reentrant(&self) -> bool {
-        matches!(self.stage, Stage::End(End::Refused(Refusal::Reentrant)))
-    }
-
     /// The flight that it leads, if it has come to that.
     pub(crate) fn flight(&self) -> Option<FlightId> {
         if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
-    }
-
-    /// The lease, if it has come to that: to [land](Self::land), or to [hand on](Self::hand_on).
-    pub(crate) fn lead(&mut self) -> Option<Lease<'c, K, V>> {
-        if !matches!(self.stage, Stage::End(End::Lead(_))) {
-            return None;
-        }
-        if let End::Lead(lease) = self.end() { Some(lease) } else { None }
     }
 
     /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
@@ -275,12 +297,12 @@ where
         let waiter = if old.is_none() { lease.follow() } else { None };
         load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
         self.stage = match (old, waiter) {
-            (Some((old, outcome)), _) => Stage::End(End::Value(F::of_entry(old, outcome))),
+            (Some((old, outcome)), _) => Stage::End(self.served(F::of_entry(old, outcome), outcome)),
             (None, Some(waiter)) => {
                 self.own = true;
                 self.wait(waiter)
             }
-            (None, None) => self.board(),
+            (None, None) => self.board(&[]),
         };
     }
 
@@ -290,12 +312,22 @@ where
             return Some((old, Outcome::Hit));
         }
         let old = lease.fallback(self.limits.while_refresh).filter(|_| self.limits.while_refresh != 0)?;
-        self.core.get().count(Event::StaleServe);
+        self.count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
 
-    /// Whether a leader cannot go on before its own load has ended.
+    /// A load that this caller led has panicked on its own thread: what it gets for it.
     #[cfg(feature = "std")]
+    pub(crate) fn lost_to_panic<E>(
+        &mut self,
+        old: Option<Entry<'c, K, V>>,
+        message: Arc<str>,
+    ) -> Result<F::Out, LoadError<E>> {
+        let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
+        old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
+    }
+
+    /// Whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
         let patient = self.limits.soft.min(self.limits.hard) == NEVER;
         patient
@@ -311,7 +343,7 @@ where
     /// Whether a caller that polls its own load stops waiting for it: ready with what it gets instead.
     /// None: it polls for itself alone.
     pub(crate) fn poll_limit<E>(
-        &self,
+        &mut self,
         limit: &mut InlineLimit,
         lease: Option<&Lease<'c, K, V>>,
         cx: &Context<'_>,
@@ -325,17 +357,48 @@ where
                 // There is nothing but the load to wait for.
                 continue;
             }
-            self.core.get().count(Event::WaitTimeout);
+            self.count(Event::WaitTimeout);
             return Poll::Ready(old.map(|old| self.make_do(old)).ok_or(LoadError::TimedOut));
         }
     }
 
     /// Ends a lease with what this caller's load came to.
-    pub(crate) fn land<E>(&self, lease: Lease<'c, K, V>, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
+    pub(crate) fn land<E>(
+        &mut self,
+        lease: Lease<'c, K, V>,
+        loaded: Result<Loaded<V>, E>,
+    ) -> Result<F::Out, LoadError<E>>
     where
         E: Send + Sync + 'static,
     {
-        land::<K, V, F, E>(lease, loaded, &self.limits)
+        self.land_shared(lease, loaded.map_err(Arc::new))
+    }
+
+    /// The same, with an error that other loads may have ended with, too. If the load failed, the old value is given while it may
+    /// be served.
+    pub(crate) fn land_shared<E>(
+        &mut self,
+        lease: Lease<'c, K, V>,
+        loaded: Result<Loaded<V>, Arc<E>>,
+    ) -> Result<F::Out, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
+        let error = match loaded {
+            Ok(loaded) => {
+                let entry = settle(lease, loaded, &self.limits).ok_or(LoadError::NotModified)?;
+                return Ok(F::of_entry(entry, outcome));
+            }
+            Err(error) => error,
+        };
+        let window = self.limits.if_error;
+        let old = lease.guarded(|_| lease.fallback(window).map(|old| F::of_entry(old, Outcome::Stale)));
+        drop(lease.end(Some(error.clone() as SharedError), window));
+        let Some(old) = old else { return Err(LoadError::Load(error)) };
+        self.count_lookup(Outcome::Stale);
+        self.count(Event::StaleServe);
+        Ok(old)
     }
 
     /// A value that is not stored: of a caller that runs its loader for itself alone.
@@ -353,27 +416,12 @@ where
     }
 }
 
-/// Ends a lease with what its load came to. If that failed, the old value is given while it may be served.
-fn land<'c, K, V, F, E>(
-    lease: Lease<'c, K, V>,
-    loaded: Result<Loaded<V>, E>,
-    limits: &Limits,
-) -> Result<F::Out, LoadError<E>>
-where
-    F: Form<'c, K, V>,
-    E: Send + Sync + 'static,
-{
-    let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
-    let error = match loaded {
-        Ok(loaded) => {
-            let entry = settle(lease, loaded, limits).ok_or(LoadError::NotModified)?;
-            return Ok(F::of_entry(entry, outcome));
+impl<'c, K, V, Q: ?Sized, F: Form<'c, K, V>> Drop for Through<'c, '_, K, V, Q, F> {
+    fn drop(&mut self) {
+        if !self.counted {
+            self.core.get().counters.lookup(false);
         }
-        Err(error) => Arc::new(error),
-    };
-    let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
-    let core = lease.end(Some(error.clone() as SharedError), limits.if_error);
-    old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
+    }
 }
 
 /// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.
@@ -394,9 +442,17 @@ pub(crate) fn deliver<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>,
 where
     E: Send + Sync + 'static,
 {
+    deliver_shared(lease, loaded.map_err(Arc::new), limits);
+}
+
+/// The same, with an error that other loads may have ended with, too.
+pub(crate) fn deliver_shared<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, Arc<E>>, limits: &Limits)
+where
+    E: Send + Sync + 'static,
+{
     match loaded {
         Ok(loaded) => drop(settle(lease, loaded, limits)),
-        Err(error) => drop(lease.end(Some(Arc::new(error)), limits.if_error)),
+        Err(error) => drop(lease.end(Some(error), limits.if_error)),
     }
 }
 

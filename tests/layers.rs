@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 /// The floors, from the ground up. A module may import from floors below its own, and within its own directory.
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
-    &["sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "observer"],
-    &["ticker", "unpark"],
+    &[
+        "sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "rejected",
+        "failure", "span",
+    ],
+    &["observer", "ticker", "unpark", "answers"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
     // Memory; the cells of the list; a flight on its own; the list; the slots.
     &["reclaim", "alarms", "buckets"],

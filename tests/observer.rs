@@ -194,6 +194,7 @@ fn removals_are_told_with_their_cause() {
     assert_eq!(log.taken(), ["removed Replaced", "removed Explicit"]);
     // What never was stored is not removed.
     cache.insert_with_ttl(1, 1, Duration::ZERO);
+    assert_eq!(log.taken(), ["Rejected { cause: ZeroTimeToLive }"]);
     let lease = lead(&cache, 1);
     cache.invalidate(&1);
     drop(lease);

@@ -1,7 +1,7 @@
 //! What once went wrong with bulk loads.
 mod common;
 
-use bellwether::{Builder, Cache, Load, LoadAsync, LoadError, LoadingCache};
+use bellwether::{Answers, Builder, Cache, Load, LoadAsync, LoadError, LoadingCache};
 use common::tasks::Task;
 use common::*;
 use std::cell::RefCell;
@@ -31,10 +31,10 @@ impl Load<Key, u64> for Tens {
         self.0.iter().for_each(Gate::pass);
         Ok(10 * u64::from(*key))
     }
-    fn load_all(&self, keys: &[&Key]) -> Vec<Result<u64, Broken>> {
+    fn load_all(&self, keys: &[&Key], answers: &mut Answers<'_, Key, u64, Broken>) {
         self.1.fetch_add(1, SeqCst);
         self.0.iter().for_each(Gate::pass);
-        keys.iter().map(|key| Ok(10 * u64::from(**key))).collect()
+        keys.iter().for_each(|key| assert!(answers.put(*key, 10 * u64::from(**key))));
     }
 }
 
@@ -45,8 +45,8 @@ impl LoadAsync<Key, u64> for Async {
     async fn load(&self, key: &Key) -> Result<u64, Broken> {
         self.0.load(key)
     }
-    async fn load_all(&self, keys: &[&Key]) -> Vec<Result<u64, Broken>> {
-        self.0.load_all(keys)
+    async fn load_all(&self, keys: &[&Key], answers: &mut Answers<'_, Key, u64, Broken>) {
+        self.0.load_all(keys, answers);
     }
 }
 
@@ -57,7 +57,7 @@ fn ends<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     thread.join().unwrap()
 }
 
-/// Gives no result for any key.
+/// Answers for no key.
 struct Short;
 
 impl Load<Key, u64> for Short {
@@ -65,9 +65,7 @@ impl Load<Key, u64> for Short {
     fn load(&self, _: &Key) -> Result<u64, Broken> {
         Err(Broken("down"))
     }
-    fn load_all(&self, _: &[&Key]) -> Vec<Result<u64, Broken>> {
-        Vec::new()
-    }
+    fn load_all(&self, _: &[&Key], _: &mut Answers<'_, Key, u64, Broken>) {}
 }
 
 /// A key without a result was abandoned, though there was an old value to serve, as there is for one that fails.

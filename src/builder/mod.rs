@@ -4,10 +4,12 @@ mod build;
 
 use crate::clock::Clock;
 use crate::engine::RemovalCause;
-use crate::engine::config::{Limits, Listener, TtlWith, Weigher};
+use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
+use crate::engine::told::ShowKey;
 use crate::expiry::{NEVER, nanos};
+use crate::failure::Failure;
 use crate::hasher::DefaultHashBuilder;
-use crate::observer::Observer;
+use crate::observer::{LoadKind, Observer};
 use crate::spawn::Spawn;
 use crate::tags::{Tags, TagsWith};
 use crate::time::Source;
@@ -24,7 +26,9 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     name: String,
     weigher: Option<Weigher<K, V>>,
     listener: Option<Listener<K, V>>,
+    on_load_error: Option<OnLoadError<K>>,
     observer: Option<Box<dyn Observer>>,
+    show_key: Option<ShowKey<K>>,
     ttl: Option<Duration>,
     idle: Option<Duration>,
     ttl_with: Option<TtlWith<K, V>>,
@@ -56,7 +60,9 @@ impl<K, V> Builder<K, V> {
             name: String::new(),
             weigher: None,
             listener: None,
+            on_load_error: None,
             observer: None,
+            show_key: None,
             ttl: None,
             idle: None,
             ttl_with: None,
@@ -363,9 +369,41 @@ impl<K, V, S> Builder<K, V, S> {
     /// Called for each value that was stored and is removed: by the thread that removes it, after it has become
     /// unreachable, and outside of any pin, so it may use the cache. Not called when the cache is dropped.
     ///
+    /// Called with [`RemovalCause::Rejected`] for each value that the cache was given by an insert or a load and did not keep: it
+    /// was too heavy, its time to live was zero, or too much removed memory waits to be freed. Not for one that
+    /// [`try_insert`](crate::Cache::try_insert) gives back, for one that was loaded on the terms that it is not kept
+    /// ([`Loaded::Unstored`](crate::Loaded), a time to live of zero that the caller or the loader has named), or for one that lost to
+    /// a newer write or removal.
+    ///
     /// A panic in it reaches the caller whose operation removed the value, after that operation is complete.
     pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Called for each load that ends in an error or a panic, of whatever face, once: with its key, why, and what it was for. These are
+    /// the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts. (One that a caller runs for itself alone,
+    /// `bypassed`, is not among them: its error is that caller's.)
+    ///
+    /// By the thread on which the load has ended, after that, and outside of any pin, so it may use the cache. A panic in it
+    /// reaches that thread as one of an [`Observer`] does; while the load's own panic unwinds, it is swallowed. Without it a load that
+    /// fails pays a branch.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::sync::{Arc, Mutex};
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let lines = log.clone();
+    /// let cache: Cache<String, u64> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .on_load_error(move |key, failure, kind| lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})")))
+    ///     .build()?;
+    /// assert!(cache.try_get_with("answer", || Err::<u64, _>("no route to host")).is_err());
+    /// assert_eq!(*log.lock().unwrap(), ["answer: no route to host (Missing)"]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn on_load_error(mut self, told: impl Fn(&K, &Failure<'_>, LoadKind) + Send + Sync + 'static) -> Self {
+        self.on_load_error = Some(Box::new(told));
         self
     }
 
@@ -376,6 +414,17 @@ impl<K, V, S> Builder<K, V, S> {
             None => Box::new(observer),
             Some(first) => Box::new((first, observer)),
         });
+        self
+    }
+
+    /// Lets the [`observer`](Self::observer) see keys, by their `Debug`: see [`Observer::observe_key`], and `on_load_error` where it is
+    /// about failures. Default: it sees hashes. Costs an increment and decrement of a reference count for each event, and for some
+    /// (`Bypassed`, `Refused`, `WaitTimedOut`, `StaleServed`) a clone of the key.
+    pub fn observe_keys(mut self) -> Self
+    where
+        K: fmt::Debug,
+    {
+        self.show_key = Some(<K as fmt::Debug>::fmt);
         self
     }
 
@@ -394,7 +443,9 @@ impl<K, V, S> Builder<K, V, S> {
             name: self.name,
             weigher: self.weigher,
             listener: self.listener,
+            on_load_error: self.on_load_error,
             observer: self.observer,
+            show_key: self.show_key,
             ttl: self.ttl,
             idle: self.idle,
             ttl_with: self.ttl_with,

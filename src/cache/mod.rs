@@ -1,5 +1,7 @@
 //! The cache.
 
+#[cfg(feature = "metrics")]
+mod gauges;
 #[cfg(feature = "std")]
 mod plain;
 
@@ -56,6 +58,10 @@ impl<K, V, S> Cache<K, V, S> {
     #[inline]
     pub(crate) fn core(&self) -> &Core<K, V> {
         &self.core
+    }
+
+    pub(crate) fn hasher(&self) -> &S {
+        &self.hasher
     }
 
     #[inline]
@@ -121,8 +127,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// the old value of a [`Lease`](crate::Lease) all the same, for conditional requests: yes; it is not served as stale.
     ///
     /// Cost: two atomic operations, however many entries there are. They are not found any more from now on, and removed as they
-    /// are asked for, evicted or [purged](Self::purge_expired); until then they count in [`len`](Self::len). Without
-    /// `tags_with` there are no tags, and nothing happens. A failure that is kept (`negative_ttl`) has no tags.
+    /// are asked for, evicted or [purged](Self::purge_expired); until then they count in [`len`](Self::len), and then in
+    /// [`Stats::invalidations`]. Without `tags_with` there are no tags, and nothing happens. A failure that is kept (`negative_ttl`) has no tags.
     pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
         if let Some(groups) = &self.core.config.groups {
             groups.invalidate(tag);

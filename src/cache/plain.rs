@@ -4,6 +4,7 @@ use super::Cache;
 use crate::entry::{CoreRef, Entry, Ref};
 use crate::iter::Iter;
 use crate::pinned::Pinned;
+use crate::rejected::Rejected;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
@@ -128,7 +129,9 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Stores a value, in the place of any other; a load of the key that is in flight will not be stored.
     ///
-    /// A value heavier than the whole capacity, or with a time to live of zero, is dropped, and the old one is removed.
+    /// A value that is not kept ([`RejectionCause`](crate::RejectionCause)) is dropped, and the old one is removed. The
+    /// [`eviction_listener`](crate::Builder::eviction_listener) is told of both, and [`Stats::rejected`](crate::Stats::rejected)
+    /// counts it. [`try_insert`](Self::try_insert) gives it back.
     ///
     /// # Panics
     /// If the weigher or `ttl_with` does, before anything is changed; if the eviction listener does, afterwards.
@@ -137,19 +140,56 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        // Two statements: what was not kept is dropped when the pin is gone.
-        let refused = self.pin().put(key, value, None);
-        drop(refused);
+        self.pin().insert(key, value);
     }
 
-    /// As [`insert`](Self::insert), with a time to live of its own: `Duration::MAX` is never, zero is not stored.
+    /// As [`insert`](Self::insert), with a time to live of its own: `Duration::MAX` is never, zero is not kept.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
     where
         K: Hash + Eq,
         S: BuildHasher,
     {
-        let refused = self.pin().put(key, value, Some(ttl));
-        drop(refused);
+        self.pin().insert_with_ttl(key, value, ttl);
+    }
+
+    /// As [`insert`](Self::insert), and gives back what is not kept. What becomes of that is the caller's affair then: the eviction
+    /// listener is not told of it, but of the old value, which is removed.
+    ///
+    /// ```
+    /// use bellwether::{Cache, RejectionCause};
+    /// let cache: Cache<u32, Vec<u8>> =
+    ///     Cache::builder().max_capacity(100).weigher(|_, bytes: &Vec<u8>| bytes.len() as u32).build()?;
+    /// let rejected = cache.try_insert(1, vec![0; 101]).unwrap_err();
+    /// assert_eq!(rejected.cause(), RejectionCause::TooHeavy);
+    /// let (key, bytes) = rejected.into_pair();
+    /// assert_eq!((key, bytes.len()), (1, 101));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Rejected`], with the key and the value, if the value is heavier than the whole capacity, if its time to live is zero, or if
+    /// too much removed memory waits to be freed.
+    ///
+    /// # Panics
+    /// As [`insert`](Self::insert).
+    pub fn try_insert(&self, key: K, value: V) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.pinned(|pinned| pinned.try_insert(key, value))
+    }
+
+    /// As [`try_insert`](Self::try_insert), with a time to live of its own: `Duration::MAX` is never, zero is not kept.
+    ///
+    /// # Errors
+    /// As [`try_insert`](Self::try_insert).
+    pub fn try_insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.pinned(|pinned| pinned.try_insert_with_ttl(key, value, ttl))
     }
 
     /// Removes a key; its value, if that had not expired. A load of the key that is in flight is handed to those who

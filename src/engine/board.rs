@@ -172,14 +172,15 @@ impl<'c, K, V> Scope<'c, K, V> {
     ) -> Option<Boarded<'s, K, V>> {
         let Wanted::Value(limits) = wanted else { return None };
         self.core.stale(node, window(limits)).then(|| {
-            self.count(Event::StaleServe);
+            self.count_of(node, Event::StaleServe);
             Boarded::Hit(node, Outcome::Stale)
         })
     }
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Boarded<'s, K, V> {
-        self.count(Event::Load);
-        self.observe(|| CacheEvent::LoadStarted { kind });
+        self.core.counters.count(Event::Load);
+        // SAFETY: the lease that is given has a share.
+        self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
         Boarded::Lead { flight, lease, kind, counted }
     }
 
@@ -279,7 +280,7 @@ impl<'c, K, V> Scope<'c, K, V> {
             return None;
         }
         if freshness == Freshness::Early && wanted.value() {
-            self.count(Event::EarlyRefresh);
+            self.core.counters.count(Event::EarlyRefresh);
         }
         let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
         Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
@@ -386,7 +387,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         }
         // SAFETY: we have a share.
         if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
-            self.count(Event::Handover);
+            self.core.counters.count(Event::Handover);
             // Of a load that was counted before: it is never refused.
             self.core.lease_begins(usize::MAX);
             return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
@@ -414,7 +415,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
                 if wanted.value() {
-                    self.count(Event::Coalesced);
+                    self.count_of(node, Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let listening = early.unwrap_or_else(listen);

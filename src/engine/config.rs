@@ -1,12 +1,14 @@
 //! What a cache was built with.
 
 use super::RemovalCause;
+use super::told::ShowKey;
 #[cfg(feature = "std")]
 use crate::alarms::ThreadTimer;
 #[cfg(feature = "std")]
 use crate::clock::{Clock, CoarseClock};
 use crate::expiry::{NEVER, Ttl};
-use crate::observer::Observer;
+use crate::failure::Failure;
+use crate::observer::{LoadKind, Observer};
 #[cfg(feature = "std")]
 use crate::spawn::DefaultSpawn;
 use crate::spawn::Spawn;
@@ -19,6 +21,7 @@ use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
+pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
 
 /// What a lookup may be told otherwise than the cache was built. Times in ns, `NEVER` for none.
@@ -59,7 +62,10 @@ pub(crate) struct Config<K, V> {
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
+    pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,
+    /// How to show keys to the observer, if it may see them.
+    pub(crate) show_key: Option<ShowKey<K>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) ttl_with: Option<TtlWith<K, V>>,

@@ -36,7 +36,7 @@ impl<K, V> Core<K, V> {
     /// that may be served for `window` past its time. Asks the user's `tags_with`.
     pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Stamps> {
         let ttl = self.config.negative_ttl;
-        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || !Scope::keeps(self, 1) {
+        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || Scope::rejects(self, 1).is_some() {
             return None;
         }
         let born = self.config.time.now();
@@ -60,7 +60,7 @@ impl<K, V> Scope<'_, K, V> {
     ) -> Unkept {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
-        self.count(Event::LoadFailure);
+        self.core.counters.count(Event::LoadFailure);
         self.cool_down(flight, lease);
         let stamps = kept.filter(|_| error.is_some()).inspect(|stamps| node.reserve(self.core.nodes(), stamps));
         let error = Failure::into_raw(error);

@@ -13,6 +13,7 @@ use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::policy::{Keeper, Member, Room};
+use crate::rejected::RejectionCause;
 use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
 use core::cell::Cell;
@@ -233,9 +234,13 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Whether a value of this weight is kept at all.
-    pub(crate) fn keeps(core: &Core<K, V>, weight: u32) -> bool {
-        u64::from(weight) <= core.capacity() && core.pressure() == Pressure::Normal
+    /// Why a value of this weight is not kept at all; None: it is.
+    pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
+        match u64::from(weight) <= core.capacity() {
+            false => Some(RejectionCause::TooHeavy),
+            true if core.pressure() == Pressure::Normal => None,
+            true => Some(RejectionCause::RetiredMemory),
+        }
     }
 
     /// Accounts for a value that is about to be stored, in the place of `old` or of nothing.
@@ -277,8 +282,8 @@ impl<K, V> Scope<'_, K, V> {
             RemovalCause::Explicit => Event::Invalidation,
             RemovalCause::Expired => Event::Expiration,
             RemovalCause::Size => Event::Eviction,
-            RemovalCause::Replaced => return,
+            RemovalCause::Replaced | RemovalCause::Rejected => return,
         };
-        self.count(event);
+        self.core.counters.count(event);
     }
 }

@@ -6,6 +6,9 @@ use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER, Ttl};
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
+use crate::observer::CacheEvent;
+use crate::rejected::RejectionCause;
+use crate::stats::Event;
 use crate::sync::mutant;
 use core::ptr::NonNull;
 
@@ -15,6 +18,8 @@ pub(crate) struct Terms {
     /// 0: handed over only.
     pub(crate) weight: u32,
     pub(crate) stamps: Stamps,
+    /// Why the weight is 0.
+    pub(crate) rejected: Option<RejectionCause>,
 }
 
 /// What became of a leader's value.
@@ -33,8 +38,11 @@ impl<K, V> Core<K, V> {
     pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Terms {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));
-        let kept = stamps.expires != stamps.born && Scope::keeps(self, weight);
-        Terms { weight: if kept { weight } else { 0 }, stamps }
+        let rejected = match stamps.expires == stamps.born {
+            true => Some(RejectionCause::ZeroTimeToLive),
+            false => Scope::rejects(self, weight),
+        };
+        Terms { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
     }
 
     /// The times of a value: runs `ttl_with` and `tags_with`.
@@ -94,7 +102,24 @@ impl<K, V> Scope<'_, K, V> {
         }
         self.make_room(shard, terms.weight);
         self.ring(flight.node);
+        if let Some(cause) = terms.rejected {
+            self.hand_back(node, cause);
+        }
         if stored { Published::Stored } else { Published::HandedOver }
+    }
+
+    /// A loaded value that was published and not kept is counted, and told to the listener.
+    #[cold]
+    fn hand_back(&self, node: &Node<K, V>, cause: RejectionCause) {
+        self.core.counters.count(Event::Rejection);
+        self.observe_of(node, || CacheEvent::Rejected { cause });
+        if self.core.config.listener.is_some() {
+            // It cannot fail: the lease has a share.
+            let shared = node.share();
+            debug_assert!(shared);
+            // SAFETY: the share just taken; the caller has published the value.
+            unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
+        }
     }
 
     fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {

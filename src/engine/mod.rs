@@ -9,6 +9,7 @@
 //! * [`removal`]: insertion, and everything behind a won mark;
 //! * [`hand`]: slots, and the eviction that they serve;
 //! * [`sweep`]: what goes over all entries;
+//! * [`told`]: what the observer is told, and of which key;
 //! * [`validate`]: whether everything is in its place.
 
 pub(crate) mod board;
@@ -21,6 +22,7 @@ mod read;
 mod removal;
 pub(crate) mod scope;
 mod sweep;
+pub(crate) mod told;
 mod validate;
 
 use crate::expiry::NEVER;

@@ -232,6 +232,17 @@ impl<K, V> Core<K, V> {
         live.inspect(|node| node.touch())
     }
 
+    /// The same; does not count the lookup.
+    pub(crate) fn live_uncounted<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let node = self.find(pin, hash, is_key)?;
+        self.serving(pin, node, |n| self.good(n)).inspect(|node| node.touch())
+    }
+
     /// A live value's node, with a share of it that is the caller's. Counts the lookup.
     pub(crate) fn shared<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         loop {

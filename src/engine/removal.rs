@@ -7,13 +7,19 @@
 
 use super::hand::Weighed;
 use super::land::Terms;
+use super::scope::After;
+use super::told::About;
 use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::link::Link;
 use crate::observer::CacheEvent;
 use crate::order::order_of;
+use crate::rejected::Rejected;
+use crate::stats::Event;
 use crate::sync::mutant;
+use crate::unwind;
+use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 /// A node that is not in the list yet; frees it if it never gets there.
@@ -113,11 +119,16 @@ impl<K, V> Scope<'_, K, V> {
         let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
         let cause = if overtook { self.cause_of_closing(node) } else { cause };
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
-        if had_value || (cause == RemovalCause::Explicit && before.loading()) {
+        let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
+        // What takes the place of such a value replaces it; whatever else removes it does so because of its tag.
+        let cause = if untagged && cause != RemovalCause::Replaced { RemovalCause::Explicit } else { cause };
+        if untagged {
+            self.count_removal(RemovalCause::Explicit);
+        } else if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);
         }
         if had_value {
-            self.observe(|| CacheEvent::Removed { cause });
+            self.observe_of(node, || CacheEvent::Removed { cause });
         }
         let told = had_value && self.core.config.listener.is_some();
         if told {
@@ -136,15 +147,15 @@ impl<K, V> Scope<'_, K, V> {
         self.unlist_and_release(old, before, RemovalCause::Replaced);
     }
 
-    /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped
-    /// under the pin.
+    /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
+    /// the pin.
     pub(crate) fn insert(
         &self,
         hash: u64,
         (key, value): (K, V),
         terms: impl FnOnce(&K, &V) -> Terms,
         is_key: impl Fn(&K, &K) -> bool,
-    ) -> Option<(K, V)> {
+    ) -> Result<(), Rejected<K, V>> {
         let (table, order) = (&self.core.table, order_of(hash));
         let shard = self.core.shard(hash);
         // One miss leads to the next. So something else is done while each is on its way.
@@ -156,10 +167,11 @@ impl<K, V> Scope<'_, K, V> {
         };
         fetch(0);
         let terms = terms(&key, &value);
-        if terms.weight == 0 {
+        if let Some(cause) = terms.rejected {
             // What was there is no longer true all the same.
             self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
-            return Some((key, value));
+            self.core.counters.count(Event::Rejection);
+            return Err(Rejected::new((key, value), cause, order));
         }
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
         fetch(1);
@@ -188,10 +200,26 @@ impl<K, V> Scope<'_, K, V> {
                     None => self.seat(shard, entry, None),
                 }
                 self.make_room(shard, terms.weight);
-                return None;
+                return Ok(());
             }
             self.weigh_back(shard, &weighed);
         }
+    }
+
+    /// Has a key and value that were not kept told to the listener, and dropped, once the pin is gone.
+    #[cold]
+    pub(crate) fn turn_away(&self, rejected: Rejected<K, V>) {
+        self.push(After::Rejected(Box::new(rejected)));
+    }
+
+    /// Has the observer told of a key and value that the caller gets back, once the pin is gone.
+    #[cold]
+    pub(crate) fn give_back(&self, rejected: Rejected<K, V>) -> Rejected<K, V> {
+        if self.core.observed() {
+            let event = CacheEvent::Rejected { cause: rejected.cause() };
+            self.push(After::Happened(event, About::hash(rejected.order())));
+        }
+        rejected
     }
 
     /// Removes a key, entry or flight. The node (alive under the pin) and its word, if there was one.
@@ -221,6 +249,16 @@ impl<K, V> Scope<'_, K, V> {
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
     pub(super) fn clear_away(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
         self.remove(shard, node, self.cause_of_closing(node));
+    }
+
+    /// Whether a removed value's time was ended by the invalidation of a tag, and not over by itself. Asks the user's `tags_with`,
+    /// and only where a tag was invalidated since the value was loaded.
+    fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
+        let Some(groups) = &self.core.config.groups else { return false };
+        node.tag_start(self.core.nodes()).is_some_and(|start| groups.any_since(start))
+            && !self.core.over_at(node, self.core.config.time.now())
+            // A panic must not leave the removal half-done: then it counts as what it would be without tags.
+            && unwind::caught(|| self.core.outdated(node)).unwrap_or(false)
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {

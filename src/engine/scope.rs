@@ -1,26 +1,38 @@
 //! What an operation runs in: a pin, and what is to be done once the pin is gone.
 
+use super::told::{About, told};
 use super::{Core, Pressure, Ptr, RemovalCause};
+use crate::error::SharedError;
+use crate::failure::Failure;
 use crate::flight::node::Node;
 use crate::link::Link;
-use crate::observer::CacheEvent;
+use crate::observer::{CacheEvent, LoadKind};
 use crate::reclaim::{Pin, Upkeep};
+use crate::rejected::Rejected;
 use crate::stats::Event;
 use crate::sync::mutant;
 use crate::unwind;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
+/// Whether a load has panicked.
+pub(super) type Panicked = bool;
+
 /// What is done once the pin is gone.
-enum After<K, V> {
+pub(super) enum After<K, V> {
     /// Those who wait for this flight are woken.
     Rung(Ptr<K, V>),
     /// To the listener, that this value was removed; with a share of it.
     Removed(Ptr<K, V>, RemovalCause),
+    /// To the listener, that this was not kept. Dropped next.
+    Rejected(Box<Rejected<K, V>>),
+    /// To who asked for it, that this flight's load has failed: with an error, with none, or by a panic; with a share of it.
+    Failed(Ptr<K, V>, LoadKind, Option<SharedError>, Panicked),
     /// To the observer.
-    Happened(CacheEvent),
+    Happened(CacheEvent, About<K, V>),
 }
 
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
@@ -55,18 +67,22 @@ impl<'c, K, V> Scope<'c, K, V> {
         self.rung.get().is_some() || !self.after.borrow().is_empty() || self.upkeep.get() != Upkeep::Nothing
     }
 
-    /// Has the observer, if there is one, told of an event once the pin is gone.
-    pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
+    pub(super) fn push(&self, after: After<K, V>) {
+        self.after.borrow_mut().push(after);
+    }
+
+    /// Has the observer, if there is one, told of an event about this node's key once the pin is gone.
+    pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
-            self.after.borrow_mut().push(After::Happened(event()));
+            self.push(After::Happened(event(), self.core.about(node)));
         }
     }
 
-    /// Counts an event, and has the observer told of it.
-    pub(super) fn count(&self, event: Event) {
+    /// Counts an event about this node's key, and has the observer told of it.
+    pub(super) fn count_of(&self, node: &Node<K, V>, event: Event) {
         self.core.counters.count(event);
         if let Some(told) = told(event) {
-            self.observe(|| told);
+            self.observe_of(node, || told);
         }
     }
 
@@ -75,7 +91,26 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// # Safety
     /// The caller hands over a share of the node, whose word was valued.
     pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
-        self.after.borrow_mut().push(After::Removed(node, cause));
+        self.push(After::Removed(node, cause));
+    }
+
+    /// Has who asked for it told, once the pin is gone, that a load has failed with `error`, if there is one, or by a panic.
+    ///
+    /// # Safety
+    /// The caller has a share of the node.
+    pub(crate) unsafe fn load_failed(
+        &self,
+        node: Ptr<K, V>,
+        kind: LoadKind,
+        error: Option<&SharedError>,
+        panicked: bool,
+    ) {
+        if self.core.config.on_load_error.is_some() {
+            // SAFETY: the caller's share. So another cannot be refused.
+            let shared = unsafe { node.as_ref() }.share();
+            debug_assert!(shared);
+            self.push(After::Failed(node, kind, error.cloned(), panicked));
+        }
     }
 
     /// Gives back a share.
@@ -141,41 +176,7 @@ impl<K, V> Drop for Scope<'_, K, V> {
     }
 }
 
-/// As what an event is told that is counted and needs no more words.
-fn told(event: Event) -> Option<CacheEvent> {
-    match event {
-        Event::Coalesced => Some(CacheEvent::WaitStarted),
-        Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
-        Event::StaleServe => Some(CacheEvent::StaleServed),
-        Event::Bypassed => Some(CacheEvent::Bypassed),
-        _ => None,
-    }
-}
-
 impl<K, V> Core<K, V> {
-    /// Whether anybody is told what happens.
-    pub(crate) fn observed(&self) -> bool {
-        self.config.observer.is_some()
-    }
-
-    /// Tells the observer, if there is one, at once: with no pin held, and nothing left half-done if it panics.
-    pub(crate) fn observe(&self, events: impl IntoIterator<Item = CacheEvent>) {
-        if let Some(observer) = &self.config.observer {
-            unwind::each(events.into_iter(), |event| observer.observe(&self.config.name, &event));
-        }
-    }
-
-    /// Counts an event and tells the observer of it, as [`observe`](Self::observe).
-    pub(crate) fn count(&self, event: Event) {
-        self.counters.count(event);
-        self.observe(told(event));
-    }
-
-    /// The precise time, to measure what only the observer is told; 0 if there is none.
-    pub(crate) fn stopwatch(&self) -> u64 {
-        if self.observed() { self.config.time.precise() } else { 0 }
-    }
-
     /// Wakes those who wait, tells the listener about removed values and gives back the shares that kept them for it, and
     /// tells the observer.
     fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<After<K, V>>) {
@@ -197,7 +198,27 @@ impl<K, V> Core<K, V> {
                     listener(key, value, cause);
                 }
             }
-            After::Happened(event) => self.observe([event]),
+            After::Rejected(rejected) => {
+                // One after the other, even if the first one panics; and then it is dropped.
+                unwind::each([false, true].into_iter(), |observer| match &self.config.listener {
+                    _ if observer => self.observe_key(
+                        rejected.order(),
+                        Some(rejected.key()),
+                        [CacheEvent::Rejected { cause: rejected.cause() }],
+                    ),
+                    Some(listener) => listener(rejected.key(), rejected.value(), RemovalCause::Rejected),
+                    None => {}
+                });
+            }
+            After::Failed(node, kind, error, panicked) => {
+                let kept = Release(self, node);
+                if let Some(told) = &self.config.on_load_error {
+                    // SAFETY: `kept` has a share; flights have their keys.
+                    let key = unsafe { kept.1.as_ref() }.key();
+                    told(key, &Failure::new(error.as_deref(), panicked), kind);
+                }
+            }
+            After::Happened(event, about) => self.observe_of(Some(&self.key_about(about)), [event]),
         });
     }
 }

@@ -163,7 +163,11 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// `delta`: how long the value took to load; 0 for one that was not loaded.
     pub(crate) fn land(self, value: V, ttl: Option<Ttl>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.told(delta);
-        let terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
+        let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
+        if ttl.is_some_and(Ttl::is_zero) {
+            // Its caller asked for that: the value is handed over, and not rejected.
+            terms.rejected = None;
+        }
         let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
@@ -182,7 +186,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         // Made before the scope ends: it must go, too, if a listener panics there.
         // SAFETY: the lease's own share, or that of a node just made; READY, both.
         let entry = unsafe { Entry::new(core.clone(), node) };
-        scope.observe(|| ended(ending));
+        // SAFETY: the lease's share.
+        scope.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
             unsafe { scope.release(old) };
@@ -214,7 +219,10 @@ impl<'c, K, V> Lease<'c, K, V> {
         // SAFETY: as in `land`; there is an old entry.
         let renewed = unsafe { scope.renew(flight, number, stamps) };
         core.get().lease_over(counted, !renewed);
-        scope.observe(|| ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced }));
+        // SAFETY: the lease's share.
+        scope.observe_of(unsafe { flight.node.as_ref() }, || {
+            ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
+        });
         // SAFETY: the lease's share.
         unsafe { scope.release(flight.node) };
         drop(scope);
@@ -246,16 +254,19 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.told(0);
         // Before the lease is taken apart: it asks for the old value's tags.
         let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
+        let kind = self.kind;
         let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         let unkept = unsafe {
+            scope.load_failed(flight.node, kind, error.as_ref(), false);
             let unkept = scope.fail(flight, number, error, kept);
+            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
+            scope.observe_of(flight.node.as_ref(), || ended(ending));
             scope.disembark(flight);
             unkept
         };
         core.get().lease_over(counted, unkept.fenced());
-        scope.observe(|| ended(if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed }));
         drop(scope);
         drop(unkept);
         core
@@ -289,7 +300,11 @@ impl<K, V> Drop for Lease<'_, K, V> {
             }
         };
         core.lease_over(self.counted, fenced);
-        scope.observe(|| {
+        if panicked {
+            // SAFETY: the lease's share.
+            unsafe { scope.load_failed(self.flight.node, self.kind, None, true) };
+        }
+        scope.observe_of(self.node(), || {
             ended(match (fenced, panicked) {
                 (true, _) => LoadEnding::Fenced,
                 (false, true) => LoadEnding::Panicked,
@@ -374,12 +389,12 @@ impl<'c, K, V> Lease<'c, K, V> {
         let (core, flight, number, counted) = self.into_parts();
         let scope = core.get().scope(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
-        let retracted = unsafe {
+        unsafe {
             let retracted = scope.retract(flight, number);
+            core.get().lease_over(counted, !retracted);
+            let ending = if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced };
+            scope.observe_of(flight.node.as_ref(), || ended(ending));
             scope.disembark(flight);
-            retracted
-        };
-        core.get().lease_over(counted, !retracted);
-        scope.observe(|| ended(if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced }));
+        }
     }
 }

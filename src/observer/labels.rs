@@ -1,6 +1,6 @@
 //! What the ready observers call things.
 
-use super::{LoadEnding, LoadKind, RemovalCause, WaitEnding};
+use super::{LoadEnding, LoadKind, RejectionCause, RemovalCause, WaitEnding};
 
 pub(super) fn kind(kind: LoadKind) -> &'static str {
     match kind {
@@ -40,5 +40,14 @@ pub(super) fn cause(cause: RemovalCause) -> &'static str {
         RemovalCause::Replaced => "replaced",
         RemovalCause::Expired => "expired",
         RemovalCause::Size => "size",
+        RemovalCause::Rejected => "rejected",
+    }
+}
+
+pub(super) fn rejection(cause: RejectionCause) -> &'static str {
+    match cause {
+        RejectionCause::TooHeavy => "too_heavy",
+        RejectionCause::ZeroTimeToLive => "zero_time_to_live",
+        RejectionCause::RetiredMemory => "retired_memory",
     }
 }

@@ -1,5 +1,6 @@
 //! Being told what a cache does.
 
+mod key;
 #[cfg(any(feature = "metrics", feature = "tracing"))]
 mod labels;
 #[cfg(feature = "metrics")]
@@ -12,6 +13,8 @@ pub use self::metrics::MetricsObserver;
 #[cfg(feature = "tracing")]
 pub use self::tracing::TracingObserver;
 
+pub use self::key::EventKey;
+use crate::rejected::RejectionCause;
 use alloc::{boxed::Box, sync::Arc};
 use core::time::Duration;
 
@@ -27,6 +30,10 @@ pub enum RemovalCause {
     Expired,
     /// Room was needed.
     Size,
+    /// The cache was given it, by an insert or a load, and never kept it: see [`RejectionCause`]. Of these only the
+    /// [`eviction_listener`](crate::Builder::eviction_listener) is told under this name; an observer is told
+    /// [`CacheEvent::Rejected`].
+    Rejected,
 }
 
 /// What a load is for.
@@ -134,11 +141,20 @@ pub enum CacheEvent {
         /// Why.
         cause: RemovalCause,
     },
+    /// A value that the cache was given, by an insert or a load, was not kept.
+    #[non_exhaustive]
+    Rejected {
+        /// Why.
+        cause: RejectionCause,
+    },
     /// A caller runs its loader for itself alone, and its value is not stored: [`Stats::bypassed`](crate::Stats::bypassed).
     Bypassed,
     /// A caller could neither load nor wait, because of `max_loads`, `max_waiters` or the bound on retired memory, and there
     /// was no value to give it: it gets [`Overloaded`](crate::LoadError::Overloaded), or is [`Bypassed`](Self::Bypassed).
     Refused,
+    /// A bulk load has answered for a key that nobody asked for, or a second time for the same key. Its answer was dropped. Told
+    /// once the load has ended.
+    AnswerRefused,
 }
 
 /// Is told what a cache does: for metrics and logs. Set with [`Builder::observer`](crate::Builder::observer).
@@ -195,17 +211,56 @@ pub enum CacheEvent {
 pub trait Observer: Send + Sync {
     /// Something has come about in the cache of this [`name`](crate::Builder::name) (empty if it was given none).
     fn observe(&self, cache: &str, event: &CacheEvent);
+
+    /// The same of an event about one key. Not asked for, this is [`observe`](Self::observe).
+    ///
+    /// The key's hash is always there; the key itself, to be shown, if the cache was built with
+    /// [`observe_keys`](crate::Builder::observe_keys). All events are about a key but [`CacheEvent::AnswerRefused`].
+    ///
+    /// ```
+    /// use bellwether::{Cache, CacheEvent, EventKey, Observer};
+    /// use std::sync::{Arc, Mutex};
+    ///
+    /// /// Which keys were loaded.
+    /// #[derive(Default)]
+    /// struct Loads(Mutex<Vec<String>>);
+    ///
+    /// impl Observer for Loads {
+    ///     fn observe(&self, _: &str, _: &CacheEvent) {}
+    ///     fn observe_key(&self, _: &str, event: &CacheEvent, key: &EventKey<'_>) {
+    ///         if let CacheEvent::LoadStarted { .. } = event {
+    ///             self.0.lock().unwrap().push(format!("{key:?}"));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let loads = Arc::new(Loads::default());
+    /// let cache: Cache<String, u32> = Cache::builder().max_capacity(10).observer(loads.clone()).observe_keys().build()?;
+    /// cache.get_with("one", || 1);
+    /// assert_eq!(*loads.0.lock().unwrap(), ["\"one\""]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        let _ = key;
+        self.observe(cache, event);
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Arc<O> {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         (**self).observe(cache, event);
     }
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        (**self).observe_key(cache, event, key);
+    }
 }
 
 impl<O: Observer + ?Sized> Observer for Box<O> {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         (**self).observe(cache, event);
+    }
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        (**self).observe_key(cache, event, key);
     }
 }
 
@@ -214,5 +269,9 @@ impl<A: Observer, B: Observer> Observer for (A, B) {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         self.0.observe(cache, event);
         self.1.observe(cache, event);
+    }
+    fn observe_key(&self, cache: &str, event: &CacheEvent, key: &EventKey<'_>) {
+        self.0.observe_key(cache, event, key);
+        self.1.observe_key(cache, event, key);
     }
 }

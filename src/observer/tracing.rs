@@ -19,8 +19,10 @@ const TARGET: &str = "bellwether";
 /// | `wait timed out` | warn | |
 /// | `stale value served` | debug | |
 /// | `value removed` | trace | `cause` |
+/// | `value rejected` | debug | `cause` |
 /// | `load bypassed` | debug | |
 /// | `caller refused` | warn | |
+/// | `answer refused` | warn | |
 ///
 /// [`CacheEvent`] says what each of them means; `kind`, `ending` and `cause` are strings in snake case, and times are floats. Hits
 /// and misses are not observed.
@@ -78,8 +80,12 @@ impl Observer for TracingObserver {
             CacheEvent::Removed { cause } => {
                 trace!(target: TARGET, cache, cause = labels::cause(cause), "value removed");
             }
+            CacheEvent::Rejected { cause } => {
+                debug!(target: TARGET, cache, cause = labels::rejection(cause), "value rejected");
+            }
             CacheEvent::Bypassed => debug!(target: TARGET, cache, "load bypassed"),
             CacheEvent::Refused => warn!(target: TARGET, cache, "caller refused"),
+            CacheEvent::AnswerRefused => warn!(target: TARGET, cache, "answer refused"),
         }
     }
 }

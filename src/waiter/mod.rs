@@ -10,6 +10,7 @@ pub(crate) use waited::Woken;
 use crate::engine::Core;
 use crate::engine::Scope;
 use crate::engine::board::Flight;
+use crate::engine::told::KeyOf;
 use crate::entry::{CoreRef, Entry};
 use crate::expiry::NEVER;
 use crate::flight::bell::Listening;
@@ -104,14 +105,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
         Entry::fallback(&self.core, self.old()?, window)
     }
 
-    /// Whether it would wait for a load that this thread is in the middle of.
+    /// Whether it would wait for a load that this thread is in the middle of, beside those of a bulk
+    /// call that leads them, and ends them before it waits (`led`).
     ///
     /// A waiter that is not counted joined while the value was moved in: that is no user code, and
     /// waits for no other thread.
-    pub(crate) fn is_reentrant(&self) -> bool {
+    pub(crate) fn is_reentrant(&self, led: &[FlightId]) -> bool {
         let Place::Parked(Parked { flight, lease: Some(lease), .. }) = &self.place else { return false };
         // SAFETY: the waiter owns a share.
-        reentry::loading(FlightId::of(unsafe { flight.node.as_ref() }, *lease))
+        let flight = FlightId::of(unsafe { flight.node.as_ref() }, *lease);
+        reentry::loading(flight) && !led.contains(&flight)
     }
 
     /// The registration to sleep on, and when the leader that is waited for has held its lease for too long; None: do not
@@ -176,6 +179,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Place::Done => panic!("a Waiter was polled after it was answered"),
             Place::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
         };
+        // SAFETY: the waiter's share, which is what follows's.
+        let key = core.key_of(unsafe { flight.node.as_ref() });
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
         let parked = core::mem::replace(&mut self.place, Place::Done);
         let woken = match ended {
@@ -206,7 +211,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
         };
         // May run wakers: if one panics, `woken` (a lease, perhaps) goes as it should.
         drop(parked);
-        self.tell(&woken);
+        self.tell(&woken, key);
         Some(woken)
     }
 
@@ -223,7 +228,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     /// Tells the observer how the wait has ended.
-    fn tell(&self, woken: &Woken<'c, K, V>) {
+    fn tell(&self, woken: &Woken<'c, K, V>, key: Option<KeyOf<'_, K, V>>) {
         let core = self.core.get();
         if !core.observed() {
             return;
@@ -238,9 +243,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
         match woken {
             Woken::Lead(lease) => {
                 let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
-                lease.guarded(|core| core.observe(ended.into_iter().chain([began])));
+                lease.guarded(|core| core.observe_of(key.as_ref(), ended.into_iter().chain([began])));
             }
-            _ => core.observe(ended),
+            _ => core.observe_of(key.as_ref(), ended),
         }
     }
 
@@ -332,7 +337,7 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
         if let Some(left) = self.told(WaitEnding::Left) {
-            scope.observe(|| left);
+            scope.observe_of(node, || left);
         }
         if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);

@@ -171,6 +171,10 @@ impl<'c> Driver<'c> {
     /// What has left, by what the listener was told.
     fn settle(&self) {
         for (key, version, cause) in TOLD.take() {
+            if cause == RemovalCause::Rejected {
+                assert_eq!(self.cache.capacity(), 0, "key {key} was not kept");
+                continue;
+            }
             if self.left.borrow_mut().remove(&(key, version)) {
                 assert_ne!(cause, RemovalCause::Size, "key {key}");
                 continue;

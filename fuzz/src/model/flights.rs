@@ -136,6 +136,10 @@ impl Model {
             (true, false) => self.clear(flight.key),
             (false, _) => {}
         }
+        // What was not to be kept is not rejected.
+        if !kept && explicit != Some(Duration::ZERO) {
+            self.reject(flight.key, value);
+        }
         attached && kept
     }
 }

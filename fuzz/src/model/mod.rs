@@ -60,6 +60,8 @@ pub struct Model {
     pub now: Cell<u64>,
     /// Values whose removal the listener has yet to tell.
     left: RefCell<Vec<(u8, u64)>>,
+    /// Values that were not kept, of which the listener has yet to tell.
+    rejected: RefCell<Vec<(u8, u64)>>,
     pub stats: RefCell<Stats>,
 }
 
@@ -81,6 +83,7 @@ impl Model {
             cooldown: nanos(terms.cooldown),
             now: Cell::new(0),
             left: RefCell::default(),
+            rejected: RefCell::default(),
             stats: RefCell::default(),
         }
     }
@@ -236,7 +239,17 @@ impl Model {
 
     pub fn insert(&self, key: u8, value: &Value, explicit: Option<Duration>) {
         let (entry, kept) = self.make(value, explicit, 0);
-        if kept { self.store(key, entry) } else { self.clear(key) }
+        if kept {
+            return self.store(key, entry);
+        }
+        self.clear(key);
+        self.reject(key, value);
+    }
+
+    /// A value was given to the cache, and is not kept.
+    fn reject(&self, key: u8, value: &Value) {
+        self.rejected.borrow_mut().push((key, value.id));
+        self.count(|s| &mut s.rejected);
     }
 
     /// How many entries go.
@@ -261,6 +274,11 @@ impl Model {
     /// What the listener was told: everything that left, and what was evicted.
     pub fn settle(&self, told: Vec<(u8, u64, RemovalCause)>) {
         for (key, value, cause) in told {
+            if cause == RemovalCause::Rejected {
+                let rejected = self.rejected.borrow().iter().position(|r| *r == (key, value));
+                self.rejected.borrow_mut().swap_remove(rejected.expect("rejected what was to be kept"));
+                continue;
+            }
             let left = self.left.borrow().iter().position(|l| *l == (key, value));
             if let Some(at) = left {
                 self.left.borrow_mut().swap_remove(at);
@@ -278,6 +296,8 @@ impl Model {
         }
         let left = self.left.borrow();
         assert!(left.is_empty(), "the listener was not told of {left:?}");
+        let rejected = self.rejected.borrow();
+        assert!(rejected.is_empty(), "the listener was not told that {rejected:?} were not kept");
     }
 
     /// What must hold after every operation, once the model has [settled](Self::settle).
@@ -301,6 +321,7 @@ impl Model {
         assert_eq!(stats.wait_timeouts, expected.wait_timeouts);
         assert_eq!(stats.bypassed, expected.bypassed);
         assert_eq!(stats.stale_serves, expected.stale_serves);
+        assert_eq!(stats.rejected, expected.rejected);
         // One thread, no pin kept: what is retired is freed after a few bags.
         assert!(stats.retired_bytes < 256 << 10, "{} bytes retired", stats.retired_bytes);
     }

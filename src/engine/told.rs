@@ -1,0 +1,137 @@
+//! Telling the observer, and of which key.
+
+use super::{Core, Ptr};
+use crate::flight::node::Node;
+use crate::key::ToKey;
+use crate::observer::{CacheEvent, EventKey};
+use crate::order::order_of;
+use crate::stats::Event;
+use crate::unwind;
+use core::fmt;
+use core::ptr::NonNull;
+
+/// Shows a key.
+pub(crate) type ShowKey<K> = fn(&K, &mut fmt::Formatter<'_>) -> fmt::Result;
+
+/// Which key an event is about: 31 bits of its hash, and, if the observer may see it, a share of a node that has it.
+pub(super) struct About<K, V> {
+    order: u32,
+    node: Option<Ptr<K, V>>,
+}
+
+impl<K, V> About<K, V> {
+    /// Of a key of which there is only the hash.
+    pub(super) fn hash(order: u32) -> Self {
+        Self { order, node: None }
+    }
+}
+
+/// The same, to be told of now; gives the share back when it is dropped.
+pub(crate) struct KeyOf<'c, K, V>(&'c Core<K, V>, About<K, V>);
+
+impl<K, V> Drop for KeyOf<'_, K, V> {
+    fn drop(&mut self) {
+        // SAFETY: the share was taken for this, or handed over to it; this is its end.
+        self.1.node.into_iter().for_each(|node| unsafe { self.0.release_unpinned(node) });
+    }
+}
+
+impl<K, V> KeyOf<'_, K, V> {
+    fn key(&self) -> Option<&K> {
+        // SAFETY: a share is ours; nodes that events are about have their keys.
+        self.1.node.as_ref().map(|node| unsafe { node.as_ref() }.key())
+    }
+}
+
+/// As what an event is told that is counted and needs no more words.
+pub(super) fn told(event: Event) -> Option<CacheEvent> {
+    match event {
+        Event::Coalesced => Some(CacheEvent::WaitStarted),
+        Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
+        Event::StaleServe => Some(CacheEvent::StaleServed),
+        Event::Bypassed => Some(CacheEvent::Bypassed),
+        Event::UnaskedAnswer => Some(CacheEvent::AnswerRefused),
+        _ => None,
+    }
+}
+
+impl<K, V> Core<K, V> {
+    /// Whether anybody is told what happens.
+    pub(crate) fn observed(&self) -> bool {
+        self.config.observer.is_some()
+    }
+
+    /// What is told of an event about this node's key. The node is alive, and not fenced.
+    pub(super) fn about(&self, node: &Node<K, V>) -> About<K, V> {
+        // A share refused: everybody has let go of it, and the hash must do.
+        let shared = self.config.show_key.is_some() && node.share();
+        About { order: node.link().order(), node: shared.then(|| NonNull::from(node)) }
+    }
+
+    /// The same, to be told of later by this caller, who holds a share of the node; None if nobody is told.
+    pub(crate) fn key_of(&self, node: &Node<K, V>) -> Option<KeyOf<'_, K, V>> {
+        self.observed().then(|| KeyOf(self, self.about(node)))
+    }
+
+    /// Takes over a share that was taken for an event that is told of now.
+    pub(super) fn key_about(&self, about: About<K, V>) -> KeyOf<'_, K, V> {
+        KeyOf(self, about)
+    }
+
+    /// Tells the observer, if there is one, at once: with no pin held, and nothing left half-done if it panics.
+    pub(crate) fn observe(&self, events: impl IntoIterator<Item = CacheEvent>) {
+        if let Some(observer) = &self.config.observer {
+            unwind::each(events.into_iter(), |event| observer.observe(&self.config.name, &event));
+        }
+    }
+
+    /// The same of events about a key.
+    pub(crate) fn observe_of(&self, key: Option<&KeyOf<'_, K, V>>, events: impl IntoIterator<Item = CacheEvent>) {
+        match key {
+            Some(key) => self.observe_key(key.1.order, key.key(), events),
+            None => self.observe(events),
+        }
+    }
+
+    /// The same of events about a key with this much of a hash.
+    pub(super) fn observe_key(&self, order: u32, key: Option<&K>, events: impl IntoIterator<Item = CacheEvent>) {
+        struct Shown<'k, K>(&'k K, ShowKey<K>);
+        impl<K> fmt::Debug for Shown<'_, K> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                (self.1)(self.0, f)
+            }
+        }
+        let Some(observer) = &self.config.observer else { return };
+        let shown = key.zip(self.config.show_key).map(|(key, show)| Shown(key, show));
+        let key = EventKey::new(order, shown.as_ref().map(|shown| shown as &dyn fmt::Debug));
+        unwind::each(events.into_iter(), |event| observer.observe_key(&self.config.name, &event, &key));
+    }
+
+    /// The same of events about a key that a caller asks for.
+    pub(crate) fn observe_query<Q>(&self, q: &Q, hash: u64, events: impl IntoIterator<Item = CacheEvent>)
+    where
+        Q: ?Sized + ToKey<K>,
+    {
+        if self.observed() {
+            let key = self.config.show_key.map(|_| q.to_key());
+            self.observe_key(order_of(hash), key.as_ref(), events);
+        }
+    }
+
+    /// Counts an event about a key that a caller asks for, and tells the observer of it, as [`observe`](Self::observe).
+    pub(crate) fn count_query<Q: ?Sized + ToKey<K>>(&self, q: &Q, hash: u64, event: Event) {
+        self.counters.count(event);
+        self.observe_query(q, hash, told(event));
+    }
+
+    /// Counts an event that has come about so many times, and tells the observer of it.
+    pub(crate) fn count_many(&self, event: Event, times: usize) {
+        (0..times).for_each(|_| self.counters.count(event));
+        self.observe((0..times).filter_map(|_| told(event)));
+    }
+
+    /// The precise time, to measure what only the observer is told; 0 if there is none.
+    pub(crate) fn stopwatch(&self) -> u64 {
+        if self.observed() { self.config.time.precise() } else { 0 }
+    }
+}
