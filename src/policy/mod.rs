@@ -31,12 +31,15 @@
 //! into a ring that is mostly holes moves [`MOVES`] slots on.
 //!
 //! Everything is counted in weight but for the bounds above: the share is one of the capacity's weight. Ghosts and sketch
-//! are sized by the number of entries, and nothing is allocated for a ring that was never pushed to. A cache without
-//! bounds keeps no sketch.
+//! are sized by the number of entries, and follow it up and down ([`extent`]): ghosts of a cache that has become small would
+//! take what was evicted long ago for what a slightly larger ring would have kept, and drive the share of small up. (Memory
+//! that they have used stays theirs.) Nothing is allocated for a ring that was never pushed to. A cache without bounds
+//! keeps no sketch.
 //!
 //! The module knows entries only as [`Member`]s, and what may become of them only through a [`Keeper`]. So it can be replayed
 //! alone, as `tests/policy.rs` does.
 
+mod extent;
 pub(crate) mod ghosts;
 mod hand;
 pub(crate) mod rings;
