@@ -104,7 +104,8 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// What an entry weighs. Called once for each value, when it is published; 0 counts as 1. Default: every entry 1.
     ///
-    /// An entry heavier than the whole capacity is handed to its callers and not kept.
+    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other is there when its `insert` or
+    /// load is done, whatever it weighs, while there is another that can go: one that is not being refreshed.
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
         self

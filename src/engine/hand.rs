@@ -43,6 +43,8 @@ impl<K, V> Member for Node<K, V> {
 struct Seats<'s, 'c, K, V> {
     scope: &'s Scope<'c, K, V>,
     shard: &'s Shard<K, V>,
+    /// For whom room is made.
+    newcomer: Option<&'s Node<K, V>>,
     /// Read before anything is taken if the clock is the user's, else when an entry asks for it.
     now: Cell<Option<u64>>,
 }
@@ -71,6 +73,10 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     fn release(&self, held: Ptr<K, V>) {
         // SAFETY: the slot's share is given to who takes an entry out of it, and by that to here.
         unsafe { self.scope.release(held) };
+    }
+
+    fn spared(&self, node: &Node<K, V>) -> bool {
+        self.newcomer.is_some_and(|newcomer| core::ptr::eq(newcomer, node))
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
@@ -120,7 +126,7 @@ impl<K, V> Scope<'_, K, V> {
 
     fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
         let time = &self.core.config.time;
-        Seats { scope: self, shard, now: Cell::new(time.is_users().then(|| time.now())) }
+        Seats { scope: self, shard, newcomer: None, now: Cell::new(time.is_users().then(|| time.now())) }
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
@@ -184,17 +190,20 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Evicts until the weight is within the capacity, on behalf of a newcomer of this weight in `home` (0: nobody).
+    /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there is one. That stays, unless no
+    /// other may go.
     ///
     /// The last caller to leave a slot filled looks at the weight afterwards, so however many add at once, it is within
     /// the capacity when all have returned. Entries that are being refreshed are passed over; their leader comes by
     /// here when it ends.
-    pub(crate) fn make_room(&self, home: &Shard<K, V>, newcomer: u32) {
+    pub(crate) fn make_room(&self, home: &Shard<K, V>, mut newcomer: Option<&Node<K, V>>) {
         while self.core.weight() > self.core.capacity() {
-            let first = self.heaviest(home, u64::from(newcomer));
-            let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &self.seats(shard));
+            let first = self.heaviest(home, newcomer.map_or(0, |newcomer| newcomer.stored_weight().into()));
+            let evict =
+                |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &Seats { newcomer, ..self.seats(shard) });
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
-            if !evict(first) && !others.any(evict) {
+            // Nothing else may go: then the newcomer, if there is one still.
+            if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
                 return;
             }
         }
@@ -208,11 +217,11 @@ impl<K, V> Scope<'_, K, V> {
         if !mutant("no room fence") {
             fence(Ordering::SeqCst);
         }
-        self.make_room(home, 0);
+        self.make_room(home, None);
     }
 
     /// The shard that gives: `home` if it has more than its part of the capacity even without the newcomer, else the
-    /// one that has most. (A heavy newcomer is not its own victim while others have entries.)
+    /// one that has most. (A heavy newcomer does not have the others of its shard go first.)
     fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
             let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };

@@ -95,7 +95,7 @@ impl<K, V> Scope<'_, K, V> {
             debug_assert!(shared);
             self.seat(shard, node, None);
         }
-        self.make_room(shard, terms.weight);
+        self.make_room(shard, stored.then_some(node));
         self.ring(flight.node);
         if stored { Published::Stored } else { Published::HandedOver }
     }

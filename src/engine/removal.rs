@@ -187,7 +187,7 @@ impl<K, V> Scope<'_, K, V> {
                     Some(old) => self.replaced(shard, old, entry, &weighed),
                     None => self.seat(shard, entry, None),
                 }
-                self.make_room(shard, terms.weight);
+                self.make_room(shard, Some(entry));
                 return None;
             }
             self.weigh_back(shard, &weighed);

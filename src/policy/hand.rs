@@ -16,6 +16,22 @@ struct Effort {
     promotions: usize,
     /// Looks into each ring. They run out where most entries are being refreshed.
     looks: [usize; 2],
+    /// Whether the newcomer was met. It was put at the end of its ring then: who meets it again has seen all the others there.
+    met: bool,
+}
+
+impl Effort {
+    fn looked(&mut self, ring: Which) {
+        self.looks[ring as usize] = self.looks[ring as usize].saturating_sub(1);
+    }
+
+    /// The newcomer was met in this ring.
+    fn meets_newcomer(&mut self, ring: Which) {
+        self.looked(ring);
+        if core::mem::replace(&mut self.met, true) {
+            self.looks[ring as usize] = 0;
+        }
+    }
 }
 
 impl<T: Member> Policy<T> {
@@ -23,12 +39,13 @@ impl<T: Member> Policy<T> {
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
     pub(crate) fn evict(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
-        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round() };
+        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: false };
         while let Some(ring) = self.giver(room, &effort, keeper) {
             match self.step(ring, room, &mut effort, keeper) {
                 Step::Freed => return true,
                 Step::Reopened => effort.looks = self.round(),
-                Step::Skipped => effort.looks[ring as usize] = effort.looks[ring as usize].saturating_sub(1),
+                Step::Skipped => effort.looked(ring),
+                Step::Spared => effort.meets_newcomer(ring),
                 Step::Empty => effort.looks[ring as usize] = 0,
             }
         }
@@ -44,17 +61,17 @@ impl<T: Member> Policy<T> {
     #[cold]
     fn evict_any(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
-            let mut looks = self.round()[ring as usize];
-            while looks > 0 {
-                looks -= 1;
+            let mut effort = Effort { promotions: 0, looks: self.round(), met: false };
+            while effort.looks[ring as usize] > 0 {
                 let step = match self.take_present(ring, keeper) {
                     Ok(held) => self.evict_held(ring, held, room, keeper),
                     Err(step) => step,
                 };
                 match step {
                     Step::Freed => return true,
-                    Step::Reopened => looks = self.round()[ring as usize],
-                    Step::Skipped => {}
+                    Step::Reopened => effort.looks = self.round(),
+                    Step::Skipped => effort.looked(ring),
+                    Step::Spared => effort.meets_newcomer(ring),
                     Step::Empty => break,
                 }
             }
@@ -161,6 +178,10 @@ impl<T: Member> Policy<T> {
     /// Evicts what is in the hand, or puts it back.
     fn evict_held(&self, ring: Which, held: NonNull<T>, room: Room, keeper: &impl Keeper<T>) -> Step {
         let member = self.seen(held);
+        if keeper.spared(member) {
+            self.put(ring, held, keeper);
+            return Step::Spared;
+        }
         let (hash, expired) = (mixed(member.hash()), keeper.expired(member));
         if keeper.evict(member) {
             if !expired {

@@ -12,7 +12,8 @@
 //!   have to be fetched while its caller waits, and those of who leaves small are known some entries before. Replays of the
 //!   traces give 0.876 of the optimum either way, and so does Zipf's law; a loop over 1.1 times the cache's size gives 0.81 for 0.61, and one
 //!   over nine times 0.93 for 0.95.)
-//! * Small gives when it is above its share, else main does; so a newcomer that weighs 1 is not its own victim. Who leaves small with two uses enters main. Others enter
+//! * Small gives when it is above its share, else main does. The newcomer itself is put back where the hand meets it: so it is
+//!   there afterwards, whatever it weighs, unless no other entry may go. Who leaves small with two uses enters main. Others enter
 //!   it if it is below its share and they were counted twice, or, if it is full, at least four times and at least twice more
 //!   than main's next victim, which leaves in their stead. Floor and margin are what survives loops. (The design has no
 //!   margin. Without it, replays of `../shared/traces` give 0.8762 of the optimum, with it 0.8753; but a loop over three
@@ -108,6 +109,8 @@ pub(crate) trait Keeper<T> {
     fn settle(&self, entry: &T);
     /// Gives a slot's share back.
     fn release(&self, entry: NonNull<T>);
+    /// Whether it is the newcomer that room is made for, which goes only where no other may.
+    fn spared(&self, entry: &T) -> bool;
     /// Evicts the entry that the hand holds, and gives the slot's share back; false if it is being refreshed.
     fn evict(&self, entry: &T) -> bool;
     /// Whether an entry that was refused, and is back in a slot, might go by now.
@@ -130,6 +133,8 @@ enum Step {
     Skipped,
     /// Passed over, and might go by now.
     Reopened,
+    /// The newcomer was met, and put back.
+    Spared,
     Empty,
 }
 
