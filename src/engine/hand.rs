@@ -15,6 +15,7 @@ use crate::flight::word::{Closing, State};
 use crate::policy::{Keeper, Member, Room};
 use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
+use crate::unwind;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
@@ -80,7 +81,8 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let cause = if self.expired(node) { RemovalCause::Expired } else { RemovalCause::Size };
+        let over = !node.hot().eternal() && self.scope.core.over_at(node, self.now());
+        let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         // A failure is at its end already: nobody can refresh it, and the mark alone decides.
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
@@ -196,7 +198,18 @@ impl<K, V> Scope<'_, K, V> {
     /// The last caller to leave a slot filled looks at the weight afterwards, so however many add at once, it is within
     /// the capacity when all have returned. Entries that are being refreshed are passed over; their leader comes by
     /// here when it ends.
-    pub(crate) fn make_room(&self, home: &Shard<K, V>, mut newcomer: Option<&Node<K, V>>) {
+    pub(crate) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Node<K, V>>) {
+        match newcomer {
+            Some(stored) if self.is_untidy(stored) => {
+                // What is over goes first. That may run user code (`tags_with`), and room is to be made all the same.
+                let steps: [&dyn Fn(); 2] = [&|| self.tidy(home, stored.born()), &|| self.evict_down(home, newcomer)];
+                unwind::each(steps.into_iter(), |step| step());
+            }
+            _ => self.evict_down(home, newcomer),
+        }
+    }
+
+    fn evict_down(&self, home: &Shard<K, V>, mut newcomer: Option<&Node<K, V>>) {
         while self.core.weight() > self.core.capacity() {
             let first = self.heaviest(home, newcomer.map_or(0, |newcomer| newcomer.stored_weight().into()));
             let evict =
@@ -207,6 +220,11 @@ impl<K, V> Scope<'_, K, V> {
                 return;
             }
         }
+    }
+
+    /// Evicts the first entry of one of the shard's rings, if it is over at this time.
+    pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
+        shard.policy.evict_expired(self.room(shard), &Seats { now: Cell::new(Some(now)), ..self.seats(shard) })
     }
 
     /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.

@@ -8,6 +8,7 @@
 //! * [`removal`]: insertion, and everything behind a won mark;
 //! * [`hand`]: slots, and the eviction that they serve;
 //! * [`sweep`]: what goes over all entries;
+//! * [`tidy`]: what is over goes as others come;
 //! * [`validate`]: whether everything is in its place.
 
 pub(crate) mod board;
@@ -19,6 +20,7 @@ mod read;
 mod removal;
 pub(crate) mod scope;
 mod sweep;
+mod tidy;
 mod validate;
 
 use crate::expiry::NEVER;
@@ -60,6 +62,7 @@ pub(crate) struct Core<K, V> {
     dice: AtomicU64,
     /// Leases that are out, where `max_loads` bounds them.
     leases: AtomicUsize,
+    rounds: Padded<tidy::Rounds>,
     /// On lines of its own: every removal writes here, and a hit must not notice.
     limbo: Padded<Limbo<Node<K, V>>>,
 }
@@ -98,6 +101,7 @@ impl<K, V> Core<K, V> {
             capacity: AtomicU64::new(config.max_capacity),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
+            rounds: Padded(tidy::Rounds::new()),
             limbo: Padded(Limbo::new(config.huge_pages)),
             config,
         }

@@ -68,6 +68,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// The same; gives the word as it was before.
     pub(crate) fn remove_with(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> Option<Snapshot> {
+        let cause = self.cause_at_present(node, cause);
         if !self.core.table.mark(node.link()) {
             return None;
         }
@@ -130,10 +131,21 @@ impl<K, V> Scope<'_, K, V> {
     /// What follows when `new`, with the list's share and its slot's, was put in the place of `old`.
     pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
         self.weighed(weighed);
+        let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
         let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
         self.unseat(shard, old);
-        self.unlist_and_release(old, before, RemovalCause::Replaced);
+        self.unlist_and_release(old, before, cause);
+    }
+
+    /// What ended a value that is removed for this cause at this time: its time, if that was over.
+    fn cause_by_time(&self, node: &Node<K, V>, now: u64, cause: RemovalCause) -> RemovalCause {
+        if self.core.over_at(node, now) { RemovalCause::Expired } else { cause }
+    }
+
+    /// The same at present. Asks the user's clock: before the node is marked.
+    fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
+        if node.hot().eternal() { cause } else { self.cause_by_time(node, self.core.config.time.now(), cause) }
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not to be kept comes back: it must not be dropped

@@ -52,6 +52,33 @@ impl<T: Member> Policy<T> {
         self.evict_any(room, keeper)
     }
 
+    /// Evicts the first entry of a ring, if its time is over.
+    ///
+    /// The caller is pinned, as for [`evict`](Self::evict).
+    pub(crate) fn evict_expired(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+        [Which::Small, Which::Main].into_iter().any(|ring| {
+            if !self.is_over(ring, keeper) {
+                return false;
+            }
+            match self.take_present(ring, keeper) {
+                Ok(held) if keeper.expired(self.seen(held)) => {
+                    matches!(self.evict_held(ring, held, room, keeper), Step::Freed)
+                }
+                // Another was first.
+                Ok(held) => {
+                    self.put(ring, held, keeper);
+                    false
+                }
+                Err(_) => false,
+            }
+        })
+    }
+
+    /// Whether a ring's first entry is over.
+    fn is_over(&self, ring: Which, keeper: &impl Keeper<T>) -> bool {
+        matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
+    }
+
     fn round(&self) -> [usize; 2] {
         [Which::Small, Which::Main].map(|ring| self.rings.window(ring) + SLACK)
     }
@@ -82,10 +109,7 @@ impl<T: Member> Policy<T> {
     /// The ring that gives next; none if both were gone round.
     fn giver(&self, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
-        let over = |ring| {
-            keeper.any_expires()
-                && matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
-        };
+        let over = |ring| keeper.any_expires() && self.is_over(ring, keeper);
         match (small, main) {
             (false, false) => None,
             (true, false) => Some(Which::Small),
