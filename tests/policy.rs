@@ -76,8 +76,8 @@ impl Keeper<Plain> for Shelf {
     fn release(&self, _: NonNull<Plain>) {
         unreachable!("nothing is removed but by the hand");
     }
-    fn spared(&self, entry: &Plain) -> bool {
-        entry.key == self.newcomer.get()
+    fn spared(&self, entry: &Plain) -> Option<bool> {
+        (entry.key == self.newcomer.get()).then_some(true)
     }
     fn evict(&self, entry: &Plain) -> bool {
         self.weight.set(self.weight.get() - u64::from(entry.weight));
@@ -102,7 +102,7 @@ struct Alone {
 
 impl Alone {
     fn new(capacity: u64) -> Self {
-        Self { policy: Policy::new(), shelf: Shelf::default(), capacity, most: 0 }
+        Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
     }
 
     fn room(&self) -> Room {

@@ -115,7 +115,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// core, up to 64.
     ///
     /// There is never more than one for every 4,096 entries that are expected: the capacity, or where a weigher is given,
-    /// `initial_capacity`. So the hit ratio of a small cache depends neither on this nor on the number of cores.
+    /// `initial_capacity`. Where the entries become fewer later, fewer parts are used, and as many as before when they are many
+    /// again. So the hit ratio of a small cache depends neither on this nor on the number of cores.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

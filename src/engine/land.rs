@@ -1,7 +1,7 @@
 //! How a flight ends with a value.
 
 use super::board::Flight;
-use super::hand::Weighed;
+use super::hand::{Newcomer, Weighed};
 use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER};
 use crate::flight::node::Node;
@@ -95,7 +95,8 @@ impl<K, V> Scope<'_, K, V> {
             debug_assert!(shared);
             self.seat(shard, node, None);
         }
-        self.make_room(shard, stored.then_some(node));
+        let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
+        self.make_room(shard, newcomer.as_ref());
         self.ring(flight.node);
         if stored { Published::Stored } else { Published::HandedOver }
     }

@@ -45,12 +45,14 @@ pub(super) struct Rounds {
     /// The same for when the present round has ended, of what it has met.
     next: AtomicU64,
     due: AtomicUsize,
+    /// Whether values can be over that have no time of their own: idle ones, and those of invalidated tags.
+    always: bool,
 }
 
 impl Rounds {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(always: bool) -> Self {
         let never = || AtomicU64::new(NEVER);
-        Self { at: AtomicU64::new(0), soonest: never(), next: never(), due: AtomicUsize::new(MOST_DUE) }
+        Self { at: AtomicU64::new(0), soonest: never(), next: never(), due: AtomicUsize::new(MOST_DUE), always }
     }
 
     /// A value will be over at this time. A caller that is too late for one of the two bounds is in time for the other.
@@ -82,7 +84,7 @@ impl Rounds {
 impl<K, V> Core<K, V> {
     /// Whether any value can ever be over.
     pub(super) fn any_ends(&self) -> bool {
-        self.config.idle != NEVER || self.config.groups.is_some() || self.nodes().has_extras()
+        self.rounds.always || self.nodes().has_extras()
     }
 
     /// When a value will not be good for anything any more, if it is not used, nor its tags are invalidated.
@@ -107,11 +109,14 @@ impl<K, V> Core<K, V> {
 
 impl<K, V> Scope<'_, K, V> {
     /// Whether it is time to [`tidy`](Self::tidy) up after this value was stored.
+    #[inline]
     pub(super) fn is_untidy(&self, stored: &Node<K, V>) -> bool {
         // (To loom it is a purge, which has models, within every insertion.)
-        if cfg!(loom) || !self.core.any_ends() {
-            return false;
-        }
+        !cfg!(loom) && self.core.any_ends() && self.is_time_to_tidy(stored)
+    }
+
+    #[inline(never)]
+    fn is_time_to_tidy(&self, stored: &Node<K, V>) -> bool {
         self.core.note_end(stored);
         stored.born() >= self.core.rounds.soonest.load(Ordering::Relaxed)
     }
@@ -123,7 +128,7 @@ impl<K, V> Scope<'_, K, V> {
         let rounds = &self.core.rounds;
         let due = rounds.due.load(Ordering::Relaxed) + LOOKS;
         let looks = match due {
-            ..TOGETHER if self.core.weight() <= self.core.capacity() => 0,
+            ..TOGETHER if !self.is_over_full() => 0,
             _ => due.min(MOST),
         };
         rounds.due.store(due - looks, Ordering::Relaxed);

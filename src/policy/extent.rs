@@ -9,8 +9,11 @@
 
 use crate::sync::{Ordering, untracked::AtomicU64};
 
+/// One change of the content in so many looks whether the number of buckets is right: by the first bits of its key's hash, which choose
+/// no bucket.
+const SAMPLE: u32 = 8;
 /// Buckets that are cleared at a time.
-const CLEARED: u32 = 4;
+const CLEARED: u32 = 4 * SAMPLE;
 
 /// The number of buckets in use, of `PER` entries each, `MOST` at most.
 pub(crate) struct Extent<const PER: usize, const MOST: usize> {
@@ -33,9 +36,17 @@ impl<const PER: usize, const MOST: usize> Extent<PER, MOST> {
         self.state.load(Ordering::Relaxed) as u32 as usize
     }
 
-    /// Makes one step to what so many entries need. `clear` is told a bucket to be cleared, and the mask.
+    /// What has this hash changes. Now and then that makes one step to what so many entries need: `clear` is told a bucket to be
+    /// cleared, and the mask.
     #[inline]
-    pub(crate) fn follow(&self, entries: usize, clear: impl Fn(usize, usize)) {
+    pub(crate) fn follow(&self, hash: u64, entries: usize, clear: impl Fn(usize, usize)) {
+        if hash >> (u64::BITS - SAMPLE.ilog2()) == 0 {
+            self.look(entries, clear);
+        }
+    }
+
+    #[inline(never)]
+    fn look(&self, entries: usize, clear: impl Fn(usize, usize)) {
         let now = self.state.load(Ordering::Relaxed);
         let (mask, last) = (now as u32, (now >> 32) as u32);
         let places = (mask as usize + 1) * PER;

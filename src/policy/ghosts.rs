@@ -77,7 +77,7 @@ impl Ghosts {
     /// Remembers a key that left a ring of a cache with so many entries. Growth forgets half of the ghosts, and so does a fall:
     /// they happen only while the cache itself grows or gets smaller.
     pub(crate) fn put(&self, ring: Which, hash: u64, entries: usize) {
-        self.extent.follow(entries, |bucket, _| self.clear(bucket));
+        self.extent.follow(hash, entries, |bucket, _| self.clear(bucket));
         let mut pushed = Self::fingerprint(hash);
         for word in self.buckets.get_or_grow(self.bucket(hash)).of(ring) {
             let lanes = word.load(Ordering::Relaxed);

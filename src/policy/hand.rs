@@ -10,14 +10,16 @@ use core::ptr::NonNull;
 
 /// Room for entries that come to a ring while the hand goes round it.
 const SLACK: usize = sized(64, 4, 2);
+/// Main has gone round so often when no entry in it has a use left.
+const ROUNDS: usize = 4;
 
 /// How much the hand may still do for one entry.
 struct Effort {
     promotions: usize,
     /// Looks into each ring. They run out where most entries are being refreshed.
     looks: [usize; 2],
-    /// Whether the newcomer was met. It was put at the end of its ring then: who meets it again has seen all the others there.
-    met: bool,
+    /// How often the newcomer was met.
+    met: usize,
 }
 
 impl Effort {
@@ -25,11 +27,18 @@ impl Effort {
         self.looks[ring as usize] = self.looks[ring as usize].saturating_sub(1);
     }
 
-    /// The newcomer was met in this ring.
-    fn meets_newcomer(&mut self, ring: Which) {
-        self.looked(ring);
-        if core::mem::replace(&mut self.met, true) {
-            self.looks[ring as usize] = 0;
+    /// The newcomer was met in this ring, at whose end it is now, or had been before (`last`).
+    fn meets_newcomer(&mut self, ring: Which, last: bool) {
+        self.met += 1;
+        let alone = match ring {
+            // All others were before it, and had their turn.
+            Which::Small => last,
+            // Used ones were put behind it. By now they have no uses left.
+            Which::Main => self.met > ROUNDS,
+        };
+        match alone {
+            true => self.looks[ring as usize] = 0,
+            false => self.looked(ring),
         }
     }
 }
@@ -39,17 +48,19 @@ impl<T: Member> Policy<T> {
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
     pub(crate) fn evict(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
-        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: false };
+        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: 0 };
         while let Some(ring) = self.giver(room, &effort, keeper) {
             match self.step(ring, room, &mut effort, keeper) {
                 Step::Freed => return true,
                 Step::Reopened => effort.looks = self.round(),
                 Step::Skipped => effort.looked(ring),
-                Step::Spared => effort.meets_newcomer(ring),
+                Step::Spared(last) => effort.meets_newcomer(ring, last),
                 Step::Empty => effort.looks[ring as usize] = 0,
             }
         }
-        self.evict_any(room, keeper)
+        // Where main is empty, all in small were seen, the newcomer among them: the next call is for that, too.
+        let seen_all = effort.met != 0 && matches!(self.rings.peek(Which::Main), Popped::Empty);
+        !seen_all && self.evict_any(room, keeper)
     }
 
     /// Evicts the first entry of a ring, if its time is over.
@@ -88,7 +99,7 @@ impl<T: Member> Policy<T> {
     #[cold]
     fn evict_any(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
-            let mut effort = Effort { promotions: 0, looks: self.round(), met: false };
+            let mut effort = Effort { promotions: 0, looks: self.round(), met: 0 };
             while effort.looks[ring as usize] > 0 {
                 let step = match self.take_present(ring, keeper) {
                     Ok(held) => self.evict_held(ring, held, room, keeper),
@@ -98,7 +109,7 @@ impl<T: Member> Policy<T> {
                     Step::Freed => return true,
                     Step::Reopened => effort.looks = self.round(),
                     Step::Skipped => effort.looked(ring),
-                    Step::Spared => effort.meets_newcomer(ring),
+                    Step::Spared(last) => effort.meets_newcomer(ring, last),
                     Step::Empty => break,
                 }
             }
@@ -144,7 +155,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// A ring's first entry, unless it was removed meanwhile.
-    fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
+    pub(super) fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if keeper.removed(self.seen(held)) => {
                 keeper.release(held);
@@ -195,6 +206,10 @@ impl<T: Member> Policy<T> {
                 Ok(victim) => self.evict_held(Which::Main, victim, room, keeper),
                 Err(_) => Step::Skipped,
             };
+            // (The step is small's.)
+            if let Step::Spared(_) = step {
+                *step = Step::Skipped;
+            }
         }
         beats
     }
@@ -202,9 +217,9 @@ impl<T: Member> Policy<T> {
     /// Evicts what is in the hand, or puts it back.
     fn evict_held(&self, ring: Which, held: NonNull<T>, room: Room, keeper: &impl Keeper<T>) -> Step {
         let member = self.seen(held);
-        if keeper.spared(member) {
+        if let Some(last) = keeper.spared(member) {
             self.put(ring, held, keeper);
-            return Step::Spared;
+            return Step::Spared(last);
         }
         let (hash, expired) = (mixed(member.hash()), keeper.expired(member));
         if keeper.evict(member) {

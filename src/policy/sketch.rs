@@ -144,7 +144,7 @@ impl Sketch {
 
     /// Counts so many more uses of a key, in a cache with room for so many entries.
     pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
-        self.extent.follow(entries, |at, mask| self.fold(at, mask));
+        self.extent.follow(hash, entries, |at, mask| self.fold(at, mask));
         if times < MOST {
             block.raise(hash, (times + uses).min(MOST));
         }
@@ -189,6 +189,7 @@ impl Sketch {
     }
 
     /// A block of those in use, brought up to date.
+    #[inline(always)]
     fn block_at(&self, at: usize) -> &Block {
         let block = self.blocks.get_or_grow(at);
         let now = self.generation.load(Ordering::Relaxed);
