@@ -1,5 +1,5 @@
-//! Values whose time is over go as others come: none stays for good, and none that is good goes in its stead. Each is counted, and told
-//! to the listener, as expired, however it was found.
+//! Values whose time is over go as others come: none stays for good, and none that is good goes in
+//! its stead. Each is counted, and told to the listener, as expired, however it was found.
 mod common;
 
 use bellwether::{Cache, Lookup, ManualClock, RemovalCause, Tags};
@@ -16,7 +16,8 @@ fn build(set: impl FnOnce(bellwether::Builder<Key, u64>) -> bellwether::Builder<
     (set(builder).hasher(Spread::default()).build().unwrap(), clock)
 }
 
-/// Inserts new keys, each for an hour, until no more than `left` of the others are there; how many were inserted.
+/// Inserts new keys, each for an hour, until no more than `left` of the others are there; how many
+/// were inserted.
 fn inserts_until(cache: &Spreading, left: usize) -> usize {
     let first = 10_000_000 + cache.stats().expirations as u32 * 10;
     (0..400_000)
@@ -30,7 +31,8 @@ fn inserts_until(cache: &Spreading, left: usize) -> usize {
 
 #[test]
 fn an_unbounded_cache_keeps_no_expired_entries_while_others_are_inserted() {
-    // Of 20,000 entries all but one in `good` expire; with those that do not before, behind and among the others.
+    // Of 20,000 entries all but one in `good` expire; with those that do not before, behind and
+    // among the others.
     for good in [2, 20, 100] {
         let (cache, clock) = build(|b| b);
         for key in 0..20_000 {

@@ -1,6 +1,7 @@
 //! What was just stored is there, whatever it weighs, while anything else can go.
 //!
-//! One test, so that no other thread's pin holds up what is retired here: past a bound of that, values are not kept.
+//! One test, so that no other thread's pin holds up what is retired here: past a bound of that,
+//! values are not kept.
 mod common;
 
 use bellwether::{Cache, Lookup};
@@ -13,7 +14,8 @@ fn weighed(capacity: u64, shards: usize) -> Weighed {
     builder.initial_capacity(4096 * shards).shards(shards).hasher(Spread::default()).build().unwrap()
 }
 
-/// Stores 3,000 values of weights up to `heaviest`, new ones and in the place of others, while some are read.
+/// Stores 3,000 values of weights up to `heaviest`, new ones and in the place of others, while some
+/// are read.
 fn all_there(capacity: u64, heaviest: u32, shards: usize, store: impl Fn(&Weighed, u64, u32)) {
     let cache = weighed(capacity, shards);
     let mut random = fastrand::Rng::with_seed(7);
@@ -68,7 +70,8 @@ fn a_value_that_grows_in_its_place() {
     assert!(cache.weight() <= 10);
 }
 
-/// What is being refreshed cannot go. Then the newcomer does, so that the weight is within the capacity.
+/// What is being refreshed cannot go. Then the newcomer does, so that the weight is within the
+/// capacity.
 fn a_newcomer_goes_where_no_other_may() {
     let cache = weighed(10, 1);
     cache.insert(1, 8);

@@ -1,7 +1,8 @@
-//! Hit ratios after the number of entries has changed: within 20 capacities of requests a cache does as well as one that was
-//! built as it is now.
+//! Hit ratios after the number of entries has changed: within 20 capacities of requests a cache
+//! does as well as one that was built as it is now.
 //!
-//! One test, so that no other thread's pin holds up what is retired here: past a bound of that, values are not kept.
+//! One test, so that no other thread's pin holds up what is retired here: past a bound of that,
+//! values are not kept.
 mod common;
 
 use bellwether::{Builder, Cache};
@@ -133,8 +134,8 @@ fn a_cache_whose_values_grow_heavier_or_lighter_hits_as_a_new_one() {
     }
 }
 
-/// Other keys become popular, all at once, and their values have another weight. (New ones would not have to forget: so they are
-/// compared with those whose earlier values had that weight too.)
+/// Other keys become popular, all at once, and their values have another weight. (New ones would
+/// not have to forget: so they are compared with those whose earlier values had that weight too.)
 fn a_cache_whose_new_keys_are_heavier_or_lighter_hits_as_if_all_had_been() {
     for (before, after) in WEIGHTS {
         let caches = [before, after].map(|weight| (weighed(), weight));

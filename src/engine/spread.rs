@@ -1,16 +1,20 @@
 //! Over how many shards the keys are spread.
 //!
-//! A cache is built with as many shards as its entries are worth. Where these become fewer, a shard with room for a few has
-//! rings too short to tell anything by, and the cache's hits get fewer. So keys are spread over fewer shards then, the *active*
-//! ones: half as many, again and again, while a shard has fewer than [`FEW`] entries; and over twice as many when it has more than
-//! [`MANY`], up to those that were built. That is looked at when room is needed.
+//! A cache is built with as many shards as its entries are worth. Where these become fewer, a shard
+//! with room for a few has rings too short to tell anything by, and the cache's hits get fewer. So
+//! keys are spread over fewer shards then, the *active* ones: half as many, again and again, while
+//! a shard has fewer than [`FEW`] entries; and over twice as many when it has more than [`MANY`],
+//! up to those that were built. That is looked at when room is needed.
 //!
-//! What shard an entry's slot is in, the slot's number says. So entries of keys that belong to another shard by now stay where
-//! they are, and whoever removes them finds them. Those in a shard that is no longer active are *strays*: each caller that needs room
-//! takes some of them to the shard of their keys. Entries are *counted*, to size what is sized by them, in the shard that
-//! their keys belong to; when that changes, so do the counts, which are only right in sum from then on.
+//! What shard an entry's slot is in, the slot's number says. So entries of keys that belong to
+//! another shard by now stay where they are, and whoever removes them finds them. Those in a shard
+//! that is no longer active are *strays*: each caller that needs room takes some of them to the
+//! shard of their keys. Entries are *counted*, to size what is sized by them, in the shard that
+//! their keys belong to; when that changes, so do the counts, which are only right in sum from then
+//! on.
 //!
-//! All numbers here are Relaxed: whatever number of shards a caller goes by, it stores in one that exists.
+//! All numbers here are Relaxed: whatever number of shards a caller goes by, it stores in one that
+//! exists.
 
 use super::{Core, Scope, Shard};
 use crate::flight::node::Node;
@@ -73,16 +77,19 @@ impl<K, V> Core<K, V> {
         &self.shards[self.index_of(slot)].policy
     }
 
-    /// An entry was put in a slot of this shard, by a caller that may not have known that it is no longer active.
+    /// An entry was put in a slot of this shard, by a caller that may not have known that it is no
+    /// longer active.
     ///
-    /// The fence in `settle` and the one in `take_strays`: either this caller sees that, or who ends the search for strays sees the entry.
+    /// The fence in `settle` and the one in `take_strays`: either this caller sees that, or who
+    /// ends the search for strays sees the entry.
     pub(super) fn note_stray(&self, shard: &Shard<K, V>) {
         if shard.index >= self.active() {
             self.spread.strays.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Half as many, or twice as many, of the shards are active from now on, and their counts are put together or halved.
+    /// Half as many, or twice as many, of the shards are active from now on, and their counts are
+    /// put together or halved.
     fn spread_over(&self, active: usize, next: usize) {
         let spread = &self.spread;
         if spread
@@ -108,7 +115,8 @@ impl<K, V> Core<K, V> {
 }
 
 impl<K, V> Scope<'_, K, V> {
-    /// Before an entry is evicted for one that belongs in `home`: has the keys spread over as many shards as there should be.
+    /// Before an entry is evicted for one that belongs in `home`: has the keys spread over as many
+    /// shards as there should be.
     #[inline]
     pub(super) fn respread(&self, home: &Shard<K, V>) {
         let (core, all) = (self.core, self.core.shards.len());
@@ -137,7 +145,8 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Takes some of the strays to the shards of their keys.
     ///
-    /// While one is in this caller's hand others look for room in vain; but this caller does so after it, until there is.
+    /// While one is in this caller's hand others look for room in vain; but this caller does so
+    /// after it, until there is.
     fn take_strays(&self) {
         let core = self.core;
         let inactive = || core.shards[core.active()..].iter();

@@ -1,17 +1,23 @@
-//! What is over goes, although its key is not asked for, and no room is needed: whoever stores a value looks at a few entries.
+//! What is over goes, although its key is not asked for, and no room is needed: whoever stores a
+//! value looks at a few entries.
 //!
-//! * At the first entry of each ring of its shard: where all values have the same time to live, the oldest is there.
-//! * At some of all entries, in a *round* that all callers go on with. Each value stored adds [`LOOKS`] looks to those that are
-//!   due, and each entry found over [`MORE`]. So where many are over, a caller looks at many (up to [`MOST`]); where few are, at
-//!   few. With one in ten over, each value stored has one removed.
+//! * At the first entry of each ring of its shard: where all values have the same time to live, the
+//!   oldest is there.
+//! * At some of all entries, in a *round* that all callers go on with. Each value stored adds
+//!   [`LOOKS`] looks to those that are due, and each entry found over [`MORE`]. So where many are
+//!   over, a caller looks at many (up to [`MOST`]); where few are, at few. With one in ten over,
+//!   each value stored has one removed.
 //!
-//! Nobody looks before the time when the first entry can be over. It is a lower bound: of all values that were met on a round and
-//! stayed, and of all that were stored, or got another time, meanwhile. So where nothing is over, no entry is looked at. A tag that is
-//! invalidated begins a round, too.
+//! Nobody looks before the time when the first entry can be over. It is a lower bound: of all
+//! values that were met on a round and stayed, and of all that were stored, or got another time,
+//! meanwhile. So where nothing is over, no entry is looked at. A tag that is invalidated begins a
+//! round, too.
 //!
-//! A caller that needs room looks before it evicts: so what is over goes before what is good, wherever it is.
+//! A caller that needs room looks before it evicts: so what is over goes before what is good,
+//! wherever it is.
 //!
-//! What is removed here are entries and kept failures. Flights that were given up are left to those who wait for them.
+//! What is removed here are entries and kept failures. Flights that were given up are left to those
+//! who wait for them.
 
 use super::{Core, Scope, Shard, Walk};
 use crate::expiry::NEVER;
@@ -27,11 +33,13 @@ use core::cell::Cell;
 const LOOKS: usize = 2;
 /// Looks for each entry that was found over.
 const MORE: usize = 8;
-/// Looks are made together, so that the way to where a round has stopped is gone for several of them; unless room is needed.
+/// Looks are made together, so that the way to where a round has stopped is gone for several of
+/// them; unless room is needed.
 const TOGETHER: usize = 8;
 /// The most that one caller makes, or a few more: nodes of one order are not parted.
 const MOST: usize = 32;
-/// The most that are due, and those that a round begins with: what is over may have come to be so all at once.
+/// The most that are due, and those that a round begins with: what is over may have come to be so
+/// all at once.
 const MOST_DUE: usize = 64;
 /// First entries of a ring that one caller removes.
 const FIRST: usize = 2;
@@ -45,7 +53,8 @@ pub(super) struct Rounds {
     /// The same for when the present round has ended, of what it has met.
     next: AtomicU64,
     due: AtomicUsize,
-    /// Whether values can be over that have no time of their own: idle ones, and those of invalidated tags.
+    /// Whether values can be over that have no time of their own: idle ones, and those of
+    /// invalidated tags.
     always: bool,
 }
 
@@ -55,7 +64,8 @@ impl Rounds {
         Self { at: AtomicU64::new(0), soonest: never(), next: never(), due: AtomicUsize::new(MOST_DUE), always }
     }
 
-    /// A value will be over at this time. A caller that is too late for one of the two bounds is in time for the other.
+    /// A value will be over at this time. A caller that is too late for one of the two bounds is in
+    /// time for the other.
     fn note(&self, end: u64) {
         self.note_next(end);
         if end < self.soonest.load(Ordering::Relaxed) {
@@ -64,8 +74,8 @@ impl Rounds {
     }
 
     fn note_next(&self, end: u64) {
-        // Acquire and AcqRel: who comes after the swap in `turn` comes after the store before that, and what it then notes for the present
-        // round stays.
+        // Acquire and AcqRel: who comes after the swap in `turn` comes after the store before that,
+        // and what it then notes for the present round stays.
         if end < self.next.load(Ordering::Acquire) {
             self.next.fetch_min(end, Ordering::AcqRel);
         }
@@ -87,7 +97,8 @@ impl<K, V> Core<K, V> {
         self.rounds.always || self.nodes().has_extras()
     }
 
-    /// When a value will not be good for anything any more, if it is not used, nor its tags are invalidated.
+    /// When a value will not be good for anything any more, if it is not used, nor its tags are
+    /// invalidated.
     fn end_of(&self, node: &Node<K, V>) -> u64 {
         match self.config.idle {
             _ if node.hot().eternal() => NEVER,
@@ -138,7 +149,8 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Looks at so many entries, and removes what is over at this time, or was ended by an invalidated tag; how many went.
+    /// Looks at so many entries, and removes what is over at this time, or was ended by an
+    /// invalidated tag; how many went.
     fn go_round(&self, looks: usize, now: u64) -> usize {
         let rounds = &self.core.rounds;
         let begun = Begun { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
@@ -171,7 +183,8 @@ impl Begun<'_> {
     fn ends(&self, more: bool) {
         let round = self.at >> 32;
         let to = if more { round << 32 | u64::from(self.order.get()) } else { (round + 1) << 32 };
-        // If another has gone on from there meanwhile, that counts. The number tells a round that has come there again.
+        // If another has gone on from there meanwhile, that counts. The number tells a round that
+        // has come there again.
         if self.rounds.at.compare_exchange(self.at, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() && !more {
             self.rounds.turn();
         }
@@ -179,7 +192,8 @@ impl Begun<'_> {
 }
 
 impl Drop for Begun<'_> {
-    /// Whatever happens to the caller (`tags_with` may panic), the next one goes on behind the node that it looked at.
+    /// Whatever happens to the caller (`tags_with` may panic), the next one goes on behind the node
+    /// that it looked at.
     fn drop(&mut self) {
         if crate::unwind::panicking() {
             self.ends(true);

@@ -85,6 +85,28 @@ impl<T: Member> Policy<T> {
         })
     }
 
+    /// Takes the first entry of a ring, unless it was removed meanwhile, to have it [received](Self::receive) by another policy.
+    pub(crate) fn give(&self, keeper: &impl Keeper<T>) -> Option<(Which, NonNull<T>)> {
+        [Which::Small, Which::Main].into_iter().find_map(|ring| {
+            // Holes and removed entries are passed over, as many as there were.
+            let mut looks = self.rings.window(ring);
+            while looks > 0 {
+                looks -= 1;
+                match self.take_present(ring, keeper) {
+                    Ok(entry) => return Some((ring, entry)),
+                    Err(Step::Empty) => return None,
+                    Err(_) => {}
+                }
+            }
+            None
+        })
+    }
+
+    /// Puts an entry that another policy has [given](Self::give), with its slot's share, in the same ring of this one.
+    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), keeper: &impl Keeper<T>) {
+        self.put(ring, entry, keeper);
+    }
+
     /// Whether a ring's first entry is over.
     fn is_over(&self, ring: Which, keeper: &impl Keeper<T>) -> bool {
         matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
@@ -155,7 +177,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// A ring's first entry, unless it was removed meanwhile.
-    pub(super) fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
+    fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if keeper.removed(self.seen(held)) => {
                 keeper.release(held);
