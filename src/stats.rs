@@ -59,9 +59,10 @@ pub struct Stats {
     pub early_refreshes: u64,
     /// Old values given while they were refreshed, or because of a failure or a bound on loads.
     pub stale_serves: u64,
-    /// Entries removed to make room.
+    /// Entries removed to make room, whose time was not over.
     pub evictions: u64,
-    /// Entries removed because their time was over.
+    /// Values whose time to live or to idle was over when they were removed, for whatever reason: each is counted here once, and
+    /// nowhere else.
     pub expirations: u64,
     /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`), and entries that
     /// [`invalidate_tag`](crate::Cache::invalidate_tag) has ended, as they are removed or replaced.

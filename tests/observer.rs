@@ -63,7 +63,7 @@ fn loads_are_told_and_hits_are_not() {
     assert_eq!((log.taken(), cache.stats().hits), (vec![], 3));
     clock.advance(10 * SECOND);
     assert_eq!(cache.get_with(&1, load), 1);
-    assert_eq!(log.taken(), ["load Expired", "removed Replaced", "Expired Stored 3s"]);
+    assert_eq!(log.taken(), ["load Expired", "removed Expired", "Expired Stored 3s"]);
     drop(cache);
     assert_eq!(log.taken(), [""; 0], "not what goes with the cache");
 }

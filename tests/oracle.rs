@@ -184,7 +184,9 @@ impl<'c, S: std::hash::BuildHasher> Run<'c, S> {
                 self.cache.purge_expired();
                 let held: Vec<u32> = self.held.iter().filter(|h| !h.2).map(|h| h.0).collect();
                 self.model.entries.retain(|k, e| now < e.1 || held.contains(k));
-                assert_eq!(self.cache.len(), self.cache.iter().count() + self.expired());
+                // Of those that are being loaded some may have gone before, as others were stored.
+                let over = self.cache.len() - self.cache.iter().count();
+                assert!(over <= self.expired(), "{over} are over");
             }
         }
     }

@@ -54,6 +54,8 @@ impl Member for Plain {
 struct Shelf {
     entries: RefCell<HashMap<u32, NonNull<Plain>>>,
     weight: Cell<u64>,
+    /// The key that room is made for.
+    newcomer: Cell<u32>,
     /// Entries that the hand was shown since this was last reset.
     touched: Cell<usize>,
 }
@@ -73,6 +75,9 @@ impl Keeper<Plain> for Shelf {
     }
     fn release(&self, _: NonNull<Plain>) {
         unreachable!("nothing is removed but by the hand");
+    }
+    fn spared(&self, entry: &Plain) -> Option<bool> {
+        (entry.key == self.newcomer.get()).then_some(true)
     }
     fn evict(&self, entry: &Plain) -> bool {
         self.weight.set(self.weight.get() - u64::from(entry.weight));
@@ -97,7 +102,7 @@ struct Alone {
 
 impl Alone {
     fn new(capacity: u64) -> Self {
-        Self { policy: Policy::new(), shelf: Shelf::default(), capacity, most: 0 }
+        Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
     }
 
     fn room(&self) -> Room {
@@ -116,6 +121,7 @@ impl Alone {
         self.shelf.entries.borrow_mut().insert(key, entry);
         self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
         self.shelf.touched.set(0);
+        self.shelf.newcomer.set(key);
         self.policy.admit(entry, self.room(), &self.shelf);
         while self.shelf.weight.get() > self.capacity {
             assert!(self.policy.evict(self.room(), &self.shelf));

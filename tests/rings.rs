@@ -69,7 +69,7 @@ fn index_of(items: &[Item], popped: &Popped<Item>) -> Option<Option<usize>> {
 #[test]
 fn first_in_first_out_across_segments() {
     let items = items(10 * SLOTS + 3);
-    let rings = Rings::new();
+    let rings = Rings::new(31);
     let mut popped = [0; 2];
     for (i, item) in items.iter().enumerate() {
         push(&rings, BOTH[i % 2], item);
@@ -97,7 +97,7 @@ fn first_in_first_out_across_segments() {
 #[test]
 fn ahead_is_what_comes_later_in_the_same_segment() {
     let items = items(SLOTS + 2);
-    let rings = Rings::new();
+    let rings = Rings::new(31);
     assert_eq!(rings.ahead(Which::Small)(0), None);
     items.iter().for_each(|item| push(&rings, Which::Small, item));
     for first in 0..SLOTS {
@@ -177,7 +177,7 @@ fn as_a_plain_model() {
     let items = items(2_000);
     let mut plain = Plain {
         items: &items,
-        rings: Rings::new(),
+        rings: Rings::new(31),
         queues: Default::default(),
         places: vec![None; items.len()],
         popped: [0; 2],
@@ -266,7 +266,7 @@ fn threads_lose_and_double_nothing() {
     let times: usize = std::env::var("BELLWETHER_STRESS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     // Few items, so that the segments go round quickly; and many.
     for n in [8, 64, 3_000] {
-        let (items, rings) = (items(n), Rings::new());
+        let (items, rings) = (items(n), Rings::new(31));
         let held: usize = std::thread::scope(|scope| {
             let threads: Vec<_> = items
                 .chunks(n / THREADS)
@@ -301,7 +301,7 @@ fn threads_lose_and_double_nothing() {
 fn memory_of_a_slot() {
     let items = items(1_000_000);
     let before = BYTES.get();
-    let rings = Rings::new();
+    let rings = Rings::new(31);
     assert!(matches!(rings.pop(Which::Main), Popped::Empty));
     assert!(matches!(rings.peek(Which::Small), Popped::Empty));
     assert_eq!((BYTES.get() - before, rings.window(Which::Main)), (0, 0), "an empty ring allocates nothing");

@@ -57,10 +57,10 @@ fn the_listener_is_told_once_and_why() {
     cache.insert(7, 1);
     clock.advance(10 * SECOND);
     cache.get_with(&7, || 2);
-    assert_eq!(taken(&log), [(7, 1, Replaced)]);
+    assert_eq!(taken(&log), [(7, 1, Expired)], "its time was over when it was replaced");
     clock.advance(10 * SECOND);
     cache.get_with(&7, || (cache.remove(&7), 3).1);
-    assert_eq!(taken(&log), [(7, 2, Explicit)]);
+    assert_eq!(taken(&log), [(7, 2, Expired)]);
     drop(cache);
     assert_eq!(taken(&log), [], "not when the cache is dropped");
 }

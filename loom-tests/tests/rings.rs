@@ -168,7 +168,7 @@ fn replace_meets_pop() {
 #[should_panic = "a shard cannot hold this many entries"]
 fn too_many_entries() {
     model(0, || {
-        let (rings, item) = (Rings::new(), 0);
+        let (rings, item) = (Rings::new(31), 0);
         (1..=15).for_each(|n| rings.push(Main, NonNull::from(&item), |slot| assert_eq!(slot, n)));
     });
 }

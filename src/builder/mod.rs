@@ -116,7 +116,8 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// What an entry weighs. Called once for each value, when it is published; 0 counts as 1. Default: every entry 1.
     ///
-    /// An entry heavier than the whole capacity is handed to its callers and not kept.
+    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other is there when its `insert` or
+    /// load is done, whatever it weighs, while there is another that can go: one that is not being refreshed.
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
         self
@@ -126,7 +127,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// core, up to 64.
     ///
     /// There is never more than one for every 4,096 entries that are expected: the capacity, or where a weigher is given,
-    /// `initial_capacity`. So the hit ratio of a small cache depends neither on this nor on the number of cores.
+    /// `initial_capacity`. Where the entries become fewer later, fewer parts are used, and as many as before when they are many
+    /// again. So the hit ratio of a small cache depends neither on this nor on the number of cores.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self

@@ -127,11 +127,13 @@ impl<K, V, S> Cache<K, V, S> {
     /// the old value of a [`Lease`](crate::Lease) all the same, for conditional requests: yes; it is not served as stale.
     ///
     /// Cost: two atomic operations, however many entries there are. They are not found any more from now on, and removed as they
-    /// are asked for, evicted or [purged](Self::purge_expired); until then they count in [`len`](Self::len), and then in
-    /// [`Stats::invalidations`]. Without `tags_with` there are no tags, and nothing happens. A failure that is kept (`negative_ttl`) has no tags.
+    /// are asked for, evicted, [purged](Self::purge_expired) or come by as others are stored; until then they count in
+    /// [`len`](Self::len), and then in [`Stats::invalidations`]. Without `tags_with` there are no tags, and nothing happens. A
+    /// failure that is kept (`negative_ttl`) has no tags.
     pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
         if let Some(groups) = &self.core.config.groups {
             groups.invalidate(tag);
+            self.core.note_ends();
         }
     }
 

@@ -226,8 +226,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// Ends the time to live of a key's value now; whether there was one that had not expired.
     ///
     /// Softer than [`invalidate`](Self::invalidate): the next read-through loads anew, but the old value is still there for
-    /// [`Lease::stale`](crate::Lease::stale) and [`stale_while_refresh`](crate::Builder::stale_while_refresh). A load of the key
-    /// that is in flight goes on, and is stored. Plain reads find nothing. A failure that is kept (`negative_ttl`) is forgotten. Without a clock (`no_std`, if none was given) nothing
+    /// [`Lease::stale`](crate::Lease::stale), until it is removed as any that has expired, and
+    /// [`stale_while_refresh`](crate::Builder::stale_while_refresh). A load of the key that is in flight goes on, and is stored. Plain reads find nothing. A failure that is kept (`negative_ttl`) is forgotten. Without a clock (`no_std`, if none was given) nothing
     /// has a time to end, and the value is not found any more, either.
     pub fn expire<Q>(&self, q: &Q) -> bool
     where
@@ -255,9 +255,11 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
     ///
-    /// Nothing needs this call: an expired value is never given out, and goes as soon as room is needed and the hand comes by
-    /// it. It frees memory earlier ([`start_janitor`](Self::start_janitor) does so regularly). Cost: a walk over all entries, with a new
-    /// pin every few hundred.
+    /// Nothing needs this call while values are inserted or loaded: an expired value is never given out, and each value that is
+    /// stored has two or more entries looked at, and what is over removed, before anything that is good has to go. So expired ones
+    /// are gone after at most half as many insertions as there are entries, and sooner where they are many. It frees memory
+    /// earlier, and where nothing is stored any more ([`start_janitor`](Self::start_janitor) does so regularly). Cost: a walk
+    /// over all entries, with a new pin every few hundred.
     #[doc(alias = "run_pending_tasks")]
     pub fn purge_expired(&self) -> usize {
         self.core.purge()

@@ -117,6 +117,7 @@ impl<K, V> Scope<'_, K, V> {
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}
         }
+        self.core.note_end(node);
         self.make_room_anew(shard);
         self.ring(flight.node);
     }
@@ -159,6 +160,7 @@ impl<K, V> Scope<'_, K, V> {
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
                 } else {
                     old.renew(nodes, stamps);
+                    self.core.note_end(old);
                 }
             })
         };

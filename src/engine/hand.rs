@@ -16,6 +16,7 @@ use crate::policy::{Keeper, Member, Room};
 use crate::rejected::RejectionCause;
 use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
+use crate::unwind;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
@@ -41,9 +42,9 @@ impl<K, V> Member for Node<K, V> {
 }
 
 /// What a shard's policy may do with its entries, within an operation.
-struct Seats<'s, 'c, K, V> {
+pub(super) struct Seats<'s, 'c, K, V> {
     scope: &'s Scope<'c, K, V>,
-    shard: &'s Shard<K, V>,
+    newcomer: Option<&'s Newcomer<'s, K, V>>,
     /// Read before anything is taken if the clock is the user's, else when an entry asks for it.
     now: Cell<Option<u64>>,
 }
@@ -65,7 +66,7 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     fn settle(&self, node: &Node<K, V>) {
         self.scope.fence_slots();
         if node.link().is_marked() {
-            self.scope.clear_cell(self.shard, node);
+            self.scope.clear_cell(node);
         }
     }
 
@@ -74,13 +75,19 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
         unsafe { self.scope.release(held) };
     }
 
+    fn spared(&self, node: &Node<K, V>) -> Option<bool> {
+        let newcomer = self.newcomer.filter(|newcomer| core::ptr::eq(newcomer.node, node))?;
+        Some(newcomer.last.replace(true))
+    }
+
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let cause = if self.expired(node) { RemovalCause::Expired } else { RemovalCause::Size };
+        let over = !node.hot().eternal() && self.scope.core.over_at(node, self.now());
+        let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         // A failure is at its end already: nobody can refresh it, and the mark alone decides.
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
         }
-        self.scope.remove_held(self.shard, node, cause);
+        self.scope.remove_held(node, cause);
         true
     }
 
@@ -98,6 +105,23 @@ impl<K, V> Seats<'_, '_, K, V> {
             self.now.set(Some(now));
             now
         })
+    }
+}
+
+/// For whom room is made.
+pub(crate) struct Newcomer<'n, K, V> {
+    node: &'n Node<K, V>,
+    /// Whether it was put at the end of its ring, and not where what it replaced had been.
+    last: Cell<bool>,
+}
+
+impl<'n, K, V> Newcomer<'n, K, V> {
+    pub(super) fn new(node: &'n Node<K, V>, replaces: bool) -> Self {
+        Self { node, last: Cell::new(!replaces) }
+    }
+
+    fn weight(&self) -> u64 {
+        self.node.stored_weight().into()
     }
 }
 
@@ -119,13 +143,13 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
+    pub(super) fn seats(&self) -> Seats<'_, '_, K, V> {
         let time = &self.core.config.time;
-        Seats { scope: self, shard, now: Cell::new(time.is_users().then(|| time.now())) }
+        Seats { scope: self, newcomer: None, now: Cell::new(time.is_users().then(|| time.now())) }
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
-        Room { capacity: self.part(), entries: shard.entries.load(Ordering::Relaxed) }
+        Room { capacity: self.part(), entries: shard.entries() }
     }
 
     /// A shard's part of the capacity; `u64::MAX` for no bounds.
@@ -133,7 +157,7 @@ impl<K, V> Scope<'_, K, V> {
         match self.core.capacity() {
             u64::MAX => u64::MAX,
             // By a power of two; a division would be felt.
-            capacity => capacity >> self.core.shards.len().trailing_zeros(),
+            capacity => capacity >> self.core.active_bits(),
         }
     }
 
@@ -141,8 +165,8 @@ impl<K, V> Scope<'_, K, V> {
     #[inline]
     pub(super) fn is_large(&self, shard: &Shard<K, V>) -> bool {
         // (To loom it would be some loads more for each insertion, and nothing else.)
-        let part = LARGE >> self.core.shards.len().trailing_zeros();
-        !cfg!(loom) && shard.entries.load(Ordering::Relaxed) >= part
+        let part = LARGE >> self.core.active_bits();
+        !cfg!(loom) && shard.entries() >= part
     }
 
     /// Has what it will take to store a newcomer fetched, and what to evict another for it.
@@ -157,13 +181,18 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
         let this = NonNull::from(node);
         match old.map(NonNull::from) {
-            Some(old) if self.take_seat(shard, old, this) => self.seats(shard).settle(node),
-            _ => shard.policy.admit(this, self.room(shard), &self.seats(shard)),
+            Some(old) if self.take_seat(old, this) => self.seats().settle(node),
+            _ => {
+                shard.policy.admit(this, self.room(shard), &self.seats());
+                self.core.note_stray(shard);
+            }
         }
     }
 
-    fn take_seat(&self, shard: &Shard<K, V>, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
-        let taken = shard.policy.take_over(old, new);
+    fn take_seat(&self, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
+        // SAFETY: the caller keeps it alive.
+        let slot = unsafe { old.as_ref() }.cold().slot.load(Ordering::Relaxed);
+        let taken = self.core.policy_of(slot).take_over(slot, old, new);
         if taken && !mutant("seat not checked") {
             // SAFETY: the share was the slot's, and the slot has let go of it.
             unsafe { self.release(old) };
@@ -172,33 +201,62 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// Empties the slot of a node that was just marked.
-    pub(super) fn unseat(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
+    pub(super) fn unseat(&self, node: &Node<K, V>) {
         self.fence_slots();
-        self.clear_cell(shard, node);
+        self.clear_cell(node);
     }
 
-    fn clear_cell(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
+    fn clear_cell(&self, node: &Node<K, V>) {
         let this = NonNull::from(node);
-        if shard.policy.clear(this) {
+        // Read once: the number says which shard's slot it is, and one of another shard would lead to nobody's.
+        let slot = node.cold().slot.load(Ordering::Relaxed);
+        if self.core.policy_of(slot).clear(slot, this) {
             // SAFETY: as in `take_seat`.
             unsafe { self.release(this) };
         }
     }
 
-    /// Evicts until the weight is within the capacity, on behalf of a newcomer of this weight in `home` (0: nobody).
+    /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there is one. That stays, unless no
+    /// other may go.
     ///
     /// The last caller to leave a slot filled looks at the weight afterwards, so however many add at once, it is within
     /// the capacity when all have returned. Entries that are being refreshed are passed over; their leader comes by
     /// here when it ends.
-    pub(crate) fn make_room(&self, home: &Shard<K, V>, newcomer: u32) {
-        while self.core.weight() > self.core.capacity() {
-            let first = self.heaviest(home, u64::from(newcomer));
-            let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &self.seats(shard));
+    pub(super) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
+        match newcomer {
+            Some(&Newcomer { node: stored, .. }) if self.is_untidy(stored) => {
+                // What is over goes first. That may run user code (`tags_with`), and room is to be made all the same.
+                let steps: [&dyn Fn(); 2] = [&|| self.tidy(home, stored.born()), &|| self.evict_down(home, newcomer)];
+                unwind::each(steps.into_iter(), |step| step());
+            }
+            _ if self.is_over_full() => self.evict_down(home, newcomer),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_over_full(&self) -> bool {
+        self.core.weight() > self.core.capacity()
+    }
+
+    #[inline(never)]
+    fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
+        // (What would not fit even alone, as the capacity is by now, may go as any other.)
+        let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
+        while self.is_over_full() {
+            self.respread(home);
+            let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
+            let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &Seats { newcomer, ..self.seats() });
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
-            if !evict(first) && !others.any(evict) {
+            // Nothing else may go: then the newcomer, if there is one still.
+            if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
                 return;
             }
         }
+    }
+
+    /// Evicts the first entry of one of the shard's rings, if it is over at this time.
+    pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
+        shard.policy.evict_expired(self.room(shard), &Seats { now: Cell::new(Some(now)), ..self.seats() })
     }
 
     /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.
@@ -209,17 +267,17 @@ impl<K, V> Scope<'_, K, V> {
         if !mutant("no room fence") {
             fence(Ordering::SeqCst);
         }
-        self.make_room(home, 0);
+        self.make_room(home, None);
     }
 
     /// The shard that gives: `home` if it has more than its part of the capacity even without the newcomer, else the
-    /// one that has most. (A heavy newcomer is not its own victim while others have entries.)
+    /// one that has most. (A heavy newcomer does not have the others of its shard go first.)
     fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
             let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };
             shard.policy.total().saturating_sub(own)
         };
-        if self.core.shards.len() == 1 || total(home) >= self.part().max(1) {
+        if self.core.one_shard() || total(home) >= self.part().max(1) {
             return home;
         }
         self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)

@@ -1,7 +1,7 @@
 //! How a flight ends with a value.
 
 use super::board::Flight;
-use super::hand::Weighed;
+use super::hand::{Newcomer, Weighed};
 use super::{Core, RemovalCause, Scope, Shard};
 use crate::expiry::{self, Hot, NEVER, Ttl};
 use crate::flight::node::Node;
@@ -100,7 +100,8 @@ impl<K, V> Scope<'_, K, V> {
             debug_assert!(shared);
             self.seat(shard, node, None);
         }
-        self.make_room(shard, terms.weight);
+        let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
+        self.make_room(shard, newcomer.as_ref());
         self.ring(flight.node);
         if let Some(cause) = terms.rejected {
             self.hand_back(node, cause);

@@ -7,8 +7,9 @@
 //! * [`land`]: how a flight ends with a value, [`fail`]: how without;
 //! * [`loads`]: how many loads there are;
 //! * [`removal`]: insertion, and everything behind a won mark;
-//! * [`hand`]: slots, and the eviction that they serve;
+//! * [`hand`]: slots, and the eviction that they serve; [`spread`]: over how many shards;
 //! * [`sweep`]: what goes over all entries;
+//! * [`tidy`]: what is over goes as others come;
 //! * [`told`]: what the observer is told, and of which key;
 //! * [`validate`]: whether everything is in its place.
 
@@ -21,7 +22,9 @@ mod loads;
 mod read;
 mod removal;
 pub(crate) mod scope;
+mod spread;
 mod sweep;
+mod tidy;
 pub(crate) mod told;
 mod validate;
 
@@ -49,7 +52,11 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 /// A part of the eviction policy, which keys are spread over by hash.
 pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
+    /// How many have keys that belong here. It may be off, on either side of zero, by what is counted here and there as that
+    /// changes.
     entries: Padded<untracked::AtomicUsize>,
+    /// Its place among the shards.
+    index: usize,
 }
 
 /// A cache without its hasher.
@@ -59,11 +66,13 @@ pub(crate) struct Core<K, V> {
     pub(crate) bells: Bells,
     table: Table,
     shards: Box<[Padded<Shard<K, V>>]>,
+    spread: spread::Spread,
     weight: Padded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
     /// Leases that are out, where `max_loads` bounds them.
     leases: AtomicUsize,
+    rounds: Padded<tidy::Rounds>,
     /// On lines of its own: every removal writes here, and a hit must not notice.
     limbo: Padded<Limbo<Node<K, V>>>,
 }
@@ -92,16 +101,22 @@ pub(crate) enum Pressure {
 impl<K, V> Core<K, V> {
     pub(crate) fn new(config: Config<K, V>) -> Self {
         assert!(config.shards.is_power_of_two());
-        let shard = |_| Padded(Shard { policy: Policy::new(), entries: Padded(untracked::AtomicUsize::new(0)) });
+        let bits = config.shards.trailing_zeros();
+        let shard = |index| {
+            let policy = Policy::numbered(index, bits);
+            Padded(Shard { policy, entries: Padded(untracked::AtomicUsize::new(0)), index })
+        };
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
             table: Table::new(config.initial_capacity, config.shards, config.huge_pages),
             shards: (0..config.shards).map(shard).collect(),
+            spread: spread::Spread::over(config.shards),
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
+            rounds: Padded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
             limbo: Padded(Limbo::new(config.huge_pages)),
             config,
         }
@@ -126,7 +141,7 @@ impl<K, V> Core<K, V> {
     }
 
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
-        &self.shards[part_of(order, self.shards.len())]
+        &self.shards[part_of(order, self.active())]
     }
 
     pub(crate) fn capacity(&self) -> u64 {
@@ -142,7 +157,7 @@ impl<K, V> Core<K, V> {
     }
 
     pub(crate) fn entries(&self) -> usize {
-        self.shards.iter().map(|s| s.entries.load(Ordering::Relaxed)).sum()
+        self.shards.iter().map(|s| s.entries.load(Ordering::Relaxed)).fold(0, usize::wrapping_add)
     }
 
     /// 64 uniform bits. With a seed, one sequence a cache; without, a thread-local one.

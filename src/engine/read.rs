@@ -111,8 +111,10 @@ impl<K, V> Core<K, V> {
     /// Ends its time to live now, and that of a successor which is there, and about to take its place.
     pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
         node.end_time(self.nodes(), self.config.time.now());
+        self.note_end(node);
         if let Some(next) = self.serving_successor(pin, node.word.load(), |_| true) {
             next.end_time(self.nodes(), self.config.time.now());
+            self.note_end(next);
         }
     }
 
@@ -137,10 +139,6 @@ impl<K, V> Core<K, V> {
     /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
     pub(super) fn cooling(&self, node: &Node<K, V>) -> bool {
         node.hot().cooling(self.config.time.now(), self.config.cooldown)
-    }
-
-    pub(super) fn spent(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && (self.spent_at(node, self.config.time.now()) || self.outdated(node))
     }
 
     /// Whether it is not good for anything any more, at this time.

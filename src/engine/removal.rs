@@ -5,7 +5,7 @@
 //! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. None of it is
 //! user code, so no panic can leave it half-done.
 
-use super::hand::Weighed;
+use super::hand::{Newcomer, Weighed};
 use super::land::Terms;
 use super::scope::After;
 use super::told::About;
@@ -74,20 +74,21 @@ impl<K, V> Scope<'_, K, V> {
 
     /// The same; gives the word as it was before.
     pub(crate) fn remove_with(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> Option<Snapshot> {
+        let cause = self.cause_at_present(node, cause);
         if !self.core.table.mark(node.link()) {
             return None;
         }
         let before = self.gone(shard, node, 0);
-        self.unseat(shard, node);
+        self.unseat(node);
         self.unlist_and_release(node, before, cause);
         Some(before)
     }
 
     /// The same for a node that the hand holds: it is in no slot, and whoever put it in one before looks there in vain. The
     /// slot's share is given back.
-    pub(super) fn remove_held(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) {
+    pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause) {
         let listed = self.core.table.mark(node.link()) && {
-            let before = self.gone(shard, node, 0);
+            let before = self.gone(self.core.shard_of_order(node.link().order()), node, 0);
             !self.unlist(node, before, cause)
         };
         // SAFETY: the slot's share is the hand's, and by that ours; so is the list's if `listed`.
@@ -141,10 +142,22 @@ impl<K, V> Scope<'_, K, V> {
     /// What follows when `new`, with the list's share and its slot's, was put in the place of `old`.
     pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
         self.weighed(weighed);
+        let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
         let before = self.gone(shard, old, weighed.old);
         self.seat(shard, new, Some(old));
-        self.unseat(shard, old);
-        self.unlist_and_release(old, before, RemovalCause::Replaced);
+        self.unseat(old);
+        self.unlist_and_release(old, before, cause);
+    }
+
+    /// What ended a value that is removed for this cause at this time: its time, if that was over.
+    fn cause_by_time(&self, node: &Node<K, V>, now: u64, cause: RemovalCause) -> RemovalCause {
+        // (Most often it has none.)
+        if !node.hot().eternal() && self.core.over_at(node, now) { RemovalCause::Expired } else { cause }
+    }
+
+    /// The same at present. Asks the user's clock: before the node is marked.
+    fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
+        if node.hot().eternal() { cause } else { self.cause_by_time(node, self.core.config.time.now(), cause) }
     }
 
     /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
@@ -199,7 +212,7 @@ impl<K, V> Scope<'_, K, V> {
                     Some(old) => self.replaced(shard, old, entry, &weighed),
                     None => self.seat(shard, entry, None),
                 }
-                self.make_room(shard, terms.weight);
+                self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
                 return Ok(());
             }
             self.weigh_back(shard, &weighed);

@@ -34,6 +34,11 @@ impl<K, V> Walk<K, V> {
         Self(At::Start)
     }
 
+    /// Begins behind all nodes of this order.
+    pub(super) fn behind(order: u32) -> Self {
+        Self(At::Behind(order))
+    }
+
     /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
     ///
     /// # Safety
@@ -60,7 +65,7 @@ impl<K, V> Walk<K, V> {
 
 impl<K, V> Scope<'_, K, V> {
     /// Visits at least so many nodes; whether there are more.
-    fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
+    pub(super) fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
         let mut left = most;
         let mut order = 0;
         // SAFETY: under this scope's pin; the walk was paused under any other.
@@ -81,6 +86,12 @@ impl<K, V> Scope<'_, K, V> {
         false
     }
 
+    /// Whether a value is over, past every window in which it may be served as stale.
+    fn beyond_use(&self, node: &Node<K, V>) -> bool {
+        !node.hot().eternal()
+            && (self.core.spent_at(node, self.core.config.time.now()) || self.core.outdated(node))
+    }
+
     /// Removes a stored value if `doomed` says so, and with it the load that refreshes it, if one does;
     /// the refresh of a value that stays goes on. The load of a key without a value, or with one that
     /// is beyond all use, is always removed: there is nothing to keep, and nothing that was loaded from
@@ -92,7 +103,7 @@ impl<K, V> Scope<'_, K, V> {
         let word = node.word.load();
         // SAFETY: called where the word is valued, and we are pinned.
         let value = || unsafe { node.value() };
-        let nothing_to_keep = !word.valued() || word.loading() && self.core.spent(node);
+        let nothing_to_keep = !word.valued() || word.loading() && self.beyond_use(node);
         if nothing_to_keep || doomed(node.key(), value()) {
             // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
             self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
@@ -116,18 +127,10 @@ impl<K, V> Scope<'_, K, V> {
     /// Removes an entry that has expired (true), or a flight that was given up and not taken on.
     fn sweep(&self, node: &Node<K, V>) -> bool {
         let shard = self.core.shard_of_order(node.link().order());
+        let now = || self.core.config.time.now();
         match node.word.load().state() {
-            State::Ready if !self.core.spent(node) || node.link().is_marked() => false,
-            State::Ready => {
-                let expired = self.core.over_at(node, self.core.config.time.now());
-                let cause = if expired { RemovalCause::Expired } else { RemovalCause::Explicit };
-                node.word.close() == Closing::Entry && self.remove(shard, node, cause)
-            }
-            State::Failed(_) if self.core.keeps_failure(node) || node.link().is_marked() => false,
-            State::Failed(_) => {
-                self.remove(shard, node, RemovalCause::Expired);
-                false
-            }
+            State::Ready => !node.hot().eternal() && self.sweep_entry(node, now()),
+            State::Failed(_) => self.sweep_failure(node, now()) && false,
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);
@@ -140,6 +143,27 @@ impl<K, V> Scope<'_, K, V> {
             }
             _ => false,
         }
+    }
+
+    /// Removes an entry, which was READY, if it has expired at this time, or one of its tags was invalidated; whether it did.
+    pub(super) fn sweep_entry(&self, node: &Node<K, V>, now: u64) -> bool {
+        if node.hot().eternal() || node.link().is_marked() {
+            return false;
+        }
+        let cause = match self.core.spent_at(node, now) {
+            true => RemovalCause::Expired,
+            false if self.core.outdated(node) => RemovalCause::Explicit,
+            false => return false,
+        };
+        let shard = self.core.shard_of_order(node.link().order());
+        node.word.close() == Closing::Entry && self.remove(shard, node, cause)
+    }
+
+    /// Removes a failure that was kept, and is not at this time; whether it did.
+    pub(super) fn sweep_failure(&self, node: &Node<K, V>, now: u64) -> bool {
+        let shard = self.core.shard_of_order(node.link().order());
+        let over = !node.kept_failure(self.core.nodes(), now) && !node.link().is_marked();
+        over && self.remove(shard, node, RemovalCause::Expired)
     }
 
     /// Ends a successor that was given up and not taken on.

@@ -5,7 +5,7 @@ use crate::sync::Ordering;
 use alloc::{format, string::String};
 use core::ptr::NonNull;
 
-/// What a walk finds in a shard.
+/// What a walk finds in a shard's slots.
 #[derive(Clone, Copy, Default)]
 struct Found {
     entries: usize,
@@ -29,18 +29,23 @@ impl<K, V> Core<K, V> {
             if !word.weighs() {
                 continue;
             }
-            let shard = self.shard_of_order(node.link().order());
-            let index = self.shards.iter().position(|s| core::ptr::eq(&s.0, shard)).unwrap_or(0);
+            let index = self.index_of(node.cold().slot.load(Ordering::Relaxed));
             found[index].entries += 1;
-            let ring = shard.policy.holds(NonNull::from(node)).ok_or("an entry is not in the slot that it says")?;
+            let ring = self.shards[index]
+                .policy
+                .holds(NonNull::from(node))
+                .ok_or("an entry is not in the slot that it says")?;
             found[index].weights[ring] += u64::from(node.stored_weight());
         }
+        let entries: usize = found.iter().map(|found| found.entries).sum();
+        if entries != self.entries() {
+            return Err(format!("{entries} entries, counted {}", self.entries()));
+        }
         for (shard, found) in self.shards.iter().zip(found) {
-            let entries = shard.entries.load(Ordering::Relaxed);
             let (slots, weights) = (shard.policy.validate()?, shard.policy.held());
-            if (entries, slots, weights) != (found.entries, found.entries, found.weights) {
+            if (slots, weights) != (found.entries, found.weights) {
                 return Err(format!(
-                    "{} entries weigh {:?}; counted {entries}, in slots {slots}, and these weigh {weights:?}",
+                    "{} entries weigh {:?}; in slots {slots}, and these weigh {weights:?}",
                     found.entries, found.weights
                 ));
             }

@@ -22,13 +22,14 @@ use core::time::Duration;
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RemovalCause {
-    /// `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain` or `compute`.
+    /// `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain` or `compute`, and its time was not over.
     Explicit,
-    /// A newer value took its place.
+    /// A newer value took its place, and its time was not over.
     Replaced,
-    /// Its time to live or to idle was over.
+    /// Its time to live or to idle was over when it was removed, however it was found: by a load or an `insert` that replaced
+    /// it, by one of the calls above, as room was needed, by `purge_expired`, or by an insertion that came by it.
     Expired,
-    /// Room was needed.
+    /// Room was needed, and its time was not over.
     Size,
     /// The cache was given it, by an insert or a load, and never kept it: see [`RejectionCause`]. Of these only the
     /// [`eviction_listener`](crate::Builder::eviction_listener) is told under this name; an observer is told

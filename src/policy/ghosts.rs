@@ -10,12 +10,10 @@
 //! A fingerprint matches a wrong key once in about 2,000 lookups of a full bucket. All accesses are Relaxed, and threads
 //! that race may lose a ghost or double one: that only steers a heuristic.
 
+use super::extent::Extent;
 use super::rings::Which;
 use crate::doubling::Doubling;
-use crate::sync::{
-    Ordering, prefetch,
-    untracked::{AtomicU64, AtomicUsize},
-};
+use crate::sync::{Ordering, prefetch, untracked::AtomicU64};
 use core::num::NonZero;
 
 const WORDS: usize = 8;
@@ -58,17 +56,17 @@ pub(crate) enum Age {
 /// The keys evicted from each ring. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Ghosts {
     buckets: Doubling<Bucket>,
-    mask: AtomicUsize,
+    extent: Extent<GHOSTS_PER_BUCKET, MOST_BUCKETS>,
 }
 
 impl Ghosts {
     pub(crate) fn new() -> Self {
         // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized.
-        Self { buckets: unsafe { Doubling::new(Bucket::zero) }, mask: AtomicUsize::new(0) }
+        Self { buckets: unsafe { Doubling::new(Bucket::zero) }, extent: Extent::new() }
     }
 
     fn bucket(&self, hash: u64) -> usize {
-        (hash >> LANE_BITS) as usize & self.mask.load(Ordering::Relaxed)
+        (hash >> LANE_BITS) as usize & self.extent.mask()
     }
 
     /// 0 is an empty place.
@@ -76,19 +74,21 @@ impl Ghosts {
         u64::from(hash as u16).max(1)
     }
 
-    /// Remembers a key that left a ring of a cache with room for so many entries. Growth forgets half of the ghosts: it happens
-    /// only while the cache itself is still growing.
+    /// Remembers a key that left a ring of a cache with so many entries. Growth forgets half of the ghosts, and so does a fall:
+    /// they happen only while the cache itself grows or gets smaller.
     pub(crate) fn put(&self, ring: Which, hash: u64, entries: usize) {
-        let mask = self.mask.load(Ordering::Relaxed);
-        // One in 64 more are let pass, as in the sketch.
-        if entries - entries / 64 > (mask + 1) * GHOSTS_PER_BUCKET && mask < MOST_BUCKETS - 1 {
-            let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        self.extent.follow(hash, entries, |bucket, _| self.clear(bucket));
         let mut pushed = Self::fingerprint(hash);
         for word in self.buckets.get_or_grow(self.bucket(hash)).of(ring) {
             let lanes = word.load(Ordering::Relaxed);
             word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
             pushed = lanes >> (64 - LANE_BITS);
+        }
+    }
+
+    fn clear(&self, bucket: usize) {
+        for word in self.buckets.get(bucket).iter().flat_map(|bucket| &bucket.0) {
+            word.store(0, Ordering::Relaxed);
         }
     }
 

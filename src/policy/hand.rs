@@ -10,12 +10,37 @@ use core::ptr::NonNull;
 
 /// Room for entries that come to a ring while the hand goes round it.
 const SLACK: usize = sized(64, 4, 2);
+/// Main has gone round so often when no entry in it has a use left.
+const ROUNDS: usize = 4;
 
 /// How much the hand may still do for one entry.
 struct Effort {
     promotions: usize,
     /// Looks into each ring. They run out where most entries are being refreshed.
     looks: [usize; 2],
+    /// How often the newcomer was met.
+    met: usize,
+}
+
+impl Effort {
+    fn looked(&mut self, ring: Which) {
+        self.looks[ring as usize] = self.looks[ring as usize].saturating_sub(1);
+    }
+
+    /// The newcomer was met in this ring, at whose end it is now, or had been before (`last`).
+    fn meets_newcomer(&mut self, ring: Which, last: bool) {
+        self.met += 1;
+        let alone = match ring {
+            // All others were before it, and had their turn.
+            Which::Small => last,
+            // Used ones were put behind it. By now they have no uses left.
+            Which::Main => self.met > ROUNDS,
+        };
+        match alone {
+            true => self.looks[ring as usize] = 0,
+            false => self.looked(ring),
+        }
+    }
 }
 
 impl<T: Member> Policy<T> {
@@ -23,16 +48,68 @@ impl<T: Member> Policy<T> {
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
     pub(crate) fn evict(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
-        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round() };
+        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: 0 };
         while let Some(ring) = self.giver(room, &effort, keeper) {
             match self.step(ring, room, &mut effort, keeper) {
                 Step::Freed => return true,
                 Step::Reopened => effort.looks = self.round(),
-                Step::Skipped => effort.looks[ring as usize] = effort.looks[ring as usize].saturating_sub(1),
+                Step::Skipped => effort.looked(ring),
+                Step::Spared(last) => effort.meets_newcomer(ring, last),
                 Step::Empty => effort.looks[ring as usize] = 0,
             }
         }
-        self.evict_any(room, keeper)
+        // Where main is empty, all in small were seen, the newcomer among them: the next call is for that, too.
+        let seen_all = effort.met != 0 && matches!(self.rings.peek(Which::Main), Popped::Empty);
+        !seen_all && self.evict_any(room, keeper)
+    }
+
+    /// Evicts the first entry of a ring, if its time is over.
+    ///
+    /// The caller is pinned, as for [`evict`](Self::evict).
+    pub(crate) fn evict_expired(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+        [Which::Small, Which::Main].into_iter().any(|ring| {
+            if !self.is_over(ring, keeper) {
+                return false;
+            }
+            match self.take_present(ring, keeper) {
+                Ok(held) if keeper.expired(self.seen(held)) => {
+                    matches!(self.evict_held(ring, held, room, keeper), Step::Freed)
+                }
+                // Another was first.
+                Ok(held) => {
+                    self.put(ring, held, keeper);
+                    false
+                }
+                Err(_) => false,
+            }
+        })
+    }
+
+    /// Takes the first entry of a ring, unless it was removed meanwhile, to have it [received](Self::receive) by another policy.
+    pub(crate) fn give(&self, keeper: &impl Keeper<T>) -> Option<(Which, NonNull<T>)> {
+        [Which::Small, Which::Main].into_iter().find_map(|ring| {
+            // Holes and removed entries are passed over, as many as there were.
+            let mut looks = self.rings.window(ring);
+            while looks > 0 {
+                looks -= 1;
+                match self.take_present(ring, keeper) {
+                    Ok(entry) => return Some((ring, entry)),
+                    Err(Step::Empty) => return None,
+                    Err(_) => {}
+                }
+            }
+            None
+        })
+    }
+
+    /// Puts an entry that another policy has [given](Self::give), with its slot's share, in the same ring of this one.
+    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), keeper: &impl Keeper<T>) {
+        self.put(ring, entry, keeper);
+    }
+
+    /// Whether a ring's first entry is over.
+    fn is_over(&self, ring: Which, keeper: &impl Keeper<T>) -> bool {
+        matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
     }
 
     fn round(&self) -> [usize; 2] {
@@ -44,17 +121,17 @@ impl<T: Member> Policy<T> {
     #[cold]
     fn evict_any(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
-            let mut looks = self.round()[ring as usize];
-            while looks > 0 {
-                looks -= 1;
+            let mut effort = Effort { promotions: 0, looks: self.round(), met: 0 };
+            while effort.looks[ring as usize] > 0 {
                 let step = match self.take_present(ring, keeper) {
                     Ok(held) => self.evict_held(ring, held, room, keeper),
                     Err(step) => step,
                 };
                 match step {
                     Step::Freed => return true,
-                    Step::Reopened => looks = self.round()[ring as usize],
-                    Step::Skipped => {}
+                    Step::Reopened => effort.looks = self.round(),
+                    Step::Skipped => effort.looked(ring),
+                    Step::Spared(last) => effort.meets_newcomer(ring, last),
                     Step::Empty => break,
                 }
             }
@@ -65,10 +142,7 @@ impl<T: Member> Policy<T> {
     /// The ring that gives next; none if both were gone round.
     fn giver(&self, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
-        let over = |ring| {
-            keeper.any_expires()
-                && matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
-        };
+        let over = |ring| keeper.any_expires() && self.is_over(ring, keeper);
         match (small, main) {
             (false, false) => None,
             (true, false) => Some(Which::Small),
@@ -154,6 +228,10 @@ impl<T: Member> Policy<T> {
                 Ok(victim) => self.evict_held(Which::Main, victim, room, keeper),
                 Err(_) => Step::Skipped,
             };
+            // (The step is small's.)
+            if let Step::Spared(_) = step {
+                *step = Step::Skipped;
+            }
         }
         beats
     }
@@ -161,6 +239,10 @@ impl<T: Member> Policy<T> {
     /// Evicts what is in the hand, or puts it back.
     fn evict_held(&self, ring: Which, held: NonNull<T>, room: Room, keeper: &impl Keeper<T>) -> Step {
         let member = self.seen(held);
+        if let Some(last) = keeper.spared(member) {
+            self.put(ring, held, keeper);
+            return Step::Spared(last);
+        }
         let (hash, expired) = (mixed(member.hash()), keeper.expired(member));
         if keeper.evict(member) {
             if !expired {

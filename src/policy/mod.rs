@@ -12,7 +12,8 @@
 //!   have to be fetched while its caller waits, and those of who leaves small are known some entries before. Replays of the
 //!   traces give 0.876 of the optimum either way, and so does Zipf's law; a loop over 1.1 times the cache's size gives 0.81 for 0.61, and one
 //!   over nine times 0.93 for 0.95.)
-//! * Small gives when it is above its share, else main does; so a newcomer that weighs 1 is not its own victim. Who leaves small with two uses enters main. Others enter
+//! * Small gives when it is above its share, else main does. The newcomer itself is put back where the hand meets it: so it is
+//!   there afterwards, whatever it weighs, unless no other entry may go. Who leaves small with two uses enters main. Others enter
 //!   it if it is below its share and they were counted twice, or, if it is full, at least four times and at least twice more
 //!   than main's next victim, which leaves in their stead. Floor and margin are what survives loops. (The design has no
 //!   margin. Without it, replays of `../shared/traces` give 0.8762 of the optimum, with it 0.8753; but a loop over three
@@ -22,21 +23,27 @@
 //! * Main's hand takes a use off an entry and moves on, over [`CHANCES`] entries at most, then takes the next as it is.
 //!   (Sixteen, and a share that begins at 2 %, where the design has eight and 5 %: 0.8771 of the optimum against 0.8753, and
 //!   as much better on synthetic Zipf, loop and scan requests.)
-//! * Whatever has expired goes as soon as the hand comes by it, and before anything else if it is the first of a ring.
+//! * Whatever has expired goes as soon as the hand comes by it, and before anything else if it is the first of a ring. (What has
+//!   expired elsewhere is found by who stores: `engine::tidy`.)
 //!
 //! **Bound.** To displace one entry the hand moves at most [`PROMOTIONS`] entries from small to main and passes over at
 //! most [`CHANCES`] in main for each time that main gives or is challenged. Beside these come entries that are being
-//! refreshed, which are never evicted (with nothing else in the cache, each look for room is a round over all of them), and holes
-//! left by removed entries (each is met once). An insertion of a remembered key passes over another [`CHANCES`], and one
-//! into a ring that is mostly holes moves [`MOVES`] slots on.
+//! refreshed, which are never evicted (with nothing else in the cache, each look for room is a round over all of them), the
+//! newcomer (it is met twice at most, or five times in main), and holes left by removed entries (each is met once). An insertion of a remembered
+//! key passes over another [`CHANCES`], and one into a ring that is mostly holes moves [`MOVES`] slots on.
 //!
 //! Everything is counted in weight but for the bounds above: the share is one of the capacity's weight. Ghosts and sketch
-//! are sized by the number of entries, and nothing is allocated for a ring that was never pushed to. A cache without
-//! bounds keeps no sketch.
+//! are sized by the number of entries, and follow it up and down ([`extent`]): ghosts of a cache that has become small would
+//! take what was evicted long ago for what a slightly larger ring would have kept, and drive the share of small up. (Memory
+//! that they have used stays theirs.) Nothing is allocated for a ring that was never pushed to. A cache without bounds
+//! keeps no sketch.
+//!
+//! A cache may have several policies, each for a part of its keys. Which one a slot is of, its number says.
 //!
 //! The module knows entries only as [`Member`]s, and what may become of them only through a [`Keeper`]. So it can be replayed
 //! alone, as `tests/policy.rs` does.
 
+mod extent;
 pub(crate) mod ghosts;
 mod hand;
 pub(crate) mod rings;
@@ -78,7 +85,14 @@ const MOVES: usize = 2;
 /// So many entries before an entry leaves small it is fetched; half as many, what its hash leads to.
 const AHEAD: usize = 8;
 /// Set in a slot's number if it is one of main's.
-const IN_MAIN: u32 = 1 << 31;
+const IN_MAIN: u32 = 1 << SLOT_BITS;
+/// Below that: the policy's own number, where a cache has several, and the slot's number in its rings.
+const SLOT_BITS: u32 = 31;
+
+/// Which of the 2^`bits` policies of a cache a slot is in, by its number.
+pub(crate) fn home_of(slot: u32, bits: u32) -> usize {
+    ((slot & !IN_MAIN) >> (SLOT_BITS - bits)) as usize
+}
 
 /// What the policy asks of an entry.
 pub(crate) trait Member {
@@ -105,6 +119,9 @@ pub(crate) trait Keeper<T> {
     fn settle(&self, entry: &T);
     /// Gives a slot's share back.
     fn release(&self, entry: NonNull<T>);
+    /// Whether it is the newcomer that room is made for, which goes only where no other may. It is put at the end of its ring then. And
+    /// whether that had been done to it before, or when it came.
+    fn spared(&self, entry: &T) -> Option<bool>;
     /// Evicts the entry that the hand holds, and gives the slot's share back; false if it is being refreshed.
     fn evict(&self, entry: &T) -> bool;
     /// Whether an entry that was refused, and is back in a slot, might go by now.
@@ -127,12 +144,17 @@ enum Step {
     Skipped,
     /// Passed over, and might go by now.
     Reopened,
+    /// The newcomer was met, and put back; and whether it had been put at the end of its ring before.
+    Spared(bool),
     Empty,
 }
 
 /// Rings, ghosts and counts of one shard.
 pub(crate) struct Policy<T> {
     rings: Rings<T>,
+    /// Its own number, where a slot's number has it, and the mask of what is in its place.
+    number: u32,
+    mask: u32,
     /// What is in each ring, by weight; it may be off for a moment, on either side of zero.
     weights: [Padded<AtomicU64>; 2],
     ghosts: Ghosts,
@@ -149,9 +171,13 @@ fn mixed(hash: u32) -> u64 {
 }
 
 impl<T: Member> Policy<T> {
-    pub(crate) fn new() -> Self {
+    /// One of the 2^`bits` policies of a cache.
+    pub(crate) fn numbered(number: usize, bits: u32) -> Self {
+        let left = SLOT_BITS - bits;
         Self {
-            rings: Rings::new(),
+            rings: Rings::new(left),
+            number: (number as u64).wrapping_shl(left) as u32,
+            mask: (1 << left) - 1,
             weights: [Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0))],
             ghosts: Ghosts::new(),
             share: Share::new(),
@@ -240,12 +266,11 @@ impl<T: Member> Policy<T> {
         }
     }
 
-    /// Puts `new` in the place of `old`, with the share that the caller has taken for it; false if `old` has none any more.
-    /// The share of `old` goes to the caller.
-    pub(crate) fn take_over(&self, old: NonNull<T>, new: NonNull<T>) -> bool {
+    /// Puts `new` in the place of `old`, which has said that it is in this slot, with the share that the caller has taken for it; false
+    /// if it is not there any more. The share of `old` goes to the caller.
+    pub(crate) fn take_over(&self, slot: u32, old: NonNull<T>, new: NonNull<T>) -> bool {
         // SAFETY: the caller keeps both alive.
         let (was, is) = unsafe { (old.as_ref(), new.as_ref()) };
-        let slot = was.slot().load(Ordering::Relaxed);
         if slot == 0 {
             return false;
         }
@@ -254,7 +279,7 @@ impl<T: Member> Policy<T> {
         if !mutant("number behind the seat") {
             is.slot().store(slot, Ordering::Relaxed);
         }
-        let taken = self.rings.replace(slot & !IN_MAIN, old, new);
+        let taken = self.rings.replace(slot & self.mask, old, new);
         if mutant("number behind the seat") {
             is.slot().store(slot, Ordering::Relaxed);
         }
@@ -267,11 +292,11 @@ impl<T: Member> Policy<T> {
         taken
     }
 
-    /// Takes an entry out of its slot; true if the slot's share is the caller's now.
-    pub(crate) fn clear(&self, entry: NonNull<T>) -> bool {
+    /// Takes an entry out of the slot that it has said it is in; true if the slot's share is the caller's now.
+    pub(crate) fn clear(&self, slot: u32, entry: NonNull<T>) -> bool {
         // SAFETY: the caller keeps it alive.
         let member = unsafe { entry.as_ref() };
-        let cleared = self.rings.clear(member.slot().load(Ordering::Relaxed) & !IN_MAIN, entry);
+        let cleared = self.rings.clear(slot & self.mask, entry);
         if cleared {
             // Read anew, as in `take_over`.
             self.account(Self::ring_of(member.slot().load(Ordering::Relaxed)), -i64::from(member.weight()));
@@ -301,7 +326,7 @@ impl<T: Member> Policy<T> {
     pub(crate) fn holds(&self, entry: NonNull<T>) -> Option<usize> {
         // SAFETY: the caller keeps it alive.
         let slot = unsafe { entry.as_ref() }.slot().load(Ordering::Relaxed);
-        self.rings.holds(slot & !IN_MAIN, entry).then(|| Self::ring_of(slot) as usize)
+        self.rings.holds(slot & self.mask, entry).then(|| Self::ring_of(slot) as usize)
     }
 
     /// What the rings hold, by weight.
@@ -351,7 +376,7 @@ impl<T: Member> Policy<T> {
     fn push(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
         // SAFETY: the share is ours until it is in a slot; after that the caller's pin covers the entry.
         let member = unsafe { entry.as_ref() };
-        let bit = if ring == Which::Main { IN_MAIN } else { 0 };
+        let bit = self.number | if ring == Which::Main { IN_MAIN } else { 0 };
         self.rings.push(ring, entry, |slot| member.slot().store(slot | bit, Ordering::Relaxed));
         if ring == Which::Small || !mutant("main not settled") {
             keeper.settle(member);

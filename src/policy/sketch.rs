@@ -13,10 +13,13 @@
 //!
 //! Nothing here stops the world. A halving only moves a generation on; a block is halved when it is next touched, by the
 //! generation that is stamped on it (in the place of one counter). Growth doubles the blocks; a block that is touched
-//! for the first time takes over the counters of the block that it split from, as buckets of the table do.
+//! for the first time takes over the counters of the block that it split from, as buckets of the table do. Where the entries
+//! become fewer, the blocks are halved, and what was counted in one that goes out of use is taken over by the one that it was
+//! split from ([`extent`](super::extent)).
 //!
 //! Plain loads and stores, all Relaxed, on numbers that only steer a heuristic: threads that race lose a count.
 
+use super::extent::Extent;
 use crate::doubling::Doubling;
 use crate::sync::{
     Ordering, Padded, prefetch,
@@ -74,6 +77,19 @@ impl Block {
         }
     }
 
+    /// Takes the larger of each two counters. Both blocks have the same stamp.
+    fn join(&self, other: &Self) {
+        for (index, word) in self.0.iter().enumerate() {
+            let (mine, its) = (word.load(Ordering::Relaxed), other.word(index));
+            let larger = |shift: u32| (mine >> shift & 0xF).max(its >> shift & 0xF) << shift;
+            word.store((0..u64::BITS).step_by(4).fold(0, |all, shift| all | larger(shift)), Ordering::Relaxed);
+        }
+    }
+
+    fn clear(&self) {
+        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
+
     /// Word and shift of a key's counter in each row. Row `r` has words `2r` and `2r + 1`.
     fn counters(hash: u64) -> impl Iterator<Item = (usize, u32)> + Clone {
         (0..ROWS).map(move |row| {
@@ -110,7 +126,7 @@ pub(crate) struct Seen<'s> {
 /// The sketch. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Sketch {
     blocks: Doubling<Block>,
-    mask: AtomicUsize,
+    extent: Extent<ENTRIES_PER_BLOCK, MOST_BLOCKS>,
     additions: Padded<AtomicUsize>,
     generation: AtomicU32,
 }
@@ -120,7 +136,7 @@ impl Sketch {
         Self {
             // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
             blocks: unsafe { Doubling::new(Block::zero) },
-            mask: AtomicUsize::new(0),
+            extent: Extent::new(),
             additions: Padded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),
         }
@@ -128,11 +144,7 @@ impl Sketch {
 
     /// Counts so many more uses of a key, in a cache with room for so many entries.
     pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
-        let mask = self.mask.load(Ordering::Relaxed);
-        // One in 64 more are let pass: the shards of a cache of a power of two have a few too many now and then.
-        if entries - entries / 64 > (mask + 1) * ENTRIES_PER_BLOCK && mask < MOST_BLOCKS - 1 {
-            let _ = self.mask.compare_exchange(mask, mask * 2 + 1, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        self.extent.follow(hash, entries, |at, mask| self.fold(at, mask));
         if times < MOST {
             block.raise(hash, (times + uses).min(MOST));
         }
@@ -158,7 +170,7 @@ impl Sketch {
     /// Fetches what a count of the key will need.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.mask.load(Ordering::Relaxed);
+        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
         if let Some(block) = self.blocks.get(at) {
             prefetch(block);
         }
@@ -172,7 +184,13 @@ impl Sketch {
 
     /// A key's block, brought up to date.
     fn block(&self, hash: u64) -> &Block {
-        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.mask.load(Ordering::Relaxed);
+        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
+        self.block_at(at)
+    }
+
+    /// A block of those in use, brought up to date.
+    #[inline(always)]
+    fn block_at(&self, at: usize) -> &Block {
         let block = self.blocks.get_or_grow(at);
         let now = self.generation.load(Ordering::Relaxed);
         match block.stamp() {
@@ -184,6 +202,16 @@ impl Sketch {
             stamp => block.renew(block, Self::halvings(stamp, now), now),
         }
         block
+    }
+
+    /// What was counted in a block that has gone out of use goes to the one that its keys are counted in now, and it is as if it had
+    /// never been touched.
+    fn fold(&self, at: usize, mask: usize) {
+        let Some(block) = self.blocks.get(at).filter(|block| block.stamp() != 0) else { return };
+        let now = self.generation.load(Ordering::Relaxed);
+        block.renew(block, Self::halvings(block.stamp(), now), now);
+        self.block_at(at & mask).join(block);
+        block.clear();
     }
 
     fn halvings(stamp: u32, now: u32) -> u32 {

@@ -34,7 +34,7 @@ impl Scene {
         let item = |_| Item { number: UnsafeCell::new(99), slot: AtomicU32::new(0) };
         Arc::new(Self {
             gate: AtomicU32::new(0),
-            rings: Rings::new(),
+            rings: Rings::new(31),
             items: (0..10).map(item).collect(),
             places: Mutex::new([None; 10]),
         })

@@ -71,17 +71,20 @@ pub(crate) struct Rings<T> {
     free: AtomicU64,
     /// Segments that were ever made.
     made: AtomicU32,
+    /// And the most that may be.
+    most: u32,
     directory: Doubling<AtomicPtr<Segment<T>>, FIRST, DIRECTORY>,
 }
 
 impl<T> Rings<T> {
-    /// Rings without entries. Nothing is allocated before the first push.
-    pub(crate) fn new() -> Self {
+    /// Rings without entries, whose slots' numbers have at most so many bits. Nothing is allocated before the first push.
+    pub(crate) fn new(bits: u32) -> Self {
         let ring = |_| Ring { first: AtomicU64::new(0), last: AtomicU64::new(0), segments: AtomicUsize::new(0) };
         Self {
             rings: core::array::from_fn(ring),
             free: AtomicU64::new(0),
             made: AtomicU32::new(0),
+            most: MOST.min((1 << (bits - SHIFT)) - 1),
             // SAFETY: a null pointer is all zero bits, and an atomic pointer is as large as a pointer.
             directory: unsafe { Doubling::new(|| AtomicPtr::new(ptr::null_mut())) },
         }
@@ -119,7 +122,7 @@ impl<T> Rings<T> {
     }
 
     /// Puts `entry` at the end. `seat` is told the slot's number before the entry can be found there; it may be told
-    /// more than one, the last one counts. Numbers are from 1 up, below 2³¹.
+    /// more than one, the last one counts. Numbers are from 1 up, of so many bits as [`new`](Self::new) was told, at most 31.
     ///
     /// # Panics
     /// If there would be more slots than that.
@@ -267,7 +270,7 @@ impl<T> Rings<T> {
         // SAFETY: `zero` makes atomics only, which are all zero or null, and a segment is not zero-sized.
         let fresh = unsafe { Zeroed::new(1, Segment::zero) };
         // Relaxed: only numbers.
-        let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < MOST).then_some(n + 1));
+        let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.most).then_some(n + 1));
         let index = made.expect("a shard cannot hold this many entries");
         // Release: pairs with the Acquire in `segment`.
         self.directory.get_or_grow(index as usize).store(fresh.into_raw().as_ptr(), Ordering::Release);
