@@ -175,7 +175,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             }
         };
         match lease.guarded(|_| f(lease.present())) {
-            Op::Put(value) => drop(lease.land(value, None, 0)),
+            Op::Put(value) => drop(lease.land(value, None, None)),
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
         }

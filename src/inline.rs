@@ -6,12 +6,16 @@ use crate::alert::Alert;
 use crate::engine::config::Limits;
 use crate::entry::CoreRef;
 use crate::expiry::NEVER;
+use alloc::boxed::Box;
 use core::task::{Context, Poll};
 
-/// Until when a task waits for the load that it polls: as long as there is an old value for it
-/// (`soft`), and in any case (`hard`).
-pub(crate) struct InlineLimit {
+/// Until when a task waits for the load that it polls. (Boxed: most have no deadlines.)
+pub(crate) struct InlineLimit(Option<Box<Deadlines>>);
+
+struct Deadlines {
+    /// As long as there is an old value.
     soft: u64,
+    /// In any case.
     hard: u64,
     alert: Alert,
 }
@@ -29,24 +33,25 @@ impl InlineLimit {
         let config = &core.get().config;
         let Limits { soft, hard, .. } = *limits;
         if soft.min(hard) == NEVER || config.timeless() {
-            return Self { soft: NEVER, hard: NEVER, alert: Alert::NONE };
+            return Self(None);
         }
         let began = if began == NEVER { config.wait_now() } else { began };
         let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
-        Self { soft, hard, alert: Alert::NONE }
+        Self(Some(Box::new(Deadlines { soft, hard, alert: Alert::NONE })))
     }
 
     /// Ready with a deadline that has come, once; until then the task is woken at the next one.
     pub(crate) fn poll<K, V>(&mut self, core: &CoreRef<'_, K, V>, cx: &Context<'_>) -> Poll<Due> {
-        let (soft, hard) = (self.soft, self.hard);
-        if !self.alert.is_over(&core.get().config, soft.min(hard), cx) {
+        let Some(deadlines) = &mut self.0 else { return Poll::Pending };
+        let (soft, hard) = (deadlines.soft, deadlines.hard);
+        if !deadlines.alert.is_over(&core.get().config, soft.min(hard), cx) {
             return Poll::Pending;
         }
         if soft < hard {
-            self.soft = NEVER;
+            deadlines.soft = NEVER;
             return Poll::Ready(Due::Soft);
         }
-        (self.soft, self.hard) = (NEVER, NEVER);
+        (deadlines.soft, deadlines.hard) = (NEVER, NEVER);
         Poll::Ready(Due::Hard)
     }
 }

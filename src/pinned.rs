@@ -3,7 +3,7 @@
 use crate::cache::Cache;
 use crate::engine::{RemovalCause, Scope};
 use crate::entry::{CoreRef, Entry, Ref};
-use crate::expiry::Ttl;
+use crate::expiry::{Ttl, nanos};
 use crate::flight::node::Node;
 use crate::flight::word::State;
 use crate::iter::Iter;
@@ -124,7 +124,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, None) {
+        if let Err(rejected) = self.put(key, value, None, None) {
             self.scope.turn_away(rejected);
         }
     }
@@ -134,7 +134,17 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, Some(ttl)) {
+        if let Err(rejected) = self.put(key, value, Some(ttl), None) {
+            self.scope.turn_away(rejected);
+        }
+    }
+
+    /// As [`Cache::insert_with_cost`].
+    pub fn insert_with_cost(&self, key: K, value: V, cost: Duration)
+    where
+        K: Hash + Eq,
+    {
+        if let Err(rejected) = self.put(key, value, None, Some(cost)) {
             self.scope.turn_away(rejected);
         }
     }
@@ -147,7 +157,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, None).map_err(|rejected| self.scope.give_back(rejected))
+        self.put(key, value, None, None).map_err(|rejected| self.scope.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with_ttl`].
@@ -158,17 +168,19 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Some(ttl)).map_err(|rejected| self.scope.give_back(rejected))
+        self.put(key, value, Some(ttl), None).map_err(|rejected| self.scope.give_back(rejected))
     }
 
-    fn put(&self, key: K, value: V, ttl: Option<Duration>) -> Result<(), Rejected<K, V>>
+    /// `cost`: what the value takes to load; None: as the key's last load, or as loads usually do.
+    fn put(&self, key: K, value: V, ttl: Option<Duration>, cost: Option<Duration>) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
     {
         let hash = self.cache.hash(&key);
         let core = self.scope.core;
-        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_start(), 0));
-        self.scope.insert(hash, (key, value), terms, |a, b| a == b)
+        let delta = cost.map_or_else(|| core.usual_cost(), nanos);
+        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_start(), delta));
+        self.scope.insert(hash, (key, value), (terms, cost.is_none()), |a, b| a == b)
     }
 
     /// As [`Cache::remove`].

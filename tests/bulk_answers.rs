@@ -146,7 +146,7 @@ fn what_was_refused_before_a_panic_is_counted() {
         panic!("the loader panics, as it was told to");
     });
     let cache = Cache::builder().max_capacity(9).loader(rows).build().unwrap();
-    assert!(matches!(quietly(|| cache.load_all(["1"]))[..], [Err(LoadError::Abandoned)]));
+    assert!(matches!(quietly(|| cache.load_all(["1"]))[..], [Err(LoadError::Panicked(_))]));
     assert_eq!((cache.stats().unasked_answers, cache.stats().load_failures), (1, 1));
 }
 
@@ -254,7 +254,8 @@ fn a_bulk_load_that_panics_is_an_error_for_each_of_its_keys_and_no_single_calls(
         cache.insert(2, 22);
         loader.gate.open();
         let all = quietly(|| cache.load_all(&[1, 2, 3, 4, 1]));
-        let [Err(LoadError::Abandoned), Ok(22), Err(LoadError::Abandoned), Err(LoadError::Abandoned), last] = &all[..]
+        let [Err(LoadError::Panicked(_)), Ok(22), Err(LoadError::Panicked(_)), Err(LoadError::Panicked(_)), last] =
+            &all[..]
         else {
             panic!("{background}: {all:?}")
         };
@@ -276,7 +277,7 @@ fn an_old_value_is_given_for_a_bulk_load_that_panics() {
         clock.advance(11 * SECOND);
         loader.gate.open();
         let all = quietly(|| cache.load_all(&[1, 2]));
-        assert!(matches!(all[..], [Ok(11), Err(LoadError::Abandoned)]), "{background}: {all:?}");
+        assert!(matches!(all[..], [Ok(11), Err(LoadError::Panicked(_))]), "{background}: {all:?}");
         assert_eq!(cache.stats().stale_serves, 1);
     }
 }
@@ -295,7 +296,7 @@ fn who_waits_in_bulk_takes_over_in_bulk() {
                 let waits = scope.spawn(|| cache.load_all(&keys));
                 until("it waits", || cache.stats().coalesced >= 100);
                 loader.gate.open();
-                assert!(panics.join().unwrap().iter().all(|one| matches!(one, Err(LoadError::Abandoned) | Ok(_))));
+                assert!(panics.join().unwrap().iter().all(|one| matches!(one, Err(LoadError::Panicked(_)) | Ok(_))));
                 let got = waits.join().unwrap();
                 assert!(
                     got.iter().zip(&keys).all(|(one, key)| matches!(one, Ok(v) if *v == u64::from(*key))),

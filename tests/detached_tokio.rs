@@ -174,11 +174,11 @@ fn a_load_that_panics_on_tokio_is_told_to_its_caller() {
         quietly(|| {
             let panics = || async { panic!("a load panics, as it was told to") };
             let found = runtime.block_on(cache.detached(&2).try_get_with_async::<Broken, _, _>(panics));
-            assert!(matches!(found, Err(LoadError::Abandoned)));
+            assert!(matches!(found, Err(LoadError::Panicked(_))));
             let panics = || -> u64 { panic!("a load panics, as it was told to") };
             assert!(matches!(
                 cache.detached(&2).try_get_with(move || Ok::<_, Broken>(panics())),
-                Err(LoadError::Abandoned)
+                Err(LoadError::Panicked(_))
             ));
         });
         assert_eq!((cache.stats().load_failures, cache.get_with(&2, || 5)), (2, 5));
@@ -196,8 +196,8 @@ fn a_runtime_that_is_gone_leaves_nobody_waiting() {
             until("the load begins", || held.loads() == 1);
         }
         drop(runtime);
-        assert!(matches!(pending.finish_when_woken(), Err(LoadError::Abandoned)));
-        assert!(matches!(cache.detached(&2).try_get_with(|| Ok::<_, Broken>(5)), Err(LoadError::Abandoned)));
+        assert!(matches!(pending.finish_when_woken(), Err(LoadError::NotRun)));
+        assert!(matches!(cache.detached(&2).try_get_with(|| Ok::<_, Broken>(5)), Err(LoadError::NotRun)));
         nothing_in_flight_of(&cache, 2);
         assert_eq!(cache.get_with(&2, || 7), 7);
     }

@@ -144,10 +144,13 @@ fn early_refresh_depends_on_beta_and_on_the_load_time() {
         assert_eq!(matches!(cache.lease(&1), Lookup::Refresh(..)), early, "beta {beta}, load {load} ms");
         assert_eq!(cache.get(&1), Some(1), "a plain read never rolls");
     }
-    // An inserted value has no load time; one without a time to live is never refreshed.
+    // An inserted value takes as long as the key's last load, or as it is told; one without a time to live is never
+    // refreshed.
     let (cache, _clock) = due_for_early_refresh();
     cache.insert(1, 5);
-    assert!(matches!(cache.lease(&1), Lookup::Hit(e) if *e == 5));
+    assert!(matches!(cache.lease(&1), Lookup::Refresh(e, _) if *e == 5));
+    cache.insert_with_cost(1, 6, Duration::ZERO);
+    assert!(matches!(cache.lease(&1), Lookup::Hit(e) if *e == 6));
     let (builder, clock) = timed();
     let eternal: TestCache = builder.xfetch(1e9).build().unwrap();
     eternal.get_with(&1, || (clock.advance(SECOND), 1).1);

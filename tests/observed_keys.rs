@@ -55,7 +55,13 @@ fn observed(
     with: impl FnOnce(Builder<Key, u64>) -> Builder<Key, u64>,
 ) -> (LoadingCache<Key, u64, Odd>, ManualClock, Log) {
     let (log, (builder, clock)) = (Log::default(), timed());
-    let builder = builder.max_capacity(3).time_to_live(10 * SECOND).xfetch(0.0).wait_timeout(5 * SECOND).max_loads(2);
+    let builder = builder
+        .max_capacity(3)
+        .time_to_live(10 * SECOND)
+        .xfetch(0.0)
+        .wait_timeout(5 * SECOND)
+        .bypass(true)
+        .max_loads(2);
     let builder = builder.stale_if_error(5 * SECOND).error_cooldown(Duration::ZERO).observer(log.clone());
     (with(builder).loader(Odd).build().unwrap(), clock, log)
 }

@@ -90,11 +90,11 @@ fn what_a_load_may_come_to() {
 }
 
 #[test]
-fn not_modified_where_there_is_nothing_is_abandoned() {
+fn not_modified_where_there_is_nothing_is_an_error() {
     for task in [false, true] {
         let cache: TestCache = Cache::new(10);
         let (found, old) = revalidate(&cache, task, None, Loaded::NotModified);
-        assert!(matches!(found, Err(LoadError::Abandoned)), "{found:?}");
+        assert!(matches!(found, Err(LoadError::NotModified)), "{found:?}");
         assert_eq!((old, cache.len()), (None, 0));
         nothing_in_flight(&cache, 1);
         // Those who wait take over.
@@ -105,7 +105,7 @@ fn not_modified_where_there_is_nothing_is_abandoned() {
         let mut leader = Task::new(request);
         leader.step();
         let waiters = waiting(&cache, 3, &value(5));
-        assert!(matches!(told(leader.finish()), Err(LoadError::Abandoned)));
+        assert!(matches!(told(leader.finish()), Err(LoadError::NotModified)));
         assert!(run(waiters).iter().all(|answer| answer.value() == 5));
     }
 }

@@ -111,7 +111,10 @@ fn seen(step: Step, cache: &TestCache, clock: &ManualClock) -> (String, Option<(
         let left = bellwether::Ref::expires_in(&entry).unwrap_or(Duration::MAX);
         (left, bellwether::Ref::age(&entry))
     });
-    (answer, peeked, format!("{:?}", cache.stats()))
+    // (What is retired waits for readers of other caches, too.)
+    let mut stats = cache.stats();
+    (stats.retired_bytes, stats.retired_weight) = (0, 0);
+    (answer, peeked, format!("{stats:?}"))
 }
 
 #[test]

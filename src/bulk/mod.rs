@@ -180,7 +180,7 @@ where
             0 => Vec::new(),
             _ => led.leases.iter().map(Lease::old_entry).collect(),
         };
-        let load = move || {
+        let load = || {
             led.begin_load();
             let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &tally));
             led.end_load();

@@ -152,6 +152,17 @@ impl<K, V, S> Cache<K, V, S> {
         self.pin().insert_with_ttl(key, value, ttl);
     }
 
+    /// As [`insert`](Self::insert), of a value that takes `cost` to load: XFetch refreshes it early
+    /// accordingly. (Of other values that are inserted it assumes what the key's last load took, or
+    /// where there was none, what loads of this cache usually take.) Zero: it is not refreshed early.
+    pub fn insert_with_cost(&self, key: K, value: V, cost: Duration)
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.pin().insert_with_cost(key, value, cost);
+    }
+
     /// As [`insert`](Self::insert), and gives back what is not kept. What becomes of that is the caller's affair then: the eviction
     /// listener is not told of it, but of the old value, which is removed.
     ///

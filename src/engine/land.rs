@@ -3,7 +3,7 @@
 use super::board::Flight;
 use super::hand::{Newcomer, Weighed};
 use super::{Core, RemovalCause, Scope, Shard};
-use crate::expiry::{self, Hot, NEVER, Ttl};
+use crate::expiry::{self, NEVER, Ttl};
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
 use crate::observer::CacheEvent;
@@ -64,11 +64,7 @@ impl<K, V> Core<K, V> {
     fn stamps(&self, ttl: u64, (tag_start, delta): (u64, u64)) -> Stamps {
         let born = self.config.time.now();
         let expires = expiry::expires_at(born, ttl);
-        let quiet = match self.config.idle {
-            NEVER => expiry::quiet_until(expires, delta, self.config.beta),
-            _ => self.idle_deadline(born),
-        };
-        Stamps { born, expires, hot: Hot::new(quiet, delta), tag_start }
+        Stamps { born, expires, hot: self.hot(born, expires, delta), tag_start }
     }
 }
 

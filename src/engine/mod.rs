@@ -5,7 +5,7 @@
 //! * [`read`]: finding a value that may be served;
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
 //! * [`land`]: how a flight ends with a value, [`fail`]: how without;
-//! * [`loads`]: how many loads there are;
+//! * [`loads`]: how many loads there are; [`cost`]: what they take;
 //! * [`removal`]: insertion, and everything behind a won mark;
 //! * [`hand`]: slots, and the eviction that they serve; [`spread`]: over how many shards;
 //! * [`sweep`]: what goes over all entries;
@@ -15,6 +15,7 @@
 
 pub(crate) mod board;
 pub(crate) mod config;
+mod cost;
 pub(crate) mod fail;
 mod hand;
 pub(crate) mod land;
@@ -70,6 +71,8 @@ pub(crate) struct Core<K, V> {
     weight: Padded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
+    /// What a load usually takes, in ns.
+    usual_cost: untracked::AtomicU64,
     /// Leases that are out, where `max_loads` bounds them.
     leases: AtomicUsize,
     rounds: Padded<tidy::Rounds>,
@@ -114,6 +117,7 @@ impl<K, V> Core<K, V> {
             spread: spread::Spread::over(config.shards),
             weight: Padded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
+            usual_cost: untracked::AtomicU64::new(0),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
             rounds: Padded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),

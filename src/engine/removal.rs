@@ -160,13 +160,15 @@ impl<K, V> Scope<'_, K, V> {
         if node.hot().eternal() { cause } else { self.cause_by_time(node, self.core.config.time.now(), cause) }
     }
 
+    /// `guess`: the terms' δ is a guess, and what the key's last load took is a better one.
+    ///
     /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
     /// the pin.
     pub(crate) fn insert(
         &self,
         hash: u64,
         (key, value): (K, V),
-        terms: impl FnOnce(&K, &V) -> Terms,
+        (terms, guess): (impl FnOnce(&K, &V) -> Terms, bool),
         is_key: impl Fn(&K, &K) -> bool,
     ) -> Result<(), Rejected<K, V>> {
         let (table, order) = (&self.core.table, order_of(hash));
@@ -201,6 +203,9 @@ impl<K, V> Scope<'_, K, V> {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
             let place = table.search(self.pin(), hash, hit);
             let old = place.found.map(|link| self.node(link));
+            if let Some(old) = old.filter(|_| guess) {
+                self.cost_as(entry, old, &terms.stamps);
+            }
             let weighed = self.weigh_in(shard, terms.weight, old);
             let linked = match old {
                 Some(old) => table.replace(old.link(), Node::as_link(node)),

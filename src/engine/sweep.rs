@@ -88,8 +88,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Whether a value is over, past every window in which it may be served as stale.
     fn beyond_use(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal()
-            && (self.core.spent_at(node, self.core.config.time.now()) || self.core.outdated(node))
+        !node.hot().eternal() && (self.core.spent_at(node, self.core.config.time.now()) || self.core.outdated(node))
     }
 
     /// Removes a stored value if `doomed` says so, and with it the load that refreshes it, if one does;

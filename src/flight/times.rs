@@ -112,6 +112,11 @@ impl<K, V> Node<K, V> {
         Hot(self.hot.load(Ordering::Relaxed))
     }
 
+    /// Of a node that no other thread can reach yet.
+    pub(crate) fn set_hot(&self, hot: Hot) {
+        self.hot.store(hot.0, Ordering::Relaxed);
+    }
+
     /// Replaces quiet-until if it is still what it was.
     pub(crate) fn set_quiet(&self, was: Hot, quiet: u64) {
         let new = was.with_quiet(quiet).0;

@@ -157,12 +157,19 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let delta = self.elapsed();
-        self.land(value, ttl, delta)
+        self.land(value, ttl, Some(delta))
     }
 
-    /// `delta`: how long the value took to load; 0 for one that was not loaded.
-    pub(crate) fn land(self, value: V, ttl: Option<Ttl>, delta: u64) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let ended = self.told(delta);
+    /// `took`: how long the value took to load; None: it was not loaded.
+    pub(crate) fn land(
+        self,
+        value: V,
+        ttl: Option<Ttl>,
+        took: Option<u64>,
+    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let ended = self.told(took.unwrap_or(0));
+        let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
+        self.core.get().note_cost(took.unwrap_or(0));
         let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
         if ttl.is_some_and(Ttl::is_zero) {
             // Its caller asked for that: the value is handed over, and not rejected.
