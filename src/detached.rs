@@ -158,8 +158,15 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            (End::Value(value), _) => return Ok(value),
-            (End::Refused(why), _) => return Err(why.into()),
+            // What it ends with is a local still as the loader and the rest of this go.
+            (End::Value(value), load) => {
+                drop((load, through));
+                return Ok(value);
+            }
+            (End::Refused(why), load) => {
+                drop((load, through));
+                return Err(why.into());
+            }
             (End::Alone, Some(load)) => return through.alone(load()),
             (End::Lead(lease), Some(load)) if here && through.must_wait(&lease) => {
                 let loaded = lease.guarded(|_| load());
@@ -193,8 +200,15 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            (End::Value(value), _) => return Ok(value),
-            (End::Refused(why), _) => return Err(why.into()),
+            // What it ends with is a local still as the loader and the rest of this go.
+            (End::Value(value), load) => {
+                drop((load, through));
+                return Ok(value);
+            }
+            (End::Refused(why), load) => {
+                drop((load, through));
+                return Err(why.into());
+            }
             (End::Alone, Some((load, told))) => {
                 let output = load().await;
                 return through.alone(told(output));

@@ -47,9 +47,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         kind: LoadKind,
         timed: bool,
     ) -> Self {
-        let (config, tag_start) = (&core.get().config, core.get().tag_start());
-        // SAFETY: the share that is handed over.
-        let node = unsafe { flight.node.as_ref() };
+        // First of all, so that it is given up if the clock panics.
+        let mut lease = Self { core, flight, number, started: None, tag_start: 0, kind };
+        let (config, node) = (&lease.core.get().config, lease.node());
         // The first lease began with its flight. (No model knows the time.)
         if number != 1 && !cfg!(loom) {
             node.set_begun_again(number, config.wait_now());
@@ -57,7 +57,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         // What was just noted will do, if that is by the same clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
         let started = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
-        Self { core, flight, number, started, tag_start, kind }
+        (lease.started, lease.tag_start) = (started, lease.core.get().tag_start());
+        lease
     }
 
     fn node(&self) -> &Node<K, V> {
@@ -249,9 +250,11 @@ impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let core = self.core.get();
         core.lease_ends();
-        let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
-        scope.observe(|| ended(if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp }));
+        let ending = if unwind::panicking() { LoadEnding::Panicked } else { LoadEnding::GivenUp };
+        // The flight is to be given up, whatever becomes of the user's clock.
+        let ended = scope.ask(|| self.told(0)(ending));
+        scope.observe(|| ended.unwrap_or(CacheEvent::LoadEnded { kind: self.kind, ending, took: Duration::ZERO }));
         if unwind::panicking() {
             core.counters.count(Event::LoadFailure);
             scope.cool_down(self.flight, self.number);
@@ -283,6 +286,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         let Boarded::Wait { flight, lease, listening } = scope.join(self.flight, Wanted::Lease)? else { return None };
         // SAFETY: as in `embark`. Its own load is nobody's to take over for this caller: it has no other loader.
         let waiter = unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) };
+        // May run user code: if that panics, the waiter is a local still, and goes as it should.
+        drop(scope);
         // It came when the load began, whatever tags were invalidated since.
         Some(waiter.since_tag(self.tag_start))
     }

@@ -118,7 +118,10 @@ where
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
             Met::Wait(waiter) if reentry::loading(waiter.flight()) => {
-                self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
+                let old = waiter.fallback(self.limits.patience()).filter(|_| self.lenient);
+                // The observer is told of its end: before there is a value that would be lost if that panics.
+                drop(waiter);
+                self.refused(old, Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
         }
@@ -142,7 +145,11 @@ where
     /// Makes do with an old value, or goes without.
     fn refused(&self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
-            Some(old) => End::Value(self.make_do(old)),
+            Some(old) => {
+                // An error of the user's, perhaps: it goes first, for the reason that `Form::of_entry` has.
+                drop(why);
+                End::Value(self.make_do(old))
+            }
             None if self.lenient => End::Alone,
             None => End::Refused(why),
         })
@@ -178,10 +185,13 @@ where
             Some(Woken::Failed(error, old)) => {
                 // Good again: a later flight has confirmed it. That is a hit like any other.
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
-                match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
-                    Some(_) if renewed => self.board(),
-                    None if self.lenient => self.board(),
-                    old => self.refused(old, Refusal::Failed(error)),
+                let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
+                if if old.is_some() { renewed } else { self.lenient } {
+                    // Before there is a lease or a value that would be lost if a drop of these panics.
+                    drop((error, old));
+                    self.board()
+                } else {
+                    self.refused(old, Refusal::Failed(error))
                 }
             }
             Some(Woken::Again) => self.board(),
@@ -322,7 +332,11 @@ where
     };
     let old = lease.guarded(|_| lease.fallback(limits.if_error).map(|old| F::of_entry(old, Outcome::Stale)));
     let core = lease.end(Some(error.clone() as SharedError), limits.if_error);
-    old.inspect(|_| core.get().count(Event::StaleServe)).ok_or(LoadError::Load(error))
+    let Some(old) = old else { return Err(LoadError::Load(error)) };
+    core.get().count(Event::StaleServe);
+    // The value is a local still as the error goes.
+    drop((error, core));
+    Ok(old)
 }
 
 /// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.

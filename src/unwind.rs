@@ -5,23 +5,53 @@
 pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
     #[cfg(feature = "std")]
     {
-        use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
         let mut first = None;
         for item in items {
             // Nothing of ours is left half-done by a panic in `f`: the item was taken out before the call.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| f(item))) {
+            if let Err(panic) = caught(|| f(item)) {
                 first.get_or_insert(panic);
             }
         }
         // While the thread already unwinds, a second panic would abort it: the first one has been reported.
         if let Some(panic) = first {
-            if !std::thread::panicking() {
-                resume_unwind(panic);
+            if !panicking() {
+                resume(panic);
             }
         }
     }
     #[cfg(not(feature = "std"))]
     items.for_each(&mut f);
+}
+
+/// What user code panicked with.
+#[cfg(feature = "std")]
+pub(crate) type Panic = alloc::boxed::Box<dyn core::any::Any + Send>;
+/// There is none to be had.
+#[cfg(not(feature = "std"))]
+pub(crate) type Panic = core::convert::Infallible;
+
+/// Runs user code; what it has panicked with, if it has. The caller sees to it that nothing is left half-done by that.
+#[cfg(feature = "std")]
+pub(crate) fn caught<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(user))
+}
+
+/// Runs user code, which aborts if it panics.
+#[cfg(not(feature = "std"))]
+pub(crate) fn caught<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
+    Ok(user())
+}
+
+/// Goes on with a panic, which was reported as it began.
+#[cfg(feature = "std")]
+pub(crate) fn resume(panic: Panic) -> ! {
+    std::panic::resume_unwind(panic)
+}
+
+/// There is none.
+#[cfg(not(feature = "std"))]
+pub(crate) fn resume(panic: Panic) -> ! {
+    match panic {}
 }
 
 /// Whether the calling thread is unwinding.

@@ -137,9 +137,8 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        // Two statements: what was not kept is dropped when the pin is gone.
-        let refused = self.pin().put(key, value, None);
-        drop(refused);
+        // What was not kept is dropped when the pin is gone.
+        drop(self.pinned(|pinned| pinned.put(key, value, None)));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own: `Duration::MAX` is never, zero is not stored.
@@ -148,8 +147,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        let refused = self.pin().put(key, value, Some(ttl));
-        drop(refused);
+        drop(self.pinned(|pinned| pinned.put(key, value, Some(ttl))));
     }
 
     /// Removes a key; its value, if that had not expired. A load of the key that is in flight is handed to those who

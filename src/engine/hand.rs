@@ -120,7 +120,9 @@ impl<K, V> Scope<'_, K, V> {
 
     fn seats<'s>(&'s self, shard: &'s Shard<K, V>) -> Seats<'s, 's, K, V> {
         let time = &self.core.config.time;
-        Seats { scope: self, shard, now: Cell::new(time.is_users().then(|| time.now())) }
+        // If the user's clock panics, nothing is over.
+        let now = || self.ask(|| time.now()).unwrap_or(0);
+        Seats { scope: self, shard, now: Cell::new(time.is_users().then(now)) }
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {

@@ -2,8 +2,8 @@
 //!
 //! Whoever wins the mark of a node, by marking or by replacing it, does the rest, in this order: GONE in the state
 //! word; weight and count, if the node had a stored value (the publisher does that part if it had not got there yet);
-//! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. None of it is
-//! user code, so no panic can leave it half-done.
+//! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. What user code is asked
+//! meanwhile (the clock, an entry's tags) is asked by [`Scope::ask`], so no panic can leave it half-done.
 
 use super::hand::Weighed;
 use super::land::Terms;
@@ -111,7 +111,11 @@ impl<K, V> Scope<'_, K, V> {
         self.core.table.unlink(self.pin(), node.link());
         // Closed, it was gone before this removal, which only came first to the mark.
         let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
-        let cause = if overtook { self.cause_of_closing(node) } else { cause };
+        let cause = match overtook {
+            // (User code: the clock, and `tags_with`. What follows is owed, whatever becomes of that.)
+            true => self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size),
+            false => cause,
+        };
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         if had_value || (cause == RemovalCause::Explicit && before.loading()) {
             self.count_removal(cause);

@@ -7,7 +7,7 @@ use crate::observer::CacheEvent;
 use crate::reclaim::{Pin, Upkeep};
 use crate::stats::Event;
 use crate::sync::mutant;
-use crate::unwind;
+use crate::unwind::{self, Panic};
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
@@ -21,6 +21,8 @@ enum After<K, V> {
     Removed(Ptr<K, V>, RemovalCause),
     /// To the observer.
     Happened(CacheEvent),
+    /// What user code panicked with, that was asked in the middle of something.
+    Panicked(Panic),
 }
 
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
@@ -54,6 +56,18 @@ impl<'c, K, V> Scope<'c, K, V> {
     pub(crate) fn observe(&self, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
             self.after.borrow_mut().push(After::Happened(event()));
+        }
+    }
+
+    /// Asks user code in the middle of something that must be seen through: its answer; None if it panics. That panic goes on
+    /// when the scope ends, after all else. (Without std, at once: there, panics abort.)
+    pub(crate) fn ask<R>(&self, user: impl FnOnce() -> R) -> Option<R> {
+        match unwind::caught(user) {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                self.after.borrow_mut().push(After::Panicked(panic));
+                None
+            }
         }
     }
 
@@ -193,6 +207,7 @@ impl<K, V> Core<K, V> {
                 }
             }
             After::Happened(event) => self.observe([event]),
+            After::Panicked(panic) => unwind::resume(panic),
         });
     }
 }

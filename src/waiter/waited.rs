@@ -40,7 +40,11 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
         match woken {
             Woken::Ready(entry) => Self::Ready(entry),
             Woken::Lead(lease) => Self::Lead(lease),
-            Woken::Failed(Some(error), _) => Self::Failed(error),
+            Woken::Failed(Some(error), old) => {
+                // The error is a local still as that goes, which may drop values of the user's.
+                drop(old);
+                Self::Failed(error)
+            }
             Woken::Failed(None, _) | Woken::Again => Self::Abandoned,
             Woken::Overloaded => Self::Overloaded,
         }
