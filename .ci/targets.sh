@@ -2,9 +2,8 @@
 # The suite on processors other than the machine's own, and builds for machines without an operating system.
 #   targets.sh ci    a share of the suite on i686, and the builds
 #   targets.sh full  the suite on i686, natively, and on aarch64 and armv7, under qemu's emulation; and the builds
-# The standard library of these is built from its sources (nightly's component rust-src), for rustup's servers are not to be had
-# everywhere. Debian's cross compilers link, and build the C of the tests' dependencies. What is missing is installed; what cannot
-# be is a failure.
+# The standard library of these is built from its sources, for rustup's servers are not to be had everywhere. Debian's cross
+# compilers link, and build the C of the tests' dependencies. What is missing is installed; what cannot be is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -42,9 +41,16 @@ install() {
         apt-get update -qq
         apt-get install -y -qq --no-install-recommends "${missing[@]}" || fail "no packages ${missing[*]}"
     }
-    [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ] ||
-        rustup component add --toolchain nightly rust-src ||
-        fail "the nightly toolchain has no sources of the standard library (rustup component add --toolchain nightly rust-src)"
+}
+
+# The sources of the standard library: nightly's, or those of Debian's compiler, which compiles then.
+sources() {
+    if [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then return; fi
+    echo "targets: the nightly toolchain has no component rust-src; by Debian's compiler"
+    local root
+    root=$(.ci/debian-rustc.sh newest rust-web-src) || fail "neither nightly's rust-src nor Debian's rust-web-src is to be had"
+    export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
+    "$RUSTC" --version
 }
 
 # suite TARGET GCC [RUNNER ...] -- [TEST ...]: some tests, or all of them, on a target.
@@ -60,8 +66,10 @@ suite() {
     command -v "$gcc" >/dev/null || fail "there is no $gcc for $target"
     [ "${#runner[@]}" -eq 0 ] || command -v "${runner[0]}" >/dev/null || fail "there is no ${runner[0]} for $target"
     local lower=${target//-/_}
+    local settings=("CC_$lower=$gcc" "CARGO_TARGET_${lower^^}_LINKER=$gcc")
+    [ "${#runner[@]}" -eq 0 ] || settings+=("CARGO_TARGET_${lower^^}_RUNNER=${runner[*]}")
     echo "targets: $target, ${#tests[@]} test programs"
-    env "CC_$lower=$gcc" "CARGO_TARGET_${lower^^}_LINKER=$gcc" "CARGO_TARGET_${lower^^}_RUNNER=${runner[*]}" \
+    env "${settings[@]}" \
         cargo +nightly test -Zbuild-std --locked --all-features --target "$target" --lib "${tests[@]/#/--test=}"
 }
 
@@ -76,6 +84,7 @@ programs() {
 }
 
 install
+sources
 if [ "$share" = ci ]; then
     suite i686-unknown-linux-gnu i686-linux-gnu-gcc -- "${SHARE[@]}"
 else
