@@ -83,8 +83,10 @@ impl Alert {
         }
         let (alarm, task) = (Alarm::new(), cx.waker().clone());
         drop(alarm.swap(Some(task.clone())));
-        self.0 = Some(Box::new(Set { alarm: alarm.clone(), at, task }));
+        let set = Box::new(Set { alarm: alarm.clone(), at, task });
         config.wake_at(at, Waker::from(alarm));
+        // Now that there is an alarm: the timer may have panicked.
+        self.0 = Some(set);
         // The timer may fire before it has been told.
         config.has_come(at)
     }

@@ -65,9 +65,16 @@ where
             let woken = waiter.wait_until(at);
             self.on(woken);
         }
+        // What it ends with is a local still as the loader and the rest of this go.
         match self.end() {
-            End::Value(value) => Ok(value),
-            End::Refused(why) => Err(why.into()),
+            End::Value(value) => {
+                drop((load, self));
+                Ok(value)
+            }
+            End::Refused(why) => {
+                drop((load, self));
+                Err(why.into())
+            }
             End::Lead(mut lease) => {
                 let loaded = lease.guarded(|_| load(Some(&lease)));
                 lease.end_load();
@@ -118,7 +125,11 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
     {
         match self.begin(q, true) {
-            Begun::Hit(value) => value,
+            Begun::Hit(value) => {
+                // The value is a local still as that goes.
+                drop(load);
+                value
+            }
             Begun::Through(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
         }
     }
@@ -142,7 +153,10 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         E: Send + Sync + 'static,
     {
         match self.begin(q, false) {
-            Begun::Hit(value) => Ok(value),
+            Begun::Hit(value) => {
+                drop(load);
+                Ok(value)
+            }
             Begun::Through(through) => through.run(|_| load().map(Loaded::New)),
         }
     }

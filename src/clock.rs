@@ -3,8 +3,9 @@
 
 /// A source of time, in nanoseconds since a fixed origin.
 ///
-/// It should not go backwards. One that stands still or steps back is harmless: an entry then lives longer. It must not
-/// panic: it is read while loads change hands, and a flight can be lost with its waiters if it does.
+/// It should not go backwards. One that stands still or steps back is harmless: an entry then lives longer. It should not
+/// panic, either. If it does, the panic reaches the caller whose operation has read it: before anything is changed, or, where
+/// the operation cannot be undone any more, once that has been seen through.
 pub trait Clock: Send + Sync {
     /// The time now, cheap and possibly coarse: it is read on hits of entries that expire.
     fn now(&self) -> u64;

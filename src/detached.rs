@@ -163,8 +163,15 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            (End::Value(value), _) => return Ok(value),
-            (End::Refused(why), _) => return Err(why.into()),
+            // What it ends with is a local still as the loader and the rest of this go.
+            (End::Value(value), load) => {
+                drop((load, through));
+                return Ok(value);
+            }
+            (End::Refused(why), load) => {
+                drop((load, through));
+                return Err(why.into());
+            }
             (End::Alone, Some(load)) => return through.alone(load()),
             (End::Lead(mut lease), Some(load)) if here && through.must_wait(&lease) => {
                 let loaded = lease.guarded(|_| load());
@@ -247,8 +254,15 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            (End::Value(value), _) => return Ok(value),
-            (End::Refused(why), _) => return Err(why.into()),
+            // What it ends with is a local still as the loader and the rest of this go.
+            (End::Value(value), load) => {
+                drop((load, through));
+                return Ok(value);
+            }
+            (End::Refused(why), load) => {
+                drop((load, through));
+                return Err(why.into());
+            }
             (End::Alone, Some(load)) => {
                 return match load.alone().await {
                     Ok(loaded) => through.alone(Ok(loaded)),

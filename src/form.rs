@@ -33,7 +33,10 @@ impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
         Some(unsafe { node.value() }.clone())
     }
     fn of_entry(entry: Entry<'c, K, V>, _: Outcome) -> V {
-        V::clone(&entry)
+        // A local as the entry goes, which may drop values of the user's: what is just being returned would be lost if that panics.
+        let value = V::clone(&entry);
+        drop(entry);
+        value
     }
     fn alone<Q: ?Sized + ToKey<K>>(_: &CoreRef<'c, K, V>, _: &Q, _: u64, value: V) -> V {
         value

@@ -34,10 +34,13 @@ impl<Fut: Future> Future for Loading<'_, Fut> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
         let flights = self.flights;
-        match self.future.as_mut().as_pin_mut() {
-            Some(future) => reentry::during(flights, || future.poll(cx)),
-            None => unreachable!("it is there until this is dropped"),
+        let Some(future) = self.future.as_mut().as_pin_mut() else { unreachable!("it is there until it has ended") };
+        let polled = reentry::during(flights, || future.poll(cx));
+        if polled.is_ready() {
+            // Here, where its output is a local: what is just being returned would be lost if that panics.
+            reentry::during(flights, || self.future.set(None));
         }
+        polled
     }
 }
 
@@ -74,7 +77,11 @@ where
 {
     async move {
         let mut through = match begin() {
-            Begun::Hit(value) => return finish(Ok(value)),
+            Begun::Hit(value) => {
+                // The value is a local still as the loader goes; so are those below.
+                drop((load, told));
+                return finish(Ok(value));
+            }
             Begun::Through(through) => through,
         };
         while let Some((waiter, at)) = through.waits() {
@@ -82,8 +89,14 @@ where
             through.on(woken);
         }
         let mut lease = match through.end() {
-            End::Value(value) => return finish(Ok(value)),
-            End::Refused(why) => return finish(Err(why.into())),
+            End::Value(value) => {
+                drop((load, told, through));
+                return finish(Ok(value));
+            }
+            End::Refused(why) => {
+                drop((load, told, through));
+                return finish(Err(why.into()));
+            }
             End::Lead(lease) => Some(lease),
             End::Alone => None,
         };

@@ -320,14 +320,20 @@ impl<K, L> KeyLoad<K, L> {
     where
         L: Load<K, V>,
     {
-        self.loader.load(&self.key).map(Loaded::New)
+        // A local as the key goes: what is just being returned would be lost if that panics.
+        let loaded = self.loader.load(&self.key).map(Loaded::New);
+        drop(self);
+        loaded
     }
 
     async fn run_async<V>(self) -> Result<V, L::Error>
     where
         L: LoadAsync<K, V>,
     {
-        self.loader.load(&self.key).await
+        // A local as the key goes, as above.
+        let loaded = self.loader.load(&self.key).await;
+        drop(self);
+        loaded
     }
 }
 

@@ -203,18 +203,21 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         V: Clone,
     {
         let hash = self.cache.hash(q);
-        loop {
-            let node = self.scope.core.find(self.scope.pin(), hash, |k| q.equivalent(k))?;
+        let removed = loop {
+            let Some(node) = self.scope.core.find(self.scope.pin(), hash, |k| q.equivalent(k)) else { break None };
             // SAFETY: the word is valued where `serves`, and the node is alive under the pin.
             let value = || unsafe { node.value() };
             if !node.word.load().serves() || self.scope.core.over(node) || !doomed(node.key(), value()) {
-                return None;
+                break None;
             }
             let shard = self.scope.core.shard(hash);
             if self.scope.remove(shard, node, RemovalCause::Explicit) {
-                return Some(value().clone());
+                break Some(value().clone());
             }
-        }
+        };
+        // The value is a local still as this goes.
+        drop(doomed);
+        removed
     }
 
     /// As [`Cache::invalidate`].

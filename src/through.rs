@@ -146,7 +146,10 @@ where
             Met::Full => self.refused(None, Refusal::Overloaded),
             Met::Failed(error) => self.refused(None, Refusal::Failed(error)),
             Met::Wait(waiter) if waiter.is_reentrant(led) => {
-                self.refused(waiter.fallback(self.limits.patience()).filter(|_| self.lenient), Refusal::Reentrant)
+                let old = waiter.fallback(self.limits.patience()).filter(|_| self.lenient);
+                // The observer is told of its end: before there is a value that would be lost if that panics.
+                drop(waiter);
+                self.refused(old, Refusal::Reentrant)
             }
             Met::Wait(waiter) => self.wait(waiter),
         }
@@ -188,7 +191,11 @@ where
     /// Makes do with an old value, or goes without.
     fn refused(&mut self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Stage<'c, K, V, F::Out> {
         Stage::End(match old {
-            Some(old) => End::Value(self.make_do(old)),
+            Some(old) => {
+                // An error of the user's, perhaps: it goes first, for the reason that `Form::of_entry` has.
+                drop(why);
+                End::Value(self.make_do(old))
+            }
             None if self.lenient => End::Alone,
             None => End::Refused(why),
         })
@@ -226,12 +233,17 @@ where
             Some(Woken::Failed(error, old)) => {
                 // Good again: a later flight has confirmed it. That is a hit like any other.
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
-                match old.filter(|old| Entry::may_be_served(old, self.limits.if_error)) {
-                    Some(_) if renewed => self.board(&[]),
-                    // Its own loader would be the next to panic.
-                    None if self.lenient && !is_panic(error.as_ref()) => self.board(&[]),
-                    None if self.lenient => Stage::End(End::Refused(Refusal::Failed(error))),
-                    old => self.refused(old, Refusal::Failed(error)),
+                let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
+                // (Where loaders panic each time, its own would be the next.)
+                let again = if old.is_some() { renewed } else { self.lenient && !is_panic(error.as_ref()) };
+                if again {
+                    // Before there is a lease or a value that would be lost if a drop of these panics.
+                    drop((error, old));
+                    self.board(&[])
+                } else if old.is_none() && self.lenient {
+                    Stage::End(End::Refused(Refusal::Failed(error)))
+                } else {
+                    self.refused(old, Refusal::Failed(error))
                 }
             }
             Some(Woken::Again) => self.board(&[]),
@@ -398,6 +410,8 @@ where
         let Some(old) = old else { return Err(LoadError::Load(error)) };
         self.count_lookup(Outcome::Stale);
         self.count(Event::StaleServe);
+        // The value is a local still as the error goes.
+        drop(error);
         Ok(old)
     }
 

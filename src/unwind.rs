@@ -1,5 +1,6 @@
 //! Running several pieces of user code such that a panic in one does not skip the others.
 
+#[cfg(feature = "std")]
 use alloc::sync::Arc;
 
 /// Calls `f` on every item. With std a panic goes on only after the last item, and only the first one does; without
@@ -7,18 +8,17 @@ use alloc::sync::Arc;
 pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
     #[cfg(feature = "std")]
     {
-        use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
         let mut first = None;
         for item in items {
             // Nothing of ours is left half-done by a panic in `f`: the item was taken out before the call.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| f(item))) {
+            if let Err(panic) = caught(|| f(item)) {
                 first.get_or_insert(panic);
             }
         }
         // While the thread already unwinds, a second panic would abort it: the first one has been reported.
         if let Some(panic) = first {
-            if !std::thread::panicking() {
-                resume_unwind(panic);
+            if !panicking() {
+                resume(panic);
             }
         }
     }
@@ -26,13 +26,35 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
     items.for_each(&mut f);
 }
 
-/// What `run` comes to, or the message that it panicked with. (Without std a panic aborts.)
-pub(crate) fn caught<R>(run: impl FnOnce() -> R) -> Result<R, Arc<str>> {
-    #[cfg(feature = "std")]
-    // Nothing of ours is left half-done by a panic in it: what it owns goes with it.
-    return std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).map_err(|payload| text_of(&*payload));
-    #[cfg(not(feature = "std"))]
-    Ok(run())
+/// What user code panicked with.
+#[cfg(feature = "std")]
+pub(crate) type Panic = alloc::boxed::Box<dyn core::any::Any + Send>;
+/// There is none to be had.
+#[cfg(not(feature = "std"))]
+pub(crate) type Panic = core::convert::Infallible;
+
+/// Runs user code; what it has panicked with, if it has. The caller sees to it that nothing is left half-done by that.
+#[cfg(feature = "std")]
+pub(crate) fn caught<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(user))
+}
+
+/// Runs user code, which aborts if it panics.
+#[cfg(not(feature = "std"))]
+pub(crate) fn caught<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
+    Ok(user())
+}
+
+/// Goes on with a panic, which was reported as it began.
+#[cfg(feature = "std")]
+pub(crate) fn resume(panic: Panic) -> ! {
+    std::panic::resume_unwind(panic)
+}
+
+/// There is none.
+#[cfg(not(feature = "std"))]
+pub(crate) fn resume(panic: Panic) -> ! {
+    match panic {}
 }
 
 /// What a panic says.

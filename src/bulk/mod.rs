@@ -160,7 +160,7 @@ where
             let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.tally());
             let own = |given: Result<V, Arc<L::Error>>| given.map_err(LoadError::Load);
             let given = unwind::caught(ask).map(|given| given.into_iter().map(|given| given.map(own)).collect());
-            bulk.settle_alone(alone.places, given);
+            bulk.settle_alone(alone.places, given.map_err(|panic| unwind::text_of(&*panic)));
         }
     }
 
@@ -196,7 +196,8 @@ where
                     });
                 });
             }
-            Err(message) => {
+            Err(panic) => {
+                let message = unwind::text_of(&*panic);
                 for (n, place) in places.into_iter().enumerate() {
                     let old = olds.get(n).cloned().flatten();
                     bulk.settle(place, |through| through.lost_to_panic(old, message.clone()));

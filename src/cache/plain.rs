@@ -140,7 +140,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.pin().insert(key, value);
+        self.pinned(|pinned| pinned.insert(key, value));
     }
 
     /// As [`insert`](Self::insert), with a time to live of its own: `Duration::MAX` is never, zero is not kept.
@@ -149,7 +149,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.pin().insert_with_ttl(key, value, ttl);
+        self.pinned(|pinned| pinned.insert_with_ttl(key, value, ttl));
     }
 
     /// As [`insert`](Self::insert), of a value that takes `cost` to load: XFetch refreshes it early
@@ -160,7 +160,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.pin().insert_with_cost(key, value, cost);
+        self.pinned(|pinned| pinned.insert_with_cost(key, value, cost));
     }
 
     /// As [`insert`](Self::insert), and gives back what is not kept. What becomes of that is the caller's affair then: the eviction

@@ -241,11 +241,12 @@ impl<K, V> Scope<'_, K, V> {
         if !node.word.led_by(lease) {
             return;
         }
-        let (hot, now) = (old.hot(), self.core.config.time.now());
-        let cooldown = self.core.config.cooldown;
+        let (hot, cooldown) = (old.hot(), self.core.config.cooldown);
         if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {
             return;
         }
+        // The flight is to be ended, whatever becomes of the user's clock.
+        let Some(now) = self.ask(|| self.core.config.time.now()) else { return };
         let expires = old.expires(self.core.nodes());
         if now >= expires {
             return old.cool_down(hot, now);

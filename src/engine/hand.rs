@@ -145,7 +145,9 @@ impl<K, V> Scope<'_, K, V> {
 
     pub(super) fn seats(&self) -> Seats<'_, '_, K, V> {
         let time = &self.core.config.time;
-        Seats { scope: self, newcomer: None, now: Cell::new(time.is_users().then(|| time.now())) }
+        // If the user's clock panics, nothing is over.
+        let now = || self.ask(|| time.now()).unwrap_or(0);
+        Seats { scope: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
     }
 
     pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {

@@ -2,8 +2,8 @@
 //!
 //! Whoever wins the mark of a node, by marking or by replacing it, does the rest, in this order: GONE in the state
 //! word; weight and count, if the node had a stored value (the publisher does that part if it had not got there yet);
-//! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. None of it is
-//! user code, so no panic can leave it half-done.
+//! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. What user code is asked
+//! meanwhile (the clock, an entry's tags) is asked by [`Scope::ask`], so no panic can leave it half-done.
 
 use super::hand::{Newcomer, Weighed};
 use super::land::Terms;
@@ -18,7 +18,6 @@ use crate::order::order_of;
 use crate::rejected::Rejected;
 use crate::stats::Event;
 use crate::sync::mutant;
-use crate::unwind;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 
@@ -118,7 +117,11 @@ impl<K, V> Scope<'_, K, V> {
         self.core.table.unlink(self.pin(), node.link());
         // Closed, it was gone before this removal, which only came first to the mark.
         let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
-        let cause = if overtook { self.cause_of_closing(node) } else { cause };
+        let cause = match overtook {
+            // (User code: the clock, and `tags_with`. What follows is owed, whatever becomes of that.)
+            true => self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size),
+            false => cause,
+        };
         let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
         let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
         // What takes the place of such a value replaces it; whatever else removes it does so because of its tag.
@@ -274,9 +277,10 @@ impl<K, V> Scope<'_, K, V> {
     fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
         let Some(groups) = &self.core.config.groups else { return false };
         node.tag_start(self.core.nodes()).is_some_and(|start| groups.any_since(start))
-            && !self.core.over_at(node, self.core.config.time.now())
-            // A panic must not leave the removal half-done: then it counts as what it would be without tags.
-            && unwind::caught(|| self.core.outdated(node)).unwrap_or(false)
+            // (User code: the clock, and `tags_with`. If it panics the value counts as one without tags.)
+            && self
+                .ask(|| !self.core.over_at(node, self.core.config.time.now()) && self.core.outdated(node))
+                .unwrap_or(false)
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {

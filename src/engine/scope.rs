@@ -11,7 +11,7 @@ use crate::reclaim::{Pin, Upkeep};
 use crate::rejected::Rejected;
 use crate::stats::Event;
 use crate::sync::mutant;
-use crate::unwind;
+use crate::unwind::{self, Panic};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
@@ -33,6 +33,8 @@ pub(super) enum After<K, V> {
     Failed(Ptr<K, V>, LoadKind, Option<SharedError>, Panicked),
     /// To the observer.
     Happened(CacheEvent, About<K, V>),
+    /// What user code panicked with, that was asked in the middle of something.
+    Panicked(Panic),
 }
 
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
@@ -75,6 +77,19 @@ impl<'c, K, V> Scope<'c, K, V> {
     pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
             self.push(After::Happened(event(), self.core.about(node)));
+        }
+    }
+
+    /// Asks user code in the middle of something that must be seen through: its answer; None if it
+    /// panics. That panic goes on when the scope ends, after all else. (Without std, at once: there,
+    /// panics abort.)
+    pub(crate) fn ask<R>(&self, user: impl FnOnce() -> R) -> Option<R> {
+        match unwind::caught(user) {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                self.push(After::Panicked(panic));
+                None
+            }
         }
     }
 
@@ -219,6 +234,7 @@ impl<K, V> Core<K, V> {
                 }
             }
             After::Happened(event, about) => self.observe_of(Some(&self.key_about(about)), [event]),
+            After::Panicked(panic) => unwind::resume(panic),
         });
     }
 }

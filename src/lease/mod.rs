@@ -52,17 +52,19 @@ impl<'c, K, V> Lease<'c, K, V> {
         kind: LoadKind,
         (timed, counted): (bool, bool),
     ) -> Self {
-        let (config, tag_start) = (&core.get().config, core.get().tag_start());
-        // SAFETY: the share that is handed over.
-        let node = unsafe { flight.node.as_ref() };
+        // First of all, so that it is given up if the clock panics.
+        let timing = Timing::given(None);
+        let mut lease = Self { core, flight, number, timing, tag_start: 0, kind, counted };
+        let (config, node) = (&lease.core.get().config, lease.node());
         // The first lease began with its flight. (No model knows the time.)
         if number != 1 && !cfg!(loom) {
             node.set_begun_again(number, config.wait_now());
         }
         // What was just noted will do, if that is by the same clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
-        let timing = Timing::given(timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely())));
-        Self { core, flight, number, timing, tag_start, kind, counted }
+        let now = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
+        (lease.timing, lease.tag_start) = (Timing::given(now), lease.core.get().tag_start());
+        lease
     }
 
     /// The loader begins to run now.
@@ -113,7 +115,11 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
     fn told(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
-        let took = if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta };
+        self.told_of(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
+    }
+
+    /// The same; `took`: how long it took, in ns.
+    fn told_of(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
         let kind = self.kind;
         move |ending| CacheEvent::LoadEnded { kind, ending, took, waited }
@@ -292,8 +298,10 @@ impl<'c, K, V> Lease<'c, K, V> {
 impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let (core, panicked) = (self.core.get(), unwind::panicking());
-        let ended = self.told(0);
         let scope = core.scope(core.limbo().enter());
+        // The flight is to be given up, whatever becomes of the user's clock.
+        let took = scope.ask(|| if core.observed() { self.elapsed() } else { 0 }).unwrap_or(0);
+        let ended = self.told_of(took);
         // SAFETY: the lease and its shares are ours, and end here.
         let fenced = unsafe {
             if panicked && self.number > core.config.max_handovers {
@@ -360,6 +368,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         let Boarded::Wait { flight, lease, listening } = scope.join(self.flight, Wanted::Lease)? else { return None };
         // SAFETY: as in `embark`. Its own load is nobody's to take over for this caller: it has no other loader.
         let waiter = unsafe { Waiter::new(self.core.clone(), flight, lease, listening, NEVER) };
+        // May run user code: if that panics, the waiter is a local still, and goes as it should.
+        drop(scope);
         // It came when the load began, whatever tags were invalidated since.
         Some(waiter.since_tag(self.tag_start))
     }

@@ -66,9 +66,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
         lead_timeout: u64,
     ) -> Self {
         // SAFETY: as for this function.
-        let parked = unsafe { Parked::new(core.get(), flight, lease, listening, lead_timeout) };
+        let place = Place::Parked(unsafe { Parked::new(flight, lease, listening) });
         let (tag_start, since) = (core.get().tag_start(), None);
-        Self { core, lead_timeout, tag_start, since, place: Place::Parked(parked) }
+        // Whole before the clock is asked, so that it leaves the flight if that panics.
+        let mut this = Self { core, lead_timeout, tag_start, since, place };
+        if let Place::Parked(parked) = &mut this.place {
+            parked.note_due(this.core.get(), lead_timeout);
+        }
+        this
     }
 
     /// As one that came at this sequence number of its tags.
@@ -336,8 +341,11 @@ impl<K, V> Drop for Waiter<'_, K, V> {
         let scope = core.scope(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
-        if let Some(left) = self.told(WaitEnding::Left) {
-            scope.observe_of(node, || left);
+        if self.since.is_some() {
+            // The flight is to be left, whatever becomes of the user's clock.
+            let told = scope.ask(|| self.told(WaitEnding::Left)).flatten();
+            let untimed = CacheEvent::WaitEnded { ending: WaitEnding::Left, took: Duration::ZERO };
+            scope.observe_of(node, || told.unwrap_or(untimed));
         }
         if lease.is_some() && node.word.leave() == Left::Ended {
             scope.ended(flight);

@@ -43,16 +43,13 @@ impl Queued {
 impl<K, V> Parked<K, V> {
     /// # Safety
     /// Shares of both nodes are handed over; the registration is with a bell of the core.
-    pub(super) unsafe fn new(
-        core: &Core<K, V>,
-        flight: Flight<K, V>,
-        lease: Option<u32>,
-        listening: Listening,
-        lead_timeout: u64,
-    ) -> Self {
-        let mut parked = Self { flight, listening, lease, due: NEVER, alert: Alert::NONE };
-        parked.due = lease.map_or(NEVER, |lease| parked.end_of(core, lease, lead_timeout));
-        parked
+    pub(super) unsafe fn new(flight: Flight<K, V>, lease: Option<u32>, listening: Listening) -> Self {
+        Self { flight, listening, lease, due: NEVER, alert: Alert::NONE }
+    }
+
+    /// Notes when the lease that is waited for may be taken over. Asks the clock.
+    pub(super) fn note_due(&mut self, core: &Core<K, V>, lead_timeout: u64) {
+        self.due = self.lease.map_or(NEVER, |lease| self.end_of(core, lease, lead_timeout));
     }
 
     /// When the leader has held its lease for too long.

@@ -41,7 +41,11 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
         match woken {
             Woken::Ready(entry) => Self::Ready(entry),
             Woken::Lead(lease) => Self::Lead(lease),
-            Woken::Failed(Some(error), _) if !error.is::<Panicked>() => Self::Failed(error),
+            Woken::Failed(Some(error), old) if !error.is::<Panicked>() => {
+                // The error is a local still as that goes, which may drop values of the user's.
+                drop(old);
+                Self::Failed(error)
+            }
             Woken::Failed(..) | Woken::Again => Self::Abandoned,
             Woken::Overloaded => Self::Overloaded,
         }

@@ -5,6 +5,7 @@
 
 use crate::sync::untracked;
 use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell, both, order, prefetch, sized};
+use crate::unwind;
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
 use core::ptr::{self, NonNull};
@@ -183,6 +184,6 @@ impl Iterator for Taken {
 
 impl Drop for Taken {
     fn drop(&mut self) {
-        self.for_each(drop);
+        unwind::each(self, drop);
     }
 }

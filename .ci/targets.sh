@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# The suite on processors other than the machine's own, and builds for machines without an operating system.
+#   targets.sh ci    a share of the suite on i686, and the builds
+#   targets.sh full  the suite on i686, natively, and on aarch64 and armv7, under qemu's emulation; and the builds
+# The standard library of these is built from its sources, for rustup's servers are not to be had everywhere. Debian's cross
+# compilers link, and build the C of the tests' dependencies. What is missing is installed; what cannot be is a failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+exec </dev/null
+
+share=${1:-full}
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/targets CARGO_PROFILE_DEV_DEBUG=0
+
+# (gcc-multilib, which would do for i686, excludes the cross compilers.)
+packages=(gcc-i686-linux-gnu libc6-dev-i386-cross libc6-i386 lib32gcc-s1)
+if [ "$share" = full ]; then
+    packages+=(qemu-user gcc-aarch64-linux-gnu libc6-dev-arm64-cross gcc-arm-linux-gnueabihf libc6-dev-armhf-cross)
+fi
+# Laws, and what is user code's, for CI.
+SHARE=(
+    answered bounded drops errors expiry fenced loading modes negative no_stale_sets observer one_flight panics regress_tags slots
+    staleness stress tags take_over tasks user_code
+)
+# Under emulation these fail, for the emulator's sake: it does not know the advice that huge pages are asked for by, and lets no
+# program forbid itself a system call (seccomp).
+NOT_EMULATED=(huge_pages no_membarrier lost_membarrier)
+BARE=(thumbv7em-none-eabi riscv32imac-unknown-none-elf wasm32-unknown-unknown)
+
+fail() {
+    echo "targets: FAILED: $*" >&2
+    exit 1
+}
+
+install() {
+    local missing=()
+    for package in "${packages[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+    done
+    [ "${#missing[@]}" -eq 0 ] || {
+        export DEBIAN_FRONTEND=noninteractive
+        apt-get update -qq
+        apt-get install -y -qq --no-install-recommends "${missing[@]}" || fail "no packages ${missing[*]}"
+    }
+}
+
+# The sources of the standard library: nightly's, or those of Debian's compiler, which compiles then.
+sources() {
+    if [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then return; fi
+    echo "targets: the nightly toolchain has no component rust-src; by Debian's compiler"
+    local root
+    root=$(.ci/debian-rustc.sh newest rust-web-src) || fail "neither nightly's rust-src nor Debian's rust-web-src is to be had"
+    export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
+    "$RUSTC" --version
+}
+
+# suite TARGET GCC [RUNNER ...] -- [TEST ...]: some tests, or all of them, on a target.
+suite() {
+    local target=$1 gcc=$2 runner=() tests=()
+    shift 2
+    while [ "$1" != -- ]; do
+        runner+=("$1")
+        shift
+    done
+    shift
+    tests=("$@")
+    command -v "$gcc" >/dev/null || fail "there is no $gcc for $target"
+    [ "${#runner[@]}" -eq 0 ] || command -v "${runner[0]}" >/dev/null || fail "there is no ${runner[0]} for $target"
+    local lower=${target//-/_}
+    local settings=("CC_$lower=$gcc" "CARGO_TARGET_${lower^^}_LINKER=$gcc")
+    [ "${#runner[@]}" -eq 0 ] || settings+=("CARGO_TARGET_${lower^^}_RUNNER=${runner[*]}")
+    echo "targets: $target, ${#tests[@]} test programs"
+    env "${settings[@]}" \
+        cargo +nightly test -Zbuild-std --locked --all-features --target "$target" --lib "${tests[@]/#/--test=}"
+}
+
+# The names of all test programs; without those that are named.
+programs() {
+    local program
+    for program in tests/*.rs tests/*/main.rs; do
+        program=${program%/main.rs}
+        program=$(basename "$program" .rs)
+        case " $* " in *" $program "*) ;; *) echo "$program" ;; esac
+    done
+}
+
+install
+sources
+if [ "$share" = ci ]; then
+    suite i686-unknown-linux-gnu i686-linux-gnu-gcc -- "${SHARE[@]}"
+else
+    mapfile -t all < <(programs)
+    mapfile -t emulated < <(programs "${NOT_EMULATED[@]}")
+    suite i686-unknown-linux-gnu i686-linux-gnu-gcc -- "${all[@]}"
+    echo "targets: without ${NOT_EMULATED[*]}, which the emulator cannot run:"
+    suite aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc qemu-aarch64 -L /usr/aarch64-linux-gnu -- "${emulated[@]}"
+    suite armv7-unknown-linux-gnueabihf arm-linux-gnueabihf-gcc qemu-arm -L /usr/arm-linux-gnueabihf -- "${emulated[@]}"
+fi
+for target in "${BARE[@]}"; do
+    echo "targets: $target, no_std"
+    cargo +nightly build -Zbuild-std=core,alloc --locked --no-default-features --target "$target"
+done
+echo "targets: ok"
