@@ -88,8 +88,8 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// As for [`release`](Self::release), of each.
     pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
         let shares = if mutant("one share of two") { 1 } else { shares };
-        // SAFETY: the shares keep the node alive until they are given back in the next step.
-        if unsafe { node.as_ref() }.unshare(shares) {
+        // SAFETY: the caller's shares; it uses the node under this scope's pin only, and so do we.
+        if unsafe { Node::unshare(node, shares) } {
             // SAFETY: those were the last shares.
             unsafe { self.retire(node) };
         }
@@ -216,8 +216,9 @@ impl<K, V> Core<K, V> {
     /// # Safety
     /// The caller owns the share, and does not use it again.
     pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
-        // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare(1) {
+        // SAFETY: the caller's share, and it does not use the node again; nor do we, unless it was the last one. Here there are
+        // only pointers to it.
+        if unsafe { Node::unshare(node, 1) } {
             // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
             if unsafe { node.as_ref() }.is_detached() {
                 struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);
