@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, CoarseClock};
 use crate::timer::{Pending, Timer};
+use crate::unwind;
 use alloc::collections::BinaryHeap;
 use core::cmp::{Ordering, Reverse};
 use core::task::Waker;
@@ -73,15 +74,13 @@ fn run(shared: &Shared) -> ! {
     let clock = CoarseClock::new();
     let (mut alarms, mut fired) = (BinaryHeap::new(), false);
     loop {
-        alarms.extend(shared.pending.take().into_iter().map(|(at, waker)| Reverse(Alarm { at, waker })));
+        alarms.extend(shared.pending.take().map(|(at, waker)| Reverse(Alarm { at, waker })));
         let now = clock.now();
         while alarms.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(due)) = alarms.pop() else { break };
             // A waker that panics must not end the others' timer.
-            // (What it panicked with might panic as it is dropped.)
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| due.waker.wake())) {
-                let dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-                dropped.unwrap_or_else(core::mem::forget);
+                unwind::discard(panic);
             }
             // A waker may have parked this thread for itself, and used up what an alarm left for us.
             fired = true;

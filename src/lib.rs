@@ -104,6 +104,7 @@ mod policy;
 mod reclaim;
 mod request;
 mod spawn;
+mod stack;
 mod stats;
 mod sync;
 mod table;

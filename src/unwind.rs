@@ -10,7 +10,10 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
         for item in items {
             // Nothing of ours is left half-done by a panic in `f`: the item was taken out before the call.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| f(item))) {
-                first.get_or_insert(panic);
+                match first {
+                    None => first = Some(panic),
+                    Some(_) => discard(panic),
+                }
             }
         }
         // While the thread already unwinds, a second panic would abort it: the first one has been reported.
@@ -18,10 +21,18 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
             if !std::thread::panicking() {
                 resume_unwind(panic);
             }
+            discard(panic);
         }
     }
     #[cfg(not(feature = "std"))]
     items.for_each(&mut f);
+}
+
+/// Drops what somebody panicked with, which might panic in turn.
+#[cfg(feature = "std")]
+pub(crate) fn discard(panic: alloc::boxed::Box<dyn core::any::Any + Send>) {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(core::mem::forget);
 }
 
 /// Whether the calling thread is unwinding.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: &[&[&str]] = &[
     // What everything stands on.
     &["sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "observer"],
-    &["ticker", "unpark"],
+    &["ticker", "unpark", "stack"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
     // Memory; the cells of the list; a flight on its own; the list; the slots.
     &["reclaim", "alarms", "buckets"],

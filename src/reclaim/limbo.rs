@@ -10,8 +10,8 @@
 
 use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
 use super::epoch::{Grace, Graces};
-use super::stack::{Chain, Stack};
 use super::{Arena, Epoch, Handle, Pin, Retire};
+use crate::stack::{Chain, Stack};
 use crate::sync::{AtomicPtr, Ordering, mutant, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
