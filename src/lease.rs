@@ -324,6 +324,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.disembark(flight);
             retracted
         };
+        scope.promptly();
         scope.observe(|| ended(if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced }));
     }
 }

@@ -155,6 +155,14 @@ impl<B: Linked> Chain<B> {
         })
     }
 
+    /// Takes over what is in the other one.
+    pub(crate) fn append(&mut self, mut other: Self) {
+        while let Some(one) = other.pop() {
+            // SAFETY: the other chain's, and so ours; alive, as it was in a list.
+            unsafe { self.push(one) };
+        }
+    }
+
     /// Cuts the chain behind its first so many, at least one; gives the rest.
     pub(crate) fn cut(&mut self, behind: usize) -> Self {
         let Some(last) = self.iter().take(behind.max(1)).last().map(NonNull::from) else { return Self::new() };

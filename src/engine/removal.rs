@@ -158,7 +158,9 @@ impl<K, V> Scope<'_, K, V> {
         let terms = terms(&key, &value);
         if terms.weight == 0 {
             // What was there is no longer true all the same.
-            self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
+            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
+                self.promptly();
+            }
             return Some((key, value));
         }
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
