@@ -14,7 +14,8 @@ use std::thread::{self, Thread};
 /// A [`Timer`] for the default clock ([`CoarseClock`]): a thread that sleeps until the next alarm. It is what a cache uses
 /// that was given neither clock nor timer.
 ///
-/// All share one thread, which is started by the first alarm and never ends. (A process that was forked has no such thread.) An alarm costs an allocation and a
+/// All share one thread, which is started by the first alarm and never ends. (In a child process after a `fork` there is no such thread, and no alarm goes off: give the
+/// caches that are built there a timer of their own.) An alarm costs an allocation and a
 /// wake-up of that thread, and goes off at the clock's grain (some milliseconds) after its time at most, as far as the
 /// system lets the thread run.
 #[derive(Debug, Clone, Copy, Default)]

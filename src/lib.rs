@@ -55,6 +55,19 @@
 //! On 32-bit targets without 64-bit atomics the entry's times are guarded by `portable-atomic`'s fallback locks, and a
 //! flight counts at most 16,383 waiters.
 //!
+//! # A process that forks
+//! A child of `fork` has one thread, the one that forked. On 64-bit Linux it may go on using its caches: they read, insert, load, remove
+//! and free as ever, and what that thread had pinned stays pinned. (What other threads had pinned is let go of as the child begins. That is for
+//! `fork` of the C library; after a raw system call, and on other systems, it stays pinned: nothing can be freed, and past the bounds above new values are
+//! not kept.) What the parent's other threads were in the middle of does not end: their loads can only be taken over
+//! ([`Builder::lead_timeout`]), entries that they hold keep their memory, and [`ThreadTimer`], [`TickerClock`], a [`Janitor`] and a
+//! runtime of tasks have no thread in the child. So a child should build its caches anew, or end, or `exec`.
+//!
+//! # A sandbox
+//! Pins rely on Linux's `membarrier` if it is to be had as the first cache is built, and on fences if not. If a sandbox forbids the call
+//! later, readers are told to fence from then on; for a tenth of a second nothing is freed, once. (A hit costs
+//! some 10 ns more then.)
+//!
 //! # Features
 //!
 //! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and

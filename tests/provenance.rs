@@ -67,7 +67,7 @@ fn two_handles_of_a_value_that_was_loaded_for_one_caller_are_dropped_at_once() {
     let cache: Cache<u64, u64> = Cache::new(8);
     // In the middle of the key's load nobody waits for that, and what is loaded is the caller's alone.
     cache.get_with(&1, || {
-        handles_meet(rounds(500, 30), || cache.entry(&1).get_with(|| 7).0);
+        handles_meet(rounds(500, 15), || cache.entry(&1).get_with(|| 7).0);
         8
     });
     assert_eq!(cache.get(&1), Some(8));
@@ -76,7 +76,7 @@ fn two_handles_of_a_value_that_was_loaded_for_one_caller_are_dropped_at_once() {
 #[test]
 fn two_handles_of_a_value_that_was_handed_over_are_dropped_at_once() {
     let cache: Cache<u64, u64> = Cache::builder().max_capacity(8).build().unwrap();
-    handles_meet(rounds(500, 20), || cache.entry(&1).ttl(Duration::ZERO).get_with(|| 7).0);
+    handles_meet(rounds(500, 8), || cache.entry(&1).ttl(Duration::ZERO).get_with(|| 7).0);
 }
 
 /// Two handles of what a fenced leader has, which shows the key of another node.
@@ -85,7 +85,7 @@ fn two_handles_of_a_fenced_value_are_dropped_at_once() {
     let clock = ManualClock::new();
     let builder = Cache::builder().max_capacity(8).clock(clock.clone()).timer(clock.clone());
     let cache: Cache<u64, u64> = builder.lead_timeout(Duration::from_secs(1)).build().unwrap();
-    handles_meet(rounds(200, 8), || {
+    handles_meet(rounds(200, 4), || {
         cache.invalidate(&1);
         let Lookup::Lead(late) = cache.lease(&1) else { panic!() };
         let Lookup::Wait(waiter) = cache.lease(&1) else { panic!() };
@@ -105,7 +105,7 @@ fn alarms_are_set_while_others_go_off() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                (0..rounds(2000, 60)).for_each(|_| clock.wake_at(clock.now() + 1, Waker::noop().clone()));
+                (0..rounds(2000, 40)).for_each(|_| clock.wake_at(clock.now() + 1, Waker::noop().clone()));
                 left.fetch_sub(1, SeqCst);
             });
         }
@@ -124,7 +124,7 @@ fn bags_are_pushed_while_others_are_freed() {
         for thread in 0..3 {
             let cache = &cache;
             scope.spawn(move || {
-                for i in 0..rounds(2000, 25) {
+                for i in 0..rounds(2000, 12) {
                     cache.insert(i * 3 + thread, i);
                     match i % 4 {
                         0 => drop(cache.purge_expired()),
@@ -172,7 +172,7 @@ fn everything_at_once_in_small() {
         for thread in 0..3_u64 {
             let cache = &cache;
             scope.spawn(move || {
-                for i in 0..rounds(3000, 30) {
+                for i in 0..rounds(3000, 18) {
                     let key = (i * 7 + thread * 3) % 11;
                     match (i + thread) % 6 {
                         0 => cache.insert(key, Box::new(key)),

@@ -310,12 +310,13 @@ impl<T: Retire> Limbo<T> {
             ripe = self.ripened_soon();
         }
         // What waits still waits for a reader; what is in the open bag would have to wait, too.
-        if self.waiting.is_empty() {
+        let can = self.waiting.is_empty() && self.graces.ready(&self.epoch);
+        if can {
             self.seal_open();
             self.begin_waits();
             ripe.append(self.ripened_soon());
         }
-        let owed = match (self.waiting.is_empty(), self.owed.load(Ordering::Relaxed)) {
+        let owed = match (can && self.waiting.is_empty(), self.owed.load(Ordering::Relaxed)) {
             (true, _) => 0,
             (false, 0) => 1,
             (false, owed) => (owed * 2).min(RARELY),

@@ -37,7 +37,7 @@ impl Scene {
     }
 
     fn join(&self) -> &'static Participant {
-        self.collector.join(crate::barrier::FENCES)
+        self.collector.join(0)
     }
 
     /// Finds the item and reads it.
@@ -128,7 +128,7 @@ pub(crate) fn pin_meets_two_frees() {
         s.free(&second);
     };
     // (The last item is the one that the model itself retires in the end.)
-    model(2, move || {
+    model(3, move || {
         let scene = Scene::new();
         let participant = scene.join();
         let other = scene.clone();

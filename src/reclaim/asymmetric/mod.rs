@@ -33,6 +33,35 @@ impl Drop for Exit {
     }
 }
 
+static COLLECTOR: OnceLock<Collector> = OnceLock::new();
+
+/// One for all caches of the process.
+fn collector() -> &'static Collector {
+    COLLECTOR.get_or_init(|| {
+        #[cfg(not(miri))]
+        // SAFETY: it takes functions, of which `forked` may be called as a child begins: see there. If there is no memory for it
+        // nothing is registered, and a child cannot free what other threads had pinned.
+        unsafe {
+            libc::pthread_atfork(None, None, Some(forked));
+        }
+        Collector::new()
+    })
+}
+
+/// What no other thread has that lives: the address of a thread-local. A child's thread has that of the one that forked.
+fn this_thread() -> usize {
+    CURRENT.with(|current| core::ptr::from_ref(current).addr())
+}
+
+/// Called in a child of this process, by its only thread, before `fork` returns there. It only stores to atomics: it takes no lock,
+/// allocates nothing and does not unwind.
+#[cfg(not(miri))]
+extern "C" fn forked() {
+    if let Some(collector) = COLLECTOR.get() {
+        collector.forked(this_thread());
+    }
+}
+
 /// The source of pins.
 pub(crate) struct Epoch(());
 
@@ -40,18 +69,17 @@ impl Epoch {
     pub(crate) fn new() -> Self {
         // Here, and not as the first one reads: see there how long it may take.
         let _ = barrier::readers_fence();
+        let _ = collector();
         Self(())
     }
 
-    /// One for all caches of the process.
     fn collector(&self) -> &'static Collector {
-        static COLLECTOR: OnceLock<Collector> = OnceLock::new();
-        COLLECTOR.get_or_init(Collector::new)
+        collector()
     }
 
     /// Registers the calling thread, by a registration of its own.
     pub(crate) fn register(&self) -> Handle {
-        Handle(self.collector().join(barrier::readers_fence()), PhantomData)
+        Handle(collector().join(this_thread()), PhantomData)
     }
 
     /// Pins the calling thread.
