@@ -124,7 +124,7 @@ fn bags_are_pushed_while_others_are_freed() {
         for thread in 0..3 {
             let cache = &cache;
             scope.spawn(move || {
-                for i in 0..rounds(2000, 12) {
+                for i in 0..rounds(2000, 6) {
                     cache.insert(i * 3 + thread, i);
                     match i % 4 {
                         0 => drop(cache.purge_expired()),
@@ -145,7 +145,7 @@ fn tasks_come_and_go_while_the_bell_rings() {
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                for round in 0..rounds(500, 12) {
+                for round in 0..rounds(500, 6) {
                     let mut waiter = pin!(cache.try_get_with_async(&1, || async { Ok::<_, ()>(7) }));
                     let polled = waiter.as_mut().poll(&mut Context::from_waker(Waker::noop()));
                     if polled.is_pending() && round % 2 == 0 {
@@ -154,7 +154,7 @@ fn tasks_come_and_go_while_the_bell_rings() {
                 }
             });
         }
-        for _ in 0..rounds(500, 12) {
+        for _ in 0..rounds(500, 6) {
             cache.invalidate(&1);
             if let Lookup::Lead(lease) = cache.lease(&1) {
                 thread::yield_now();
@@ -172,7 +172,7 @@ fn everything_at_once_in_small() {
         for thread in 0..3_u64 {
             let cache = &cache;
             scope.spawn(move || {
-                for i in 0..rounds(3000, 18) {
+                for i in 0..rounds(3000, 8) {
                     let key = (i * 7 + thread * 3) % 11;
                     match (i + thread) % 6 {
                         0 => cache.insert(key, Box::new(key)),

@@ -66,7 +66,6 @@ pub(super) struct Participant {
     more: Cell<u64>,
     /// Whether the owner executes a fence as it pins. Set once and for all, by anyone.
     fences: AtomicBool,
-    collector: &'static Collector,
     /// On lines of its own: those who join look at it.
     place: Padded<Place>,
 }
@@ -84,6 +83,13 @@ struct Place {
 unsafe impl Sync for Participant {}
 
 impl Collector {
+    #[cfg(not(loom))]
+    pub(super) const fn new() -> Self {
+        Self { epoch: Padded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// (Loom's atomics are made at run time.)
+    #[cfg(loom)]
     pub(super) fn new() -> Self {
         Self { epoch: Padded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
     }
@@ -113,7 +119,6 @@ impl Collector {
             since: AtomicU64::new(NOT),
             more: Cell::new(0),
             fences: AtomicBool::new(false),
-            collector: self,
             place: Padded(Place {
                 taken: AtomicBool::new(true),
                 owner: AtomicUsize::new(0),
@@ -164,6 +169,7 @@ impl Collector {
 
     /// The process is a child that has just begun, with this thread alone, which owns what is of `owner`: the pins of its parent's
     /// other threads end.
+    #[cfg_attr(miri, allow(dead_code, reason = "Miri knows no forks"))]
     pub(super) fn forked(&self, owner: usize) {
         // Relaxed: there is one thread.
         let of_others =
@@ -184,23 +190,34 @@ impl Collector {
 }
 
 impl Participant {
-    /// Pins the owner, once more.
+    /// Pins the owner, once more. The collector is the one that it has joined.
     ///
     /// That it is pinned already is known by its own note, and only further pins are counted. A count of all would be read, changed
     /// and written twice by each pin, and the next one would have to wait for that: calls in a row would not overlap.
     #[inline(always)]
-    pub(super) fn pin(&self) {
-        // Relaxed: nobody else writes it.
-        if self.since.load(Ordering::Relaxed) != NOT {
+    pub(super) fn pin(&self, collector: &Collector) {
+        if self.own_note() != NOT {
             self.more.set(self.more.get() + 1);
             return;
         }
-        let now = self.collector.epoch.load(Ordering::Relaxed);
+        let now = collector.epoch.load(Ordering::Relaxed);
         let early = mutant("flag before the note").then(|| asked(&self.fences));
         // Release: pairs with the Acquire in `least`, for what was read under the pin before this one.
         self.since.store(now, order("pin release", Ordering::Release));
         // Only now: see above, where readers are told to fence.
         light(|| early.unwrap_or_else(|| asked(&self.fences)));
+    }
+
+    /// The note, as its owner reads it: who writes it, and nobody else does. So no atomic load is needed, of which the compiler
+    /// would make an instruction of its own.
+    #[inline(always)]
+    fn own_note(&self) -> u64 {
+        #[cfg(not(loom))]
+        // SAFETY: it points to an atomic that lives as long as this, and others at most load that (or, in a child of the process,
+        // there are no others).
+        return unsafe { *self.since.as_ptr() };
+        #[cfg(loom)]
+        return self.since.load(Ordering::Relaxed);
     }
 
     /// The end of a pin: the note goes with the last one, whichever that is.
