@@ -22,8 +22,11 @@ awk '
     }
     function complain(text) { print "loom-tests/README.md: " text > "/dev/stderr"; wrong = 1 }
 
-    # The log. The models of the pins run twice: the rows have the first run, and the bugs of both.
-    FNR == NR && /Running tests\// { file = $2; run = sub(/pins_fenced/, "pins", file) ? "second" : "first" }
+    # The log. The models of the pins run three times: the rows have the first run, and the bugs of all.
+    FNR == NR && /Running tests\// {
+        file = $2
+        run = sub(/pins_fenced/, "pins", file) ? "second" : sub(/pins_switched/, "pins", file) ? "third" : "first"
+    }
     # (Those without preemption are no races, but the scenes of others.)
     FNR == NR && /^model / && $4 != "0," {
         name = file " " substr($2, 1, length($2) - 1)

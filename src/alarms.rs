@@ -2,6 +2,7 @@
 
 use crate::clock::{Clock, CoarseClock};
 use crate::timer::{Pending, Timer};
+use crate::unwind;
 use alloc::collections::BinaryHeap;
 use core::cmp::{Ordering, Reverse};
 use core::task::Waker;
@@ -13,7 +14,8 @@ use std::thread::{self, Thread};
 /// A [`Timer`] for the default clock ([`CoarseClock`]): a thread that sleeps until the next alarm. It is what a cache uses
 /// that was given neither clock nor timer.
 ///
-/// All share one thread, which is started by the first alarm and never ends. (A process that was forked has no such thread.) An alarm costs an allocation and a
+/// All share one thread, which is started by the first alarm and never ends. (In a child process after a `fork` there is no such thread, and no alarm goes off: give the
+/// caches that are built there a timer of their own.) An alarm costs an allocation and a
 /// wake-up of that thread, and goes off at the clock's grain (some milliseconds) after its time at most, as far as the
 /// system lets the thread run.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,15 +75,13 @@ fn run(shared: &Shared) -> ! {
     let clock = CoarseClock::new();
     let (mut alarms, mut fired) = (BinaryHeap::new(), false);
     loop {
-        alarms.extend(shared.pending.take().into_iter().map(|(at, waker)| Reverse(Alarm { at, waker })));
+        alarms.extend(shared.pending.take().map(|(at, waker)| Reverse(Alarm { at, waker })));
         let now = clock.now();
         while alarms.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(due)) = alarms.pop() else { break };
             // A waker that panics must not end the others' timer.
-            // (What it panicked with might panic as it is dropped.)
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| due.waker.wake())) {
-                let dropped = catch_unwind(AssertUnwindSafe(|| drop(panic)));
-                dropped.unwrap_or_else(core::mem::forget);
+                unwind::discard(panic);
             }
             // A waker may have parked this thread for itself, and used up what an alarm left for us.
             fired = true;

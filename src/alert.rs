@@ -74,8 +74,9 @@ impl Alert {
         // back since.
         if let Some(set) = self.0.as_deref_mut().filter(|set| set.at == at) {
             if !set.task.will_wake(cx.waker()) {
-                set.task = cx.waker().clone();
-                drop(set.alarm.swap(Some(set.task.clone())));
+                // Both places have the new one before an old one is dropped, which may panic.
+                let (alarms, task) = (cx.waker().clone(), cx.waker().clone());
+                let _old = (set.alarm.swap(Some(alarms)), core::mem::replace(&mut set.task, task));
             }
             if !set.alarm.gone_off.load(Ordering::Relaxed) {
                 return false;
@@ -83,10 +84,9 @@ impl Alert {
         }
         let (alarm, task) = (Alarm::new(), cx.waker().clone());
         drop(alarm.swap(Some(task.clone())));
-        let set = Box::new(Set { alarm: alarm.clone(), at, task });
-        config.wake_at(at, Waker::from(alarm));
-        // Now that there is an alarm: the timer may have panicked.
-        self.0 = Some(set);
+        // The timer has it before the one before it is dropped, which may panic.
+        config.wake_at(at, Waker::from(alarm.clone()));
+        self.0 = Some(Box::new(Set { alarm, at, task }));
         // The timer may fire before it has been told.
         config.has_come(at)
     }

@@ -45,11 +45,28 @@
 //! well again when the pin is gone. [`Stats::retired_bytes`] and [`Stats::bypassed`] show it. (`lease` answers
 //! `Overloaded` then; `compute`, which has no way to decline, goes on.)
 //!
-//! A removed value is dropped some 64 removals later, by whichever thread comes by; at once in [`Cache::purge_expired`],
-//! [`Cache::invalidate_all`] and [`Cache::retain`] where nobody holds a pin; and all of them when the cache is dropped.
+//! A value that is removed by a caller's word ([`Cache::remove`] and its like, [`Cache::purge_expired`], [`Cache::retain`],
+//! [`Cache::set_capacity`], [`Op::Remove`]) is dropped before the call returns, where no thread holds a pin, or else with
+//! one of the next 16 removals after the pin's end; if an [`Entry`] of it is held, as the last one is dropped. One that is evicted, or replaced, is dropped by a
+//! later insert: at once where the capacity is below 16; else before an eighth of the capacity more has been removed, rounded up to a
+//! multiple of 64, and 4,096 at most (with a weigher, values of some 1/32 of the capacity). What is ripe then is freed over the
+//! inserts that follow. All values are dropped with the cache.
 //!
 //! On 32-bit targets without 64-bit atomics the entry's times are guarded by `portable-atomic`'s fallback locks, and a
 //! flight counts at most 16,383 waiters.
+//!
+//! # A process that forks
+//! A child of `fork` has one thread, the one that forked. On 64-bit Linux it may go on using its caches: they read, insert, load, remove
+//! and free as ever, and what that thread had pinned stays pinned. (What other threads had pinned is let go of as the child begins. That is for
+//! `fork` of the C library; after a raw system call, and on other systems, it stays pinned: nothing can be freed, and past the bounds above new values are
+//! not kept.) What the parent's other threads were in the middle of does not end: their loads can only be taken over
+//! ([`Builder::lead_timeout`]), entries that they hold keep their memory, and [`ThreadTimer`], [`TickerClock`], a [`Janitor`] and a
+//! runtime of tasks have no thread in the child. So a child should build its caches anew, or end, or `exec`.
+//!
+//! # A sandbox
+//! Pins rely on Linux's `membarrier` if it is to be had as the first cache is built, and on fences if not. If a sandbox forbids the call
+//! later, readers are told to fence from then on; for a tenth of a second nothing is freed, once. (A hit costs
+//! some 10 ns more then.)
 //!
 //! # Features
 //!
@@ -112,6 +129,7 @@ mod rejected;
 mod request;
 mod span;
 mod spawn;
+mod stack;
 mod stats;
 mod sync;
 mod table;

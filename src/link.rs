@@ -200,6 +200,16 @@ impl Link {
         &self.tally
     }
 
+    /// The place of the count, without a reference to the link.
+    ///
+    /// # Safety
+    /// The link is alive.
+    #[inline]
+    pub(crate) unsafe fn tally_of(this: NonNull<Self>) -> NonNull<AtomicU32> {
+        // SAFETY: alive, so the place is within it, and is not null.
+        unsafe { NonNull::new_unchecked((&raw const (*this.as_ptr()).tally).cast_mut()) }
+    }
+
     #[inline]
     pub(crate) fn next(&self) -> &Next {
         &self.next

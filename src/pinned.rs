@@ -192,6 +192,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let hash = self.cache.hash(q);
         let is_key = |k: &K| q.equivalent(k);
         let (node, before) = self.scope.remove_key(hash, is_key, RemovalCause::Explicit)?;
+        self.scope.promptly();
         // SAFETY: `before` is valued if it serves, and the node is alive under the pin.
         self.scope.was_good(node, before).then(|| unsafe { node.value() }.clone())
     }
@@ -212,6 +213,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             }
             let shard = self.scope.core.shard(hash);
             if self.scope.remove(shard, node, RemovalCause::Explicit) {
+                self.scope.promptly();
                 break Some(value().clone());
             }
         };
@@ -227,7 +229,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(q);
         let removed = self.scope.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
-        removed.is_some_and(|(node, before)| self.scope.was_good(node, before))
+        removed.is_some_and(|(node, before)| {
+            self.scope.promptly();
+            self.scope.was_good(node, before)
+        })
     }
 
     /// As [`Cache::expire`].
@@ -241,6 +246,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             if matches!(node.word.load().state(), State::Failed(_)) {
                 // A failure that is kept: the next one loads anew.
                 self.scope.remove(core.shard(hash), node, RemovalCause::Explicit);
+                self.scope.promptly();
                 return false;
             }
             if !node.word.load().serves() || core.over(node) {
@@ -275,6 +281,7 @@ impl<'c, K, V, S> Pinned<'c, K, V, S> {
     pub fn set_capacity(&self, weight: u64) {
         self.scope.core.set_capacity(weight);
         self.scope.make_room_anew(self.scope.core.shard(0));
+        self.scope.let_go();
     }
 
     /// As [`Cache::iter`], borrowed from this pin.

@@ -1,9 +1,11 @@
 //! Waking a task at a given time: deadlines of async callers, and of every caller under a custom clock.
 
 use crate::clock::Clock;
-use crate::sync::{AtomicPtr, AtomicU64, Ordering, fence};
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
-use core::{fmt, ptr, task::Waker, time::Duration};
+use crate::stack::{Below, Chain, Linked, Stack};
+use crate::sync::{AtomicU64, Ordering, fence};
+use crate::unwind;
+use alloc::{boxed::Box, sync::Arc};
+use core::{fmt, ptr::NonNull, task::Waker, time::Duration};
 
 /// Wakes wakers at given times of the cache's clock.
 pub trait Timer: Send + Sync {
@@ -19,47 +21,57 @@ impl<T: Timer + ?Sized> Timer for Arc<T> {
     }
 }
 
-/// Wakers that wait for their time: a lock-free stack, pushed by anyone, taken whole by whoever fires.
-pub(crate) struct Pending {
-    head: AtomicPtr<Alarm>,
-}
+/// Wakers that wait for their time, out of order: pushed by anyone, taken whole by whoever fires.
+///
+/// (It may be sent and shared as it is: wakers may, and one thread at a time reaches an alarm.)
+pub(crate) struct Pending(Stack<Alarm>);
 
 struct Alarm {
     at: u64,
     waker: Waker,
-    next: *mut Alarm,
+    below: Below,
 }
+
+impl Linked for Alarm {
+    fn below(&self) -> &Below {
+        &self.below
+    }
+}
+
+/// Alarms that were taken. Those that are left when it is dropped are dropped.
+pub(crate) struct Taken(Chain<Alarm>);
 
 impl Pending {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()) }
+        Self(Stack::new())
     }
 
     pub(crate) fn push(&self, at: u64, waker: Waker) {
-        let alarm = Box::into_raw(Box::new(Alarm { at, waker, next: ptr::null_mut() }));
-        let mut head = self.head.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: `alarm` came from `Box::into_raw` above and is not yet published, so it is ours alone.
-            unsafe { (*alarm).next = head };
-            // Release: the alarm's fields are written before it can be taken (pairs with `take`'s Acquire).
-            match self.head.compare_exchange_weak(head, alarm, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => head = now,
-            }
-        }
+        let alarm = Box::into_raw(Box::new(Alarm { at, waker, below: Below::nothing() }));
+        // SAFETY: from a box: not null. Ours, and freed by who takes it off a chain only, with all of the box's rights.
+        unsafe { self.0.push(NonNull::new_unchecked(alarm)) };
     }
 
-    /// Everything pushed so far, out of order.
-    pub(crate) fn take(&self) -> Vec<(u64, Waker)> {
-        let mut next = self.head.swap(ptr::null_mut(), Ordering::Acquire);
-        let mut all = Vec::new();
-        while !next.is_null() {
-            // SAFETY: every pointer in the stack came from `Box::into_raw`, and the swap made the whole stack ours.
-            let alarm = unsafe { Box::from_raw(next) };
-            next = alarm.next;
-            all.push((alarm.at, alarm.waker));
-        }
-        all
+    /// Everything pushed so far.
+    pub(crate) fn take(&self) -> Taken {
+        Taken(self.0.take())
+    }
+}
+
+impl Iterator for Taken {
+    type Item = (u64, Waker);
+
+    fn next(&mut self) -> Option<(u64, Waker)> {
+        let alarm = self.0.pop()?;
+        // SAFETY: each came from `Box::into_raw`, and is taken off once, by its owner.
+        let Alarm { at, waker, .. } = *unsafe { Box::from_raw(alarm.as_ptr()) };
+        Some((at, waker))
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        unwind::each(self, drop);
     }
 }
 
@@ -68,12 +80,6 @@ impl Drop for Pending {
         drop(self.take());
     }
 }
-
-// SAFETY: an `Alarm` owns its waker (Send + Sync) and is reached by one thread at a time: its pusher before the
-// publishing CAS, its taker after the swap.
-unsafe impl Send for Pending {}
-// SAFETY: as above.
-unsafe impl Sync for Pending {}
 
 /// A clock that stands still until it is told to move, and a timer that fires as it moves: for tests.
 ///
@@ -112,6 +118,9 @@ impl ManualClock {
     }
 
     /// Moves the time on (saturating) and wakes what is due.
+    ///
+    /// # Panics
+    /// If a waker panics: with what the first one panicked with, once all that is due was woken.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let step = |now: u64| Some(now.saturating_add(by));
@@ -120,30 +129,57 @@ impl ManualClock {
     }
 
     /// Sets the time, backwards too, and wakes what is due.
+    ///
+    /// # Panics
+    /// As [`advance`](Self::advance).
     pub fn set(&self, ns: u64) {
         self.inner.now.store(ns, Ordering::SeqCst);
         self.fire();
     }
 
-    /// Wakes all that is due. Wakers run outside of any structure: they may call back into this clock.
-    ///
-    /// Whoever puts an alarm back looks at the time again: an `advance` in between did not see that alarm.
+    /// Wakes all that is due. Wakers run outside of any structure: they may call back into this clock. If one panics, the
+    /// panic goes on once all others were woken.
     fn fire(&self) {
+        unwind::each(Firing { clock: self, round: None }, Waker::wake);
+    }
+}
+
+/// The alarms that are due, one by one, for as long as there are any.
+struct Firing<'c> {
+    clock: &'c ManualClock,
+    round: Option<Round>,
+}
+
+/// What was found at one time.
+struct Round {
+    now: u64,
+    alarms: Taken,
+    /// The time of the first alarm that was put back.
+    earliest: u64,
+}
+
+impl Iterator for Firing<'_> {
+    type Item = Waker;
+
+    fn next(&mut self) -> Option<Waker> {
+        let pending = &self.clock.inner.pending;
         loop {
-            let now = self.now();
-            let mut earliest = u64::MAX;
-            for (at, waker) in self.inner.pending.take() {
-                if at <= now {
-                    waker.wake();
-                } else {
-                    self.inner.pending.push(at, waker);
-                    earliest = earliest.min(at);
+            let begin = || Round { now: self.clock.now(), alarms: pending.take(), earliest: u64::MAX };
+            let round = self.round.get_or_insert_with(begin);
+            for (at, waker) in &mut round.alarms {
+                if at <= round.now {
+                    return Some(waker);
                 }
+                pending.push(at, waker);
+                round.earliest = round.earliest.min(at);
             }
+            // Whoever puts an alarm back looks at the time again: an `advance` in between did not see that alarm. The fence pairs
+            // with the SeqCst update of the time.
             fence(Ordering::SeqCst);
-            if earliest == u64::MAX || self.now() < earliest {
-                return;
+            if round.earliest == u64::MAX || self.clock.now() < round.earliest {
+                return None;
             }
+            self.round = None;
         }
     }
 }
@@ -167,6 +203,8 @@ impl Clock for ManualClock {
 }
 
 impl Timer for ManualClock {
+    /// # Panics
+    /// As [`advance`](ManualClock::advance), if the time has come.
     fn wake_at(&self, ns: u64, waker: Waker) {
         self.inner.pending.push(ns, waker);
         // Look again: an `advance` that ran before the push did not see it. The fence pairs with the SeqCst update

@@ -12,7 +12,10 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
         for item in items {
             // Nothing of ours is left half-done by a panic in `f`: the item was taken out before the call.
             if let Err(panic) = caught(|| f(item)) {
-                first.get_or_insert(panic);
+                match first {
+                    None => first = Some(panic),
+                    Some(_) => discard(panic),
+                }
             }
         }
         // While the thread already unwinds, a second panic would abort it: the first one has been reported.
@@ -20,6 +23,7 @@ pub(crate) fn each<I>(items: impl Iterator<Item = I>, mut f: impl FnMut(I)) {
             if !panicking() {
                 resume(panic);
             }
+            discard(panic);
         }
     }
     #[cfg(not(feature = "std"))]
@@ -63,6 +67,13 @@ pub(crate) fn text_of(payload: &(dyn core::any::Any + Send)) -> Arc<str> {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(|text| &**text));
     text.unwrap_or("(with what is no text)").into()
+}
+
+/// Drops what somebody panicked with, which might panic in turn.
+#[cfg(feature = "std")]
+pub(crate) fn discard(panic: alloc::boxed::Box<dyn core::any::Any + Send>) {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    catch_unwind(AssertUnwindSafe(|| drop(panic))).unwrap_or_else(core::mem::forget);
 }
 
 /// Whether the calling thread is unwinding.

@@ -11,7 +11,7 @@ const FLOORS: &[&[&str]] = &[
         "sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "rejected",
         "failure", "span",
     ],
-    &["observer", "ticker", "unpark", "answers"],
+    &["observer", "ticker", "unpark", "answers", "stack"],
     &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
     // Memory; the cells of the list; a flight on its own; the list; the slots.
     &["reclaim", "alarms", "buckets"],

@@ -16,7 +16,7 @@ const GROUP: u32 = 32;
 pub(crate) const HEAVIEST: u32 = 8;
 /// What may be retired in all, whatever is pinned: four times 8 MiB, and some for what is under way.
 const RETIRED: u64 = (4 * 8 + 8) << 20;
-/// A removed value is dropped some 64 removals later by whichever thread comes by, and with nobody at work by a purge.
+/// An evicted value is dropped by a later removal, of whichever thread, and with nobody at work by a purge.
 const UNDROPPED: u64 = 512;
 
 pub(crate) type Soaked = Cache<u32, Value, Hashing>;

@@ -14,10 +14,17 @@ mod pins_scene;
 mod sync;
 
 mod barrier {
-    use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+    use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
     use std::cell::Cell;
 
-    pub(crate) const FENCES: bool = false;
+    pub(crate) fn readers_fence() -> bool {
+        false
+    }
+
+    /// No model's reader is told to fence: `pins_switched` has those.
+    pub(crate) fn asked(_: &AtomicBool) -> bool {
+        false
+    }
 
     /// What a processor does: nothing of ours; a reader; a reader that is to be interrupted.
     const IDLE: usize = 0;
@@ -55,11 +62,11 @@ mod barrier {
     }
 
     /// A compiler's fence is nothing to a processor.
-    pub(crate) fn light(_: bool) {
+    pub(crate) fn light(_: impl FnOnce() -> bool) {
         point();
     }
 
-    pub(crate) fn heavy() -> bool {
+    pub(crate) fn heavy(_: impl FnOnce()) -> bool {
         fence(Ordering::SeqCst);
         let mine = MINE.with(Cell::get);
         for (_, processor) in PROCESSORS.iter().enumerate().filter(|(i, _)| Some(*i) != mine) {

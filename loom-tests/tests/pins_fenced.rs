@@ -14,9 +14,15 @@ mod sync;
 
 mod barrier {
     use crate::sync::mutant;
-    use loom::sync::atomic::{Ordering, fence};
+    use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
-    pub(crate) const FENCES: bool = true;
+    pub(crate) fn readers_fence() -> bool {
+        true
+    }
+
+    pub(crate) fn asked(_: &AtomicBool) -> bool {
+        true
+    }
 
     pub(crate) fn point() {}
 
@@ -24,13 +30,13 @@ mod barrier {
         script();
     }
 
-    pub(crate) fn light(fences: bool) {
-        if fences && !mutant("no light fence") {
+    pub(crate) fn light(fences: impl FnOnce() -> bool) {
+        if fences() && !mutant("no light fence") {
             fence(Ordering::SeqCst);
         }
     }
 
-    pub(crate) fn heavy() -> bool {
+    pub(crate) fn heavy(_: impl FnOnce()) -> bool {
         fence(Ordering::SeqCst);
         true
     }

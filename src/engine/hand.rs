@@ -289,7 +289,7 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn clear_rings(&self, shard: &Shard<K, V>) {
         while let Some(held) = shard.policy.drain() {
             // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
-            let last = unsafe { held.as_ref() }.unshare(1);
+            let last = unsafe { Node::unshare(held, 1) };
             debug_assert!(!last, "a slot kept a removed node");
         }
     }

@@ -207,10 +207,11 @@ impl<K, V> Core<K, V> {
         // Some three batches are retired at a time: well below what counts as pressure.
         let most = MOST_BATCHED.min(SOFT_BYTES / 16 / bytes::<Node<K, V>>());
         match self.config.weigher.is_some() {
-            true => Batch { nodes: most, weight: (capacity / 32).max(64) },
+            // (By few that are heavy, or by an eighth of it if it can hold few.)
+            true => Batch::new(most, (capacity / 32).max((capacity / 8).min(64))),
             false => {
                 let nodes = (capacity / 8).min(USUALLY_BATCHED).max(capacity / 32);
-                Batch { nodes: nodes.min(most as u64) as usize, weight: NEVER }
+                Batch::new(nodes.min(most as u64) as usize, NEVER)
             }
         }
     }

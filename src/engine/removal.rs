@@ -187,7 +187,9 @@ impl<K, V> Scope<'_, K, V> {
         let terms = terms(&key, &value);
         if let Some(cause) = terms.rejected {
             // What was there is no longer true all the same.
-            self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced);
+            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
+                self.promptly();
+            }
             self.core.counters.count(Event::Rejection);
             return Err(Rejected::new((key, value), cause, order));
         }

@@ -143,8 +143,8 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// As for [`release`](Self::release), of each.
     pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
         let shares = if mutant("one share of two") { 1 } else { shares };
-        // SAFETY: the shares keep the node alive until they are given back in the next step.
-        if unsafe { node.as_ref() }.unshare(shares) {
+        // SAFETY: the caller's shares; it uses the node under this scope's pin only, and so do we.
+        if unsafe { Node::unshare(node, shares) } {
             // SAFETY: those were the last shares.
             unsafe { self.retire(node) };
         }
@@ -160,9 +160,17 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// What was retired so far need not wait for more: whoever cleans up wants values dropped.
-    pub(super) fn let_go(&self) {
-        self.core.limbo().seal_open(&self.pin);
-        self.upkeep.set(Upkeep::All);
+    pub(crate) fn let_go(&self) {
+        self.upkeep.set(Upkeep::Flush);
+    }
+
+    /// The same of the few that a caller removes by name.
+    ///
+    /// (Not in models, where it would add the steps of a sweep's end, which have models of their own, to each removal.)
+    pub(crate) fn promptly(&self) {
+        if !cfg!(loom) {
+            self.upkeep.set(self.upkeep.get().max(Upkeep::Promptly));
+        }
     }
 
     /// The node around a link of this core's tables.
@@ -184,7 +192,10 @@ impl<K, V> Drop for Scope<'_, K, V> {
             None if after.is_empty() => {}
             rung => self.core.tell(rung.into_iter().chain(more), after),
         }
-        let upkeep = if self.core.pressure() == Pressure::Normal { self.upkeep.get() } else { Upkeep::All };
+        let upkeep = match self.core.pressure() {
+            Pressure::Normal => self.upkeep.get(),
+            _ => self.upkeep.get().max(Upkeep::All),
+        };
         if upkeep != Upkeep::Nothing && !unwind::panicking() {
             self.core.limbo.collect(upkeep);
         }
@@ -198,8 +209,9 @@ impl<K, V> Core<K, V> {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
+                // What follows the announcement of a value that is to be dropped at once is the operation's upkeep.
                 // SAFETY: the share was taken for this announcement; this is its end.
-                unsafe { self.0.release_unpinned(self.1) };
+                unsafe { self.0.give_back(self.1, false) };
             }
         }
         unwind::each(rung.map(After::Rung).chain(after), |after| match after {
@@ -253,13 +265,22 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Gives back a share from outside of any pin.
+    /// Gives back a share from outside of any pin. If it was the last one, of a value that was removed before, that is dropped at
+    /// once where nobody is pinned.
     ///
     /// # Safety
     /// The caller owns the share, and does not use it again.
     pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
-        // SAFETY: the share keeps the node alive until it is given back in the next step.
-        if unsafe { node.as_ref() }.unshare(1) {
+        // SAFETY: as for this function.
+        unsafe { self.give_back(node, true) };
+    }
+
+    /// # Safety
+    /// As for [`release_unpinned`](Self::release_unpinned).
+    unsafe fn give_back(&self, node: Ptr<K, V>, promptly: bool) {
+        // SAFETY: the caller's share, and it does not use the node again; nor do we, unless it was the last one. Here there are
+        // only pointers to it.
+        if unsafe { Node::unshare(node, 1) } {
             // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
             if unsafe { node.as_ref() }.is_detached() {
                 struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);
@@ -277,6 +298,9 @@ impl<K, V> Core<K, V> {
             let scope = self.scope(self.limbo.enter());
             // SAFETY: that was the last share.
             unsafe { scope.retire(node) };
+            if promptly {
+                scope.promptly();
+            }
         }
     }
 }

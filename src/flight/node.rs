@@ -89,7 +89,7 @@ impl<K, V> Node<K, V> {
         shared.detach();
         if mutant("fenced without a share") {
             // SAFETY: the share that is handed over.
-            let _ = unsafe { of.as_ref() }.unshare(1);
+            let _ = unsafe { Self::unshare(of, 1) };
         }
         node
     }
@@ -204,14 +204,26 @@ impl<K, V> Node<K, V> {
     }
 
     /// Gives so many shares back. True: they were the last ones, and the caller must retire the node.
+    ///
+    /// As these may be all that keeps the node alive, another may free it before this function has returned. So it makes no
+    /// reference to the node, only to the count, and that as an atomic's methods do (`Arc` does the same).
+    ///
+    /// # Safety
+    /// The caller owns the shares. From now on it uses the node only if they were the last ones, or under a pin from before;
+    /// and unless it has such a pin, no reference to the node that it has made is used again, nor is one an argument of a
+    /// function that has not returned.
     #[must_use]
-    pub(crate) fn unshare(&self, shares: u32) -> bool {
+    pub(crate) unsafe fn unshare(this: NonNull<Self>, shares: u32) -> bool {
+        // SAFETY: the shares keep the node alive, at least to the step that gives them back. A node begins with its link.
+        let tally = unsafe { Link::tally_of(Self::as_link(this)) };
         // Release: our use of the node comes before its disposal; `acquire` is the other side, as the fence in Arc.
-        if self.link.tally().fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
+        // SAFETY: alive as that begins, and no more is asked of what an atomic's method is called on.
+        if unsafe { tally.as_ref() }.fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("last share unordered") {
-            acquire(self.link.tally());
+            // SAFETY: nobody else gives back a share any more, so it is alive until the caller has it freed.
+            acquire(unsafe { tally.as_ref() });
         }
         true
     }

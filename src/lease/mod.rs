@@ -413,5 +413,6 @@ impl<'c, K, V> Lease<'c, K, V> {
             scope.observe_of(flight.node.as_ref(), || ended(ending));
             scope.disembark(flight);
         }
+        scope.promptly();
     }
 }

@@ -2,8 +2,8 @@
 
 use super::arena::Freed;
 use super::epoch::Grace;
-use super::stack::{Chain, Linked};
 use super::{Arena, Retire};
+use crate::stack::{Below, Chain, Linked};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -23,7 +23,7 @@ pub(super) struct Bag<T> {
     pub(super) held: Held,
     pub(super) items: [AtomicPtr<T>; BAG],
     pub(super) grace: Grace,
-    next: AtomicPtr<Bag<T>>,
+    below: Below,
 }
 
 /// How many nodes, and their weight.
@@ -46,14 +46,14 @@ impl<T> Bag<T> {
             held: Held::nothing(),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             grace,
-            next: AtomicPtr::new(ptr::null_mut()),
+            below: Below::nothing(),
         }
     }
 }
 
 impl<T> Linked for Bag<T> {
-    fn next(&self) -> &AtomicPtr<Self> {
-        &self.next
+    fn below(&self) -> &Below {
+        &self.below
     }
 }
 

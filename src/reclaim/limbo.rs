@@ -6,12 +6,17 @@
 //! bags are taken many at once, to begin the wait for their grace period together, which may cost a system call, and go to
 //! the list of those that wait; and from there, when that is over, to the list of the ripe ones, from which whoever seals a
 //! bag frees a few: so no call frees more than [`FEW`] bags, however many become ripe together. (All of them if somebody
-//! [cleans up](Upkeep::All), or too much waits.) A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//! [cleans up](Upkeep::Flush), or too much waits.) A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//!
+//! Values may own more than memory, so those that are removed by name, and those of small caches, do not wait for a bag to fill: it is
+//! sealed as it is after the operation's pin, and freed at once if no reader is pinned ([`Upkeep::Promptly`]). If one is, no more of such
+//! small bags are sealed, as they would wait, too, and take more memory than their nodes: retired nodes gather in the
+//! open bag, and operations that retire look again at growing intervals.
 
 use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
 use super::epoch::{Grace, Graces};
-use super::stack::{Chain, Stack};
 use super::{Arena, Epoch, Handle, Pin, Retire};
+use crate::stack::{Chain, Stack};
 use crate::sync::{AtomicPtr, Ordering, mutant, sized, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -19,6 +24,10 @@ use core::ptr::{self, NonNull};
 /// Bags that are freed by one call: more than one, as each call comes with one that was sealed. (In models all are, as early as
 /// can be; the list of those that are left has a model of its own.)
 const FEW: usize = sized(2, 2, usize::MAX);
+/// How often is looked for readers to have unpinned, where a value is to be freed at once: most pins last for some 100 ns.
+const LOOKS: usize = sized(32, 2, 1);
+/// So many nodes are retired at most before it is looked again whether the readers that held up others have unpinned.
+const RARELY: usize = sized(16, 2, 2);
 
 /// What a cache has retired and not yet freed.
 pub(crate) struct Limbo<T: Retire> {
@@ -33,6 +42,9 @@ pub(crate) struct Limbo<T: Retire> {
     graces: Graces,
     /// In sealed bags, those that wait, and ripe ones.
     held: Held,
+    /// Something that was to be freed at once waits for a pin's end: who brings the nodes in the open bag to a multiple of this
+    /// looks again. A power of two; 0: nothing does.
+    owed: untracked::AtomicUsize,
     /// Where nodes come from and go to. (The last field: what is in limbo goes there as this is dropped.)
     arena: Arena<T>,
 }
@@ -46,15 +58,30 @@ pub(crate) enum Upkeep {
     Some,
     /// To begin the wait of what was sealed, and look what has become ripe.
     Waits,
-    /// To free all that is ripe.
+    /// To seal the open bag, if it can be freed by now, and free it.
+    Promptly,
+    /// To free all that is ripe. (The open bag is not sealed for it.)
     All,
+    /// To seal the open bag, and free all that is ripe.
+    Flush,
 }
 
 /// How much may gather before it is time to collect.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch {
-    pub(crate) nodes: usize,
-    pub(crate) weight: u64,
+    /// In the open bag, before it is sealed as it is.
+    bag: usize,
+    nodes: usize,
+    weight: u64,
+}
+
+impl Batch {
+    /// So many nodes, or so much weight.
+    pub(crate) fn new(nodes: usize, weight: u64) -> Self {
+        // (In models bags are as small as can be, and are filled.)
+        let bag = if cfg!(loom) { BAG } else { nodes.clamp(1, BAG) };
+        Self { bag, nodes, weight }
+    }
 }
 
 impl<T: Retire> Limbo<T> {
@@ -68,6 +95,7 @@ impl<T: Retire> Limbo<T> {
             ripe: Stack::new(),
             graces: Graces::new(),
             held: Held::nothing(),
+            owed: untracked::AtomicUsize::new(0),
             arena: Arena::new(huge_pages),
         }
     }
@@ -143,11 +171,17 @@ impl<T: Retire> Limbo<T> {
             shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
             // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
             let filled = shared.filled.fetch_add(PLACE + weight, Ordering::AcqRel) + PLACE + weight;
-            if filled / PLACE == BAG as u64 {
+            let (nodes, weight) = ((filled / PLACE) as usize, filled % PLACE);
+            let owed = self.owed.load(Ordering::Relaxed);
+            if nodes < batch.bag && weight <= batch.weight && owed == 0 {
+                return Upkeep::Nothing;
+            }
+            if nodes == BAG {
                 self.close(bag);
                 self.seal(pin, bag);
-            } else if filled % PLACE <= batch.weight || !self.seal_rest(pin, bag) {
-                return Upkeep::Nothing;
+            } else if weight <= batch.weight || !self.seal_rest(pin, bag) {
+                let look = (nodes >= batch.bag || owed != 0) && nodes & owed.saturating_sub(1) == 0;
+                return if look { Upkeep::Promptly } else { Upkeep::Nothing };
             }
             return if self.weight() > batch.weight {
                 Upkeep::All
@@ -162,7 +196,8 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Seals the open bag as it is.
-    pub(crate) fn seal_open(&self, pin: &Pin) {
+    fn seal_open(&self) {
+        let pin = &self.enter();
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
         if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
             self.seal_rest(pin, bag);
@@ -226,18 +261,37 @@ impl<T: Retire> Limbo<T> {
 
     /// Does what it is time for. User code (drops of keys and values) runs in here: hold no pin.
     pub(crate) fn collect(&self, upkeep: Upkeep) {
-        let mut ripe = Chain::new();
-        if upkeep >= Upkeep::Waits {
-            self.begin_waits();
-            ripe = self.ripened();
-        }
-        if upkeep == Upkeep::All {
-            let all = [ripe, self.ripe.take()].into_iter();
-            // SAFETY: ripe: the one by `ripened`, the other as nothing else is put there.
-            return crate::unwind::each(all, |ripe| unsafe { self.free(ripe) });
-        }
+        let ripe = match upkeep {
+            Upkeep::Nothing => return,
+            Upkeep::Some => self.few_of(Chain::new()),
+            Upkeep::Waits => {
+                self.begin_waits();
+                self.few_of(self.ripened())
+            }
+            Upkeep::Promptly => self.promptly(),
+            Upkeep::All => {
+                self.begin_waits();
+                self.all_with(self.ripened())
+            }
+            Upkeep::Flush => {
+                self.seal_open();
+                self.begin_waits();
+                self.all_with(self.ripened_soon())
+            }
+        };
+        // SAFETY: ripe: by `ripened`, or from the list of those that are; nothing else is put there.
+        unsafe { self.free(ripe) };
+    }
+
+    fn all_with(&self, mut ripe: Chain<Bag<T>>) -> Chain<Bag<T>> {
+        ripe.append(self.ripe.take());
+        ripe
+    }
+
+    /// A few of these ripe bags, and of those that were left: else these would be left for ever where each call finds something
+    /// that has just become ripe.
+    fn few_of(&self, mut ripe: Chain<Bag<T>>) -> Chain<Bag<T>> {
         if FEW != usize::MAX {
-            // What was left, too: else it would be left for ever where each call finds something that has just become ripe.
             if !self.ripe.is_empty() {
                 self.ripe.put_back(ripe);
                 ripe = self.ripe.take();
@@ -245,8 +299,56 @@ impl<T: Retire> Limbo<T> {
             let later = ripe.cut(FEW);
             self.ripe.put_back(later);
         }
-        // SAFETY: as above.
-        unsafe { self.free(ripe) };
+        ripe
+    }
+
+    /// See [`Upkeep::Promptly`].
+    fn promptly(&self) -> Chain<Bag<T>> {
+        let mut ripe = Chain::new();
+        if !self.waiting.is_empty() {
+            self.begin_waits();
+            ripe = self.ripened_soon();
+        }
+        // What waits still waits for a reader; what is in the open bag would have to wait, too.
+        let can = self.waiting.is_empty() && self.graces.ready(&self.epoch);
+        if can {
+            self.seal_open();
+            self.begin_waits();
+            ripe.append(self.ripened_soon());
+        }
+        let owed = match (can && self.waiting.is_empty(), self.owed.load(Ordering::Relaxed)) {
+            (true, _) => 0,
+            (false, 0) => 1,
+            (false, owed) => (owed * 2).min(RARELY),
+        };
+        self.owed.store(owed, Ordering::Relaxed);
+        // The small ones are what was to be freed at once. Of the others, a few, as ever.
+        let (mut now, mut later, mut full) = (Chain::new(), Chain::new(), 0);
+        while let Some(bag) = ripe.pop() {
+            // SAFETY: it was of the chain, and is ours until it is pushed.
+            let small = unsafe { bag.as_ref() }.held.nodes.load(Ordering::Relaxed) < BAG;
+            full += usize::from(!small);
+            let chain = if small || full <= FEW { &mut now } else { &mut later };
+            // SAFETY: ours, and freed by who takes it out of a list only.
+            unsafe { chain.push(bag) };
+        }
+        if FEW != usize::MAX {
+            now.append(self.few_of(later));
+        }
+        now
+    }
+
+    /// As [`ripened`](Self::ripened), with some patience.
+    fn ripened_soon(&self) -> Chain<Bag<T>> {
+        let mut ripe = self.ripened();
+        for _ in 1..LOOKS {
+            if self.waiting.is_empty() {
+                break;
+            }
+            core::hint::spin_loop();
+            ripe.append(self.ripened());
+        }
+        ripe
     }
 
     /// Begins the wait of what was sealed.

@@ -1,7 +1,7 @@
 //! When a node's memory may be freed, and where it comes from. Nothing outside this module knows either.
 //!
 //! A node that nobody points at any more (its last share was given back) is *retired*: a caller who found it earlier,
-//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns (`limbo`, [`bag`], [`stack`]); an epoch back
+//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns (`limbo`, [`bag`]); an epoch back
 //! end (`epoch`) says when a bag is ripe, that is, when every pin that was held as the bag was sealed has ended. So
 //! the cache knows how much it has retired, can bound it, and frees everything in its own `Drop`.
 //!
@@ -28,7 +28,6 @@ mod epoch;
 mod free;
 mod limbo;
 mod shape;
-mod stack;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};

@@ -37,13 +37,13 @@ impl Scene {
     }
 
     fn join(&self) -> &'static Participant {
-        self.collector.join(crate::barrier::FENCES)
+        self.collector.join(0)
     }
 
     /// Finds the item and reads it.
     fn read(&self, reader: &Participant) {
         point();
-        reader.pin();
+        reader.pin(self.collector);
         let item = self.found.load(Ordering::Acquire);
         point();
         // SAFETY: not freed while the pin is held, which is what the models are to show; loom checks.
@@ -106,7 +106,7 @@ pub(crate) fn second_pin_meets_free() {
 /// The outer pin was there before what the inner one finds was unlinked.
 pub(crate) fn nested_pins_meet_free() {
     let reader = |s: &Scene, me: &'static Participant| {
-        me.pin();
+        me.pin(s.collector);
         s.read(me);
         s.read(me);
         me.unpin();
@@ -128,7 +128,7 @@ pub(crate) fn pin_meets_two_frees() {
         s.free(&second);
     };
     // (The last item is the one that the model itself retires in the end.)
-    model(2, move || {
+    model(3, move || {
         let scene = Scene::new();
         let participant = scene.join();
         let other = scene.clone();
@@ -151,7 +151,7 @@ pub(crate) fn moved_on_meets_free() {
 /// A thread that ends while it holds a pin goes on being pinned, and only then may another have its place.
 pub(crate) fn last_pin_outlives_its_handle() {
     let reader = |s: &Scene, me: &'static Participant| {
-        me.pin();
+        me.pin(s.collector);
         me.leave();
         assert!(!std::ptr::eq(me, s.join()), "taken while it is pinned");
         s.read(me);

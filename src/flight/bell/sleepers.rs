@@ -3,8 +3,9 @@
 //! A place in it has two owners: the task, and the stack (whoever has taken that). The first of them to let go, by a swap of
 //! the place's state, has the waker, to wake it or to drop it. The second one frees the place.
 
+use crate::stack::{Below, Chain, Linked, Stack};
 use crate::sync::untracked;
-use crate::sync::{AtomicPtr, AtomicU32, Ordering, UnsafeCell, both, order, prefetch, sized};
+use crate::sync::{AtomicU32, Ordering, UnsafeCell, order, prefetch, sized};
 use crate::unwind;
 use alloc::boxed::Box;
 use core::mem::ManuallyDrop;
@@ -26,7 +27,13 @@ struct Place {
     state: AtomicU32,
     /// Never changed. Read by both owners before they let go; it is the first one's.
     waker: UnsafeCell<ManuallyDrop<Waker>>,
-    below: UnsafeCell<*mut Place>,
+    below: Below,
+}
+
+impl Linked for Place {
+    fn below(&self) -> &Below {
+        &self.below
+    }
 }
 
 impl Place {
@@ -60,10 +67,10 @@ impl Place {
     /// It came from `Box::into_raw`, and both owners have let go, the other one in what happened before.
     unsafe fn free(this: *mut Self) {
         // SAFETY: as for this function.
-        let place = unsafe { Box::from_raw(this) };
+        let mut place = unsafe { Box::from_raw(this) };
         // For loom, to which this is a write.
         place.waker.with_mut(|_| ());
-        place.below.with_mut(|_| ());
+        place.below.end();
     }
 }
 
@@ -99,7 +106,7 @@ impl Sleeper {
 }
 
 pub(super) struct Sleepers {
-    top: AtomicPtr<Place>,
+    stack: Stack<Place>,
     /// How many were pushed since the stack was taken, and how many of those have left: roughly.
     pushed: untracked::AtomicU32,
     left: untracked::AtomicU32,
@@ -108,38 +115,28 @@ pub(super) struct Sleepers {
 impl Sleepers {
     pub(super) fn new() -> Self {
         let (pushed, left) = (untracked::AtomicU32::new(0), untracked::AtomicU32::new(0));
-        Self { top: AtomicPtr::new(ptr::null_mut()), pushed, left }
+        Self { stack: Stack::new(), pushed, left }
     }
 
     pub(super) fn push(&self, waker: Waker) -> Sleeper {
         let waker = UnsafeCell::new(ManuallyDrop::new(waker));
-        let place = Place { state: AtomicU32::new(SLEEPS), waker, below: UnsafeCell::new(ptr::null_mut()) };
-        let new = Box::into_raw(Box::new(place));
-        // See `Taken::next`.
-        new.expose_provenance();
+        let place = Place { state: AtomicU32::new(SLEEPS), waker, below: Below::nothing() };
+        // SAFETY: from a box.
+        let new = unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(place))) };
         self.pushed.fetch_add(1, Ordering::Relaxed);
-        let mut top = self.top.load(Ordering::Relaxed);
-        loop {
-            // SAFETY: not in the stack yet, so that nobody else uses it.
-            unsafe { (*new).below.with_mut(|below| *below = top) };
-            // Release: pairs with `take`. Acquire: with `take`, too, if that came first (pushes in between carry it on).
-            let pushed = both("push unacquired", "push unreleased");
-            match self.top.compare_exchange_weak(top, new, pushed, Ordering::Relaxed) {
-                // SAFETY: from a box.
-                Ok(_) => return Sleeper(unsafe { NonNull::new_unchecked(new) }),
-                Err(now) => top = now,
-            }
-        }
+        // SAFETY: just made, and freed once both of its owners have let go: the stack's lets go as it takes it off. The link
+        // is that owner's.
+        unsafe { self.stack.push(new) };
+        Sleeper(new)
     }
 
     /// Everyone so far, the last one first. (All of them are woken. To turn them around first, by a walk over all, made no
     /// difference to the last one that could be told from the noise, with 64 tasks or 500.)
     pub(super) fn take(&self) -> Taken {
-        // Acquire: who was pushed is whole. Release: whoever pushes after this sees what came before it.
-        let top = self.top.swap(ptr::null_mut(), both("take unacquired", "take unreleased"));
+        let taken = self.stack.take();
         self.pushed.store(0, Ordering::Relaxed);
         self.left.store(0, Ordering::Relaxed);
-        Taken(top)
+        Taken(taken)
     }
 
     /// One has left, whose place stays in the stack until that is taken. Whether it is high time for that: places do not pile
@@ -157,23 +154,17 @@ impl Drop for Sleepers {
 }
 
 /// A stack that was taken: the wakers of those who still sleep.
-pub(super) struct Taken(*mut Place);
+pub(super) struct Taken(Chain<Place>);
 
 impl Iterator for Taken {
     type Item = Waker;
 
     fn next(&mut self) -> Option<Waker> {
-        while let Some(place) = NonNull::new(self.0) {
-            let place = place.as_ptr();
-            // SAFETY: the stack's half of it is ours; let go of once, for the next takes its place before.
-            let woken = unsafe {
-                // By its address only: when this was put on top of it, it may have been another place there than when that
-                // address was read (which harms nothing else: nobody takes a single place out of the stack).
-                self.0 = ptr::with_exposed_provenance_mut((*place).below.with(|below| (*below).addr()));
-                // Another processor wrote it last. It comes while this one's task is being woken.
-                prefetch(self.0);
-                Place::let_go(place, RUNG)
-            };
+        while let Some(place) = self.0.pop() {
+            // Another processor wrote it last. It comes while this one's task is being woken.
+            prefetch(self.0.first());
+            // SAFETY: the stack's half of it is ours; let go of once, as it was taken off.
+            let woken = unsafe { Place::let_go(place.as_ptr(), RUNG) };
             if woken.is_some() {
                 return woken;
             }

@@ -11,6 +11,7 @@ mod graces;
 use collector::{Collector, Participant};
 use core::cell::Cell;
 use core::marker::PhantomData;
+#[cfg(not(miri))]
 use std::sync::OnceLock;
 
 pub(crate) use graces::{Grace, Graces};
@@ -33,6 +34,34 @@ impl Drop for Exit {
     }
 }
 
+/// One for all caches of the process. (A static of which each pin knows the address.)
+static COLLECTOR: Collector = Collector::new();
+
+/// Has a child of this process let go of what other threads had pinned.
+fn watch_forks() {
+    #[cfg(not(miri))]
+    {
+        static WATCHED: OnceLock<()> = OnceLock::new();
+        // SAFETY: it takes functions, of which `forked` may be called as a child begins: see there. If there is no memory for it
+        // nothing is registered, and a child cannot free what other threads had pinned.
+        WATCHED.get_or_init(|| unsafe {
+            libc::pthread_atfork(None, None, Some(forked));
+        });
+    }
+}
+
+/// What no other thread has that lives: the address of a thread-local. A child's thread has that of the one that forked.
+fn this_thread() -> usize {
+    CURRENT.with(|current| core::ptr::from_ref(current).addr())
+}
+
+/// Called in a child of this process, by its only thread, before `fork` returns there. It only stores to atomics: it takes no lock,
+/// allocates nothing and does not unwind.
+#[cfg(not(miri))]
+extern "C" fn forked() {
+    COLLECTOR.forked(this_thread());
+}
+
 /// The source of pins.
 pub(crate) struct Epoch(());
 
@@ -40,18 +69,17 @@ impl Epoch {
     pub(crate) fn new() -> Self {
         // Here, and not as the first one reads: see there how long it may take.
         let _ = barrier::readers_fence();
+        watch_forks();
         Self(())
     }
 
-    /// One for all caches of the process.
     fn collector(&self) -> &'static Collector {
-        static COLLECTOR: OnceLock<Collector> = OnceLock::new();
-        COLLECTOR.get_or_init(Collector::new)
+        &COLLECTOR
     }
 
     /// Registers the calling thread, by a registration of its own.
     pub(crate) fn register(&self) -> Handle {
-        Handle(self.collector().join(barrier::readers_fence()), PhantomData)
+        Handle(COLLECTOR.join(this_thread()), PhantomData)
     }
 
     /// Pins the calling thread.
@@ -102,7 +130,7 @@ pub(crate) struct Pin(&'static Participant, PhantomData<*const ()>);
 impl Pin {
     #[inline(always)]
     fn of(participant: &'static Participant) -> Self {
-        participant.pin();
+        participant.pin(&COLLECTOR);
         Self(participant, PhantomData)
     }
 }
