@@ -129,7 +129,10 @@ impl<K, V> Scope<'_, K, V> {
         let now = || self.core.config.time.now();
         match node.word.load().state() {
             State::Ready => !node.hot().eternal() && self.sweep_entry(node, now()),
-            State::Failed(_) => self.sweep_failure(node, now()) && false,
+            State::Failed(_) => {
+                self.sweep_failure(node, now());
+                false
+            }
             // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);
