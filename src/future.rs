@@ -112,6 +112,8 @@ where
         let ended = ended.await;
         // The load first, and then the lease: another caller who takes it on must not meet this load.
         drop(loading);
+        // (Before there is a result, which would be lost if a waker panics as it is dropped.)
+        drop(limit);
         let output = match ended {
             Ok(output) => output,
             Err(instead) => {

@@ -150,7 +150,7 @@ fn a_soft_deadline_does_not_end_the_wait_of_one_whose_old_value_is_removed() {
 
 #[test]
 fn without_an_error_channel_a_deadline_gives_the_old_value_or_ones_own() {
-    let (cache, clock) = with_old(|b| b.soft_timeout(SECOND).hard_timeout(2 * SECOND));
+    let (cache, clock) = with_old(|b| b.soft_timeout(SECOND).hard_timeout(2 * SECOND).bypass(true));
     let _lease = lead(&cache);
     let own = value(77);
     let mut old = task_infallibly(&cache, 1, &own, 0);

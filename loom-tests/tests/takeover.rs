@@ -239,7 +239,7 @@ fn second_take_over_meets_fulfil() {
     });
 }
 
-/// One takes the lease over as a caller joins: that waits for either lease.
+/// One takes the lease over as a caller joins: that takes it over itself, or waits for the other's value.
 /// Sees «any lease is taken over», «due for another lease».
 #[test]
 fn take_over_meets_a_caller() {
@@ -248,6 +248,7 @@ fn take_over_meets_a_caller() {
         let thread = spawn(move || polled(waiter, 8));
         let number = match ask(&cache) {
             Lookup::Hit(entry) => Some(entry.read()),
+            Lookup::Lead(lease) => Some(fulfil(lease, 9)),
             Lookup::Wait(waiter) => polled(waiter, 9),
             other => panic!("{other:?}"),
         };

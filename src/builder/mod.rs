@@ -318,7 +318,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// How long a caller waits for the load of another. Default: as long as it takes. Measured by the system's
+    /// How long a caller waits for the load of another: then it gets
+    /// [`TimedOut`](crate::LoadError::TimedOut). `get_with` and its like, which have no way to report
+    /// that, wait on (or see [`bypass`](Self::bypass)). Default: as long as it takes. Measured by the system's
     /// monotonic clock, or, under a custom clock, by that clock's [`timer`](Self::timer).
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.limits.wait = nanos(timeout);
@@ -343,8 +345,9 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// How long a caller waits altogether: then it gets an old value if it may
-    /// ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut). Default:
-    /// as long as it takes.
+    /// ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut).
+    /// `get_with` and its like, which have no way to report that, wait on where there is no old value
+    /// (or see [`bypass`](Self::bypass)). Default: as long as it takes.
     ///
     /// The load goes on if another caller or the spawner ([detached](crate::Cache::detached)) runs it.
     /// One that a task polls itself is dropped, and so handed over to one of those who wait; `get_with_async`,

@@ -16,6 +16,9 @@ use core::hash::{BuildHasher, Hash};
 use core::ops::Range;
 use equivalent::Equivalent;
 
+/// What a loader gave for the keys of one caller alone.
+type Unshared<V, E> = Vec<Option<Result<V, LoadError<E>>>>;
+
 /// What becomes of one of the keys.
 #[allow(clippy::large_enum_variant, reason = "most are going until the end, and a box for each would cost more")]
 pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
@@ -206,11 +209,7 @@ where
     }
 
     /// The results of keys that were loaded for this caller alone.
-    pub(super) fn settle_alone(
-        &mut self,
-        places: Vec<(usize, usize)>,
-        given: Result<Vec<Option<Result<V, LoadError<E>>>>, Arc<str>>,
-    ) {
+    pub(super) fn settle_alone(&mut self, places: Vec<(usize, usize)>, given: Result<Unshared<V, E>, Arc<str>>) {
         for (place, at) in places {
             self.all[place] = One::Done(match &given {
                 Err(message) => Err(LoadError::Panicked(message.clone())),

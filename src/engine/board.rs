@@ -332,18 +332,18 @@ impl<'c, K, V> Scope<'c, K, V> {
 
     /// Takes a flight over from a leader that has held this lease for too long. None: something has
     /// happened to it, look again.
+    ///
+    /// (It may have been removed since it was found: what this caller loads is then its own alone.)
     fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Boarded<'s, K, V>> {
         if !self.share(flight) {
             return None;
         }
-        // SAFETY: we have shares of both.
-        let (node, listed) = unsafe { (flight.node.as_ref(), flight.listed().as_ref()) };
-        // What would be loaded for a flight that was removed is stored nowhere.
-        let worth_it = !listed.link().is_marked() || mutant("relieves what was removed");
+        // SAFETY: we have a share of it.
+        let node = unsafe { flight.node.as_ref() };
         // Asked before: if the lease is taken over it was still in force then, and this was noted
         // before the flight could be found.
         let counted = node.is_counted(lease);
-        if let Some(number) = worth_it.then(|| node.word.take_over(lease, false)).flatten() {
+        if let Some(number) = node.word.take_over(lease, false) {
             self.core.counters.count(Event::TakeOver);
             self.core.lease_moves(counted);
             return Some(self.leads(flight, number, LoadKind::TakenOver, true));

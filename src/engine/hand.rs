@@ -16,7 +16,6 @@ use crate::policy::{Keeper, Member, Room};
 use crate::rejected::RejectionCause;
 use crate::stats::Event;
 use crate::sync::{AtomicU32, Ordering, fence, mutant};
-use crate::unwind;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
@@ -101,7 +100,8 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
 impl<K, V> Seats<'_, '_, K, V> {
     fn now(&self) -> u64 {
         self.now.get().unwrap_or_else(|| {
-            let now = self.scope.core.config.time.now();
+            // If the user's clock panics, nothing is over.
+            let now = self.scope.ask(|| self.scope.core.config.time.now()).unwrap_or(0);
             self.now.set(Some(now));
             now
         })
@@ -228,8 +228,10 @@ impl<K, V> Scope<'_, K, V> {
         match newcomer {
             Some(&Newcomer { node: stored, .. }) if self.is_untidy(stored) => {
                 // What is over goes first. That may run user code (`tags_with`), and room is to be made all the same.
-                let steps: [&dyn Fn(); 2] = [&|| self.tidy(home, stored.born()), &|| self.evict_down(home, newcomer)];
-                unwind::each(steps.into_iter(), |step| step());
+                let _ = self.ask(|| self.tidy(home, stored.born()));
+                if self.is_over_full() {
+                    self.evict_down(home, newcomer);
+                }
             }
             _ if self.is_over_full() => self.evict_down(home, newcomer),
             _ => {}

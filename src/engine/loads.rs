@@ -35,9 +35,7 @@ impl<K, V> Core<K, V> {
         if self.loads_bounded() {
             // AcqRel: see `load_may_begin`.
             self.leases.fetch_sub(1, Ordering::AcqRel);
-            if !mutant("queue not rung") {
-                self.bells.ring(self.queue());
-            }
+            self.bells.ring_queue();
         }
     }
 
@@ -59,18 +57,13 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// What the callers listen at who wait for a lease to end.
-    fn queue(&self) -> usize {
-        (&raw const self.leases).addr()
-    }
-
     /// Registers a caller who waits until it may load.
     ///
     /// # Safety
-    /// As for [`Bells::listen`](crate::flight::bell::Bells::listen).
+    /// As for [`Bells::queue_up`](crate::flight::bell::Bells::queue_up).
     pub(crate) unsafe fn queue_up(&self) -> Listening {
         // SAFETY: as for this function.
-        unsafe { self.bells.listen(self.queue()) }
+        unsafe { self.bells.queue_up() }
     }
 
     /// Whether a load may begin, asked by a caller who has registered before: it sleeps if not.

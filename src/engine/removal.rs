@@ -158,9 +158,13 @@ impl<K, V> Scope<'_, K, V> {
         if !node.hot().eternal() && self.core.over_at(node, now) { RemovalCause::Expired } else { cause }
     }
 
-    /// The same at present. Asks the user's clock: before the node is marked.
+    /// The same at present, by the user's clock.
     fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
-        if node.hot().eternal() { cause } else { self.cause_by_time(node, self.core.config.time.now(), cause) }
+        if node.hot().eternal() {
+            return cause;
+        }
+        let now = self.ask(|| self.core.config.time.now());
+        now.map_or(cause, |now| self.cause_by_time(node, now, cause))
     }
 
     /// `guess`: the terms' δ is a guess, and what the key's last load took is a better one.

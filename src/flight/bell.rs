@@ -39,7 +39,7 @@ struct Bell {
     tasks: Sleepers,
 }
 
-/// The bells of a cache.
+/// The bells of a cache, and the one at which callers wait who may not load yet.
 pub(crate) struct Bells(Box<[Padded<Bell>]>);
 
 /// Registered to be woken. Dropping it takes the registration back.
@@ -59,7 +59,7 @@ unsafe impl Sync for Listening {}
 impl Bells {
     pub(crate) fn new() -> Self {
         let bell = || Padded(Bell { word: Futex::new(0), tasks: Sleepers::new() });
-        Self((0..BELLS).map(|_| bell()).collect())
+        Self((0..=BELLS).map(|_| bell()).collect())
     }
 
     #[allow(clippy::modulo_one, reason = "models have one bell")]
@@ -75,8 +75,23 @@ impl Bells {
     /// # Safety
     /// The registration is dropped before these bells are.
     pub(crate) unsafe fn listen(&self, address: usize) -> Listening {
-        let bell = self.of(address);
-        Listening { bell: NonNull::from(bell), heard: bell.hear(), asleep: None }
+        self.of(address).listening()
+    }
+
+    /// Registers a caller who may not load yet. As for [`listen`](Self::listen), where the number of
+    /// loads is what it must look at once more.
+    ///
+    /// # Safety
+    /// As for [`listen`](Self::listen).
+    pub(crate) unsafe fn queue_up(&self) -> Listening {
+        self.0[BELLS].listening()
+    }
+
+    /// Wakes everyone who waits until it may load, after the number of loads was changed.
+    pub(crate) fn ring_queue(&self) {
+        if !mutant("queue not rung") {
+            self.0[BELLS].ring();
+        }
     }
 
     /// Wakes everyone who waits for the flight at `address`, after a transition of its word.
@@ -93,6 +108,10 @@ impl Bells {
 }
 
 impl Bell {
+    fn listening(&self) -> Listening {
+        Listening { bell: NonNull::from(self), heard: self.hear(), asleep: None }
+    }
+
     /// Has this round's ring wake the caller, too; the word without `ASLEEP`.
     fn hear(&self) -> u64 {
         // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and writes nothing.

@@ -135,6 +135,7 @@ impl Word {
     pub(crate) fn take_over(&self, lease: u32, counted: bool) -> Option<u32> {
         let taken = self.update(|s| match s.state() {
             State::Computing { lease: l, waiters } if l < MOST && (l == lease || mutant("any lease is taken over")) => {
+                let counted = counted || mutant("taken over in passing and counted");
                 let counted = u32::from(counted && !mutant("taken over and counted"));
                 Some(Snapshot::number(Tag::Computing, l + 1, waiters - counted))
             }

@@ -128,8 +128,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
         match &mut self.place {
             Place::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
-            Place::Queued(queued) => Some((self.core.get(), &mut queued.listening, NEVER)),
-            Place::Overloaded | Place::Done => None,
+            Place::Queued(queued) if !queued.over => Some((self.core.get(), &mut queued.listening, NEVER)),
+            Place::Queued(_) | Place::Overloaded | Place::Done => None,
         }
     }
 
@@ -144,8 +144,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
             let config = &self.core.get().config;
             let sleeper = match &mut self.place {
                 Place::Parked(Parked { listening, due, alert, .. }) => Some((listening, at.min(*due), alert)),
-                Place::Queued(Queued { listening, alert }) => Some((listening, at, alert)),
-                Place::Overloaded | Place::Done => None,
+                Place::Queued(Queued { over: false, listening, alert }) => Some((listening, at, alert)),
+                Place::Queued(_) | Place::Overloaded | Place::Done => None,
             };
             if let Some((listening, at, alert)) = sleeper {
                 // In this order: a waiter that is overdue already leaves no trace at the bell.

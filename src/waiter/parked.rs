@@ -21,6 +21,8 @@ pub(super) struct Parked<K, V> {
 
 /// A caller who waits until it may load at all (`max_loads`).
 pub(super) struct Queued {
+    /// A load had ended by the time this caller was registered.
+    pub(super) over: bool,
     pub(super) listening: Listening,
     pub(super) alert: Alert,
 }
@@ -30,13 +32,18 @@ impl Queued {
     /// As for [`Core::queue_up`].
     pub(super) unsafe fn new<K, V>(core: &Core<K, V>) -> Self {
         // SAFETY: as for this function.
-        Self { listening: unsafe { core.queue_up() }, alert: Alert::NONE }
+        let listening = unsafe { core.queue_up() };
+        // Registered first, then looked again: who ended a load before that has rung for others.
+        let over = core.load_may_begin() && !mutant("queues up blindly");
+        Self { over, listening, alert: Alert::NONE }
     }
 
     /// Whether it need not wait any longer. If it must, it is registered anew.
     pub(super) fn is_over<K, V>(&mut self, core: &Core<K, V>) -> bool {
-        self.listening.renew();
-        core.load_may_begin()
+        self.over || {
+            self.listening.renew();
+            core.load_may_begin()
+        }
     }
 }
 

@@ -377,6 +377,7 @@ impl World {
             Setting::Tagged => timed(builder).tags_with(tags).stale_if_error(5 * SECOND),
             Setting::Idle => builder.time_to_idle(10 * SECOND),
             Setting::Bounded => timed(builder)
+                .stale_while_refresh(5 * SECOND)
                 .max_loads(3)
                 .max_waiters(1)
                 .wait_timeout(20 * SECOND)
