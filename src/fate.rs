@@ -7,15 +7,24 @@ use crate::unwind::text_of;
 use alloc::sync::Arc;
 
 /// What a caller learns of its load in the background if that is lost.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub(crate) struct Fate(Arc<Known>);
 
-#[derive(Default)]
 struct Known {
     /// The loader has returned: the rest is the flight's affair.
     returned: AtomicBool,
     #[cfg(feature = "std")]
     panicked: std::sync::OnceLock<Arc<str>>,
+}
+
+impl Default for Fate {
+    fn default() -> Self {
+        Self(Arc::new(Known {
+            returned: AtomicBool::new(false),
+            #[cfg(feature = "std")]
+            panicked: std::sync::OnceLock::new(),
+        }))
+    }
 }
 
 impl Fate {

@@ -80,6 +80,22 @@ pub(crate) use settings;
 ///
 /// What is not set is as the cache was built. It ends in one of four verbs, which do as those of [`Cache`] and give an
 /// [`Entry`] and the [`Outcome`].
+///
+/// # Deadlines
+/// Which of them ends which wait, and with what. They count from when the caller first has to wait.
+/// *Old* is a value that may be served past its time ([`stale_while_refresh`](crate::Builder::stale_while_refresh),
+/// [`stale_if_error`](crate::Builder::stale_if_error), [`max_stale`](Self::max_stale)).
+///
+/// | who waits | `wait_timeout` | `soft_timeout` | `hard_timeout` |
+/// |---|---|---|---|
+/// | a thread or a task, for the load of another | old, or [`TimedOut`](LoadError::TimedOut) | old; if there is none, it waits on | old, or `TimedOut` |
+/// | a task that polls its own load (the `_async` verbs of `Cache` and `Request`) | none: it waits for nobody | old, and the load is dropped and so handed over; if there is none, it goes on | the load is dropped; old, or `TimedOut` |
+/// | a thread that runs its own closure | none | none: a closure cannot be stopped | none |
+/// | one whose load the spawner runs ([`detached`](Cache::detached), [`LoadingCache`](crate::LoadingCache)) | none: it waits for its own load | old; the load goes on | old, or `TimedOut`; the load goes on |
+/// | `get_with` and its like, which cannot report an error | where the row above says `TimedOut`: it waits on, or with [`bypass`](crate::Builder::bypass) loads for itself | as the rows above | the same |
+/// | `load_all`, bulk | each key as alone | each key as alone | each key as alone |
+///
+/// A `lead_timeout` ends no wait: it lets another caller load.
 #[must_use = "a request does nothing before one of its verbs is called"]
 pub struct Request<'c, 'q, K, V, S, Q: ?Sized> {
     cache: &'c Cache<K, V, S>,

@@ -148,7 +148,7 @@ fn waits_are_told_and_how_they_end() {
 
 #[test]
 fn deadlines_are_told() {
-    let (cache, clock, log) = observed(|b| b.wait_timeout(5 * SECOND));
+    let (cache, clock, log) = observed(|b| b.wait_timeout(5 * SECOND).bypass(true));
     let lease = lead(&cache, 1);
     log.taken();
     let mut waiting = Task::new(cache.get_with_async(&1, || async { 7 }));
@@ -214,7 +214,7 @@ fn the_listener_is_told_beside_the_observer() {
 
 #[test]
 fn staleness_and_refusals_are_told() {
-    let (cache, clock, log) = observed(|b| b.stale_while_refresh(5 * SECOND).max_loads(1));
+    let (cache, clock, log) = observed(|b| b.stale_while_refresh(5 * SECOND).max_loads(1).bypass(true));
     cache.insert(1, 1);
     clock.advance(10 * SECOND);
     let lease = lead(&cache, 1);

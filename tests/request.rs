@@ -125,7 +125,8 @@ fn a_wait_of_its_own() {
 #[test]
 fn what_is_not_stored_is_dropped_with_its_entry() {
     let census = Census::default();
-    let cache: Cache<Member<u32>, Member<u32>> = Cache::builder().max_capacity(10).max_loads(1).build().unwrap();
+    let cache: Cache<Member<u32>, Member<u32>> =
+        Cache::builder().max_capacity(10).max_loads(1).bypass(true).build().unwrap();
     // No more may load than this one.
     let Lookup::Lead(only) = cache.lease(&census.member(0)) else { panic!() };
     let (entry, outcome) = cache.entry(&census.member(1)).get_with(|| census.member(2));
