@@ -56,7 +56,8 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
     F: Form<'c, K, V>,
 {
-    /// Sees the lookup through, as a thread.
+    /// Sees the lookup through, as a thread. (Never inlined: a hit of `get_with` would be called for it.)
+    #[inline(never)]
     pub(crate) fn run<E: Send + Sync + 'static>(
         mut self,
         load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
@@ -119,6 +120,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// panicked as often as [`max_handovers`](crate::Builder::max_handovers) permits.
     ///
     /// [`Stats::bypassed`]: crate::Stats::bypassed
+    #[inline]
     pub fn get_with<Q>(&self, q: &Q, load: impl FnOnce() -> V) -> V
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -146,6 +148,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Panics
     /// If `load` does: it reaches this caller only, and one of those who wait takes over.
+    #[inline]
     pub fn try_get_with<Q, E>(&self, q: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,

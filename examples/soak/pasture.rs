@@ -150,7 +150,9 @@ pub(crate) fn pastures(
                 listens.fault(format_args!("identity: key {key} was removed with a value of key {}", value.key));
             }
         };
-        let mut builder = Cache::builder().max_capacity(terms.capacity).name(terms.name).seed(seed);
+        let builder = Cache::builder().max_capacity(terms.capacity).name(terms.name).seed(seed);
+        // Loaders panic at random: whoever waits takes over, and whoever is refused loads for itself.
+        let mut builder = builder.max_handovers(u32::MAX).bypass(true);
         if let Some(lead) = terms.lead {
             builder = builder.lead_timeout(lead);
         }

@@ -121,6 +121,7 @@ impl Field {
             .max_capacity(terms.capacity)
             .shards(1)
             .seed(1)
+            .max_handovers(u32::MAX)
             .hasher(Hashing(terms.colliding))
             .clock(clock.clone())
             .timer(clock.clone())

@@ -26,6 +26,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// What an operation under a pin comes to. The pin goes first: a listener that panics then must find the outcome in a local,
     /// for what is just being returned would never be dropped (<https://github.com/rust-lang/rust/issues/47949>).
+    #[inline(always)]
     fn pinned<R>(&self, op: impl FnOnce(&Pinned<'_, K, V, S>) -> R) -> R {
         let pin = self.pin();
         let done = op(&pin);

@@ -180,6 +180,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Gives a stored node its slot, with the share that the caller has taken for it: that of `old`, which it replaced, or a
     /// new one.
+    #[inline(always)]
     pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
         let this = NonNull::from(node);
         match old.map(NonNull::from) {

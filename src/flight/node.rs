@@ -62,6 +62,7 @@ impl<K, V> Node<K, V> {
     }
 
     /// An entry whose one share will be the list's.
+    #[inline]
     pub(crate) fn entry(
         nodes: &Nodes<K, V>,
         order: u32,
