@@ -16,13 +16,21 @@ mod graces;
 mod sync;
 
 mod barrier {
-    use loom::sync::atomic::{Ordering, fence};
+    use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
-    pub(crate) fn light(_: bool) {
+    pub(crate) fn readers_fence() -> bool {
+        true
+    }
+
+    pub(crate) fn asked(_: &AtomicBool) -> bool {
+        true
+    }
+
+    pub(crate) fn light(_: impl FnOnce() -> bool) {
         fence(Ordering::SeqCst);
     }
 
-    pub(crate) fn heavy() -> bool {
+    pub(crate) fn heavy(_: impl FnOnce()) -> bool {
         fence(Ordering::SeqCst);
         true
     }
@@ -117,12 +125,12 @@ impl Scene {
 fn stamp_meets_a_look() {
     model(3, || {
         let scene = Scene::new();
-        let reader = scene.epoch.0.join(true);
+        let reader = scene.epoch.0.join(1);
         // Something waits already, so that there is something to look for.
         scene.replace(1);
         let other = scene.clone();
         let thread = spawn(move || {
-            reader.pin();
+            reader.pin(other.epoch.0);
             let item = other.found.load(Ordering::Acquire);
             other.replace(2);
             // SAFETY: not freed while the pin is held, which is what the model is to show; loom checks.
