@@ -89,6 +89,18 @@ impl Hot {
         self.0 >= Self::ETERNAL.0
     }
 
+    /// What has no quiet time that a hit could go by: tags can be invalidated at any time, and after a
+    /// failed refresh the time of that is in its place.
+    pub(crate) const RESTLESS: u64 = TAGGED | COOLING;
+    /// With a time to idle, nothing has: the idle deadline is in its place.
+    pub(crate) const ANY: u64 = u64::MAX;
+
+    /// Whether it has none of these flags.
+    #[inline]
+    pub(crate) fn is_free_of(self, flags: u64) -> bool {
+        self.0 & flags == 0
+    }
+
     /// Whether the entry has tags.
     #[inline]
     pub(crate) fn tagged(self) -> bool {

@@ -5,7 +5,7 @@ use crate::cache::Cache;
 use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
 use crate::error::BuildError;
-use crate::expiry::{NEVER, nanos};
+use crate::expiry::{Hot, NEVER, nanos};
 use crate::tags::Groups;
 use crate::time::{Source, Time};
 use core::time::Duration;
@@ -65,6 +65,7 @@ impl<K, V, S> Builder<K, V, S> {
             negative_ttl: nanos(self.negative_ttl),
             limits: self.limits,
             quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
+            restless: if self.idle.is_some() { Hot::ANY } else { Hot::RESTLESS },
             groups: self.tags_with.map(Groups::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,

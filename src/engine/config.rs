@@ -78,6 +78,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) groups: Option<Groups<K, V>>,
     /// Whether the quiet time of each entry is all that a hit has to look at.
     pub(crate) quiet_hits: bool,
+    /// The flags of values whose quiet time is not all that a hit has to look at.
+    pub(crate) restless: u64,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
     /// How often a flight whose leader panics is handed over.

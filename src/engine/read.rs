@@ -39,11 +39,10 @@ impl<K, V> Core<K, V> {
         self.good_past_quiet(node, hot, now)
     }
 
-    /// Whether its quiet time is all that a hit has to look at: with a time to idle the word has
-    /// the idle deadline in its place, and tags can be invalidated at any time.
+    /// Whether its quiet time is all that a hit has to look at.
     #[inline]
     fn has_quiet_time(&self, hot: Hot) -> bool {
-        self.config.quiet_hits || (self.config.idle == NEVER && !hot.tagged())
+        hot.is_free_of(self.config.restless)
     }
 
     /// From when on dice are rolled for an entry.

@@ -128,6 +128,7 @@ impl Model {
 
     /// Whether it is stored.
     pub fn publish(&self, flight: &Flight, value: &Value, explicit: Option<Duration>, delta: u64) -> bool {
+        self.note_cost(delta);
         let (entry, kept) = self.make(value, explicit, delta);
         let attached = flight.attached.get();
         self.end(flight, State::Published(entry.clone()));

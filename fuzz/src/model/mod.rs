@@ -56,6 +56,8 @@ pub struct Model {
     idle: u64,
     beta: f64,
     cooldown: u64,
+    /// The longest load so far. What was not loaded is taken for as costly as another load, or for less.
+    longest: Cell<u64>,
     /// The cache's time: ns since it was built.
     pub now: Cell<u64>,
     /// Values whose removal the listener has yet to tell.
@@ -80,6 +82,7 @@ impl Model {
             ttl_with: terms.ttl_with,
             idle: terms.idle.map_or(NEVER, nanos),
             beta: terms.beta,
+            longest: Cell::new(0),
             cooldown: nanos(terms.cooldown),
             now: Cell::new(0),
             left: RefCell::default(),
@@ -125,6 +128,16 @@ impl Model {
             && expires != NEVER
             && now.saturating_add(ahead).saturating_add(1000) >= expires
             && now.saturating_add(1000) >= entry.calm.get()
+    }
+
+    /// A load has taken so long.
+    pub fn note_cost(&self, delta: u64) {
+        self.longest.set(self.longest.get().max(delta));
+    }
+
+    /// At most what a value costs that was not loaded.
+    pub fn longest(&self) -> u64 {
+        self.longest.get()
     }
 
     /// A load that refreshed an entry has failed.
@@ -238,7 +251,7 @@ impl Model {
     }
 
     pub fn insert(&self, key: u8, value: &Value, explicit: Option<Duration>) {
-        let (entry, kept) = self.make(value, explicit, 0);
+        let (entry, kept) = self.make(value, explicit, self.longest());
         if kept {
             return self.store(key, entry);
         }

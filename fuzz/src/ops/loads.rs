@@ -80,7 +80,7 @@ impl Driver<'_> {
             (Meeting::Hit(value, _), None) => assert_eq!(found.id, value),
             (Meeting::Hit(_, false), Some(_)) => panic!("key {key}: loaded in spite of a good value"),
             (_, Some(mine)) => assert_eq!(found.id, mine),
-            (_, None) => panic!("key {key}: a value from nowhere"),
+            (meeting, None) => panic!("key {key}: value {} from nowhere: {meeting:?}", found.id),
         }
     }
 

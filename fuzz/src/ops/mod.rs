@@ -329,7 +329,7 @@ impl<'c> Driver<'c> {
             match *op {
                 Op::ComputePut(_, worth) => {
                     let value = Value::new(worth);
-                    model.publish(&flight, &value, None, 0);
+                    model.publish(&flight, &value, None, model.longest());
                     Decision::Put(value)
                 }
                 Op::ComputeRemove(_) => {
