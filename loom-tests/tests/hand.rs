@@ -119,7 +119,7 @@ fn hand_meets_a_keeper() {
 /// Sees «slot not emptied».
 #[test]
 fn two_hands() {
-    model(2, || {
+    model(1, || {
         let (cache, told) = listened(2);
         cache.insert(KEY, Value::new(1));
         cache.insert(SAME, Value::new(2));
