@@ -7,7 +7,6 @@ use alloc::collections::BinaryHeap;
 use core::cmp::{Ordering, Reverse};
 use core::task::Waker;
 use core::time::Duration;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::thread::{self, Thread};
 
@@ -80,7 +79,7 @@ fn run(shared: &Shared) -> ! {
         while alarms.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(due)) = alarms.pop() else { break };
             // A waker that panics must not end the others' timer.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| due.waker.wake())) {
+            if let Err(panic) = unwind::caught(|| due.waker.wake()) {
                 unwind::discard(panic);
             }
             // A waker may have parked this thread for itself, and used up what an alarm left for us.

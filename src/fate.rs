@@ -2,8 +2,7 @@
 
 use crate::error::LoadError;
 use crate::sync::untracked::{AtomicBool, Ordering};
-#[cfg(feature = "std")]
-use crate::unwind::text_of;
+use crate::unwind;
 use alloc::sync::Arc;
 
 /// What a caller learns of its load in the background if that is lost.
@@ -30,17 +29,12 @@ impl Default for Fate {
 impl Fate {
     /// Runs the loader, or polls it. A panic goes on, and is noted before.
     pub(crate) fn of<R>(&self, run: impl FnOnce() -> R) -> R {
-        #[cfg(feature = "std")]
-        {
-            use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-            // The panic goes on below, so nothing that it left half-done is used.
-            catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
-                let _ = self.0.panicked.set(text_of(&*payload));
-                resume_unwind(payload)
-            })
-        }
-        #[cfg(not(feature = "std"))]
-        run()
+        // The panic goes on below, so nothing that it left half-done is used.
+        unwind::caught(run).unwrap_or_else(|payload| {
+            #[cfg(feature = "std")]
+            let _ = self.0.panicked.set(unwind::text_of(&*payload));
+            unwind::resume(payload)
+        })
     }
 
     /// The loader has returned.

@@ -376,3 +376,12 @@ pub fn all_reached(cache: &Shared, told: &Told, stored: usize) {
     assert_eq!(cache.iter().count(), 0);
     assert_eq!(told.count(), stored, "{told:?}");
 }
+
+/// `told` and the cache have all that was ever stored; `number` is what a reader of `KEY` finds; nothing is in flight.
+pub fn settled(cache: &Shared, told: &Told, stored: usize, number: Option<u32>) {
+    assert!(!cache.is_loading(&KEY), "a flight was left behind");
+    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
+    assert_eq!(told.count() + cache.len(), stored, "{told:?}");
+    assert_eq!(cache.weight(), cache.len() as u64);
+    assert_eq!(cache.validate(), Ok(()));
+}

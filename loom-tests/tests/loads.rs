@@ -50,15 +50,6 @@ fn passes_by(cache: &Shared, number: u32) -> u32 {
     }
 }
 
-/// The cache has one value, and the listener was told of the others; nothing is in flight.
-fn settled(cache: &Shared, told: &Told, stored: usize, number: Option<u32>) {
-    assert!(!cache.is_loading(&KEY), "a flight was left behind");
-    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
-    assert_eq!(told.count() + cache.len(), stored, "{told:?}");
-    assert_eq!(cache.weight(), cache.len() as u64);
-    assert_eq!(cache.validate(), Ok(()));
-}
-
 /// A leader that hung comes to its value as a caller passes by: it is stored and the caller's, or the caller leads.
 /// Sees «taken over in passing and counted».
 #[test]

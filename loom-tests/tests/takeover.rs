@@ -48,15 +48,6 @@ fn stale<const N: usize>() -> Scene<N> {
     scene(cache, told, clock, 1)
 }
 
-/// `told` and the cache have all that was ever stored; `number` is what a reader finds; nothing is in flight.
-fn settled(cache: &Shared, told: &Told, stored: usize, number: Option<u32>) {
-    assert!(!cache.is_loading(&KEY), "a flight was left behind");
-    assert_eq!(cache.get_ref(&KEY).map(|v| v.read()), number);
-    assert_eq!(told.count() + cache.len(), stored, "{told:?}");
-    assert_eq!(cache.weight(), cache.len() as u64);
-    assert_eq!(cache.validate(), Ok(()));
-}
-
 /// A leader comes to its value, perhaps too late. Whether that was stored; it has it in any case, under its key.
 fn lands(lease: Led, number: u32) -> bool {
     let fulfilled = lease.fulfil(Value::new(number));

@@ -327,7 +327,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// Whether a leader has held its lease for longer than this caller would wait for it.
     fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
         let limits = if let Wanted::Value(limits) = wanted { limits } else { &self.core.config.limits };
-        self.core.is_overdue(node, lease, limits.lead)
+        self.core.noted_end(node, lease, limits.lead).is_some_and(|end| self.core.config.has_come(end))
     }
 
     /// Takes a flight over from a leader that has held this lease for too long. None: something has

@@ -6,7 +6,6 @@
 
 use super::Core;
 use crate::flight::bell::Listening;
-use crate::flight::node::Node;
 use crate::stats::Event;
 use crate::sync::{Ordering, mutant};
 
@@ -75,13 +74,5 @@ impl<K, V> Core<K, V> {
             return self.leases.load(Ordering::Relaxed) < self.config.max_loads;
         }
         self.leases.fetch_add(0, Ordering::AcqRel) < self.config.max_loads
-    }
-}
-
-impl<K, V> Core<K, V> {
-    /// The lease under which a flight is led was held for so long that another caller may take it
-    /// over.
-    pub(crate) fn is_overdue(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> bool {
-        self.noted_end(node, lease, lead_timeout).is_some_and(|end| self.config.has_come(end))
     }
 }
