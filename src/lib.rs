@@ -90,113 +90,66 @@ extern crate alloc;
 #[doc = include_str!("../docs/verification.md")]
 pub mod verification {}
 
-#[cfg(feature = "std")]
-mod alarms;
-mod alert;
-mod answers;
-mod buckets;
-mod builder;
-mod bulk;
-mod cache;
-mod clock;
-mod detached;
-mod doubling;
+mod api;
 mod engine;
-mod entry;
-mod error;
-mod expiry;
-mod failure;
-mod fate;
 mod flight;
-mod form;
-mod futex;
-mod future;
-mod hasher;
-mod inline;
-mod iter;
-mod key;
-mod lease;
-mod link;
-mod loading;
-mod lookup;
-mod observer;
-mod order;
-mod outcome;
-mod pinned;
 mod policy;
 mod reclaim;
-mod rejected;
-mod request;
-mod span;
-mod spawn;
-mod stack;
-mod stats;
-mod sync;
+mod runtime;
+mod sys;
 mod table;
-mod tags;
-mod through;
-mod time;
-mod timer;
-mod unwind;
-mod waiter;
-mod zeroed;
 
 #[cfg(feature = "std")]
-mod blocking;
+pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
-mod deadline;
-#[cfg(feature = "std")]
-mod janitor;
-#[cfg(feature = "std")]
-mod ticker;
-#[cfg(feature = "tokio")]
-mod tokio_rt;
-#[cfg(feature = "std")]
-mod unpark;
-
-#[cfg(feature = "std")]
-pub use alarms::ThreadTimer;
-pub use answers::Answers;
-#[cfg(feature = "std")]
-pub use blocking::Op;
-pub use builder::Builder;
-pub use cache::Cache;
-pub use clock::Clock;
-#[cfg(feature = "std")]
-pub use clock::CoarseClock;
-pub use detached::Detached;
-pub use entry::{Entry, Ref};
-pub use equivalent::Equivalent;
-pub use error::{BuildError, DynLoadError, LoadError};
-pub use failure::Failure;
-pub use hasher::{DefaultHashBuilder, DefaultHasher};
-pub use iter::Iter;
-#[cfg(feature = "std")]
-pub use janitor::Janitor;
-pub use key::ToKey;
-pub use lease::Lease;
-pub use loading::{Load, LoadAsync, LoadingBuilder, LoadingCache};
-pub use lookup::Lookup;
+pub use api::load::blocking::Op;
 #[cfg(feature = "metrics")]
-pub use observer::MetricsObserver;
+pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]
-pub use observer::TracingObserver;
-pub use observer::{CacheEvent, EventKey, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
-pub use outcome::{Loaded, Outcome};
-pub use pinned::{Local, Pinned};
-pub use rejected::{Rejected, RejectionCause};
-pub use request::{Found, Request};
-#[cfg(feature = "std")]
-pub use spawn::ThreadSpawn;
-pub use spawn::{Spawn, Task, Work};
-pub use stats::Stats;
-pub use tags::Tags;
-#[cfg(feature = "std")]
-pub use ticker::TickerClock;
-pub use timer::{ManualClock, Timer};
+pub use api::observers::TracingObserver;
+pub use api::{
+    builder::Builder,
+    cache::{
+        Cache,
+        pinned::{Local, Pinned},
+    },
+    error::{BuildError, DynLoadError, LoadError},
+    handle::{
+        entry::{Entry, Ref},
+        iter::Iter,
+        lease::Lease,
+        lookup::Lookup,
+        waiter::{Waited, Waiter},
+    },
+    load::{
+        answers::Answers,
+        detached::Detached,
+        loading_cache::{Load, LoadAsync, LoadingBuilder, LoadingCache},
+        request::{Found, Request},
+    },
+};
+pub use engine::{
+    event_key::EventKey,
+    events::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding},
+    failure::Failure,
+    key::ToKey,
+    outcome::{Loaded, Outcome},
+    rejected::{Rejected, RejectionCause},
+    stats::Stats,
+    tags::Tags,
+};
+pub use equivalent::Equivalent;
 #[cfg(feature = "tokio")]
-pub use tokio_rt::{NoTimeDriver, TokioSpawn, TokioTimer};
-pub use waiter::{Waited, Waiter};
+pub use runtime::tokio::{NoTimeDriver, TokioSpawn, TokioTimer};
+pub use runtime::{
+    clock::Clock,
+    manual_clock::ManualClock,
+    spawn::{Spawn, Task, Work},
+    timer::Timer,
+};
+#[cfg(feature = "std")]
+pub use runtime::{clock::CoarseClock, spawn::ThreadSpawn, thread_timer::ThreadTimer, ticker::TickerClock};
+pub use sys::hasher::{DefaultHashBuilder, DefaultHasher};
 
 /// The README's code runs as a doctest.
 #[cfg(all(doctest, feature = "std"))]

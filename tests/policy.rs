@@ -5,15 +5,10 @@
 extern crate alloc;
 
 mod common;
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../src/doubling.rs"]
-mod doubling;
 #[path = "../src/policy/mod.rs"]
 mod policy;
-#[path = "../src/sync.rs"]
-mod sync;
-#[path = "../src/zeroed.rs"]
-mod zeroed;
+#[path = "common/sys.rs"]
+mod sys;
 
 use common::Spread;
 use policy::{Keeper, Member, Policy, Room};
@@ -21,7 +16,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::ptr::NonNull;
-use sync::AtomicU32;
+use sys::sync::AtomicU32;
 
 /// An entry that is nothing but what the policy sees of it.
 struct Plain {

@@ -5,28 +5,21 @@
 
 extern crate alloc;
 
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
 #[allow(dead_code, reason = "the models use only a part of it")]
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
 mod rings_scene;
-#[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+mod sys;
 
 use Which::{Main, Small};
 use bellwether_loom_tests::{bugs, model, spawn};
-use doubling::Doubling;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use rings::{Popped, Rings, SLOTS, Which};
 use rings_scene::{Scene, two};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use sys::segmented::Doubling;
 
 /// Two reserve positions, and there is one left in this lap.
 /// Sees «blind reserve».

@@ -1,20 +1,21 @@
 //! What a cache was built with.
 
 use super::RemovalCause;
+use super::events::{LoadKind, Observer};
+use super::failure::Failure;
+use super::tags::Groups;
 use super::told::ShowKey;
+use crate::flight::expiry::Ttl;
+use crate::runtime::cache_time::Time;
 #[cfg(feature = "std")]
-use crate::alarms::ThreadTimer;
+use crate::runtime::clock::{Clock, CoarseClock};
 #[cfg(feature = "std")]
-use crate::clock::{Clock, CoarseClock};
-use crate::expiry::{NEVER, Ttl};
-use crate::failure::Failure;
-use crate::observer::{LoadKind, Observer};
+use crate::runtime::spawn::DefaultSpawn;
+use crate::runtime::spawn::Spawn;
 #[cfg(feature = "std")]
-use crate::spawn::DefaultSpawn;
-use crate::spawn::Spawn;
-use crate::tags::Groups;
-use crate::time::Time;
-use crate::timer::Timer;
+use crate::runtime::thread_timer::ThreadTimer;
+use crate::runtime::timer::Timer;
+use crate::runtime::xfetch::NEVER;
 use alloc::{boxed::Box, string::String};
 use core::task::Waker;
 use core::time::Duration;

@@ -4,10 +4,11 @@
 //! cache usually takes: an average that gives the newest load an eighth of the weight.
 
 use super::{Core, Scope};
-use crate::expiry::{self, Hot, NEVER};
+use crate::flight::expiry::Hot;
 use crate::flight::node::Node;
 use crate::flight::times::Stamps;
-use crate::sync::Ordering;
+use crate::runtime::xfetch::{self, NEVER};
+use crate::sys::sync::Ordering;
 
 /// The newest load's part of the average.
 const PART: u64 = 8;
@@ -40,7 +41,7 @@ impl<K, V> Core<K, V> {
     /// What a hit of a value without tags looks at.
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> Hot {
         let quiet = match self.config.idle {
-            NEVER => expiry::quiet_until(expires, delta, self.config.beta),
+            NEVER => xfetch::quiet_until(expires, delta, self.config.beta),
             _ => self.idle_deadline(born),
         };
         Hot::new(quiet, delta)

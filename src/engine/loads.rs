@@ -5,9 +5,10 @@
 //! one.
 
 use super::Core;
+use super::stats::Event;
 use crate::flight::bell::Listening;
-use crate::stats::Event;
-use crate::sync::{Ordering, mutant};
+use crate::sys::mutants::mutant;
+use crate::sys::sync::Ordering;
 
 impl<K, V> Core<K, V> {
     fn loads_bounded(&self) -> bool {

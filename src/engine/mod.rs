@@ -13,38 +13,48 @@
 //! * [`told`]: what the observer is told, and of which key;
 //! * [`validate`]: whether everything is in its place.
 
-pub(crate) mod board;
 pub(crate) mod config;
 mod cost;
-pub(crate) mod fail;
-mod hand;
-pub(crate) mod land;
+pub(crate) mod end;
+pub(crate) mod event_key;
+pub(crate) mod events;
+mod evict;
+pub(crate) mod failure;
+pub(crate) mod join;
+pub(crate) mod key;
 mod loads;
+pub(crate) mod operation;
+pub(crate) mod outcome;
+pub(crate) mod publish;
 mod read;
-mod removal;
-pub(crate) mod scope;
+pub(crate) mod rejected;
+mod remove;
 mod spread;
+pub(crate) mod stats;
 mod sweep;
+pub(crate) mod tags;
 mod tidy;
 pub(crate) mod told;
 mod validate;
+pub(crate) mod wait;
 
-use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::{Node, Nodes};
-pub(crate) use crate::observer::RemovalCause;
-use crate::order::{order_of, part_of};
 use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, Upkeep, bytes};
-use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded, sized, untracked};
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::sized;
+use crate::sys::sync::{AtomicU64, AtomicUsize, Ordering, Padded, untracked};
 use crate::table::Table;
+use crate::table::split_order::{order_of, part_of};
 use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
+pub(crate) use events::RemovalCause;
+pub(crate) use operation::Scope;
 pub(crate) use read::Freshness;
-pub(crate) use removal::Spare;
-pub(crate) use scope::Scope;
+pub(crate) use remove::Spare;
+use stats::Counters;
 pub(crate) use sweep::Walk;
 
 /// An address of a node, with no claim about its life.

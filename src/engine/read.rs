@@ -1,13 +1,14 @@
 //! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
 
 use super::Core;
-use crate::expiry::{self, Hot, NEVER};
+use super::tags::Groups;
+use crate::flight::expiry::Hot;
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
-use crate::order::order_of;
 use crate::reclaim::Pin;
-use crate::sync::mutant;
-use crate::tags::Groups;
+use crate::runtime::xfetch::{self, NEVER};
+use crate::sys::mutants::mutant;
+use crate::table::split_order::order_of;
 use alloc::vec::Vec;
 
 /// Keys of a bulk read whose memory is fetched together.
@@ -49,7 +50,7 @@ impl<K, V> Core<K, V> {
     fn dice_from(&self, hot: Hot, expires: u64) -> u64 {
         match self.config.idle {
             NEVER => hot.quiet_until(),
-            _ => expiry::quiet_until(expires, hot.delta(), self.config.beta),
+            _ => xfetch::quiet_until(expires, hot.delta(), self.config.beta),
         }
     }
 
@@ -162,7 +163,7 @@ impl<K, V> Core<K, V> {
             return Freshness::Good;
         }
         let now = self.config.time.now();
-        if now >= self.dice_from(hot, expires) && expiry::roll(now, expires, delta, beta, self.random()) {
+        if now >= self.dice_from(hot, expires) && xfetch::roll(now, expires, delta, beta, self.random()) {
             Freshness::Early
         } else {
             Freshness::Good

@@ -19,7 +19,7 @@
 use super::{Core, Scope, Shard};
 use crate::flight::node::Node;
 use crate::policy::{Policy, home_of};
-use crate::sync::{
+use crate::sys::sync::{
     Ordering, fence,
     untracked::{AtomicBool, AtomicU32},
 };

@@ -7,11 +7,11 @@ use super::{Core, Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
-use crate::sync::mutant;
+use crate::sys::mutants::mutant;
 #[cfg(feature = "std")]
-use crate::sync::sized;
+use crate::sys::mutants::sized;
 #[cfg(feature = "std")]
-use crate::unwind;
+use crate::sys::unwind;
 use core::ptr::NonNull;
 
 /// Nodes visited under one pin, or a few more: those of one order are not parted.

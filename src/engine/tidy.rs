@@ -20,10 +20,10 @@
 //! who wait for them.
 
 use super::{Core, Scope, Shard, Walk};
-use crate::expiry::NEVER;
 use crate::flight::node::Node;
 use crate::flight::word::State;
-use crate::sync::{
+use crate::runtime::xfetch::NEVER;
+use crate::sys::sync::{
     Ordering,
     untracked::{AtomicU64, AtomicUsize},
 };
@@ -195,7 +195,7 @@ impl Drop for Begun<'_> {
     /// Whatever happens to the caller (`tags_with` may panic), the next one goes on behind the node
     /// that it looked at.
     fn drop(&mut self) {
-        if crate::unwind::panicking() {
+        if crate::sys::unwind::panicking() {
             self.ends(true);
         }
     }

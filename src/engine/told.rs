@@ -1,12 +1,13 @@
 //! Telling the observer, and of which key.
 
+use super::event_key::EventKey;
+use super::events::CacheEvent;
+use super::key::ToKey;
+use super::stats::Event;
 use super::{Core, Ptr};
 use crate::flight::node::Node;
-use crate::key::ToKey;
-use crate::observer::{CacheEvent, EventKey};
-use crate::order::order_of;
-use crate::stats::Event;
-use crate::unwind;
+use crate::sys::unwind;
+use crate::table::split_order::order_of;
 use core::fmt;
 use core::ptr::NonNull;
 

@@ -1,7 +1,7 @@
 //! Whether everything is in its place, for tests and fuzzers, with nobody at work.
 
 use super::{Core, Walk};
-use crate::sync::Ordering;
+use crate::sys::sync::Ordering;
 use alloc::{format, string::String};
 use core::ptr::NonNull;
 

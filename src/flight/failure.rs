@@ -1,8 +1,23 @@
 //! The error of a failed flight, as its word has it.
 
-use crate::error::SharedError;
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::any::Any;
 use core::ptr::{self, NonNull};
+
+/// The error of one failed load, shared with everyone who waited for it.
+pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
+
+/// The error of a flight that ended by panics.
+#[derive(Debug)]
+pub(crate) struct Panicked(pub(crate) Arc<str>);
+
+impl Panicked {
+    /// So many leaders of one flight, the one after the other.
+    pub(crate) fn in_a_row(leaders: u32) -> Self {
+        Self(alloc::format!("the loaders of {leaders} callers, one after the other").into())
+    }
+}
 
 /// Boxed to be thin, aligned to leave the word its low bits.
 #[repr(align(16))]

@@ -14,13 +14,14 @@
 //! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as few hits ask for it before it is
 //! near, and most caches have none. What is done with the times is in [`times`](super::times).
 
+use super::expiry::Hot;
 use super::failure::Failure;
 use super::times::Stamps;
 use super::word::{State, Word};
-use crate::expiry::Hot;
-use crate::link::{Link, Target};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
-use crate::sync::{AtomicU64, Ordering, UnsafeCell, acquire, mutant, order};
+use crate::sys::mutants::{mutant, order};
+use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire};
+use crate::table::link::{Link, Target};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 

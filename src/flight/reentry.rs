@@ -28,7 +28,7 @@ impl FlightId {
 #[cfg(feature = "std")]
 mod frames {
     use super::FlightId;
-    use crate::sync::thread_local;
+    use crate::sys::sync::thread_local;
     use alloc::vec::Vec;
     use core::cell::Cell;
     use core::ptr;

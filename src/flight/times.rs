@@ -3,10 +3,11 @@
 //! The use counter shares its word with the creation time because that never changes once READY: two plain stores that race can lose
 //! a use, and nothing else.
 
+use super::expiry::Hot;
 use super::node::{Node, Nodes};
-use crate::expiry::{Hot, NEVER};
 use crate::reclaim::{EXPIRY, Extra, TAG_START};
-use crate::sync::Ordering;
+use crate::runtime::xfetch::NEVER;
+use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
 
 /// Of uses, how many more are counted: none is left of one that is warm.

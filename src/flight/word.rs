@@ -5,9 +5,10 @@
 //! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
 //! sees all that its predecessor did.
 
-use super::snapshot::{GONE, Tag};
-pub(crate) use super::snapshot::{MOST, Snapshot, State};
-use crate::sync::{AtomicPtr, Ordering, mutant, order};
+use super::state::{GONE, Tag};
+pub(crate) use super::state::{MOST, Snapshot, State};
+use crate::sys::mutants::{mutant, order};
+use crate::sys::sync::{AtomicPtr, Ordering};
 use core::ptr::NonNull;
 
 /// How a leader's giving up went.

@@ -10,7 +10,7 @@
 //! All accesses are Relaxed: the number steers a heuristic. Threads that race may clear a bucket
 //! that has just come into use.
 
-use crate::sync::{Ordering, untracked::AtomicU64};
+use crate::sys::sync::{Ordering, untracked::AtomicU64};
 
 /// One change of the content in so many looks whether the number of buckets is right: by the first
 /// bits of its key's hash, which choose no bucket.

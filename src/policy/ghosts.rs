@@ -12,8 +12,9 @@
 
 use super::extent::Extent;
 use super::rings::Which;
-use crate::doubling::Doubling;
-use crate::sync::{Ordering, prefetch, untracked::AtomicU64};
+use crate::sys::memory::prefetch;
+use crate::sys::segmented::Doubling;
+use crate::sys::sync::{Ordering, untracked::AtomicU64};
 use core::num::NonZero;
 
 const WORDS: usize = 8;

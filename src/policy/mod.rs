@@ -43,19 +43,21 @@
 //! The module knows entries only as [`Member`]s, and what may become of them only through a [`Keeper`]. So it can be replayed
 //! alone, as `tests/policy.rs` does.
 
+mod evict;
 mod extent;
 pub(crate) mod ghosts;
-mod hand;
 pub(crate) mod rings;
-pub(crate) mod share;
 pub(crate) mod sketch;
+pub(crate) mod small_share;
 
-use crate::sync::{AtomicU32, Ordering, Padded, mutant, prefetch, untracked::AtomicU64};
+use crate::sys::memory::prefetch;
+use crate::sys::mutants::mutant;
+use crate::sys::sync::{AtomicU32, Ordering, Padded, untracked::AtomicU64};
 use core::ptr::NonNull;
 use ghosts::{Age, Ghosts};
 use rings::{Popped, Rings, Which};
-use share::Share;
 use sketch::Sketch;
+use small_share::Share;
 
 /// Used entries that main's hand passes over before it takes one in any case.
 pub(crate) const CHANCES: usize = 16;

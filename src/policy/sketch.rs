@@ -20,9 +20,10 @@
 //! Plain loads and stores, all Relaxed, on numbers that only steer a heuristic: threads that race lose a count.
 
 use super::extent::Extent;
-use crate::doubling::Doubling;
-use crate::sync::{
-    Ordering, Padded, prefetch,
+use crate::sys::memory::prefetch;
+use crate::sys::segmented::Doubling;
+use crate::sys::sync::{
+    Ordering, Padded,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
 };
 

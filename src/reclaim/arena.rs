@@ -1,6 +1,6 @@
 //! Where a cache's nodes come from.
 //!
-//! An arena carves nodes out of slabs (see [`shape`](super::shape)), and these out of chunks that the global allocator
+//! An arena carves nodes out of slabs (see [`shape`](super::layout)), and these out of chunks that the global allocator
 //! gives: the first one is a single slab, then they double, up to 2 MiB each. A freed node goes to a list, by its number,
 //! and is the first to be used again: a cache that is full calls no allocator to insert. Slabs live as long as the
 //! arena, that is, as the cache. So after a peak its memory stays with the cache, free for its own nodes only; what is
@@ -9,12 +9,13 @@
 //! A node's number is its slab's and its place there. Nobody waits for anybody: who carves a slab that is in no chunk yet
 //! makes the chunk, and who comes second with it gives it back (untouched memory, so it costs little).
 
-use super::free::FreeList;
-use super::shape::{
+use super::free_list::FreeList;
+use super::layout::{
     Cold, EXPIRY, EXTRA_WORDS, Extra, Head, LINE, Shape, extra_of_single, extras_in_block, owned, pair_of,
 };
-use crate::doubling::Doubling;
-use crate::sync::{AtomicPtr, AtomicUsize, HUGE_PAGE as CHUNK, Ordering, Padded, advise_huge, prefetch};
+use crate::sys::memory::{HUGE_PAGE as CHUNK, advise_huge, prefetch};
+use crate::sys::segmented::Doubling;
+use crate::sys::sync::{AtomicPtr, AtomicUsize, Ordering, Padded};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};

@@ -3,8 +3,9 @@
 use super::arena::Freed;
 use super::epoch::Grace;
 use super::{Arena, Retire};
-use crate::stack::{Below, Chain, Linked};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, sized, untracked};
+use crate::sys::mutants::sized;
+use crate::sys::stack::{Below, Chain, Linked};
+use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
@@ -64,7 +65,7 @@ impl<T> Linked for Bag<T> {
 pub(super) unsafe fn free<T: Retire>(bags: Chain<Bag<T>>, arena: &Arena<T>, held: &Held) {
     let mut freed = arena.freed();
     let mut bags = Emptying { bags, open: None, held };
-    crate::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
+    crate::sys::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
         // SAFETY: by contract nobody reads it any more, and it is taken out of the bag once.
         unsafe { dispose(node, &mut freed) }
     });

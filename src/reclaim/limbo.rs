@@ -16,8 +16,9 @@
 use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
 use super::epoch::{Grace, Graces};
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::stack::{Chain, Stack};
-use crate::sync::{AtomicPtr, Ordering, mutant, sized, untracked};
+use crate::sys::mutants::{mutant, sized};
+use crate::sys::stack::{Chain, Stack};
+use crate::sys::sync::{AtomicPtr, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
@@ -410,7 +411,7 @@ impl<T: Retire> Drop for Limbo<T> {
         }
         let lists = [&self.sealed, &self.waiting, &self.ripe];
         // SAFETY: everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
-        crate::unwind::each(lists.into_iter(), |list| unsafe { self.free(list.take()) });
+        crate::sys::unwind::each(lists.into_iter(), |list| unsafe { self.free(list.take()) });
     }
 }
 

@@ -14,7 +14,7 @@
 
 mod arena;
 mod bag;
-#[cfg_attr(any(loom, shuttle), path = "standin.rs")]
+#[cfg_attr(any(loom, shuttle), path = "model.rs")]
 #[cfg_attr(
     all(
         feature = "std",
@@ -22,17 +22,25 @@ mod bag;
         target_pointer_width = "64",
         not(any(loom, shuttle, bellwether_crossbeam))
     ),
-    path = "asymmetric/mod.rs"
+    path = "membarrier/mod.rs"
+)]
+#[cfg_attr(
+    not(any(
+        loom,
+        shuttle,
+        all(feature = "std", target_os = "linux", target_pointer_width = "64", not(bellwether_crossbeam))
+    )),
+    path = "crossbeam/mod.rs"
 )]
 mod epoch;
-mod free;
+mod free_list;
+mod layout;
 mod limbo;
-mod shape;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
+pub(crate) use layout::{Cold, EXPIRY, Extra, TAG_START, bytes, cold, owned};
 pub(crate) use limbo::{Batch, Limbo, Upkeep};
-pub(crate) use shape::{Cold, EXPIRY, Extra, TAG_START, bytes, cold, owned};
 
 /// What a [`Limbo`] holds.
 pub(crate) trait Retire {

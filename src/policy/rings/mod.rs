@@ -33,9 +33,10 @@ mod segment;
 
 pub(crate) use segment::{Popped, SLOTS};
 
-use crate::doubling::Doubling;
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized};
-use crate::zeroed::Zeroed;
+use crate::sys::mutants::{mutant, order, sized};
+use crate::sys::segmented::Doubling;
+use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sys::zeroed::Zeroed;
 use core::ptr::{self, NonNull};
 use segment::{Link, SHIFT, Segment, lap_of};
 

@@ -18,7 +18,8 @@
 //! is late or met a late push; when nobody is at work, every entry is in its ring. (An entry that is pushed again while
 //! the one who pushed it before still is in `push` may be taken back by that one, and go to the end of its ring.)
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized};
+use crate::sys::mutants::{mutant, order, sized};
+use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::ptr::{self, NonNull};
 
 /// Slots of a segment, as a power of two. (The rings' own models, which have no feature, make do with two slots; those of

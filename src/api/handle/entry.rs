@@ -1,0 +1,222 @@
+//! Values in the hands of callers: borrowed under a pin, or counted.
+
+use crate::engine::{Core, Ptr};
+use crate::flight::expiry::Hot;
+use crate::flight::node::Node;
+use crate::flight::times::Stamps;
+use crate::reclaim::Pin;
+use crate::runtime::xfetch::NEVER;
+use crate::table::split_order::order_of;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::ptr::NonNull;
+use core::time::Duration;
+
+/// The cache that a handle belongs to: borrowed for `'c`, or kept alive.
+///
+/// `&'c Core<K, V>` would make the type valid only for `K: 'c` and `V: 'c`. The compiler cannot
+/// prove that within a task that is to be `Send`, where it forgets that a lifetime in `K` is
+/// `'static`. So the borrow is of the lifetime alone. The bounds hold for each value of this type
+/// all the same: [`borrowed`](Self::borrowed) takes `&'c Core<K, V>`, `'c` can only become shorter
+/// afterwards, and `K` and `V` cannot change (`Core` is invariant in them).
+pub(crate) struct CoreRef<'c, K, V> {
+    core: NonNull<Core<K, V>>,
+    keep: Option<Arc<dyn Any + Send + Sync>>,
+    _borrow: PhantomData<&'c ()>,
+}
+
+impl<'c, K, V> CoreRef<'c, K, V> {
+    pub(crate) fn borrowed(core: &'c Core<K, V>) -> Self {
+        Self { core: NonNull::from(core), keep: None, _borrow: PhantomData }
+    }
+
+    /// # Safety
+    /// `core` lies in what `keep` keeps alive, at a fixed address.
+    pub(crate) unsafe fn kept(core: &Core<K, V>, keep: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { core: NonNull::from(core), keep: Some(keep), _borrow: PhantomData }
+    }
+
+    pub(crate) fn get(&self) -> &Core<K, V> {
+        // SAFETY: borrowed for 'c, which outlives self; or kept alive by `keep`, by the contract of `kept`.
+        unsafe { self.core.as_ref() }
+    }
+}
+
+impl<K, V> Clone for CoreRef<'_, K, V> {
+    fn clone(&self) -> Self {
+        Self { core: self.core, keep: self.keep.clone(), _borrow: PhantomData }
+    }
+}
+
+// SAFETY: it is a shared reference to a `Core` (and an `Arc` of something Send + Sync), and `&Core` may move between
+// threads where keys and values may be shared and moved between them.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for CoreRef<'_, K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for CoreRef<'_, K, V> {}
+
+fn expires_in<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Option<Duration> {
+    match node.expires(core.nodes()) {
+        NEVER => None,
+        at => Some(Duration::from_nanos(at.saturating_sub(core.config.time.now()))),
+    }
+}
+
+fn age<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Duration {
+    Duration::from_nanos(core.config.time.now().saturating_sub(node.born()))
+}
+
+macro_rules! accessors {
+    ($this:ident, $node:expr, $core:expr) => {
+        /// The key.
+        pub fn key($this: &Self) -> &K {
+            $node.shown_key()
+        }
+
+        /// The time until the value expires by its time to live: `None` for never, zero once it has. At the grain of
+        /// the clock. Costs a read of the clock.
+        pub fn expires_in($this: &Self) -> Option<Duration> {
+            expires_in($core, $node)
+        }
+
+        /// The time since the value was loaded or inserted (a renewal does not change it). At the grain of the clock.
+        /// Costs a read of the clock.
+        pub fn age($this: &Self) -> Duration {
+            age($core, $node)
+        }
+
+        /// What the value weighs against the capacity; 0 if it was only handed over and is not stored.
+        pub fn weight($this: &Self) -> u32 {
+            $node.stored_weight()
+        }
+    };
+}
+
+/// A value borrowed from the cache, under an epoch pin: no reference count is touched.
+///
+/// It stays readable whatever becomes of the entry. While it is held, **no** memory that any bellwether cache of the
+/// process retires can be freed: hold it briefly, take an [`Entry`] for longer. It cannot be sent to another thread.
+pub struct Ref<'c, K, V> {
+    core: &'c Core<K, V>,
+    node: NonNull<Node<K, V>>,
+    _pin: Option<Pin>,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl<'c, K, V> Ref<'c, K, V> {
+    /// # Safety
+    /// `node` was found, and its word was seen to be valued, under `pin`; without `pin`, under one that is held for
+    /// all of `'c`.
+    pub(crate) unsafe fn new(core: &'c Core<K, V>, node: NonNull<Node<K, V>>, pin: Option<Pin>) -> Self {
+        Self { core, node, _pin: pin, _not_send: PhantomData }
+    }
+
+    fn node(&self) -> &Node<K, V> {
+        // SAFETY: alive while the pin is held, which is at least as long as `self` (see `new`).
+        unsafe { self.node.as_ref() }
+    }
+
+    accessors!(this, this.node(), this.core);
+}
+
+impl<K, V> Deref for Ref<'_, K, V> {
+    type Target = V;
+    #[inline]
+    fn deref(&self) -> &V {
+        // SAFETY: seen valued under the pin (see `new`).
+        unsafe { self.node().value() }
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Ref<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Ref").field(Self::key(self)).field(&**self).finish()
+    }
+}
+
+/// A value of the cache, counted: it can be kept and sent, and holds up nothing but its own memory.
+///
+/// Taking and dropping one costs an atomic increment and decrement each.
+pub struct Entry<'c, K, V> {
+    core: CoreRef<'c, K, V>,
+    node: Ptr<K, V>,
+}
+
+impl<'c, K, V> Entry<'c, K, V> {
+    /// # Safety
+    /// The caller hands over a share of `node`, whose word it has seen to be valued.
+    pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, node: Ptr<K, V>) -> Self {
+        Self { core, node }
+    }
+
+    /// Of a value that never was in the cache.
+    pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
+        let born = core.get().config.time.now();
+        let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL, tag_start: 0 };
+        // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
+        let node = Node::entry(core.get().nodes(), order_of(hash), (key, value), 0, stamps);
+        // SAFETY: just made.
+        unsafe { node.as_ref() }.detach();
+        // SAFETY: as just said; a node of that making is READY.
+        unsafe { Self::new(core, node) }
+    }
+
+    /// Of a value that has been seen, if it may be served for want of another: up to `window` past its time to live.
+    pub(crate) fn fallback(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
+        let served = core.get().fallback(node, window) && node.share();
+        // SAFETY: the share just taken; an entry that has a successor, as all have that are asked about, has its value.
+        served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
+    }
+
+    fn node(&self) -> &Node<K, V> {
+        // SAFETY: we own a share.
+        unsafe { self.node.as_ref() }
+    }
+
+    accessors!(this, this.node(), this.core.get());
+}
+
+impl<K, V> Entry<'_, K, V> {
+    /// As a value that may be served past its time: see [`Self::fallback`].
+    pub(crate) fn may_be_served(this: &Self, window: u64) -> bool {
+        this.core.get().fallback(this.node(), window)
+    }
+}
+
+impl<K, V> Deref for Entry<'_, K, V> {
+    type Target = V;
+    #[inline]
+    fn deref(&self) -> &V {
+        // SAFETY: seen valued, and we own a share (see `new`).
+        unsafe { self.node().value() }
+    }
+}
+
+impl<K, V> Clone for Entry<'_, K, V> {
+    fn clone(&self) -> Self {
+        let shared = self.node().share();
+        debug_assert!(shared, "our own share keeps the count above zero");
+        Self { core: self.core.clone(), node: self.node }
+    }
+}
+
+impl<K, V> Drop for Entry<'_, K, V> {
+    fn drop(&mut self) {
+        // SAFETY: the share is ours, and this is its end.
+        unsafe { self.core.get().release_unpinned(self.node) };
+    }
+}
+
+impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Entry").field(Self::key(self)).field(&**self).finish()
+    }
+}
+
+// SAFETY: an entry is a counted shared reference to the node and a `CoreRef`; dropping the last one may move the key
+// and value to this thread's collecting, which Send permits.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Entry<'_, K, V> {}
+// SAFETY: as above.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Entry<'_, K, V> {}

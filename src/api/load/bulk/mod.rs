@@ -1,0 +1,320 @@
+//! Loading many keys at once.
+//!
+//! A bulk load gets on board at each key first, without waiting for any. What it leads is loaded by one call and published, and
+//! only then does it wait for what others load: so no two of them wait for each other. Where it comes to lead while it waits, as
+//! others give their loads up, it looks at all that it waits for, without waiting, and loads what it leads by then in one call.
+
+mod parts;
+
+use crate::api::error::LoadError;
+use crate::api::handle::entry::CoreRef;
+#[cfg(feature = "std")]
+use crate::api::handle::entry::Entry;
+#[cfg(feature = "std")]
+use crate::api::handle::lease::Lease;
+use crate::api::load::answers::{Answers, Given, Hashed, hash_of};
+use crate::api::load::fate::Fate;
+use crate::api::load::future::Loading;
+#[cfg(feature = "std")]
+use crate::api::load::loading_cache::Load;
+use crate::api::load::loading_cache::{LoadAsync, LoadingCache, Typed};
+use crate::api::load::read_through::Begun;
+use crate::engine::key::ToKey;
+#[cfg(feature = "std")]
+use crate::engine::outcome::Loaded;
+use crate::engine::stats::Event;
+use crate::flight::failure::SharedError;
+use crate::flight::reentry::{self, FlightId};
+use crate::runtime::span;
+use crate::sys::sync::untracked::{AtomicUsize, Ordering};
+#[cfg(feature = "std")]
+use crate::sys::unwind;
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::convert::Infallible;
+use core::future::{Future, poll_fn};
+use core::hash::{BuildHasher, Hash};
+use core::pin::{Pin, pin};
+use equivalent::Equivalent;
+use parts::{Alone, Bulk, Led, One, Todo};
+
+/// The answers to a load whose values are not stored.
+type Unstored<V> = Pin<Box<dyn Future<Output = Vec<Option<Result<V, LoadError<Infallible>>>>> + Send>>;
+
+impl<K, V, L, S> LoadingCache<K, V, L, S>
+where
+    K: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    S: BuildHasher + Send + Sync + 'static,
+{
+    /// The values of several keys, in their order. Those that are missing, and that nobody else is loading, are loaded by one call of
+    /// the loader ([`Load::load_all`]); with those that somebody loads, alone or in bulk, this caller waits for them.
+    ///
+    /// A key may come more than once. Where it is loaded, and its errors: as [`load`](Self::load), key by key; `Abandoned` for a
+    /// key that the loader gives no answer for; `Panicked` if it panics, be it on this thread or in the background: then nothing of
+    /// its call is stored, an old value is given where [`stale_if_error`](crate::Builder::stale_if_error) has it, and callers who wait
+    /// for one of its keys take over. A caller who has come to lead several keys in this way loads them by one call, too.
+    #[cfg(feature = "std")]
+    pub fn load_all<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<L::Error>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: Load<K, V>,
+    {
+        let mut bulk = self.begin_all(keys);
+        let todo = bulk.sort(self, 0..bulk.all.len(), true);
+        self.run_all(&mut bulk, todo);
+        for place in 0..bulk.all.len() {
+            while let One::Going { through, .. } = &mut bulk.all[place] {
+                if let Some((waiter, at)) = through.waits() {
+                    let woken = waiter.wait_until(at);
+                    through.on(woken);
+                } else {
+                    let todo = bulk.go_on(self, place, true);
+                    self.run_all(&mut bulk, todo);
+                }
+            }
+        }
+        bulk.results()
+    }
+
+    /// As [`load_all`](Self::load_all), for tasks; by [`LoadAsync::load_all`], in the background.
+    ///
+    /// # Errors
+    /// As [`load_all`](Self::load_all), key by key.
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    pub fn load_all_async<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> impl Future<Output = Vec<Result<V, LoadError<L::Error>>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: LoadAsync<K, V>,
+    {
+        Typed::<_, K, V, L>::new(self.load_all_untyped(keys))
+    }
+
+    async fn load_all_untyped<'q, Q>(
+        &self,
+        keys: impl IntoIterator<Item = &'q Q>,
+    ) -> Vec<Result<V, LoadError<Infallible>>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: LoadAsync<K, V>,
+    {
+        let mut bulk = self.begin_all(keys);
+        let mut todo = bulk.sort(self, 0..bulk.all.len(), false);
+        for place in 0..bulk.all.len() {
+            loop {
+                self.spawn_all_async(todo.elsewhere, bulk.fate.clone());
+                if let Some(Alone { keys, hashes, places }) = todo.alone {
+                    let given = self.ask_alone(keys, hashes).await;
+                    bulk.settle_alone(places, Ok(given));
+                }
+                todo = Todo::nothing();
+                let One::Going { through, .. } = &mut bulk.all[place] else { break };
+                if let Some((waiter, at)) = through.waits() {
+                    let woken = waiter.wait_async(at).await;
+                    through.on(woken);
+                } else {
+                    todo = bulk.go_on(self, place, false);
+                }
+            }
+        }
+        bulk.results()
+    }
+
+    /// Gets on board at each key.
+    fn begin_all<'q, Q, E>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Bulk<'q, K, V, Q, E>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    {
+        let keys: Vec<&Q> = keys.into_iter().collect();
+        // User code that runs meanwhile must not wait for what this call leads. The call itself may: for a key that comes again it
+        // does so once it has loaded it.
+        let (mut all, mut flights) = (Vec::with_capacity(keys.len()), Vec::new());
+        for q in &keys {
+            let one = match reentry::during(&flights, || self.begin_among(*q, &flights)) {
+                Begun::Hit(value) => One::Done(Ok(value)),
+                Begun::Through(through) => One::Going { through, tried: false },
+            };
+            if let One::Going { through, .. } = &one {
+                flights.extend(through.flight());
+            }
+            all.push(one);
+        }
+        Bulk { keys, all, fate: Fate::default() }
+    }
+
+    /// Loads what a bulk load has to load now; what it leads for itself alone or has nothing better to do than, on this thread.
+    #[cfg(feature = "std")]
+    fn run_all<Q>(&self, bulk: &mut Bulk<'_, K, V, Q, L::Error>, todo: Todo<K, V>)
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: Load<K, V>,
+    {
+        self.spawn_all(todo.elsewhere, bulk.fate.clone());
+        self.load_here(bulk, todo.here);
+        if let Some(alone) = todo.alone {
+            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.tally());
+            let own = |given: Result<V, Arc<L::Error>>| given.map_err(LoadError::Load);
+            let given = unwind::caught(ask).map(|given| given.into_iter().map(|given| given.map(own)).collect());
+            bulk.settle_alone(alone.places, given.map_err(|panic| unwind::text_of(&*panic)));
+        }
+    }
+
+    /// Loads on this thread what a bulk load leads, and ends its leases.
+    #[cfg(feature = "std")]
+    fn load_here<Q>(&self, bulk: &mut Bulk<'_, K, V, Q, L::Error>, mut led: Led<K, V>)
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        L: Load<K, V>,
+    {
+        if led.leases.is_empty() {
+            return;
+        }
+        let (tally, flights, places) = (self.tally(), led.flights(), led.places.clone());
+        // What there is if the loader panics. Its leases go while the thread unwinds: that is what tells how they ended.
+        let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.if_error {
+            0 => Vec::new(),
+            _ => led.leases.iter().map(Lease::old_entry).collect(),
+        };
+        let load = || {
+            led.begin_load();
+            let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &tally));
+            led.end_load();
+            (led, given)
+        };
+        match unwind::caught(load) {
+            Ok((led, given)) => {
+                let mut given = given.into_iter();
+                led.each(|lease, place| {
+                    bulk.settle(place, |through| match given.next().flatten() {
+                        Some(given) => through.land_shared(lease, given.map(Loaded::New)),
+                        None => through.abandon(lease),
+                    });
+                });
+            }
+            Err(panic) => {
+                let message = unwind::text_of(&*panic);
+                for (n, place) in places.into_iter().enumerate() {
+                    let old = olds.get(n).cloned().flatten();
+                    bulk.settle(place, |through| through.lost_to_panic(old, message.clone()));
+                }
+            }
+        }
+    }
+
+    /// Asks the loader for all of these keys.
+    #[cfg(feature = "std")]
+    fn ask(&self, keys: &[&K], hashes: &[u64], tally: &Tally<K, V>) -> Given<V, L::Error>
+    where
+        L: Load<K, V>,
+    {
+        let hash = |q: &dyn Hashed| self.hash_erased(q);
+        let mut answers = Answers::new(keys, hashes, &hash, &tally.refused);
+        self.loader().load_all(keys, &mut answers);
+        answers.given()
+    }
+
+    /// The same, as a task.
+    async fn ask_async(
+        &self,
+        keys: &[&K],
+        hashes: &[u64],
+        flights: &[FlightId],
+        tally: &Tally<K, V>,
+    ) -> Given<V, L::Error>
+    where
+        L: LoadAsync<K, V>,
+    {
+        let hash = |q: &dyn Hashed| self.hash_erased(q);
+        let mut answers = Answers::new(keys, hashes, &hash, &tally.refused);
+        {
+            let loading = reentry::during(flights, || self.loader().load_all(keys, &mut answers));
+            Loading::new(flights, pin!(Some(loading))).await;
+        }
+        answers.given()
+    }
+
+    #[cfg(feature = "std")]
+    fn spawn_all(&self, mut led: Led<K, V>, fate: Fate)
+    where
+        L: Load<K, V>,
+    {
+        if led.leases.is_empty() {
+            return;
+        }
+        let this = self.clone();
+        self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
+            let tally = this.tally();
+            led.begin_load();
+            let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &tally));
+            let given = reentry::during(&led.flights(), ask);
+            led.end_load();
+            fate.returned();
+            led.deliver(given);
+        })));
+    }
+
+    fn spawn_all_async(&self, mut led: Led<K, V>, fate: Fate)
+    where
+        L: LoadAsync<K, V>,
+    {
+        if led.leases.is_empty() {
+            return;
+        }
+        let this = self.clone();
+        self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
+            let tally = this.tally();
+            led.begin_load();
+            let given = {
+                let (keys, flights) = (led.keys(), led.flights());
+                let mut asked = pin!(this.ask_async(&keys, &led.hashes, &flights, &tally));
+                poll_fn(|cx| fate.of(|| asked.as_mut().poll(cx))).await
+            };
+            led.end_load();
+            fate.returned();
+            led.deliver(given);
+        })));
+    }
+
+    /// Loads what is not stored, as a task. Errors are typed at the very end: see [`Typed`].
+    fn ask_alone(&self, keys: Vec<K>, hashes: Vec<u64>) -> Unstored<V>
+    where
+        L: LoadAsync<K, V>,
+    {
+        let this = self.clone();
+        Box::pin(async move {
+            let tally = this.tally();
+            let keys: Vec<&K> = keys.iter().collect();
+            let given = this.ask_async(&keys, &hashes, &[], &tally).await;
+            let foreign = |error: Arc<L::Error>| LoadError::of_flight(Some(error as SharedError));
+            given.into_iter().map(|given| given.map(|given| given.map_err(foreign))).collect()
+        })
+    }
+
+    fn hash_erased(&self, q: &dyn Hashed) -> u64 {
+        hash_of(self.hasher(), q)
+    }
+
+    fn tally(&self) -> Tally<K, V> {
+        Tally { core: self.cache().kept(), refused: AtomicUsize::new(0) }
+    }
+}
+
+/// Answers that were refused in a load: counted and told when that has ended.
+struct Tally<K: 'static, V: 'static> {
+    core: CoreRef<'static, K, V>,
+    refused: AtomicUsize,
+}
+
+impl<K: 'static, V: 'static> Drop for Tally<K, V> {
+    fn drop(&mut self) {
+        // Relaxed: those who counted have been joined with by now.
+        let refused = self.refused.load(Ordering::Relaxed);
+        self.core.get().count_many(Event::UnaskedAnswer, refused);
+    }
+}

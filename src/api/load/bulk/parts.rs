@@ -1,0 +1,228 @@
+//! The keys of one bulk load, and what is to be loaded for it.
+
+use crate::api::error::LoadError;
+use crate::api::handle::lease::Lease;
+use crate::api::load::answers::{Given, hash_of};
+use crate::api::load::fate::Fate;
+use crate::api::load::form::Cloned;
+use crate::api::load::loading_cache::LoadingCache;
+use crate::api::load::read_through::{End, Through, deliver_shared};
+use crate::engine::key::ToKey;
+use crate::engine::outcome::Loaded;
+use crate::flight::reentry::{self, FlightId};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::hash::{BuildHasher, Hash};
+use core::ops::Range;
+use equivalent::Equivalent;
+
+/// What a loader gave for the keys of one caller alone.
+type Unshared<V, E> = Vec<Option<Result<V, LoadError<E>>>>;
+
+/// What becomes of one of the keys.
+#[allow(clippy::large_enum_variant, reason = "most are going until the end, and a box for each would cost more")]
+pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
+    /// `tried`: its load was given to the loader once, and is not begun a second time.
+    Going {
+        through: Through<'static, 'q, K, V, Q, Cloned>,
+        tried: bool,
+    },
+    Done(Result<V, LoadError<E>>),
+}
+
+/// The keys of one call, in its order.
+pub(super) struct Bulk<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
+    pub(super) keys: Vec<&'q Q>,
+    pub(super) all: Vec<One<'q, K, V, Q, E>>,
+    /// What becomes of its loads in the background.
+    pub(super) fate: Fate,
+}
+
+/// What is to be loaded by one call.
+pub(super) struct Led<K: 'static, V: 'static> {
+    pub(super) leases: Vec<Lease<'static, K, V>>,
+    pub(super) hashes: Vec<u64>,
+    pub(super) places: Vec<usize>,
+    /// The flights of the caller, who waits for these.
+    pub(super) serves: Vec<FlightId>,
+}
+
+/// What is to be loaded and not stored, each key once.
+pub(super) struct Alone<K> {
+    pub(super) keys: Vec<K>,
+    pub(super) hashes: Vec<u64>,
+    /// Which caller's place gets the answer of which key.
+    pub(super) places: Vec<(usize, usize)>,
+}
+
+/// What a bulk load has to load now.
+pub(super) struct Todo<K: 'static, V: 'static> {
+    /// On the caller's thread, which can do nothing else before.
+    pub(super) here: Led<K, V>,
+    /// In the background.
+    pub(super) elsewhere: Led<K, V>,
+    pub(super) alone: Option<Alone<K>>,
+}
+
+impl<K: 'static, V: 'static> Todo<K, V> {
+    pub(super) fn nothing() -> Self {
+        let nothing = || Led { leases: Vec::new(), hashes: Vec::new(), places: Vec::new(), serves: Vec::new() };
+        Self { here: nothing(), elsewhere: nothing(), alone: None }
+    }
+}
+
+impl<K: 'static, V: 'static> Led<K, V> {
+    pub(super) fn push(&mut self, lease: Lease<'static, K, V>, hash: u64, place: usize) {
+        self.leases.push(lease);
+        self.hashes.push(hash);
+        self.places.push(place);
+    }
+
+    pub(super) fn keys(&self) -> Vec<&K> {
+        self.leases.iter().map(Lease::key).collect()
+    }
+
+    /// The flights that the loader must not wait for.
+    pub(super) fn flights(&self) -> Vec<FlightId> {
+        self.leases.iter().map(Lease::flight).chain(self.serves.iter().copied()).collect()
+    }
+
+    /// The call of the loader begins: it is the load of each of these keys.
+    pub(super) fn begin_load(&mut self) {
+        self.leases.iter_mut().for_each(Lease::begin_load);
+    }
+
+    /// The call of the loader has ended.
+    pub(super) fn end_load(&mut self) {
+        self.leases.iter_mut().for_each(Lease::end_load);
+    }
+
+    /// Ends all leases with what was loaded for them, in the background.
+    pub(super) fn deliver<E: Send + Sync + 'static>(self, given: Given<V, E>) {
+        let mut given = given.into_iter();
+        self.each(|lease, _| {
+            let limits = lease.core().get().config.limits;
+            match given.next().flatten() {
+                Some(given) => deliver_shared(lease, given.map(Loaded::New), &limits),
+                None => lease.fail(),
+            }
+        });
+    }
+
+    /// Ends the leases one by one; `end` is told each one's place. User code that runs meanwhile must
+    /// not wait for those that are still to come.
+    pub(super) fn each(self, mut end: impl FnMut(Lease<'static, K, V>, usize)) {
+        let flights = self.flights();
+        for (n, (lease, place)) in self.leases.into_iter().zip(self.places).enumerate() {
+            reentry::during(&flights[n..], || end(lease, place));
+        }
+    }
+}
+
+impl<K> Alone<K> {
+    pub(super) fn push<Q: ?Sized + Equivalent<K> + ToKey<K>>(&mut self, q: &Q, hash: u64, place: usize) {
+        // Few are asked for twice, and only when there is no room for another flight.
+        let same = |at: &usize| self.hashes[*at] == hash && q.equivalent(&self.keys[*at]);
+        let at = (0..self.keys.len()).find(same).unwrap_or_else(|| {
+            self.keys.push(q.to_key());
+            self.hashes.push(hash);
+            self.keys.len() - 1
+        });
+        self.places.push((place, at));
+    }
+}
+
+impl<'q, K, V, Q, E> Bulk<'q, K, V, Q, E>
+where
+    K: Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+    Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    E: Send + Sync + 'static,
+{
+    /// Sorts what has come to an end within `range`, without waiting. `here`: a load for which the caller cannot go on sooner runs on its
+    /// own thread.
+    pub(super) fn sort<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, range: Range<usize>, here: bool) -> Todo<K, V>
+    where
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let mut todo = Todo::nothing();
+        for place in range {
+            let (q, one) = (self.keys[place], &mut self.all[place]);
+            let One::Going { through, tried } = one else { continue };
+            if through.waits().is_some() {
+                continue;
+            }
+            let hash = || hash_of(cache.hasher(), &q);
+            match through.end() {
+                End::Value(value) => *one = One::Done(Ok(value)),
+                End::Refused(why) => *one = One::Done(Err(why.into())),
+                end if *tried => *one = One::Done(through.lost(end, self.fate.error())),
+                End::Lead(lease) => {
+                    *tried = true;
+                    if here && through.must_wait(&lease) {
+                        todo.here.push(lease, hash(), place);
+                    } else {
+                        through.hand_on(lease, |lease, serves| {
+                            todo.elsewhere.push(lease, hash(), place);
+                            todo.elsewhere.serves = serves;
+                        });
+                    }
+                }
+                End::Alone => {
+                    *tried = true;
+                    let none = || Alone { keys: Vec::new(), hashes: Vec::new(), places: Vec::new() };
+                    todo.alone.get_or_insert_with(none).push(q, hash(), place);
+                }
+            }
+        }
+        todo
+    }
+
+    /// What follows now that the wait for one key has ended, with what other keys have come to meanwhile if it is a load that follows.
+    pub(super) fn go_on<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, place: usize, here: bool) -> Todo<K, V>
+    where
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        let leads = matches!(&self.all[place], One::Going { through, tried: false } if through.flight().is_some());
+        if !leads {
+            return self.sort(cache, place..place + 1, here);
+        }
+        for one in &mut self.all[place + 1..] {
+            let One::Going { through, .. } = one else { continue };
+            if let Some(woken) = through.waits().and_then(|(waiter, _)| waiter.check()) {
+                through.on(Some(woken));
+            }
+        }
+        self.sort(cache, place..self.all.len(), here)
+    }
+
+    /// The result of a key whose load has ended.
+    #[cfg(feature = "std")]
+    pub(super) fn settle(
+        &mut self,
+        place: usize,
+        land: impl FnOnce(&mut Through<'static, 'q, K, V, Q, Cloned>) -> Result<V, LoadError<E>>,
+    ) {
+        if let One::Going { through, .. } = &mut self.all[place] {
+            self.all[place] = One::Done(land(through));
+        }
+    }
+
+    /// The results of keys that were loaded for this caller alone.
+    pub(super) fn settle_alone(&mut self, places: Vec<(usize, usize)>, given: Result<Unshared<V, E>, Arc<str>>) {
+        for (place, at) in places {
+            self.all[place] = One::Done(match &given {
+                Err(message) => Err(LoadError::Panicked(message.clone())),
+                Ok(given) => given.get(at).cloned().flatten().unwrap_or(Err(LoadError::Abandoned)),
+            });
+        }
+    }
+
+    pub(super) fn results(self) -> Vec<Result<V, LoadError<E>>> {
+        let result = |one| match one {
+            One::Done(result) => result,
+            One::Going { .. } => unreachable!("each key was seen through to its end"),
+        };
+        self.all.into_iter().map(result).collect()
+    }
+}

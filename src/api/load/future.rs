@@ -1,0 +1,251 @@
+//! The asynchronous face: how a task waits, and the read-through verbs for tasks. It knows no runtime.
+
+use crate::api::cache::Cache;
+use crate::api::error::LoadError;
+use crate::api::handle::entry::CoreRef;
+use crate::api::handle::lease::Lease;
+use crate::api::handle::waiter::{Waiter, Woken};
+use crate::api::load::form::{Cloned, Form};
+use crate::api::load::read_through::{Begun, End, Through, certain, plain_hit, told};
+use crate::engine::key::ToKey;
+use crate::engine::outcome::Loaded;
+use crate::flight::reentry::{self, FlightId};
+use core::future::{Future, poll_fn};
+use core::hash::{BuildHasher, Hash};
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll};
+use equivalent::Equivalent;
+
+/// A loader's future, polled, and dropped, as what it is: if it asks for a key that it loads, it is told so rather than left
+/// to wait for itself.
+pub(crate) struct Loading<'l, Fut> {
+    flights: &'l [FlightId],
+    future: Pin<&'l mut Option<Fut>>,
+}
+
+impl<'l, Fut> Loading<'l, Fut> {
+    pub(crate) fn new(flights: &'l [FlightId], future: Pin<&'l mut Option<Fut>>) -> Self {
+        Self { flights, future }
+    }
+}
+
+impl<Fut: Future> Future for Loading<'_, Fut> {
+    type Output = Fut::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Fut::Output> {
+        let flights = self.flights;
+        let Some(future) = self.future.as_mut().as_pin_mut() else { unreachable!("it is there until it has ended") };
+        let polled = reentry::during(flights, || future.poll(cx));
+        if polled.is_ready() {
+            // Here, where its output is a local: what is just being returned would be lost if that panics.
+            reentry::during(flights, || self.future.set(None));
+        }
+        polled
+    }
+}
+
+impl<Fut> Drop for Loading<'_, Fut> {
+    fn drop(&mut self) {
+        reentry::during(self.flights, || self.future.set(None));
+    }
+}
+
+impl<'c, K, V> Waiter<'c, K, V> {
+    /// Waits as a task, until a time; None: that has come.
+    pub(crate) fn wait_async(&mut self, at: u64) -> impl Future<Output = Option<Woken<'c, K, V>>> {
+        poll_fn(move |cx| self.poll_until(cx, at))
+    }
+}
+
+/// Sees a lookup through, as a task. `begin` begins it, `told` is what the loader's output means.
+///
+/// One block for all verbs, and nothing that wraps it: each more would hold the loader once more.
+#[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
+pub(crate) fn run_async<'c, 'q, K, V, Q, F, E, Fut, T>(
+    begin: impl FnOnce() -> Begun<'c, 'q, K, V, Q, F>,
+    load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Fut,
+    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E>,
+    finish: impl FnOnce(Result<F::Out, LoadError<E>>) -> T,
+) -> impl Future<Output = T>
+where
+    K: 'c,
+    V: 'c,
+    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
+    F: Form<'c, K, V>,
+    E: Send + Sync + 'static,
+    Fut: Future,
+{
+    async move {
+        let mut through = match begin() {
+            Begun::Hit(value) => {
+                // The value is a local still as the loader goes; so are those below.
+                drop((load, told));
+                return finish(Ok(value));
+            }
+            Begun::Through(through) => through,
+        };
+        while let Some((waiter, at)) = through.waits() {
+            let woken = waiter.wait_async(at).await;
+            through.on(woken);
+        }
+        let mut lease = match through.end() {
+            End::Value(value) => {
+                drop((load, told, through));
+                return finish(Ok(value));
+            }
+            End::Refused(why) => {
+                drop((load, told, through));
+                return finish(Err(why.into()));
+            }
+            End::Lead(lease) => Some(lease),
+            End::Alone => None,
+        };
+        let flight = lease.as_ref().map(Lease::flight);
+        let future = reentry::during(flight.as_slice(), || load(lease.as_ref()));
+        let mut future = pin!(Some(future));
+        let mut loading = Loading::new(flight.as_slice(), future.as_mut());
+        let mut limit = through.inline_limit();
+        let ended = poll_fn(|cx| match Pin::new(&mut loading).poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(output)),
+            Poll::Pending => through.poll_limit(&mut limit, lease.as_ref(), cx).map(Err),
+        });
+        let ended = ended.await;
+        // The load first, and then the lease: another caller who takes it on must not meet this load.
+        drop(loading);
+        // (Before there is a result, which would be lost if a waker panics as it is dropped.)
+        drop(limit);
+        let output = match ended {
+            Ok(output) => output,
+            Err(instead) => {
+                drop(lease);
+                return finish(instead);
+            }
+        };
+        lease.iter_mut().for_each(Lease::end_load);
+        finish(match lease {
+            Some(lease) => through.land(lease, told(output)),
+            None => through.alone(told(output)),
+        })
+    }
+}
+
+impl<K, V, S: BuildHasher> Cache<K, V, S> {
+    /// As [`get_with`](Cache::get_with), for tasks: the value of a key, loaded by the future that `load` makes if there is
+    /// none, by one caller, once, while the others wait for it. Threads and tasks share one flight.
+    ///
+    /// Lazy: nothing happens before it is polled. The loader's future is polled within this one, so it runs as long as this
+    /// is polled; nothing is boxed, and no runtime is needed. It is `Send` if `F` and its future are, `Q: Sync`,
+    /// `K, V: Send + Sync` and `S: Sync`. `wait_timeout` is by the cache's [`Timer`](crate::Timer).
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll, Waker};
+    /// use bellwether::Cache;
+    /// let cache: Cache<String, usize> = Cache::new(10);
+    /// let length = cache.get_with_async("Seattle", || async { "Seattle".len() });
+    /// # let mut length = std::pin::pin!(length);
+    /// # let Poll::Ready(length) = length.as_mut().poll(&mut Context::from_waker(Waker::noop())) else { panic!() };
+    /// # assert_eq!((length, cache.get("Seattle")), (7, Some(7)));
+    /// ```
+    ///
+    /// # Cancellation
+    /// Dropping the future of the caller who loads, at any `.await`, hands the load over: one of those who wait takes it on
+    /// with its own `load`. Dropping that of one who waits leaves the flight at once. (A leader that is neither polled nor
+    /// dropped holds the others up, until their `wait_timeout`.)
+    ///
+    /// # Panics
+    /// If `load` or its future does: it reaches this caller only.
+    pub fn get_with_async<'c, Q, F, Fut>(&'c self, q: &'c Q, load: F) -> impl Future<Output = V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = V>,
+        V: Clone,
+    {
+        run_async(|| self.begin(q, true), |_| load(), |value| Ok(Loaded::New(value)), certain)
+    }
+
+    /// As [`try_get_with`](Cache::try_get_with), for tasks; see [`get_with_async`](Self::get_with_async).
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Cache::try_get_with); `Reentrant` if the loader's future of this very key asks for it.
+    ///
+    /// # Cancellation, panics
+    /// As [`get_with_async`](Self::get_with_async).
+    pub fn try_get_with_async<'c, Q, E, F, Fut>(
+        &'c self,
+        q: &'c Q,
+        load: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+        V: Clone,
+        E: Send + Sync + 'static,
+    {
+        run_async(|| self.begin(q, false), |_| load(), told, |found| found)
+    }
+
+    /// Looks a key up.
+    #[inline]
+    pub(crate) fn begin<'q, Q>(&'q self, q: &'q Q, lenient: bool) -> Begun<'q, 'q, K, V, Q, Cloned>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+    {
+        let (core, hash) = (self.core(), self.hash(q));
+        match plain_hit(core, q, hash) {
+            Some(value) => Begun::Hit(value),
+            None => {
+                let core_ref = CoreRef::borrowed(core);
+                Begun::Through(Through::new(core_ref, q, hash, core.config.plain_limits(), lenient))
+            }
+        }
+    }
+}
+
+/// Without the bounds of [`Cache::get_with_async`] its future is not `Send`. (With them it is: `tests/tasks.rs`.)
+///
+/// A loader's future that is not:
+/// ```compile_fail
+/// # use {bellwether::Cache, std::rc::Rc};
+/// fn send<T: Send>(_: T) {}
+/// let cache: Cache<u32, u32> = Cache::new(1);
+/// send(cache.get_with_async(&1, || async { let rc = Rc::new(1); std::future::ready(()).await; *rc }));
+/// ```
+/// A closure that is not:
+/// ```compile_fail
+/// # use {bellwether::Cache, std::rc::Rc};
+/// fn send<T: Send>(_: T) {}
+/// let cache: Cache<u32, u32> = Cache::new(1);
+/// let rc = Rc::new(1);
+/// send(cache.get_with_async(&1, move || std::future::ready(*rc)));
+/// ```
+/// A query that is not `Sync`, though it is `Send`:
+/// ```compile_fail
+/// # use {bellwether::{Cache, Equivalent, ToKey}, std::{cell::Cell, hash::{Hash, Hasher}}};
+/// # struct Query(Cell<u32>);
+/// # impl Hash for Query { fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) } }
+/// # impl Equivalent<u32> for Query { fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k } }
+/// # impl ToKey<u32> for Query { fn to_key(&self) -> u32 { self.0.get() } }
+/// fn send<T: Send>(_: T) {}
+/// let cache: Cache<u32, u32> = Cache::new(1);
+/// let query = Query(Cell::new(1));
+/// send(cache.get_with_async(&query, || std::future::ready(1)));
+/// ```
+/// The very same, without `send`, compile:
+/// ```
+/// # use {bellwether::{Cache, Equivalent, ToKey}, std::{cell::Cell, hash::{Hash, Hasher}, rc::Rc}};
+/// # struct Query(Cell<u32>);
+/// # impl Hash for Query { fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) } }
+/// # impl Equivalent<u32> for Query { fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k } }
+/// # impl ToKey<u32> for Query { fn to_key(&self) -> u32 { self.0.get() } }
+/// let cache: Cache<u32, u32> = Cache::new(1);
+/// drop(cache.get_with_async(&1, || async { let rc = Rc::new(1); std::future::ready(()).await; *rc }));
+/// let rc = Rc::new(1);
+/// drop(cache.get_with_async(&1, move || std::future::ready(*rc)));
+/// let query = Query(Cell::new(1));
+/// drop(cache.get_with_async(&query, || std::future::ready(1)));
+/// ```
+#[cfg(all(doctest, feature = "std"))]
+struct NotSend;

@@ -1,0 +1,57 @@
+//! The deadlines of a task that runs its own load: when it stops waiting for that.
+//!
+//! (A thread that runs its own closure cannot be stopped.)
+
+use crate::api::handle::entry::CoreRef;
+use crate::engine::config::Limits;
+use crate::engine::wait::task::Alert;
+use crate::runtime::xfetch::NEVER;
+use alloc::boxed::Box;
+use core::task::{Context, Poll};
+
+/// Until when a task waits for the load that it polls. (Boxed: most have no deadlines.)
+pub(crate) struct InlineLimit(Option<Box<Deadlines>>);
+
+struct Deadlines {
+    /// As long as there is an old value.
+    soft: u64,
+    /// In any case.
+    hard: u64,
+    alert: Alert,
+}
+
+/// Which deadline has come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Due {
+    Soft,
+    Hard,
+}
+
+impl InlineLimit {
+    /// `began`: when the caller began to wait, `NEVER` if it has not.
+    pub(crate) fn new<K, V>(core: &CoreRef<'_, K, V>, limits: &Limits, began: u64) -> Self {
+        let config = &core.get().config;
+        let Limits { soft, hard, .. } = *limits;
+        if soft.min(hard) == NEVER || config.timeless() {
+            return Self(None);
+        }
+        let began = if began == NEVER { config.wait_now() } else { began };
+        let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
+        Self(Some(Box::new(Deadlines { soft, hard, alert: Alert::NONE })))
+    }
+
+    /// Ready with a deadline that has come, once; until then the task is woken at the next one.
+    pub(crate) fn poll<K, V>(&mut self, core: &CoreRef<'_, K, V>, cx: &Context<'_>) -> Poll<Due> {
+        let Some(deadlines) = &mut self.0 else { return Poll::Pending };
+        let (soft, hard) = (deadlines.soft, deadlines.hard);
+        if !deadlines.alert.is_over(&core.get().config, soft.min(hard), cx) {
+            return Poll::Pending;
+        }
+        if soft < hard {
+            deadlines.soft = NEVER;
+            return Poll::Ready(Due::Soft);
+        }
+        (deadlines.soft, deadlines.hard) = (NEVER, NEVER);
+        Poll::Ready(Due::Hard)
+    }
+}

@@ -1,0 +1,448 @@
+//! What a caller who wants a value meets at a key, and how it gets on board: a hit, the lead of a flight, or a wait.
+
+use super::config::Limits;
+use super::events::{CacheEvent, LoadKind};
+use super::key::ToKey;
+use super::outcome::Outcome;
+use super::remove::Spare;
+use super::stats::Event;
+use super::{Core, Freshness, Ptr, Scope, Shard};
+use crate::flight::bell::Listening;
+use crate::flight::expiry::Hot;
+use crate::flight::failure::Failure;
+use crate::flight::failure::SharedError;
+use crate::flight::node::Node;
+use crate::flight::word::{GaveUp, Joined, State};
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
+use crate::sys::sync::yield_now;
+use crate::table::link::Link;
+use crate::table::split_order::order_of;
+use core::ptr::NonNull;
+use equivalent::Equivalent;
+
+/// What the caller came for.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted<'l> {
+    /// A value that may be served, within these limits.
+    Value(&'l Limits),
+    /// The key's lease, whatever value there is.
+    Lease,
+    /// The same, within `max_loads`.
+    Refresh,
+}
+
+impl Wanted<'_> {
+    fn value(self) -> bool {
+        matches!(self, Self::Value(_))
+    }
+
+    /// What a load is for that would be `kind` if it were one.
+    fn or(self, kind: LoadKind) -> LoadKind {
+        if self.value() { kind } else { LoadKind::Compute }
+    }
+
+    /// Whether the lease of a new flight counts for `max_loads`.
+    fn counted(self) -> bool {
+        !matches!(self, Self::Value(Limits { counted: false, .. }))
+    }
+}
+
+/// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
+pub(crate) struct Flight<K, V> {
+    pub(crate) node: Ptr<K, V>,
+    pub(crate) old: Option<Ptr<K, V>>,
+}
+
+impl<K, V> Clone for Flight<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<K, V> Copy for Flight<K, V> {}
+
+impl<K, V> Flight<K, V> {
+    /// The node that is in the list, if any is: what is loaded is stored only if that was not removed.
+    pub(crate) fn listed(self) -> Ptr<K, V> {
+        self.old.unwrap_or(self.node)
+    }
+}
+
+/// How it went.
+pub(crate) enum Boarded<'s, K, V> {
+    /// This value may be served.
+    Hit(&'s Node<K, V>, Outcome),
+    /// The caller leads. `counted`: its lease counts for `max_loads`.
+    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
+    /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
+    Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
+    /// The flight can count no more waiters.
+    Full,
+    /// The last load failed, and that is kept.
+    Failed(Option<SharedError>),
+}
+
+impl<K, V> Core<K, V> {
+    /// When a leader has held its lease for longer than `lead_timeout`; None: never, or when it began is not noted yet.
+    pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
+        if lead_timeout == NEVER || self.config.timeless() {
+            return None;
+        }
+        Some(node.begun(lease)?.saturating_add(lead_timeout))
+    }
+}
+
+impl<'c, K, V> Scope<'c, K, V> {
+    /// Gets on board at `q`.
+    pub(crate) fn board<'s, Q>(
+        &'s self,
+        hash: u64,
+        q: &Q,
+        wanted: Wanted<'_>,
+        spare: &mut Spare<'c, K, V>,
+    ) -> Boarded<'s, K, V>
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        let shard = self.core.shard(hash);
+        loop {
+            let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
+            let place = self.core.table.search(self.pin(), hash, hit);
+            let Some(found) = place.found else {
+                // One share for the list, one for the lease.
+                // Once more below: `to_key` is the user's, and not to be called in vain, nor with a lease counted.
+                if self.core.leases_full(self.most_leases(wanted)) {
+                    return Boarded::Full;
+                }
+                let node = self.begin(spare, || q.to_key(), (hash, wanted), 2);
+                if !self.lease_begins(wanted) {
+                    return Boarded::Full;
+                }
+                if self.core.table.insert(&place, Node::as_link(node)) {
+                    spare.used();
+                    let kind = wanted.or(LoadKind::Missing);
+                    return self.leads(Flight { node, old: None }, 1, kind, wanted.counted());
+                }
+                self.lease_unused(wanted);
+                continue;
+            };
+            let begin = |spare: &mut Spare<'c, K, V>| self.begin(spare, || q.to_key(), (hash, wanted), 1);
+            if let Some(boarded) = self.meet(shard, self.node(found), wanted, spare, begin) {
+                return boarded;
+            }
+        }
+    }
+
+    /// `compute` has to have its turn.
+    fn most_leases(&self, wanted: Wanted<'_>) -> usize {
+        let unbounded = matches!(wanted, Wanted::Lease) || !wanted.counted();
+        if unbounded { usize::MAX } else { self.core.config.max_loads }
+    }
+
+    /// Counts the lease of a new flight; false if there are too many.
+    fn lease_begins(&self, wanted: Wanted<'_>) -> bool {
+        !wanted.counted() || self.core.lease_begins(self.most_leases(wanted))
+    }
+
+    /// Counts it out: there is no flight.
+    fn lease_unused(&self, wanted: Wanted<'_>) {
+        if wanted.counted() {
+            self.core.lease_ends();
+        }
+    }
+
+    /// A node for a flight that begins now.
+    fn begin(
+        &self,
+        spare: &mut Spare<'c, K, V>,
+        key: impl FnOnce() -> K,
+        (hash, wanted): (u64, Wanted<'_>),
+        shares: u32,
+    ) -> Ptr<K, V> {
+        let node = spare.ready(key, order_of(hash), shares);
+        // SAFETY: our own node, not yet shared.
+        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), wanted.counted());
+        node
+    }
+
+    /// A value that is over, for one who takes it within this `window`.
+    fn serve_stale<'s>(
+        &self,
+        node: &'s Node<K, V>,
+        wanted: Wanted<'_>,
+        window: impl FnOnce(&Limits) -> u64,
+    ) -> Option<Boarded<'s, K, V>> {
+        let Wanted::Value(limits) = wanted else { return None };
+        self.core.stale(node, window(limits)).then(|| {
+            self.count_of(node, Event::StaleServe);
+            Boarded::Hit(node, Outcome::Stale)
+        })
+    }
+
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Boarded<'s, K, V> {
+        self.core.counters.count(Event::Load);
+        // SAFETY: the lease that is given has a share.
+        self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
+        Boarded::Lead { flight, lease, kind, counted }
+    }
+
+    /// At a node found by key; None: look again.
+    fn meet<'s>(
+        &'s self,
+        shard: &Shard<K, V>,
+        node: &'s Node<K, V>,
+        wanted: Wanted<'_>,
+        spare: &mut Spare<'c, K, V>,
+        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Boarded<'s, K, V>> {
+        let flight = Flight { node: NonNull::from(node), old: None };
+        match node.word.load().state() {
+            State::Computing { lease, .. } if self.overdue(node, lease, wanted) => self.relieve(flight, lease),
+            State::Computing { .. } | State::Publishing => self.join(flight, wanted),
+            State::Empty { .. } => self.claim(flight),
+            State::Ready => {
+                let (hot, freshness) = (node.hot(), self.core.freshness(node));
+                let hit = || Some(Boarded::Hit(node, Outcome::Hit));
+                if wanted.value() && freshness == Freshness::Good {
+                    return hit();
+                }
+                if freshness == Freshness::Over && self.core.cooling(node) {
+                    if let Some(stale) = self.serve_stale(node, wanted, |l| l.if_error) {
+                        return Some(stale);
+                    }
+                }
+                match self.refresh(node, (hot, freshness), wanted, spare, begin) {
+                    // Somebody else refreshes it, or nobody more may load: the value is good.
+                    None | Some(Boarded::Full) if wanted.value() && freshness == Freshness::Early => hit(),
+                    Some(Boarded::Full) => {
+                        let stale = self.serve_stale(node, wanted, Limits::patience);
+                        stale.or(Some(Boarded::Full))
+                    }
+                    refreshing => refreshing,
+                }
+            }
+            State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
+            State::Failed(error) if self.is_kept_failure(node, wanted) => {
+                // SAFETY: found under this scope's pin.
+                Some(Boarded::Failed(unsafe { Failure::shared(error) }))
+            }
+            State::Failed(_) | State::Dead | State::Closed => {
+                self.clear_away(shard, node);
+                None
+            }
+        }
+    }
+
+    /// Whether a failed flight is an answer to this caller.
+    fn is_kept_failure(&self, node: &Node<K, V>, wanted: Wanted<'_>) -> bool {
+        matches!(wanted, Wanted::Value(limits) if limits.negative) && self.core.keeps_failure(node)
+    }
+
+    /// Hangs a successor from an entry.
+    fn refresh<'s>(
+        &'s self,
+        old: &'s Node<K, V>,
+        (hot, freshness): (Hot, Freshness),
+        wanted: Wanted<'_>,
+        spare: &mut Spare<'c, K, V>,
+        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Boarded<'s, K, V>> {
+        if self.core.leases_full(self.most_leases(wanted)) {
+            return Some(Boarded::Full);
+        }
+        let next = begin(spare);
+        if !self.lease_begins(wanted) {
+            return Some(Boarded::Full);
+        }
+        if !old.share() {
+            self.lease_unused(wanted);
+            return None;
+        }
+        let this = NonNull::from(old);
+        if !old.word.refresh(next.cast()) {
+            self.lease_unused(wanted);
+            // SAFETY: the share taken above.
+            unsafe { self.release(this) };
+            return None;
+        }
+        spare.used();
+        let flight = Flight { node: next, old: Some(this) };
+        // (Of a good one with a time to idle that says nothing: it changes with each look.)
+        let telling = freshness == Freshness::Over || self.core.config.idle == NEVER;
+        if wanted.value() && telling && old.hot() != hot {
+            // Another has refreshed it since it was looked at: and failed, or confirmed it. Look again.
+            self.lease_unused(wanted);
+            // SAFETY: the lease and its shares are ours, and end here.
+            unsafe {
+                if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
+                    self.ended(flight);
+                }
+                self.disembark(flight);
+            }
+            return None;
+        }
+        if freshness == Freshness::Early && wanted.value() {
+            self.core.counters.count(Event::EarlyRefresh);
+        }
+        let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
+        Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
+    }
+
+    /// At an entry that has a successor.
+    fn meet_successor<'s>(
+        &'s self,
+        shard: &Shard<K, V>,
+        old: &'s Node<K, V>,
+        successor: Ptr<K, V>,
+        wanted: Wanted<'_>,
+    ) -> Option<Boarded<'s, K, V>> {
+        // SAFETY: read from an entry found unmarked under the present pin: alive under it (see `Core::serving`).
+        let next: &'s Node<K, V> = unsafe { successor.as_ref() };
+        let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
+        match next.word.load().state() {
+            // Whether the old value may be served or not: a leader that hangs is replaced by the first
+            // caller who meets it.
+            State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.relieve(flight, lease),
+            _ if wanted.value() && self.core.good(old) => Some(Boarded::Hit(old, Outcome::Hit)),
+            State::Computing { .. } | State::Publishing => {
+                self.serve_stale(old, wanted, |l| l.while_refresh).or_else(|| self.join(flight, wanted))
+            }
+            State::Empty { .. } => self.claim(flight),
+            State::Failed(_) | State::Dead => {
+                old.word.refresh_ended(successor.cast());
+                None
+            }
+            _ if !wanted.value() => {
+                // Its publisher is one step from putting it in the old entry's place; no user code is in between.
+                yield_now();
+                None
+            }
+            _ if self.core.good(next) => Some(Boarded::Hit(next, Outcome::Hit)),
+            _ => {
+                // Published, not yet swapped in, and over already.
+                self.clear_away(shard, old);
+                None
+            }
+        }
+    }
+
+    /// Whether a leader has held its lease for longer than this caller would wait for it.
+    fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
+        let limits = if let Wanted::Value(limits) = wanted { limits } else { &self.core.config.limits };
+        self.core.noted_end(node, lease, limits.lead).is_some_and(|end| self.core.config.has_come(end))
+    }
+
+    /// Takes a flight over from a leader that has held this lease for too long. None: something has
+    /// happened to it, look again.
+    ///
+    /// (It may have been removed since it was found: what this caller loads is then its own alone.)
+    fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Boarded<'s, K, V>> {
+        if !self.share(flight) {
+            return None;
+        }
+        // SAFETY: we have a share of it.
+        let node = unsafe { flight.node.as_ref() };
+        // Asked before: if the lease is taken over it was still in force then, and this was noted
+        // before the flight could be found.
+        let counted = node.is_counted(lease);
+        if let Some(number) = node.word.take_over(lease, false) {
+            self.core.counters.count(Event::TakeOver);
+            self.core.lease_moves(counted);
+            return Some(self.leads(flight, number, LoadKind::TakenOver, true));
+        }
+        // SAFETY: the shares taken above.
+        unsafe { self.disembark(flight) };
+        None
+    }
+
+    /// Shares of both nodes of a flight; false (and none taken) if either has none left.
+    fn share(&self, flight: Flight<K, V>) -> bool {
+        // SAFETY: both were found under this scope's pin.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        if !node.share() {
+            return false;
+        }
+        if old.is_none_or(Node::share) {
+            return true;
+        }
+        // SAFETY: the share taken above.
+        unsafe { self.release(flight.node) };
+        false
+    }
+
+    /// Gives back the shares of a flight.
+    ///
+    /// # Safety
+    /// The caller owns them, and from now on uses the nodes only under this scope's pin.
+    pub(crate) unsafe fn disembark(&self, flight: Flight<K, V>) {
+        // SAFETY: as for this function.
+        unsafe { self.release(flight.node) };
+        if let Some(old) = flight.old {
+            // SAFETY: as for this function.
+            unsafe { self.release(old) };
+        }
+    }
+
+    fn claim<'s>(&'s self, flight: Flight<K, V>) -> Option<Boarded<'s, K, V>> {
+        if !self.share(flight) {
+            return None;
+        }
+        // SAFETY: we have a share.
+        if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
+            self.core.counters.count(Event::Handover);
+            // Of a load that was counted before: it is never refused.
+            self.core.lease_begins(usize::MAX);
+            return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
+        }
+        // SAFETY: the shares taken above.
+        unsafe { self.disembark(flight) };
+        None
+    }
+
+    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Wanted<'_>) -> Option<Boarded<'s, K, V>> {
+        // Registered first, counted in second: see `Bells::ring`.
+        // SAFETY: it goes into a `Waiter`, which refers to the core, or is dropped here.
+        let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
+        let early = (!mutant("listens too late")).then(listen);
+        if !self.share(flight) {
+            return None;
+        }
+        // SAFETY: found under this scope's pin.
+        let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
+        let most = match wanted {
+            Wanted::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
+            _ => u32::MAX,
+        };
+        let joined = node.word.join(most);
+        match joined {
+            Joined::Counted(_) | Joined::Publishing => {
+                if wanted.value() {
+                    self.count_of(node, Event::Coalesced);
+                }
+                let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
+                let listening = early.unwrap_or_else(listen);
+                return Some(Boarded::Wait { flight, lease, listening });
+            }
+            Joined::Full | Joined::Moved(_) => {
+                // SAFETY: the shares taken above; the node is used under the pin from here on.
+                unsafe { self.disembark(flight) };
+            }
+        }
+        // SAFETY: found under this scope's pin.
+        let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
+        match joined {
+            Joined::Full => {
+                let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.if_error));
+                stale.or(Some(Boarded::Full))
+            }
+            // (Not if a tag of it is invalidated: that may have been before we came.)
+            Joined::Moved(word)
+                if word.valued() && wanted.value() && (!self.core.outdated(node) || mutant("outdated on board")) =>
+            {
+                // It was in flight as we came by: its value is ours, whatever became of the entry since.
+                Some(Boarded::Hit(node, Outcome::Coalesced))
+            }
+            _ => None,
+        }
+    }
+}

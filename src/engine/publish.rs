@@ -1,0 +1,186 @@
+//! How a flight ends with a value.
+
+use super::events::CacheEvent;
+use super::evict::{Newcomer, Weighed};
+use super::join::Flight;
+use super::rejected::RejectionCause;
+use super::stats::Event;
+use super::{Core, RemovalCause, Scope, Shard};
+use crate::flight::expiry::Ttl;
+use crate::flight::node::Node;
+use crate::flight::times::Stamps;
+use crate::runtime::xfetch::{self, NEVER};
+use crate::sys::mutants::mutant;
+use core::ptr::NonNull;
+
+/// On which terms a value is kept: what user code has to say about it, asked before the flight is touched.
+#[derive(Clone, Copy)]
+pub(crate) struct Terms {
+    /// 0: handed over only.
+    pub(crate) weight: u32,
+    pub(crate) stamps: Stamps,
+    /// Why the weight is 0.
+    pub(crate) rejected: Option<RejectionCause>,
+}
+
+/// What became of a leader's value.
+#[must_use]
+pub(crate) enum Published<V> {
+    Stored,
+    HandedOver,
+    /// The lease was taken over: nobody has got it.
+    Fenced(V),
+}
+
+impl<K, V> Core<K, V> {
+    /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how
+    /// long it took to load, in ns (0: it was not loaded). `start` is the number for its tags that
+    /// the load began with ([`Core::tag_start`]).
+    pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Terms {
+        let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
+        let stamps = self.times(key, value, own, (start, delta));
+        let rejected = match stamps.expires == stamps.born {
+            true => Some(RejectionCause::ZeroTimeToLive),
+            false => Scope::rejects(self, weight),
+        };
+        Terms { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
+    }
+
+    /// The times of a value: runs `ttl_with` and `tags_with`.
+    pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Stamps {
+        let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::jittered));
+        let ttl = match own {
+            Some(Ttl::Exactly(ttl)) => ttl,
+            Some(Ttl::Jittered(ttl)) => xfetch::jittered(ttl, self.config.jitter, self.random()),
+            None if self.config.ttl == NEVER => NEVER,
+            None => xfetch::jittered(self.config.ttl, self.config.jitter, self.random()),
+        };
+        let mut stamps = self.stamps(ttl, (start, delta));
+        if self.config.groups.as_ref().is_some_and(|groups| groups.has_tags(key, value)) {
+            stamps.hot = stamps.hot.with_tags();
+        }
+        stamps
+    }
+
+    fn stamps(&self, ttl: u64, (tag_start, delta): (u64, u64)) -> Stamps {
+        let born = self.config.time.now();
+        let expires = xfetch::expires_at(born, ttl);
+        Stamps { born, expires, hot: self.hot(born, expires, delta), tag_start }
+    }
+}
+
+impl<K, V> Scope<'_, K, V> {
+    /// The leader's value becomes the entry, or is handed to those who wait and no more.
+    ///
+    /// # Safety
+    /// The caller holds this lease of this flight, with its shares; the lease ends here.
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: Terms) -> Published<V> {
+        // SAFETY: the caller has shares of both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        let shard = self.core.shard_of_order(node.link().order());
+        node.reserve(self.core.nodes(), &terms.stamps);
+        if !node.word.begin_publish(lease) {
+            return Published::Fenced(value);
+        }
+        if self.is_large(shard) {
+            self.foresee(shard, node.link().order());
+        }
+        // SAFETY: the transition into PUBLISHING was just won.
+        unsafe { node.write(self.core.nodes(), value, terms.stamps) };
+        let stored = match old {
+            None => self.publish_cold(shard, node, terms.weight),
+            Some(old) => self.publish_successor(shard, node, old, terms.weight),
+        };
+        if stored && old.is_none() {
+            // The slot's share. It cannot fail: the lease has one.
+            let shared = node.share();
+            debug_assert!(shared);
+            self.seat(shard, node, None);
+        }
+        let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
+        self.make_room(shard, newcomer.as_ref());
+        self.ring(flight.node);
+        if let Some(cause) = terms.rejected {
+            self.hand_back(node, cause);
+        }
+        if stored { Published::Stored } else { Published::HandedOver }
+    }
+
+    /// A loaded value that was published and not kept is counted, and told to the listener.
+    #[cold]
+    fn hand_back(&self, node: &Node<K, V>, cause: RejectionCause) {
+        self.core.counters.count(Event::Rejection);
+        self.observe_of(node, || CacheEvent::Rejected { cause });
+        if self.core.config.listener.is_some() {
+            // It cannot fail: the lease has a share.
+            let shared = node.share();
+            debug_assert!(shared);
+            // SAFETY: the share just taken; the caller has published the value.
+            unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
+        }
+    }
+
+    fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {
+        // A flight that was removed is not stored. If the mark comes after this look, the remover finds READY, or
+        // leaves GONE behind for us to find; the two RMWs on the word decide which, so the weight is taken out once.
+        let weight = if node.link().is_marked() { 0 } else { weight };
+        node.set_weight(weight);
+        if weight == 0 {
+            // Nobody finds it any more, before it can be taken for an entry.
+            self.remove(shard, node, RemovalCause::Expired);
+            node.word.publish();
+            return false;
+        }
+        let weighed = self.weigh_in(shard, weight, None);
+        let gone = node.word.publish().gone();
+        if gone && !mutant("weight left behind") {
+            self.weigh_back(shard, &weighed);
+            // Its remover found no value yet, and is done with the weight.
+            node.set_weight(0);
+        }
+        !gone
+    }
+
+    fn publish_successor(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: &Node<K, V>, weight: u32) -> bool {
+        node.set_weight(weight);
+        if weight == 0 {
+            node.word.publish();
+            self.remove(shard, old, RemovalCause::Replaced);
+            return false;
+        }
+        let weighed = self.weigh_in(shard, weight, Some(old));
+        node.word.publish();
+        if self.put_in_place(shard, node, old, &weighed) {
+            return true;
+        }
+        if mutant("lost swap stays") {
+            return true;
+        }
+        // The old entry was removed meanwhile, and with it the right to be stored.
+        self.weigh_back(shard, &weighed);
+        node.set_weight(0);
+        false
+    }
+
+    /// Puts a successor in the place of its old entry; false if that was removed meanwhile.
+    pub(super) fn put_in_place(
+        &self,
+        shard: &Shard<K, V>,
+        node: &Node<K, V>,
+        old: &Node<K, V>,
+        weighed: &Weighed,
+    ) -> bool {
+        // The list's share, and the slot's. It cannot fail: the lease has one.
+        let shared = node.share() && node.share();
+        debug_assert!(shared);
+        if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
+            self.replaced(shard, old, node, weighed);
+            return true;
+        }
+        if !mutant("lost swap stays") {
+            // SAFETY: the shares taken above; the lease's is still there.
+            unsafe { self.release_shares(NonNull::from(node), 2) };
+        }
+        false
+    }
+}

@@ -1,0 +1,295 @@
+//! Insertion, and everything that follows a won mark.
+//!
+//! Whoever wins the mark of a node, by marking or by replacing it, does the rest, in this order: GONE in the state
+//! word; weight and count, if the node had a stored value (the publisher does that part if it had not got there yet);
+//! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. What user code is asked
+//! meanwhile (the clock, an entry's tags) is asked by [`Scope::ask`], so no panic can leave it half-done.
+
+use super::events::CacheEvent;
+use super::evict::{Newcomer, Weighed};
+use super::operation::After;
+use super::publish::Terms;
+use super::rejected::Rejected;
+use super::stats::Event;
+use super::told::About;
+use super::{Core, Ptr, RemovalCause, Scope, Shard};
+use crate::flight::node::Node;
+use crate::flight::word::Snapshot;
+use crate::sys::mutants::mutant;
+use crate::table::link::Link;
+use crate::table::split_order::order_of;
+use alloc::boxed::Box;
+use core::ptr::NonNull;
+
+/// A node that is not in the list yet; frees it if it never gets there.
+pub(super) struct Unlinked<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
+
+impl<K, V> Unlinked<'_, K, V> {
+    /// The node is in the list, or hangs from an entry: it is no longer ours.
+    pub(super) fn linked(self) -> Ptr<K, V> {
+        let node = self.1;
+        core::mem::forget(self);
+        node
+    }
+}
+
+impl<K, V> Drop for Unlinked<'_, K, V> {
+    fn drop(&mut self) {
+        // SAFETY: nobody else has ever been able to reach the node, and this is its owner's end.
+        unsafe { self.0.limbo.dispose(self.1) };
+    }
+}
+
+/// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
+/// unused key is not dropped under the pin.
+pub(crate) struct Spare<'c, K, V>(&'c Core<K, V>, Option<Unlinked<'c, K, V>>);
+
+impl<'c, K, V> Spare<'c, K, V> {
+    pub(crate) fn none(core: &'c Core<K, V>) -> Self {
+        Self(core, None)
+    }
+
+    pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
+        let fresh = || Unlinked(self.0, Node::flight(self.0.nodes(), key(), order));
+        let node = self.1.get_or_insert_with(fresh).1;
+        // SAFETY: our own node, not yet shared.
+        unsafe { node.as_ref() }.set_shares(shares);
+        node
+    }
+
+    pub(super) fn used(&mut self) {
+        if let Some(node) = self.1.take() {
+            node.linked();
+        }
+    }
+}
+
+impl<K, V> Scope<'_, K, V> {
+    /// Marks `node` and does what follows. False if somebody else has marked it: look the key up again, the winner may
+    /// have put a newer value in its place.
+    pub(crate) fn remove(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> bool {
+        self.remove_with(shard, node, cause).is_some()
+    }
+
+    /// The same; gives the word as it was before.
+    pub(crate) fn remove_with(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> Option<Snapshot> {
+        let cause = self.cause_at_present(node, cause);
+        if !self.core.table.mark(node.link()) {
+            return None;
+        }
+        let before = self.gone(shard, node, 0);
+        self.unseat(node);
+        self.unlist_and_release(node, before, cause);
+        Some(before)
+    }
+
+    /// The same for a node that the hand holds: it is in no slot, and whoever put it in one before looks there in vain. The
+    /// slot's share is given back.
+    pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause) {
+        let listed = self.core.table.mark(node.link()) && {
+            let before = self.gone(self.core.shard_of_order(node.link().order()), node, 0);
+            !self.unlist(node, before, cause)
+        };
+        // SAFETY: the slot's share is the hand's, and by that ours; so is the list's if `listed`.
+        unsafe { self.release_shares(NonNull::from(node), 1 + u32::from(listed)) };
+    }
+
+    /// GONE, and the value's weight, unless a newcomer has accounted for it.
+    fn gone(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
+        let before = node.word.set_gone();
+        if before.weighs() && node.stored_weight() != 0 && (accounted == 0 || mutant("old weight twice")) {
+            self.weigh_out(shard, node.stored_weight());
+        }
+        before
+    }
+
+    /// Out of the list for good, by the winner of the mark; the list's share goes to the listener, or back.
+    fn unlist_and_release(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
+        if !self.unlist(node, before, cause) {
+            // SAFETY: the list's share is the mark winner's to give back, once the node is unlinked.
+            unsafe { self.release(NonNull::from(node)) };
+        }
+    }
+
+    /// The same; whether the list's share has gone to the listener. If not it is the caller's to give back.
+    #[must_use]
+    fn unlist(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
+        self.core.table.unlink(self.pin(), node.link());
+        // Closed, it was gone before this removal, which only came first to the mark.
+        let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
+        let cause = match overtook {
+            // (User code: the clock, and `tags_with`. What follows is owed, whatever becomes of that.)
+            true => self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size),
+            false => cause,
+        };
+        let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
+        let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
+        // What takes the place of such a value replaces it; whatever else removes it does so because of its tag.
+        let cause = if untagged && cause != RemovalCause::Replaced { RemovalCause::Explicit } else { cause };
+        if untagged {
+            self.count_removal(RemovalCause::Explicit);
+        } else if had_value || (cause == RemovalCause::Explicit && before.loading()) {
+            self.count_removal(cause);
+        }
+        if had_value {
+            self.observe_of(node, || CacheEvent::Removed { cause });
+        }
+        let told = had_value && self.core.config.listener.is_some();
+        if told {
+            // SAFETY: the list's share is the mark winner's to hand on, once the node is unlinked; it has its value.
+            unsafe { self.announce(this, cause) };
+        }
+        told
+    }
+
+    /// What follows when `new`, with the list's share and its slot's, was put in the place of `old`.
+    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
+        self.weighed(weighed);
+        let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
+        let before = self.gone(shard, old, weighed.old);
+        self.seat(shard, new, Some(old));
+        self.unseat(old);
+        self.unlist_and_release(old, before, cause);
+    }
+
+    /// What ended a value that is removed for this cause at this time: its time, if that was over.
+    fn cause_by_time(&self, node: &Node<K, V>, now: u64, cause: RemovalCause) -> RemovalCause {
+        // (Most often it has none.)
+        if !node.hot().eternal() && self.core.over_at(node, now) { RemovalCause::Expired } else { cause }
+    }
+
+    /// The same at present, by the user's clock.
+    fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
+        if node.hot().eternal() {
+            return cause;
+        }
+        let now = self.ask(|| self.core.config.time.now());
+        now.map_or(cause, |now| self.cause_by_time(node, now, cause))
+    }
+
+    /// `guess`: the terms' δ is a guess, and what the key's last load took is a better one.
+    ///
+    /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
+    /// the pin.
+    pub(crate) fn insert(
+        &self,
+        hash: u64,
+        (key, value): (K, V),
+        (terms, guess): (impl FnOnce(&K, &V) -> Terms, bool),
+        is_key: impl Fn(&K, &K) -> bool,
+    ) -> Result<(), Rejected<K, V>> {
+        let (table, order) = (&self.core.table, order_of(hash));
+        let shard = self.core.shard(hash);
+        // One miss leads to the next. So something else is done while each is on its way.
+        let large = self.is_large(shard);
+        let fetch = |step| {
+            if large {
+                table.prefetch(self.pin(), order, step)
+            }
+        };
+        fetch(0);
+        let terms = terms(&key, &value);
+        if let Some(cause) = terms.rejected {
+            // What was there is no longer true all the same.
+            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
+                self.promptly();
+            }
+            self.core.counters.count(Event::Rejection);
+            return Err(Rejected::new((key, value), cause, order));
+        }
+        let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
+        fetch(1);
+        let new = Unlinked(self.core, node);
+        // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
+        let entry = unsafe { node.as_ref() };
+        // The list's, and the slot's.
+        entry.set_shares(2);
+        if large {
+            self.foresee(shard, order);
+        }
+        fetch(2);
+        loop {
+            let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
+            let place = table.search(self.pin(), hash, hit);
+            let old = place.found.map(|link| self.node(link));
+            if let Some(old) = old.filter(|_| guess) {
+                self.cost_as(entry, old, &terms.stamps);
+            }
+            let weighed = self.weigh_in(shard, terms.weight, old);
+            let linked = match old {
+                Some(old) => table.replace(old.link(), Node::as_link(node)),
+                None => table.insert(&place, Node::as_link(node)),
+            };
+            if linked {
+                new.linked();
+                match old {
+                    Some(old) => self.replaced(shard, old, entry, &weighed),
+                    None => self.seat(shard, entry, None),
+                }
+                self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
+                return Ok(());
+            }
+            self.weigh_back(shard, &weighed);
+        }
+    }
+
+    /// Has a key and value that were not kept told to the listener, and dropped, once the pin is gone.
+    #[cold]
+    pub(crate) fn turn_away(&self, rejected: Rejected<K, V>) {
+        self.push(After::Rejected(Box::new(rejected)));
+    }
+
+    /// Has the observer told of a key and value that the caller gets back, once the pin is gone.
+    #[cold]
+    pub(crate) fn give_back(&self, rejected: Rejected<K, V>) -> Rejected<K, V> {
+        if self.core.observed() {
+            let event = CacheEvent::Rejected { cause: rejected.cause() };
+            self.push(After::Happened(event, About::hash(rejected.order())));
+        }
+        rejected
+    }
+
+    /// Removes a key, entry or flight. The node (alive under the pin) and its word, if there was one.
+    pub(crate) fn remove_key(
+        &self,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        cause: RemovalCause,
+    ) -> Option<(&Node<K, V>, Snapshot)> {
+        let shard = self.core.shard(hash);
+        loop {
+            let hit = |link: NonNull<Link>| is_key(self.node(link).key());
+            let node = self.node(self.core.table.search(self.pin(), hash, hit).found?);
+            if let Some(before) = self.remove_with(shard, node, cause) {
+                return Some((node, before));
+            }
+        }
+    }
+
+    /// Whether a removed value was stored and still good: what `remove` gives back. (Not what the hand or a sweep had closed:
+    /// others have found the key absent since.)
+    pub(crate) fn was_good(&self, node: &Node<K, V>, before: Snapshot) -> bool {
+        let served = before.serves() || before.valued() && mutant("closed counts");
+        served && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
+    }
+
+    /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
+    pub(super) fn clear_away(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
+        self.remove(shard, node, self.cause_of_closing(node));
+    }
+
+    /// Whether a removed value's time was ended by the invalidation of a tag, and not over by itself. Asks the user's `tags_with`,
+    /// and only where a tag was invalidated since the value was loaded.
+    fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
+        let Some(groups) = &self.core.config.groups else { return false };
+        node.tag_start(self.core.nodes()).is_some_and(|start| groups.any_since(start))
+            // (User code: the clock, and `tags_with`. If it panics the value counts as one without tags.)
+            && self
+                .ask(|| !self.core.over_at(node, self.core.config.time.now()) && self.core.outdated(node))
+                .unwrap_or(false)
+    }
+
+    fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {
+        if self.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size }
+    }
+}

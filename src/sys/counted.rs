@@ -1,0 +1,85 @@
+//! Atomics that tell of each access, for `benches/src/writes`: only under `cfg(bellwether_count)`.
+//!
+//! They have no `Deref`: what the crate does to an atomic and this file does not tell of is an error of the compiler.
+
+use core::mem::size_of;
+use core::panic::Location;
+pub(crate) use portable_atomic::{Ordering, fence};
+
+unsafe extern "Rust" {
+    /// Defined by the program that counts. A read-modify-write writes, whether or not it changes anything: it takes the line
+    /// for itself.
+    safe fn bellwether_access(address: usize, size: usize, kind: u8, from: &'static Location<'static>);
+}
+
+const LOAD: u8 = 0;
+const STORE: u8 = 1;
+const UPDATE: u8 = 2;
+
+macro_rules! counted {
+    ($name:ident $([$t:ident])?, $value:ty, updates: [$($update:ident),*]) => {
+        #[repr(transparent)]
+        pub(crate) struct $name $(<$t>)? (portable_atomic::$name $(<$t>)?);
+
+        #[allow(dead_code)]
+        impl $(<$t>)? $name $(<$t>)? {
+            pub(crate) const fn new(value: $value) -> Self {
+                Self(portable_atomic::$name::new(value))
+            }
+
+            #[track_caller]
+            fn told(&self, kind: u8) -> &portable_atomic::$name $(<$t>)? {
+                bellwether_access(&raw const self.0 as usize, size_of::<Self>(), kind, Location::caller());
+                &self.0
+            }
+
+            /// For the kernel, which compares a futex's word: no access of ours.
+            pub(crate) const fn as_ptr(&self) -> *mut $value {
+                self.0.as_ptr()
+            }
+
+            #[track_caller]
+            pub(crate) fn load(&self, order: Ordering) -> $value {
+                self.told(LOAD).load(order)
+            }
+
+            #[track_caller]
+            pub(crate) fn store(&self, value: $value, order: Ordering) {
+                self.told(STORE).store(value, order);
+            }
+
+            $(#[track_caller]
+            pub(crate) fn $update(&self, value: $value, order: Ordering) -> $value {
+                self.told(UPDATE).$update(value, order)
+            })*
+
+            #[track_caller]
+            pub(crate) fn compare_exchange(
+                &self, from: $value, to: $value, success: Ordering, failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.told(UPDATE).compare_exchange(from, to, success, failure)
+            }
+
+            #[track_caller]
+            pub(crate) fn compare_exchange_weak(
+                &self, from: $value, to: $value, success: Ordering, failure: Ordering,
+            ) -> Result<$value, $value> {
+                self.told(UPDATE).compare_exchange_weak(from, to, success, failure)
+            }
+
+            /// One update, if it meets nobody.
+            #[track_caller]
+            pub(crate) fn fetch_update(
+                &self, success: Ordering, failure: Ordering, new: impl FnMut($value) -> Option<$value>,
+            ) -> Result<$value, $value> {
+                self.told(UPDATE).fetch_update(success, failure, new)
+            }
+        }
+    };
+}
+
+counted!(AtomicPtr[T], *mut T, updates: [swap]);
+counted!(AtomicBool, bool, updates: [swap, fetch_and, fetch_or]);
+counted!(AtomicU32, u32, updates: [swap, fetch_add, fetch_sub, fetch_and, fetch_or, fetch_max, fetch_min]);
+counted!(AtomicU64, u64, updates: [swap, fetch_add, fetch_sub, fetch_and, fetch_or, fetch_max, fetch_min]);
+counted!(AtomicUsize, usize, updates: [swap, fetch_add, fetch_sub, fetch_and, fetch_or, fetch_max, fetch_min]);
