@@ -5,8 +5,8 @@
 
 use super::{Core, Scope};
 use crate::flight::expiry::Hot;
+use crate::flight::expiry::Stamps;
 use crate::flight::node::Node;
-use crate::flight::times::Stamps;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::sync::Ordering;
 

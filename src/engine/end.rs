@@ -1,13 +1,13 @@
 //! How a flight ends without a value: with an error, for nothing, or with the old value confirmed.
 
-use super::join::Flight;
+use super::flight_ref::Flight;
 use super::stats::Event;
 use super::{Core, RemovalCause, Scope};
 use crate::flight::expiry::Hot;
+use crate::flight::expiry::Stamps;
 use crate::flight::failure::Failure;
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
-use crate::flight::times::Stamps;
 use crate::flight::word::GaveUp;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::mutants::mutant;

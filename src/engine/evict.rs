@@ -2,15 +2,8 @@
 //!
 //! Every stored entry sits in a slot of its shard's rings, and the slot owns a share of it. Which entry goes is the policy's
 //! affair; an entry that is being refreshed never does.
-//!
-//! Seating and removing meet like this: who seats writes the slot number, fills the cell, and then looks at the mark;
-//! who removes sets the mark, and then looks at the slot number and the cell. A fence in the middle of each makes one
-//! of them see the other, so no slot keeps a removed node. (The hand itself need not look for what it holds: that is in no
-//! slot, and nobody else can put it in one.)
 
-use super::rejected::RejectionCause;
-use super::stats::Event;
-use super::{Core, Pressure, Ptr, RemovalCause, Scope, Shard};
+use super::{Ptr, RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::policy::{Keeper, Member, Room};
@@ -18,10 +11,6 @@ use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
 use core::cell::Cell;
-use core::ptr::NonNull;
-
-/// Fewer entries than these are in the processor's caches anyway: a thousand of them are some 100 KB.
-const LARGE: usize = 12 << 10;
 
 impl<K, V> Member for Node<K, V> {
     fn hash(&self) -> u32 {
@@ -126,24 +115,7 @@ impl<'n, K, V> Newcomer<'n, K, V> {
     }
 }
 
-/// What a newcomer adds to the total weight, beside what it replaces.
-///
-/// What it weighs more goes in before it can be found, so that nobody takes it out first; what it weighs less comes out
-/// once it is there. So nobody ever sees both weights, and evicts for it.
-#[must_use]
-pub(super) struct Weighed {
-    new: u32,
-    /// What was there and already counted.
-    pub(super) old: u32,
-}
-
 impl<K, V> Scope<'_, K, V> {
-    pub(super) fn fence_slots(&self) {
-        if !mutant("no slot fence") {
-            fence(Ordering::SeqCst);
-        }
-    }
-
     pub(super) fn seats(&self) -> Seats<'_, '_, K, V> {
         let time = &self.core.config.time;
         // If the user's clock panics, nothing is over.
@@ -161,62 +133,6 @@ impl<K, V> Scope<'_, K, V> {
             u64::MAX => u64::MAX,
             // By a power of two; a division would be felt.
             capacity => capacity >> self.core.active_bits(),
-        }
-    }
-
-    /// Whether there are so many entries that it pays to fetch some before they are needed.
-    #[inline]
-    pub(super) fn is_large(&self, shard: &Shard<K, V>) -> bool {
-        // (To loom it would be some loads more for each insertion, and nothing else.)
-        let part = LARGE >> self.core.active_bits();
-        !cfg!(loom) && shard.entries() >= part
-    }
-
-    /// Has what it will take to store a newcomer fetched, and what to evict another for it.
-    #[inline]
-    pub(super) fn foresee(&self, shard: &Shard<K, V>, newcomer: u32) {
-        let follow = |node: &Node<K, V>, step| self.core.table.prefetch(self.pin(), node.link().order(), step);
-        shard.policy.foresee(newcomer, self.room(shard), follow);
-    }
-
-    /// Gives a stored node its slot, with the share that the caller has taken for it: that of `old`, which it replaced, or a
-    /// new one.
-    #[inline(always)]
-    pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
-        let this = NonNull::from(node);
-        match old.map(NonNull::from) {
-            Some(old) if self.take_seat(old, this) => self.seats().settle(node),
-            _ => {
-                shard.policy.admit(this, self.room(shard), &self.seats());
-                self.core.note_stray(shard);
-            }
-        }
-    }
-
-    fn take_seat(&self, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
-        // SAFETY: the caller keeps it alive.
-        let slot = unsafe { old.as_ref() }.cold().slot.load(Ordering::Relaxed);
-        let taken = self.core.policy_of(slot).take_over(slot, old, new);
-        if taken && !mutant("seat not checked") {
-            // SAFETY: the share was the slot's, and the slot has let go of it.
-            unsafe { self.release(old) };
-        }
-        taken || mutant("seat not checked")
-    }
-
-    /// Empties the slot of a node that was just marked.
-    pub(super) fn unseat(&self, node: &Node<K, V>) {
-        self.fence_slots();
-        self.clear_cell(node);
-    }
-
-    fn clear_cell(&self, node: &Node<K, V>) {
-        let this = NonNull::from(node);
-        // Read once: the number says which shard's slot it is, and one of another shard would lead to nobody's.
-        let slot = node.cold().slot.load(Ordering::Relaxed);
-        if self.core.policy_of(slot).clear(slot, this) {
-            // SAFETY: as in `take_seat`.
-            unsafe { self.release(this) };
         }
     }
 
@@ -287,67 +203,5 @@ impl<K, V> Scope<'_, K, V> {
             return home;
         }
         self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)
-    }
-
-    /// Empties the rings of a cache that is being dropped.
-    pub(super) fn clear_rings(&self, shard: &Shard<K, V>) {
-        while let Some(held) = shard.policy.drain() {
-            // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
-            let last = unsafe { Node::unshare(held, 1) };
-            debug_assert!(!last, "a slot kept a removed node");
-        }
-    }
-
-    /// Why a value of this weight is not kept at all; None: it is.
-    pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
-        match u64::from(weight) <= core.capacity() {
-            false => Some(RejectionCause::TooHeavy),
-            true if core.pressure() == Pressure::Normal => None,
-            true => Some(RejectionCause::RetiredMemory),
-        }
-    }
-
-    /// Accounts for a value that is about to be stored, in the place of `old` or of nothing.
-    pub(super) fn weigh_in(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> Weighed {
-        // A flight's value will be counted by its publisher, and taken out with its mark. What is valued stays so, and
-        // its weight is fixed while it is not marked: that it is not is what the newcomer's CAS tells.
-        let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
-        self.core.weight.fetch_add(u64::from(new.saturating_sub(old)), Ordering::Relaxed);
-        if old == 0 {
-            shard.entries.fetch_add(1, Ordering::Relaxed);
-        }
-        Weighed { new, old }
-    }
-
-    /// The newcomer is in the place of what was there.
-    pub(super) fn weighed(&self, weighed: &Weighed) {
-        self.core.weight.fetch_sub(u64::from(weighed.old.saturating_sub(weighed.new)), Ordering::Relaxed);
-    }
-
-    /// It did not get there.
-    pub(super) fn weigh_back(&self, shard: &Shard<K, V>, weighed: &Weighed) {
-        if mutant("weight not undone") {
-            return;
-        }
-        self.core.weight.fetch_sub(u64::from(weighed.new.saturating_sub(weighed.old)), Ordering::Relaxed);
-        if weighed.old == 0 {
-            shard.entries.fetch_sub(1, Ordering::Relaxed);
-        }
-    }
-
-    /// A stored value is removed.
-    pub(super) fn weigh_out(&self, shard: &Shard<K, V>, weight: u32) {
-        self.core.weight.fetch_sub(u64::from(weight), Ordering::Relaxed);
-        shard.entries.fetch_sub(1, Ordering::Relaxed);
-    }
-
-    pub(super) fn count_removal(&self, cause: RemovalCause) {
-        let event = match cause {
-            RemovalCause::Explicit => Event::Invalidation,
-            RemovalCause::Expired => Event::Expiration,
-            RemovalCause::Size => Event::Eviction,
-            RemovalCause::Replaced | RemovalCause::Rejected => return,
-        };
-        self.core.counters.count(event);
     }
 }

@@ -2,15 +2,15 @@
 
 use super::config::Limits;
 use super::events::{CacheEvent, LoadKind};
+use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::outcome::Outcome;
-use super::remove::Spare;
+use super::role::{Boarded, Wanted};
+use super::spare::Spare;
 use super::stats::Event;
 use super::{Core, Freshness, Ptr, Scope, Shard};
-use crate::flight::bell::Listening;
 use crate::flight::expiry::Hot;
 use crate::flight::failure::Failure;
-use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 use crate::flight::word::{GaveUp, Joined, State};
 use crate::runtime::xfetch::NEVER;
@@ -20,67 +20,6 @@ use crate::table::link::Link;
 use crate::table::split_order::order_of;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
-
-/// What the caller came for.
-#[derive(Clone, Copy)]
-pub(crate) enum Wanted<'l> {
-    /// A value that may be served, within these limits.
-    Value(&'l Limits),
-    /// The key's lease, whatever value there is.
-    Lease,
-    /// The same, within `max_loads`.
-    Refresh,
-}
-
-impl Wanted<'_> {
-    fn value(self) -> bool {
-        matches!(self, Self::Value(_))
-    }
-
-    /// What a load is for that would be `kind` if it were one.
-    fn or(self, kind: LoadKind) -> LoadKind {
-        if self.value() { kind } else { LoadKind::Compute }
-    }
-
-    /// Whether the lease of a new flight counts for `max_loads`.
-    fn counted(self) -> bool {
-        !matches!(self, Self::Value(Limits { counted: false, .. }))
-    }
-}
-
-/// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
-pub(crate) struct Flight<K, V> {
-    pub(crate) node: Ptr<K, V>,
-    pub(crate) old: Option<Ptr<K, V>>,
-}
-
-impl<K, V> Clone for Flight<K, V> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<K, V> Copy for Flight<K, V> {}
-
-impl<K, V> Flight<K, V> {
-    /// The node that is in the list, if any is: what is loaded is stored only if that was not removed.
-    pub(crate) fn listed(self) -> Ptr<K, V> {
-        self.old.unwrap_or(self.node)
-    }
-}
-
-/// How it went.
-pub(crate) enum Boarded<'s, K, V> {
-    /// This value may be served.
-    Hit(&'s Node<K, V>, Outcome),
-    /// The caller leads. `counted`: its lease counts for `max_loads`.
-    Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
-    /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
-    Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
-    /// The flight can count no more waiters.
-    Full,
-    /// The last load failed, and that is kept.
-    Failed(Option<SharedError>),
-}
 
 impl<K, V> Core<K, V> {
     /// When a leader has held its lease for longer than `lead_timeout`; None: never, or when it began is not noted yet.
@@ -353,34 +292,6 @@ impl<'c, K, V> Scope<'c, K, V> {
         // SAFETY: the shares taken above.
         unsafe { self.disembark(flight) };
         None
-    }
-
-    /// Shares of both nodes of a flight; false (and none taken) if either has none left.
-    fn share(&self, flight: Flight<K, V>) -> bool {
-        // SAFETY: both were found under this scope's pin.
-        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        if !node.share() {
-            return false;
-        }
-        if old.is_none_or(Node::share) {
-            return true;
-        }
-        // SAFETY: the share taken above.
-        unsafe { self.release(flight.node) };
-        false
-    }
-
-    /// Gives back the shares of a flight.
-    ///
-    /// # Safety
-    /// The caller owns them, and from now on uses the nodes only under this scope's pin.
-    pub(crate) unsafe fn disembark(&self, flight: Flight<K, V>) {
-        // SAFETY: as for this function.
-        unsafe { self.release(flight.node) };
-        if let Some(old) = flight.old {
-            // SAFETY: as for this function.
-            unsafe { self.release(old) };
-        }
     }
 
     fn claim<'s>(&'s self, flight: Flight<K, V>) -> Option<Boarded<'s, K, V>> {

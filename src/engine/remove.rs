@@ -6,63 +6,14 @@
 //! meanwhile (the clock, an entry's tags) is asked by [`Scope::ask`], so no panic can leave it half-done.
 
 use super::events::CacheEvent;
-use super::evict::{Newcomer, Weighed};
-use super::operation::After;
-use super::publish::Terms;
-use super::rejected::Rejected;
 use super::stats::Event;
-use super::told::About;
-use super::{Core, Ptr, RemovalCause, Scope, Shard};
+use super::weight::Weighed;
+use super::{RemovalCause, Scope, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::sys::mutants::mutant;
 use crate::table::link::Link;
-use crate::table::split_order::order_of;
-use alloc::boxed::Box;
 use core::ptr::NonNull;
-
-/// A node that is not in the list yet; frees it if it never gets there.
-pub(super) struct Unlinked<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
-
-impl<K, V> Unlinked<'_, K, V> {
-    /// The node is in the list, or hangs from an entry: it is no longer ours.
-    pub(super) fn linked(self) -> Ptr<K, V> {
-        let node = self.1;
-        core::mem::forget(self);
-        node
-    }
-}
-
-impl<K, V> Drop for Unlinked<'_, K, V> {
-    fn drop(&mut self) {
-        // SAFETY: nobody else has ever been able to reach the node, and this is its owner's end.
-        unsafe { self.0.limbo.dispose(self.1) };
-    }
-}
-
-/// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
-/// unused key is not dropped under the pin.
-pub(crate) struct Spare<'c, K, V>(&'c Core<K, V>, Option<Unlinked<'c, K, V>>);
-
-impl<'c, K, V> Spare<'c, K, V> {
-    pub(crate) fn none(core: &'c Core<K, V>) -> Self {
-        Self(core, None)
-    }
-
-    pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
-        let fresh = || Unlinked(self.0, Node::flight(self.0.nodes(), key(), order));
-        let node = self.1.get_or_insert_with(fresh).1;
-        // SAFETY: our own node, not yet shared.
-        unsafe { node.as_ref() }.set_shares(shares);
-        node
-    }
-
-    pub(super) fn used(&mut self) {
-        if let Some(node) = self.1.take() {
-            node.linked();
-        }
-    }
-}
 
 impl<K, V> Scope<'_, K, V> {
     /// Marks `node` and does what follows. False if somebody else has marked it: look the key up again, the winner may
@@ -167,88 +118,6 @@ impl<K, V> Scope<'_, K, V> {
         now.map_or(cause, |now| self.cause_by_time(node, now, cause))
     }
 
-    /// `guess`: the terms' δ is a guess, and what the key's last load took is a better one.
-    ///
-    /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
-    /// the pin.
-    pub(crate) fn insert(
-        &self,
-        hash: u64,
-        (key, value): (K, V),
-        (terms, guess): (impl FnOnce(&K, &V) -> Terms, bool),
-        is_key: impl Fn(&K, &K) -> bool,
-    ) -> Result<(), Rejected<K, V>> {
-        let (table, order) = (&self.core.table, order_of(hash));
-        let shard = self.core.shard(hash);
-        // One miss leads to the next. So something else is done while each is on its way.
-        let large = self.is_large(shard);
-        let fetch = |step| {
-            if large {
-                table.prefetch(self.pin(), order, step)
-            }
-        };
-        fetch(0);
-        let terms = terms(&key, &value);
-        if let Some(cause) = terms.rejected {
-            // What was there is no longer true all the same.
-            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
-                self.promptly();
-            }
-            self.core.counters.count(Event::Rejection);
-            return Err(Rejected::new((key, value), cause, order));
-        }
-        let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
-        fetch(1);
-        let new = Unlinked(self.core, node);
-        // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
-        let entry = unsafe { node.as_ref() };
-        // The list's, and the slot's.
-        entry.set_shares(2);
-        if large {
-            self.foresee(shard, order);
-        }
-        fetch(2);
-        loop {
-            let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
-            let place = table.search(self.pin(), hash, hit);
-            let old = place.found.map(|link| self.node(link));
-            if let Some(old) = old.filter(|_| guess) {
-                self.cost_as(entry, old, &terms.stamps);
-            }
-            let weighed = self.weigh_in(shard, terms.weight, old);
-            let linked = match old {
-                Some(old) => table.replace(old.link(), Node::as_link(node)),
-                None => table.insert(&place, Node::as_link(node)),
-            };
-            if linked {
-                new.linked();
-                match old {
-                    Some(old) => self.replaced(shard, old, entry, &weighed),
-                    None => self.seat(shard, entry, None),
-                }
-                self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
-                return Ok(());
-            }
-            self.weigh_back(shard, &weighed);
-        }
-    }
-
-    /// Has a key and value that were not kept told to the listener, and dropped, once the pin is gone.
-    #[cold]
-    pub(crate) fn turn_away(&self, rejected: Rejected<K, V>) {
-        self.push(After::Rejected(Box::new(rejected)));
-    }
-
-    /// Has the observer told of a key and value that the caller gets back, once the pin is gone.
-    #[cold]
-    pub(crate) fn give_back(&self, rejected: Rejected<K, V>) -> Rejected<K, V> {
-        if self.core.observed() {
-            let event = CacheEvent::Rejected { cause: rejected.cause() };
-            self.push(After::Happened(event, About::hash(rejected.order())));
-        }
-        rejected
-    }
-
     /// Removes a key, entry or flight. The node (alive under the pin) and its word, if there was one.
     pub(crate) fn remove_key(
         &self,
@@ -287,6 +156,16 @@ impl<K, V> Scope<'_, K, V> {
             && self
                 .ask(|| !self.core.over_at(node, self.core.config.time.now()) && self.core.outdated(node))
                 .unwrap_or(false)
+    }
+
+    pub(super) fn count_removal(&self, cause: RemovalCause) {
+        let event = match cause {
+            RemovalCause::Explicit => Event::Invalidation,
+            RemovalCause::Expired => Event::Expiration,
+            RemovalCause::Size => Event::Eviction,
+            RemovalCause::Replaced | RemovalCause::Rejected => return,
+        };
+        self.core.counters.count(event);
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {

@@ -26,6 +26,17 @@ impl Ttl {
     }
 }
 
+/// The times of a value, fixed when it is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stamps {
+    pub(crate) born: u64,
+    pub(crate) expires: u64,
+    pub(crate) hot: Hot,
+    /// The number among the invalidations of tags that the load began with; of no meaning
+    /// without tags.
+    pub(crate) tag_start: u64,
+}
+
 /// What a hit of an entry looks at, in one word: 50 bits of quiet-until in µs (35 years), two
 /// flags, 12 bits of δ.
 ///

@@ -15,8 +15,8 @@
 //! near, and most caches have none. What is done with the times is in [`times`](super::times).
 
 use super::expiry::Hot;
+use super::expiry::Stamps;
 use super::failure::Failure;
-use super::times::Stamps;
 use super::word::{State, Word};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
 use crate::sys::mutants::{mutant, order};

@@ -3,7 +3,7 @@
 //! The use counter shares its word with the creation time because that never changes once READY: two plain stores that race can lose
 //! a use, and nothing else.
 
-use super::expiry::Hot;
+use super::expiry::{Hot, Stamps};
 use super::node::{Node, Nodes};
 use crate::reclaim::{EXPIRY, Extra, TAG_START};
 use crate::runtime::xfetch::NEVER;
@@ -24,17 +24,6 @@ const CONFIRMED: u64 = 0;
 /// How a time of expiry is kept, and what is meant by what is kept: never is zero.
 fn kept(expires: u64) -> u64 {
     !expires
-}
-
-/// The times of a value, fixed when it is published.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamps {
-    pub(crate) born: u64,
-    pub(crate) expires: u64,
-    pub(crate) hot: Hot,
-    /// The number among the invalidations of tags that the load began with; of no meaning
-    /// without tags.
-    pub(crate) tag_start: u64,
 }
 
 impl<K, V> Node<K, V> {

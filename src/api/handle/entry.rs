@@ -2,8 +2,8 @@
 
 use crate::engine::{Core, Ptr};
 use crate::flight::expiry::Hot;
+use crate::flight::expiry::Stamps;
 use crate::flight::node::Node;
-use crate::flight::times::Stamps;
 use crate::reclaim::Pin;
 use crate::runtime::xfetch::NEVER;
 use crate::table::split_order::order_of;

@@ -1,5 +1,6 @@
 //! How a caller waits: by which clock, and how a thread or a task sleeps until a deadline.
 
+mod clock;
 pub(crate) mod task;
 #[cfg(feature = "std")]
 pub(crate) mod thread;

@@ -4,7 +4,7 @@ mod timing;
 
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::events::{CacheEvent, LoadEnding, LoadKind};
-use crate::engine::join::Flight;
+use crate::engine::flight_ref::Flight;
 use crate::engine::publish::Published;
 use crate::engine::stats::Event;
 use crate::engine::{Core, Scope};

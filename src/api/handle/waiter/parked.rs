@@ -1,7 +1,7 @@
 //! One who waits, and what it does when it is woken.
 
 use crate::engine::Core;
-use crate::engine::join::Flight;
+use crate::engine::flight_ref::Flight;
 use crate::engine::wait::task::Alert;
 use crate::flight::bell::Listening;
 use crate::flight::word::{GaveUp, MOST, Rechecked};

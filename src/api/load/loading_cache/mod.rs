@@ -15,10 +15,10 @@ use crate::api::load::detached::{Alone, Background, Job, alone, run_detached_asy
 use crate::api::load::detached::{run_detached, spawn_blocking};
 use crate::api::load::form::Cloned;
 use crate::api::load::read_through::{Begun, Through, plain_hit, told};
-use crate::engine::join::Wanted;
 use crate::engine::key::ToKey;
 #[cfg(feature = "std")]
 use crate::engine::outcome::Loaded;
+use crate::engine::role::Wanted;
 use crate::flight::reentry::FlightId;
 use alloc::sync::Arc;
 use core::convert::Infallible;

@@ -1,0 +1,167 @@
+//! Whether a value may be served, and for what.
+
+use super::Core;
+use super::tags::Groups;
+use crate::flight::expiry::Hot;
+use crate::flight::node::Node;
+use crate::runtime::xfetch::{self, NEVER};
+
+/// Whether a value may be served.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Freshness {
+    Good,
+    /// Good, and the dice say: refresh it.
+    Early,
+    Over,
+}
+
+impl<K, V> Core<K, V> {
+    /// The hit path's question: may this value be served? Never rolls dice. Counts as a use where idling matters.
+    #[inline]
+    pub(crate) fn good(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.eternal() {
+            return true;
+        }
+        let now = self.config.time.now();
+        if now < hot.quiet_until() && self.has_quiet_time(hot) {
+            return true;
+        }
+        self.good_past_quiet(node, hot, now)
+    }
+
+    /// Whether its quiet time is all that a hit has to look at.
+    #[inline]
+    pub(super) fn has_quiet_time(&self, hot: Hot) -> bool {
+        hot.is_free_of(self.config.restless)
+    }
+
+    /// From when on dice are rolled for an entry.
+    pub(super) fn dice_from(&self, hot: Hot, expires: u64) -> u64 {
+        match self.config.idle {
+            NEVER => hot.quiet_until(),
+            _ => xfetch::quiet_until(expires, hot.delta(), self.config.beta),
+        }
+    }
+
+    #[cold]
+    fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
+        if now >= node.expires(self.nodes()) || self.outdated(node) {
+            return false;
+        }
+        if self.config.idle == NEVER {
+            return true;
+        }
+        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of the clock.
+        let alive = now < hot.quiet_until();
+        let deadline = self.idle_deadline(now);
+        if alive && deadline != hot.quiet_until() {
+            node.set_quiet(hot, deadline);
+        }
+        alive
+    }
+
+    /// Rounded up to the grain of `Hot`; never eternal, which would hide the time to live.
+    pub(super) fn idle_deadline(&self, now: u64) -> u64 {
+        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
+    }
+
+    /// Whether one of its tags was invalidated since its load began.
+    pub(crate) fn outdated(&self, node: &Node<K, V>) -> bool {
+        self.config.groups.is_some() && self.outdated_by_tag(node)
+    }
+
+    #[cold]
+    fn outdated_by_tag(&self, node: &Node<K, V>) -> bool {
+        let (Some(groups), Some(start)) = (&self.config.groups, node.tag_start(self.nodes())) else { return false };
+        // Its times are there a moment before its value is seen to be.
+        // SAFETY: valued; whoever asks about a node is pinned, or has a share.
+        node.word.load().valued() && !groups.valid(node.key(), unsafe { node.value() }, start)
+    }
+
+    /// The number that a load begins with, to be compared with those of its tags.
+    pub(crate) fn tag_start(&self) -> u64 {
+        self.config.groups.as_ref().map_or(0, Groups::start)
+    }
+
+    /// The same without counting as a use: for whoever only looks on.
+    pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
+        !node.hot().eternal() && (self.over_at(node, self.config.time.now()) || self.outdated(node))
+    }
+
+    pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
+        let hot = node.hot();
+        if hot.eternal() || now < hot.quiet_until() && self.has_quiet_time(hot) {
+            // Most often, and the time of expiry, which is elsewhere, need not be looked up.
+            return false;
+        }
+        now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
+    }
+
+    /// Whether its time to live is over for less than `window`.
+    pub(super) fn stale(&self, node: &Node<K, V>, window: u64) -> bool {
+        window != 0
+            && self.config.idle == NEVER
+            && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
+            && !self.outdated(node)
+    }
+
+    /// Whether it may be served for want of another: it was not removed, and is good, or has been over for less than `window`.
+    pub(crate) fn fallback(&self, node: &Node<K, V>, window: u64) -> bool {
+        !node.link().is_marked() && (!self.over(node) || self.stale(node, window))
+    }
+
+    /// Whether a failure is kept in this node, which is FAILED.
+    pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
+        node.kept_failure(self.nodes(), self.config.time.now())
+    }
+
+    /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
+    pub(super) fn cooling(&self, node: &Node<K, V>) -> bool {
+        node.hot().cooling(self.config.time.now(), self.config.cooldown)
+    }
+
+    /// Whether it is not good for anything any more, at this time.
+    pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
+        self.over_at(node, now)
+            && (self.config.idle != NEVER
+                || now >= node.expires(self.nodes()).saturating_add(self.config.limits.patience()))
+    }
+
+    /// The read-through question: may it be served, and does this caller refresh it early?
+    pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
+        if !self.good(node) {
+            return Freshness::Over;
+        }
+        let (hot, beta) = (node.hot(), self.config.beta);
+        let delta = hot.delta();
+        if hot.eternal() || beta == 0.0 || delta == 0 {
+            return Freshness::Good;
+        }
+        let expires = node.expires(self.nodes());
+        if expires == NEVER {
+            return Freshness::Good;
+        }
+        let now = self.config.time.now();
+        if now >= self.dice_from(hot, expires) && xfetch::roll(now, expires, delta, beta, self.random()) {
+            Freshness::Early
+        } else {
+            Freshness::Good
+        }
+    }
+
+    /// Whether the value is good, and no dice are to be rolled for it.
+    #[inline]
+    pub(super) fn quiet(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.eternal() {
+            return true;
+        }
+        let quiet = match self.has_quiet_time(hot) {
+            true => hot.quiet_until(),
+            false if !self.good(node) => return false,
+            false => self.dice_from(hot, node.expires(self.nodes())),
+        };
+        self.config.time.now() < quiet
+    }
+}
