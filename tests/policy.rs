@@ -11,7 +11,7 @@ mod policy;
 mod sys;
 
 use common::Spread;
-use policy::{Keeper, Member, Policy, Room};
+use policy::{Budget, Evictor, Policy, PolicyEntry};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -26,7 +26,7 @@ struct Plain {
     slot: AtomicU32,
 }
 
-impl Member for Plain {
+impl PolicyEntry for Plain {
     fn hash(&self) -> u32 {
         order(self.key)
     }
@@ -55,7 +55,7 @@ struct Shelf {
     touched: Cell<usize>,
 }
 
-impl Keeper<Plain> for Shelf {
+impl Evictor<Plain> for Shelf {
     fn removed(&self, _: &Plain) -> bool {
         false
     }
@@ -65,7 +65,7 @@ impl Keeper<Plain> for Shelf {
     fn expired(&self, _: &Plain) -> bool {
         false
     }
-    fn settle(&self, _: &Plain) {
+    fn recheck(&self, _: &Plain) {
         self.touched.set(self.touched.get() + 1);
     }
     fn release(&self, _: NonNull<Plain>) {
@@ -100,8 +100,8 @@ impl Alone {
         Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
     }
 
-    fn room(&self) -> Room {
-        Room { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
+    fn room(&self) -> Budget {
+        Budget { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
     }
 
     fn request(&mut self, key: u32, weight: u32) -> bool {

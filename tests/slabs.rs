@@ -19,7 +19,7 @@ mod sys;
 use arena::Arena;
 use bellwether::{Cache, Ref};
 use counting::Counting;
-use layout::{EXPIRY, TAG_START};
+use layout::{EXPIRY, TAG_SEQUENCE};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -154,7 +154,7 @@ fn extra_words() {
     // SAFETY: from the arena, and alive.
     assert!(nodes.iter().all(|&node| unsafe { arena.extra(EXPIRY, node) }.is_none()));
     // SAFETY: as above.
-    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_START, node) }.is_none());
+    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_SEQUENCE, node) }.is_none());
     assert!(none_has_the_other());
     let last = nodes[9999];
     // SAFETY: as above.

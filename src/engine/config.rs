@@ -3,8 +3,8 @@
 use super::RemovalCause;
 use super::events::{LoadKind, Observer};
 use super::failure::Failure;
-use super::tags::Groups;
-use super::told::ShowKey;
+use super::observe::ShowKey;
+use super::tags::TagRegistry;
 use crate::flight::expiry::Ttl;
 use crate::runtime::cache_time::Time;
 #[cfg(feature = "std")]
@@ -25,14 +25,14 @@ pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + 
 pub(crate) struct Limits {
     /// The time to live of what this caller loads.
     pub(crate) ttl: Option<Ttl>,
-    pub(crate) wait: u64,
-    pub(crate) soft: u64,
-    pub(crate) hard: u64,
-    pub(crate) lead: u64,
+    pub(crate) wait_timeout: u64,
+    pub(crate) soft_timeout: u64,
+    pub(crate) hard_timeout: u64,
+    pub(crate) lead_timeout: u64,
     /// How long past its time to live a value is served while it is refreshed (0: not at all).
-    pub(crate) while_refresh: u64,
+    pub(crate) stale_while_refresh: u64,
     /// The same, where there is no other: its refresh has failed, or takes too long.
-    pub(crate) if_error: u64,
+    pub(crate) stale_if_error: u64,
     /// Whether a failure that was kept is an answer.
     pub(crate) negative: bool,
     /// Whether it matters how long the load takes.
@@ -45,8 +45,8 @@ pub(crate) struct Limits {
 
 impl Limits {
     /// How long past its time to live a value is taken, for want of another.
-    pub(crate) fn patience(&self) -> u64 {
-        self.while_refresh.max(self.if_error)
+    pub(crate) fn max_stale(&self) -> u64 {
+        self.stale_while_refresh.max(self.stale_if_error)
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Config<K, V> {
     /// How long a failure is kept in the place of a value; 0: not at all.
     pub(crate) negative_ttl: u64,
     pub(crate) limits: Limits,
-    pub(crate) groups: Option<Groups<K, V>>,
+    pub(crate) groups: Option<TagRegistry<K, V>>,
     /// Whether the quiet time of each entry is all that a hit has to look at.
     pub(crate) quiet_hits: bool,
     /// The flags of values whose quiet time is not all that a hit has to look at.

@@ -3,9 +3,9 @@
 //! The best guess is what the key's last load took. Where there was none, it is what a load of this
 //! cache usually takes: an average that gives the newest load an eighth of the weight.
 
-use super::{Core, Scope};
-use crate::flight::expiry::Hot;
-use crate::flight::expiry::Stamps;
+use super::{Core, Operation};
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::expiry::Timestamps;
 use crate::flight::node::Node;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::sync::Ordering;
@@ -39,18 +39,18 @@ impl<K, V> Core<K, V> {
     }
 
     /// What a hit of a value without tags looks at.
-    pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> Hot {
+    pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         let quiet = match self.config.idle {
             NEVER => xfetch::quiet_until(expires, delta, self.config.beta),
             _ => self.idle_deadline(born),
         };
-        Hot::new(quiet, delta)
+        ExpiryWord::new(quiet, delta)
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// A newcomer that was not loaded, and is not linked yet, costs what the key's last load took.
-    pub(super) fn cost_as(&self, new: &Node<K, V>, old: &Node<K, V>, stamps: &Stamps) {
+    pub(super) fn cost_as(&self, new: &Node<K, V>, old: &Node<K, V>, stamps: &Timestamps) {
         let delta = old.hot().delta();
         if stamps.expires != NEVER && delta != 0 {
             let hot = self.core.hot(stamps.born, stamps.expires, delta);

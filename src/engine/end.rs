@@ -2,9 +2,9 @@
 
 use super::flight_ref::Flight;
 use super::stats::Event;
-use super::{Core, RemovalCause, Scope};
-use crate::flight::expiry::Hot;
-use crate::flight::expiry::Stamps;
+use super::{Core, Operation, RemovalCause};
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::expiry::Timestamps;
 use crate::flight::failure::Failure;
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
@@ -13,19 +13,19 @@ use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::mutants::mutant;
 
 /// An error that did not get into its flight, because the lease was taken over. Freed as it is dropped.
-pub(crate) struct Unkept {
+pub(crate) struct RejectedError {
     error: *mut (),
     fenced: bool,
 }
 
-impl Unkept {
+impl RejectedError {
     /// Whether the lease was taken over.
     pub(crate) fn fenced(&self) -> bool {
         self.fenced
     }
 }
 
-impl Drop for Unkept {
+impl Drop for RejectedError {
     fn drop(&mut self) {
         // SAFETY: it came from `Failure::into_raw`, and did not get into a word.
         unsafe { Failure::free(self.error) };
@@ -35,18 +35,19 @@ impl Drop for Unkept {
 impl<K, V> Core<K, V> {
     /// For how long the failure of a flight is kept in the place of a value; None: not at all. Not where there is an old value
     /// that may be served for `window` past its time. Asks the user's `tags_with`.
-    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Stamps> {
+    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Timestamps> {
         let ttl = self.config.negative_ttl;
-        if ttl == 0 || old.is_some_and(|old| self.fallback(old, window)) || Scope::rejects(self, 1).is_some() {
+        if ttl == 0 || old.is_some_and(|old| self.servable_stale(old, window)) || Operation::rejects(self, 1).is_some()
+        {
             return None;
         }
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
-        Some(Stamps { born, expires, hot: Hot::new(expires, 0), tag_start: 0 })
+        Some(Timestamps { born, expires, hot: ExpiryWord::new(expires, 0), tag_sequence: 0 })
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Ends a flight with an error (none: abandoned) for all who wait.
     ///
     /// # Safety
@@ -57,8 +58,8 @@ impl<K, V> Scope<'_, K, V> {
         flight: Flight<K, V>,
         lease: u32,
         error: Option<SharedError>,
-        kept: Option<Stamps>,
-    ) -> Unkept {
+        kept: Option<Timestamps>,
+    ) -> RejectedError {
         // SAFETY: the caller has a share.
         let node = unsafe { flight.node.as_ref() };
         self.core.counters.count(Event::LoadFailure);
@@ -74,7 +75,7 @@ impl<K, V> Scope<'_, K, V> {
             None => node.word.fail(lease, error).then(|| self.ended(flight)).is_some(),
         };
         let error = if failed || mutant("fenced error lost") { core::ptr::null_mut() } else { error };
-        Unkept { error, fenced: !failed }
+        RejectedError { error, fenced: !failed }
     }
 
     /// PUBLISHING to FAILED, and the node stays, in the place of the old value if there was one: it weighs 1 and has a slot, as a
@@ -82,28 +83,28 @@ impl<K, V> Scope<'_, K, V> {
     ///
     /// The old entry goes *before* the node is FAILED: whoever met that through the entry would take the refresh for ended,
     /// and hang another successor, whose value could not be put in its place then.
-    fn keep_failure(&self, flight: Flight<K, V>, error: *mut (), stamps: Stamps) {
+    fn keep_failure(&self, flight: Flight<K, V>, error: *mut (), stamps: Timestamps) {
         // SAFETY: the caller of `fail` has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         node.stamp(self.core.nodes(), 1, stamps);
         let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
-        let weighed = self.weigh_in(shard, 1, old);
+        let weighed = self.reserve_weight(shard, 1, old);
         let listed = match old {
             None => !node.link().is_marked(),
             Some(old) => self.put_in_place(shard, node, old, &weighed),
         };
         if !listed {
-            self.weigh_back(shard, &weighed);
+            self.undo_weight(shard, &weighed);
             node.set_weight(0);
         }
-        let gone = first.unwrap_or_else(|| node.word.publish_failure(error)).gone();
+        let gone = first.unwrap_or_else(|| node.word.publish_failure(error)).removed();
         match (listed, old) {
             // Its remover found neither value nor failure yet, and is done with the weight. (Which stays as it is in the node:
             // that may be in a slot, until its remover comes to that.)
             (true, _) if gone => {
                 if !mutant("failure's weight left") {
-                    self.weigh_out(shard, 1);
+                    self.release_weight(shard, 1);
                 }
                 if mutant("weightless in its slot") {
                     node.set_weight(0);
@@ -111,9 +112,9 @@ impl<K, V> Scope<'_, K, V> {
             }
             (true, None) => {
                 // The slot's share. It cannot fail: the lease has one.
-                let shared = node.share();
+                let shared = node.inc_ref();
                 debug_assert!(shared);
-                self.seat(shard, node, None);
+                self.assign_slot(shard, node, None);
             }
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}
@@ -146,7 +147,7 @@ impl<K, V> Scope<'_, K, V> {
     ///
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
-    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Stamps) -> bool {
+    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Timestamps) -> bool {
         let nodes = self.core.nodes();
         // SAFETY: the caller has a share.
         let old = flight.old.map(|old| unsafe { old.as_ref() });
@@ -176,7 +177,7 @@ impl<K, V> Scope<'_, K, V> {
     /// # Safety
     /// As for [`Self::renew`].
     #[cfg(feature = "std")]
-    pub(crate) unsafe fn retract(&self, flight: Flight<K, V>, lease: u32) -> bool {
+    pub(crate) unsafe fn remove_refreshed(&self, flight: Flight<K, V>, lease: u32) -> bool {
         let remove = |_: &Node<K, V>, old: &Node<K, V>| {
             self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
         };
@@ -243,7 +244,7 @@ impl<K, V> Scope<'_, K, V> {
             return;
         }
         let (hot, cooldown) = (old.hot(), self.core.config.cooldown);
-        if cooldown == 0 || hot.eternal() || self.core.config.idle != NEVER {
+        if cooldown == 0 || hot.never_expires() || self.core.config.idle != NEVER {
             return;
         }
         // The flight is to be ended, whatever becomes of the user's clock.

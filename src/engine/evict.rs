@@ -3,16 +3,16 @@
 //! Every stored entry sits in a slot of its shard's rings, and the slot owns a share of it. Which entry goes is the policy's
 //! affair; an entry that is being refreshed never does.
 
-use super::{Ptr, RemovalCause, Scope, Shard};
+use super::{Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
-use crate::policy::{Keeper, Member, Room};
+use crate::policy::{Budget, Evictor, PolicyEntry};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
 use core::cell::Cell;
 
-impl<K, V> Member for Node<K, V> {
+impl<K, V> PolicyEntry for Node<K, V> {
     fn hash(&self) -> u32 {
         self.link().order()
     }
@@ -31,37 +31,37 @@ impl<K, V> Member for Node<K, V> {
 }
 
 /// What a shard's policy may do with its entries, within an operation.
-pub(super) struct Seats<'s, 'c, K, V> {
-    scope: &'s Scope<'c, K, V>,
+pub(super) struct ShardEvictor<'s, 'c, K, V> {
+    operation: &'s Operation<'c, K, V>,
     newcomer: Option<&'s Newcomer<'s, K, V>>,
     /// Read before anything is taken if the clock is the user's, else when an entry asks for it.
     now: Cell<Option<u64>>,
 }
 
-impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
+impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     fn removed(&self, node: &Node<K, V>) -> bool {
         node.link().is_marked()
     }
 
     fn any_expires(&self) -> bool {
-        let core = self.scope.core;
+        let core = self.operation.core;
         core.config.idle != NEVER || core.nodes().has_extras()
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && self.scope.core.spent_at(node, self.now())
+        !node.hot().never_expires() && self.operation.core.beyond_grace_at(node, self.now())
     }
 
-    fn settle(&self, node: &Node<K, V>) {
-        self.scope.fence_slots();
+    fn recheck(&self, node: &Node<K, V>) {
+        self.operation.fence_slots();
         if node.link().is_marked() {
-            self.scope.clear_cell(node);
+            self.operation.clear_cell(node);
         }
     }
 
     fn release(&self, held: Ptr<K, V>) {
         // SAFETY: the slot's share is given to who takes an entry out of it, and by that to here.
-        unsafe { self.scope.release(held) };
+        unsafe { self.operation.release(held) };
     }
 
     fn spared(&self, node: &Node<K, V>) -> Option<bool> {
@@ -70,13 +70,13 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let over = !node.hot().eternal() && self.scope.core.over_at(node, self.now());
+        let over = !node.hot().never_expires() && self.operation.core.is_expired_at(node, self.now());
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         // A failure is at its end already: nobody can refresh it, and the mark alone decides.
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
         }
-        self.scope.remove_held(node, cause);
+        self.operation.remove_held(node, cause);
         true
     }
 
@@ -87,11 +87,11 @@ impl<K, V> Keeper<Node<K, V>> for Seats<'_, '_, K, V> {
     }
 }
 
-impl<K, V> Seats<'_, '_, K, V> {
+impl<K, V> ShardEvictor<'_, '_, K, V> {
     fn now(&self) -> u64 {
         self.now.get().unwrap_or_else(|| {
             // If the user's clock panics, nothing is over.
-            let now = self.scope.ask(|| self.scope.core.config.time.now()).unwrap_or(0);
+            let now = self.operation.ask(|| self.operation.core.config.time.now()).unwrap_or(0);
             self.now.set(Some(now));
             now
         })
@@ -115,16 +115,16 @@ impl<'n, K, V> Newcomer<'n, K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
-    pub(super) fn seats(&self) -> Seats<'_, '_, K, V> {
+impl<K, V> Operation<'_, K, V> {
+    pub(super) fn evictor(&self) -> ShardEvictor<'_, '_, K, V> {
         let time = &self.core.config.time;
         // If the user's clock panics, nothing is over.
         let now = || self.ask(|| time.now()).unwrap_or(0);
-        Seats { scope: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
+        ShardEvictor { operation: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
     }
 
-    pub(super) fn room(&self, shard: &Shard<K, V>) -> Room {
-        Room { capacity: self.part(), entries: shard.entries() }
+    pub(super) fn room(&self, shard: &Shard<K, V>) -> Budget {
+        Budget { capacity: self.part(), entries: shard.entries() }
     }
 
     /// A shard's part of the capacity; `u64::MAX` for no bounds.
@@ -167,7 +167,9 @@ impl<K, V> Scope<'_, K, V> {
         while self.is_over_full() {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
-            let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &Seats { newcomer, ..self.seats() });
+            let evict = |shard: &Shard<K, V>| {
+                shard.policy.evict(self.room(shard), &ShardEvictor { newcomer, ..self.evictor() })
+            };
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
             // Nothing else may go: then the newcomer, if there is one still.
             if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
@@ -178,7 +180,7 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Evicts the first entry of one of the shard's rings, if it is over at this time.
     pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
-        shard.policy.evict_expired(self.room(shard), &Seats { now: Cell::new(Some(now)), ..self.seats() })
+        shard.policy.evict_expired(self.room(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
     }
 
     /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.

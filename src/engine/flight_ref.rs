@@ -1,6 +1,6 @@
 //! A counted reference to a flight, with the entry that it refreshes.
 
-use super::{Ptr, Scope};
+use super::{Operation, Ptr};
 use crate::flight::node::Node;
 
 /// A flight, with the entry that it refreshes. Whoever holds this owns a share of each.
@@ -24,15 +24,15 @@ impl<K, V> Flight<K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Shares of both nodes of a flight; false (and none taken) if either has none left.
-    pub(super) fn share(&self, flight: Flight<K, V>) -> bool {
+    pub(super) fn inc_refs(&self, flight: Flight<K, V>) -> bool {
         // SAFETY: both were found under this scope's pin.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
-        if !node.share() {
+        if !node.inc_ref() {
             return false;
         }
-        if old.is_none_or(Node::share) {
+        if old.is_none_or(Node::inc_ref) {
             return true;
         }
         // SAFETY: the share taken above.
@@ -44,7 +44,7 @@ impl<K, V> Scope<'_, K, V> {
     ///
     /// # Safety
     /// The caller owns them, and from now on uses the nodes only under this scope's pin.
-    pub(crate) unsafe fn disembark(&self, flight: Flight<K, V>) {
+    pub(crate) unsafe fn release_flight(&self, flight: Flight<K, V>) {
         // SAFETY: as for this function.
         unsafe { self.release(flight.node) };
         if let Some(old) = flight.old {

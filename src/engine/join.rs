@@ -5,11 +5,11 @@ use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::outcome::Outcome;
-use super::role::{Boarded, Wanted};
-use super::spare::Spare;
+use super::role::{Intent, Role};
+use super::spare::PendingNode;
 use super::stats::Event;
-use super::{Core, Freshness, Ptr, Scope, Shard};
-use crate::flight::expiry::Hot;
+use super::{Core, Freshness, Operation, Ptr, Shard};
+use crate::flight::expiry::ExpiryWord;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
 use crate::flight::word::{GaveUp, Joined, State};
@@ -17,7 +17,7 @@ use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::yield_now;
 use crate::table::link::Link;
-use crate::table::split_order::order_of;
+use crate::table::split_order::split_order;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
 
@@ -31,15 +31,15 @@ impl<K, V> Core<K, V> {
     }
 }
 
-impl<'c, K, V> Scope<'c, K, V> {
+impl<'c, K, V> Operation<'c, K, V> {
     /// Gets on board at `q`.
-    pub(crate) fn board<'s, Q>(
+    pub(crate) fn join_or_lead<'s, Q>(
         &'s self,
         hash: u64,
         q: &Q,
-        wanted: Wanted<'_>,
-        spare: &mut Spare<'c, K, V>,
-    ) -> Boarded<'s, K, V>
+        wanted: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+    ) -> Role<'s, K, V>
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
@@ -51,11 +51,11 @@ impl<'c, K, V> Scope<'c, K, V> {
                 // One share for the list, one for the lease.
                 // Once more below: `to_key` is the user's, and not to be called in vain, nor with a lease counted.
                 if self.core.leases_full(self.most_leases(wanted)) {
-                    return Boarded::Full;
+                    return Role::Full;
                 }
                 let node = self.begin(spare, || q.to_key(), (hash, wanted), 2);
                 if !self.lease_begins(wanted) {
-                    return Boarded::Full;
+                    return Role::Full;
                 }
                 if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
@@ -65,26 +65,26 @@ impl<'c, K, V> Scope<'c, K, V> {
                 self.lease_unused(wanted);
                 continue;
             };
-            let begin = |spare: &mut Spare<'c, K, V>| self.begin(spare, || q.to_key(), (hash, wanted), 1);
-            if let Some(boarded) = self.meet(shard, self.node(found), wanted, spare, begin) {
+            let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, wanted), 1);
+            if let Some(boarded) = self.join_at(shard, self.node(found), wanted, spare, begin) {
                 return boarded;
             }
         }
     }
 
     /// `compute` has to have its turn.
-    fn most_leases(&self, wanted: Wanted<'_>) -> usize {
-        let unbounded = matches!(wanted, Wanted::Lease) || !wanted.counted();
+    fn most_leases(&self, wanted: Intent<'_>) -> usize {
+        let unbounded = matches!(wanted, Intent::Lease) || !wanted.counted();
         if unbounded { usize::MAX } else { self.core.config.max_loads }
     }
 
     /// Counts the lease of a new flight; false if there are too many.
-    fn lease_begins(&self, wanted: Wanted<'_>) -> bool {
+    fn lease_begins(&self, wanted: Intent<'_>) -> bool {
         !wanted.counted() || self.core.lease_begins(self.most_leases(wanted))
     }
 
     /// Counts it out: there is no flight.
-    fn lease_unused(&self, wanted: Wanted<'_>) {
+    fn lease_unused(&self, wanted: Intent<'_>) {
         if wanted.counted() {
             self.core.lease_ends();
         }
@@ -93,12 +93,12 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// A node for a flight that begins now.
     fn begin(
         &self,
-        spare: &mut Spare<'c, K, V>,
+        spare: &mut PendingNode<'c, K, V>,
         key: impl FnOnce() -> K,
-        (hash, wanted): (u64, Wanted<'_>),
+        (hash, wanted): (u64, Intent<'_>),
         shares: u32,
     ) -> Ptr<K, V> {
-        let node = spare.ready(key, order_of(hash), shares);
+        let node = spare.ready(key, split_order(hash), shares);
         // SAFETY: our own node, not yet shared.
         unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), wanted.counted());
         node
@@ -108,32 +108,32 @@ impl<'c, K, V> Scope<'c, K, V> {
     fn serve_stale<'s>(
         &self,
         node: &'s Node<K, V>,
-        wanted: Wanted<'_>,
+        wanted: Intent<'_>,
         window: impl FnOnce(&Limits) -> u64,
-    ) -> Option<Boarded<'s, K, V>> {
-        let Wanted::Value(limits) = wanted else { return None };
-        self.core.stale(node, window(limits)).then(|| {
+    ) -> Option<Role<'s, K, V>> {
+        let Intent::Value(limits) = wanted else { return None };
+        self.core.within_grace(node, window(limits)).then(|| {
             self.count_of(node, Event::StaleServe);
-            Boarded::Hit(node, Outcome::Stale)
+            Role::Hit(node, Outcome::Stale)
         })
     }
 
-    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Boarded<'s, K, V> {
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
         self.core.counters.count(Event::Load);
         // SAFETY: the lease that is given has a share.
         self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
-        Boarded::Lead { flight, lease, kind, counted }
+        Role::Lead { flight, lease, kind, counted }
     }
 
     /// At a node found by key; None: look again.
-    fn meet<'s>(
+    fn join_at<'s>(
         &'s self,
         shard: &Shard<K, V>,
         node: &'s Node<K, V>,
-        wanted: Wanted<'_>,
-        spare: &mut Spare<'c, K, V>,
-        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
-    ) -> Option<Boarded<'s, K, V>> {
+        wanted: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+        begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Role<'s, K, V>> {
         let flight = Flight { node: NonNull::from(node), old: None };
         match node.word.load().state() {
             State::Computing { lease, .. } if self.overdue(node, lease, wanted) => self.relieve(flight, lease),
@@ -141,29 +141,29 @@ impl<'c, K, V> Scope<'c, K, V> {
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
                 let (hot, freshness) = (node.hot(), self.core.freshness(node));
-                let hit = || Some(Boarded::Hit(node, Outcome::Hit));
-                if wanted.value() && freshness == Freshness::Good {
+                let hit = || Some(Role::Hit(node, Outcome::Hit));
+                if wanted.value() && freshness == Freshness::Fresh {
                     return hit();
                 }
-                if freshness == Freshness::Over && self.core.cooling(node) {
-                    if let Some(stale) = self.serve_stale(node, wanted, |l| l.if_error) {
+                if freshness == Freshness::Expired && self.core.in_cooldown(node) {
+                    if let Some(stale) = self.serve_stale(node, wanted, |l| l.stale_if_error) {
                         return Some(stale);
                     }
                 }
                 match self.refresh(node, (hot, freshness), wanted, spare, begin) {
                     // Somebody else refreshes it, or nobody more may load: the value is good.
-                    None | Some(Boarded::Full) if wanted.value() && freshness == Freshness::Early => hit(),
-                    Some(Boarded::Full) => {
-                        let stale = self.serve_stale(node, wanted, Limits::patience);
-                        stale.or(Some(Boarded::Full))
+                    None | Some(Role::Full) if wanted.value() && freshness == Freshness::Early => hit(),
+                    Some(Role::Full) => {
+                        let stale = self.serve_stale(node, wanted, Limits::max_stale);
+                        stale.or(Some(Role::Full))
                     }
                     refreshing => refreshing,
                 }
             }
-            State::Refreshing(next) => self.meet_successor(shard, node, next.cast(), wanted),
+            State::Refreshing(next) => self.join_successor(shard, node, next.cast(), wanted),
             State::Failed(error) if self.is_kept_failure(node, wanted) => {
                 // SAFETY: found under this scope's pin.
-                Some(Boarded::Failed(unsafe { Failure::shared(error) }))
+                Some(Role::Failed(unsafe { Failure::shared(error) }))
             }
             State::Failed(_) | State::Dead | State::Closed => {
                 self.clear_away(shard, node);
@@ -173,27 +173,27 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// Whether a failed flight is an answer to this caller.
-    fn is_kept_failure(&self, node: &Node<K, V>, wanted: Wanted<'_>) -> bool {
-        matches!(wanted, Wanted::Value(limits) if limits.negative) && self.core.keeps_failure(node)
+    fn is_kept_failure(&self, node: &Node<K, V>, wanted: Intent<'_>) -> bool {
+        matches!(wanted, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
     }
 
     /// Hangs a successor from an entry.
     fn refresh<'s>(
         &'s self,
         old: &'s Node<K, V>,
-        (hot, freshness): (Hot, Freshness),
-        wanted: Wanted<'_>,
-        spare: &mut Spare<'c, K, V>,
-        begin: impl FnOnce(&mut Spare<'c, K, V>) -> Ptr<K, V>,
-    ) -> Option<Boarded<'s, K, V>> {
+        (hot, freshness): (ExpiryWord, Freshness),
+        wanted: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+        begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Role<'s, K, V>> {
         if self.core.leases_full(self.most_leases(wanted)) {
-            return Some(Boarded::Full);
+            return Some(Role::Full);
         }
         let next = begin(spare);
         if !self.lease_begins(wanted) {
-            return Some(Boarded::Full);
+            return Some(Role::Full);
         }
-        if !old.share() {
+        if !old.inc_ref() {
             self.lease_unused(wanted);
             return None;
         }
@@ -207,7 +207,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         spare.used();
         let flight = Flight { node: next, old: Some(this) };
         // (Of a good one with a time to idle that says nothing: it changes with each look.)
-        let telling = freshness == Freshness::Over || self.core.config.idle == NEVER;
+        let telling = freshness == Freshness::Expired || self.core.config.idle == NEVER;
         if wanted.value() && telling && old.hot() != hot {
             // Another has refreshed it since it was looked at: and failed, or confirmed it. Look again.
             self.lease_unused(wanted);
@@ -216,25 +216,25 @@ impl<'c, K, V> Scope<'c, K, V> {
                 if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
                     self.ended(flight);
                 }
-                self.disembark(flight);
+                self.release_flight(flight);
             }
             return None;
         }
         if freshness == Freshness::Early && wanted.value() {
             self.core.counters.count(Event::EarlyRefresh);
         }
-        let kind = if freshness == Freshness::Over { LoadKind::Expired } else { LoadKind::Early };
+        let kind = if freshness == Freshness::Expired { LoadKind::Expired } else { LoadKind::Early };
         Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
     }
 
     /// At an entry that has a successor.
-    fn meet_successor<'s>(
+    fn join_successor<'s>(
         &'s self,
         shard: &Shard<K, V>,
         old: &'s Node<K, V>,
         successor: Ptr<K, V>,
-        wanted: Wanted<'_>,
-    ) -> Option<Boarded<'s, K, V>> {
+        wanted: Intent<'_>,
+    ) -> Option<Role<'s, K, V>> {
         // SAFETY: read from an entry found unmarked under the present pin: alive under it (see `Core::serving`).
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
@@ -242,9 +242,9 @@ impl<'c, K, V> Scope<'c, K, V> {
             // Whether the old value may be served or not: a leader that hangs is replaced by the first
             // caller who meets it.
             State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.relieve(flight, lease),
-            _ if wanted.value() && self.core.good(old) => Some(Boarded::Hit(old, Outcome::Hit)),
+            _ if wanted.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
             State::Computing { .. } | State::Publishing => {
-                self.serve_stale(old, wanted, |l| l.while_refresh).or_else(|| self.join(flight, wanted))
+                self.serve_stale(old, wanted, |l| l.stale_while_refresh).or_else(|| self.join(flight, wanted))
             }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
@@ -256,7 +256,7 @@ impl<'c, K, V> Scope<'c, K, V> {
                 yield_now();
                 None
             }
-            _ if self.core.good(next) => Some(Boarded::Hit(next, Outcome::Hit)),
+            _ if self.core.is_fresh(next) => Some(Role::Hit(next, Outcome::Hit)),
             _ => {
                 // Published, not yet swapped in, and over already.
                 self.clear_away(shard, old);
@@ -266,17 +266,17 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// Whether a leader has held its lease for longer than this caller would wait for it.
-    fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Wanted<'_>) -> bool {
-        let limits = if let Wanted::Value(limits) = wanted { limits } else { &self.core.config.limits };
-        self.core.noted_end(node, lease, limits.lead).is_some_and(|end| self.core.config.has_come(end))
+    fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Intent<'_>) -> bool {
+        let limits = if let Intent::Value(limits) = wanted { limits } else { &self.core.config.limits };
+        self.core.noted_end(node, lease, limits.lead_timeout).is_some_and(|end| self.core.config.has_come(end))
     }
 
     /// Takes a flight over from a leader that has held this lease for too long. None: something has
     /// happened to it, look again.
     ///
     /// (It may have been removed since it was found: what this caller loads is then its own alone.)
-    fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Boarded<'s, K, V>> {
-        if !self.share(flight) {
+    fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Role<'s, K, V>> {
+        if !self.inc_refs(flight) {
             return None;
         }
         // SAFETY: we have a share of it.
@@ -290,12 +290,12 @@ impl<'c, K, V> Scope<'c, K, V> {
             return Some(self.leads(flight, number, LoadKind::TakenOver, true));
         }
         // SAFETY: the shares taken above.
-        unsafe { self.disembark(flight) };
+        unsafe { self.release_flight(flight) };
         None
     }
 
-    fn claim<'s>(&'s self, flight: Flight<K, V>) -> Option<Boarded<'s, K, V>> {
-        if !self.share(flight) {
+    fn claim<'s>(&'s self, flight: Flight<K, V>) -> Option<Role<'s, K, V>> {
+        if !self.inc_refs(flight) {
             return None;
         }
         // SAFETY: we have a share.
@@ -306,22 +306,22 @@ impl<'c, K, V> Scope<'c, K, V> {
             return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
         }
         // SAFETY: the shares taken above.
-        unsafe { self.disembark(flight) };
+        unsafe { self.release_flight(flight) };
         None
     }
 
-    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Wanted<'_>) -> Option<Boarded<'s, K, V>> {
+    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Intent<'_>) -> Option<Role<'s, K, V>> {
         // Registered first, counted in second: see `Bells::ring`.
         // SAFETY: it goes into a `Waiter`, which refers to the core, or is dropped here.
         let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
         let early = (!mutant("listens too late")).then(listen);
-        if !self.share(flight) {
+        if !self.inc_refs(flight) {
             return None;
         }
         // SAFETY: found under this scope's pin.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
         let most = match wanted {
-            Wanted::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
+            Intent::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
             _ => u32::MAX,
         };
         let joined = node.word.join(most);
@@ -332,26 +332,28 @@ impl<'c, K, V> Scope<'c, K, V> {
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let listening = early.unwrap_or_else(listen);
-                return Some(Boarded::Wait { flight, lease, listening });
+                return Some(Role::Wait { flight, lease, listening });
             }
             Joined::Full | Joined::Moved(_) => {
                 // SAFETY: the shares taken above; the node is used under the pin from here on.
-                unsafe { self.disembark(flight) };
+                unsafe { self.release_flight(flight) };
             }
         }
         // SAFETY: found under this scope's pin.
         let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
         match joined {
             Joined::Full => {
-                let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.if_error));
-                stale.or(Some(Boarded::Full))
+                let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.stale_if_error));
+                stale.or(Some(Role::Full))
             }
             // (Not if a tag of it is invalidated: that may have been before we came.)
             Joined::Moved(word)
-                if word.valued() && wanted.value() && (!self.core.outdated(node) || mutant("outdated on board")) =>
+                if word.has_value()
+                    && wanted.value()
+                    && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
             {
                 // It was in flight as we came by: its value is ours, whatever became of the entry since.
-                Some(Boarded::Hit(node, Outcome::Coalesced))
+                Some(Role::Hit(node, Outcome::Coalesced))
             }
             _ => None,
         }

@@ -1,7 +1,7 @@
 //! The cache without its hasher: what the public types, whatever face they have, are made of.
 //!
 //! * this file: the parts of a cache;
-//! * [`scope`]: what an operation runs in, and what is done after it;
+//! * [`operation`]: what an operation runs in, and what is done after it;
 //! * [`read`]: finding a value that may be served;
 //! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
 //! * [`land`]: how a flight ends with a value, [`fail`]: how without;
@@ -26,6 +26,7 @@ mod insert;
 pub(crate) mod join;
 pub(crate) mod key;
 mod loads;
+pub(crate) mod observe;
 pub(crate) mod operation;
 pub(crate) mod outcome;
 pub(crate) mod publish;
@@ -41,7 +42,6 @@ mod sweep;
 pub(crate) mod tags;
 pub(crate) mod terms;
 mod tidy;
-pub(crate) mod told;
 mod validate;
 pub(crate) mod wait;
 mod weight;
@@ -52,16 +52,16 @@ use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, Upkeep, bytes};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::sized;
-use crate::sys::sync::{AtomicU64, AtomicUsize, Ordering, Padded, untracked};
+use crate::sys::sync::{AtomicU64, AtomicUsize, CachePadded, Ordering, untracked};
 use crate::table::Table;
-use crate::table::split_order::{order_of, part_of};
+use crate::table::split_order::{part_of, split_order};
 use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
 pub(crate) use events::RemovalCause;
 pub(crate) use freshness::Freshness;
-pub(crate) use operation::Scope;
-pub(crate) use spare::Spare;
+pub(crate) use operation::Operation;
+pub(crate) use spare::PendingNode;
 use stats::Counters;
 pub(crate) use sweep::Walk;
 
@@ -73,7 +73,7 @@ pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
     /// How many have keys that belong here. It may be off, on either side of zero, by what is counted here and there as that
     /// changes.
-    entries: Padded<untracked::AtomicUsize>,
+    entries: CachePadded<untracked::AtomicUsize>,
     /// Its place among the shards.
     index: usize,
 }
@@ -84,18 +84,18 @@ pub(crate) struct Core<K, V> {
     pub(crate) counters: Counters,
     pub(crate) bells: Bells,
     table: Table,
-    shards: Box<[Padded<Shard<K, V>>]>,
+    shards: Box<[CachePadded<Shard<K, V>>]>,
     spread: spread::Spread,
-    weight: Padded<AtomicU64>,
+    weight: CachePadded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
     /// What a load usually takes, in ns.
     usual_cost: untracked::AtomicU64,
     /// Leases that are out, where `max_loads` bounds them.
     leases: AtomicUsize,
-    rounds: Padded<tidy::Rounds>,
+    rounds: CachePadded<tidy::Rounds>,
     /// On lines of its own: every removal writes here, and a hit must not notice.
-    limbo: Padded<Limbo<Node<K, V>>>,
+    limbo: CachePadded<Limbo<Node<K, V>>>,
 }
 
 /// Bytes of retired nodes past which new values are not kept. Far above what a thread that is descheduled while pinned
@@ -125,7 +125,7 @@ impl<K, V> Core<K, V> {
         let bits = config.shards.trailing_zeros();
         let shard = |index| {
             let policy = Policy::numbered(index, bits);
-            Padded(Shard { policy, entries: Padded(untracked::AtomicUsize::new(0)), index })
+            CachePadded(Shard { policy, entries: CachePadded(untracked::AtomicUsize::new(0)), index })
         };
         Self {
             counters: Counters::new(config.record_stats),
@@ -133,13 +133,13 @@ impl<K, V> Core<K, V> {
             table: Table::new(config.initial_capacity, config.shards, config.huge_pages),
             shards: (0..config.shards).map(shard).collect(),
             spread: spread::Spread::over(config.shards),
-            weight: Padded(AtomicU64::new(0)),
+            weight: CachePadded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             usual_cost: untracked::AtomicU64::new(0),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
-            rounds: Padded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
-            limbo: Padded(Limbo::new(config.huge_pages)),
+            rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
+            limbo: CachePadded(Limbo::new(config.huge_pages)),
             config,
         }
     }
@@ -159,7 +159,7 @@ impl<K, V> Core<K, V> {
 
     #[inline]
     pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
-        self.shard_of_order(order_of(hash))
+        self.shard_of_order(split_order(hash))
     }
 
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
@@ -237,18 +237,18 @@ impl<K, V> Core<K, V> {
 
 impl<K, V> Drop for Core<K, V> {
     fn drop(&mut self) {
-        let scope = self.scope(self.limbo.enter());
+        let operation = self.operation(self.limbo.enter());
         for shard in &self.shards {
-            scope.clear_rings(shard);
+            operation.clear_rings(shard);
         }
         let mut walk = Walk::start();
         // SAFETY: under the scope's pin.
-        while let Some(node) = unsafe { walk.step(self, scope.pin()) } {
+        while let Some(node) = unsafe { walk.step(self, operation.pin()) } {
             // Whoever still had a share of a listed node has forgotten it: it borrowed the cache.
             // SAFETY: `&mut self`: nobody else can reach the node; the pin keeps it for the walk's next step.
-            unsafe { scope.retire(NonNull::from(node)) };
+            unsafe { operation.retire(NonNull::from(node)) };
         }
-        drop(scope);
+        drop(operation);
         // The limbo's own drop frees what is retired.
     }
 }

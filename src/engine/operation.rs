@@ -2,9 +2,9 @@
 
 use super::events::{CacheEvent, LoadKind};
 use super::failure::Failure;
+use super::observe::{About, observer_event};
 use super::rejected::Rejected;
 use super::stats::Event;
-use super::told::{About, told};
 use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
@@ -22,7 +22,7 @@ use core::ptr::NonNull;
 pub(super) type Panicked = bool;
 
 /// What is done once the pin is gone.
-pub(super) enum After<K, V> {
+pub(super) enum Deferred<K, V> {
     /// Those who wait for this flight are woken.
     Rung(Ptr<K, V>),
     /// To the listener, that this value was removed; with a share of it.
@@ -40,18 +40,18 @@ pub(super) enum After<K, V> {
 /// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
 ///
 /// Under the pin run Hash, Eq, Clone and the closures of `retain` and `iter`; listeners, the observer and drops of values
-/// run after it, in [`Scope`]'s own drop.
-pub(crate) struct Scope<'c, K, V> {
+/// run after it, in [`Operation`]'s own drop.
+pub(crate) struct Operation<'c, K, V> {
     pub(crate) core: &'c Core<K, V>,
     pin: ManuallyDrop<Pin>,
-    after: RefCell<Vec<After<K, V>>>,
+    after: RefCell<Vec<Deferred<K, V>>>,
     upkeep: Cell<Upkeep>,
     /// Flights whose waiters are to be woken. There is one at most, but in a sweep.
     rung: Cell<Option<Ptr<K, V>>>,
     rung_more: RefCell<Vec<Ptr<K, V>>>,
 }
 
-impl<'c, K, V> Scope<'c, K, V> {
+impl<'c, K, V> Operation<'c, K, V> {
     #[inline]
     pub(crate) fn pin(&self) -> &Pin {
         &self.pin
@@ -69,14 +69,14 @@ impl<'c, K, V> Scope<'c, K, V> {
         self.rung.get().is_some() || !self.after.borrow().is_empty() || self.upkeep.get() != Upkeep::Nothing
     }
 
-    pub(super) fn push(&self, after: After<K, V>) {
+    pub(super) fn push(&self, after: Deferred<K, V>) {
         self.after.borrow_mut().push(after);
     }
 
     /// Has the observer, if there is one, told of an event about this node's key once the pin is gone.
     pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
-            self.push(After::Happened(event(), self.core.about(node)));
+            self.push(Deferred::Happened(event(), self.core.about(node)));
         }
     }
 
@@ -87,7 +87,7 @@ impl<'c, K, V> Scope<'c, K, V> {
         match unwind::caught(user) {
             Ok(answer) => Some(answer),
             Err(panic) => {
-                self.push(After::Panicked(panic));
+                self.push(Deferred::Panicked(panic));
                 None
             }
         }
@@ -96,7 +96,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// Counts an event about this node's key, and has the observer told of it.
     pub(super) fn count_of(&self, node: &Node<K, V>, event: Event) {
         self.core.counters.count(event);
-        if let Some(told) = told(event) {
+        if let Some(told) = observer_event(event) {
             self.observe_of(node, || told);
         }
     }
@@ -106,7 +106,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     /// # Safety
     /// The caller hands over a share of the node, whose word was valued.
     pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
-        self.push(After::Removed(node, cause));
+        self.push(Deferred::Removed(node, cause));
     }
 
     /// Has who asked for it told, once the pin is gone, that a load has failed with `error`, if there is one, or by a panic.
@@ -122,9 +122,9 @@ impl<'c, K, V> Scope<'c, K, V> {
     ) {
         if self.core.config.on_load_error.is_some() {
             // SAFETY: the caller's share. So another cannot be refused.
-            let shared = unsafe { node.as_ref() }.share();
+            let shared = unsafe { node.as_ref() }.inc_ref();
             debug_assert!(shared);
-            self.push(After::Failed(node, kind, error.cloned(), panicked));
+            self.push(Deferred::Failed(node, kind, error.cloned(), panicked));
         }
     }
 
@@ -144,7 +144,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
         let shares = if mutant("one share of two") { 1 } else { shares };
         // SAFETY: the caller's shares; it uses the node under this scope's pin only, and so do we.
-        if unsafe { Node::unshare(node, shares) } {
+        if unsafe { Node::dec_ref(node, shares) } {
             // SAFETY: those were the last shares.
             unsafe { self.retire(node) };
         }
@@ -160,7 +160,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 
     /// What was retired so far need not wait for more: whoever cleans up wants values dropped.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn seal_and_reclaim(&self) {
         self.upkeep.set(Upkeep::Flush);
     }
 
@@ -180,7 +180,7 @@ impl<'c, K, V> Scope<'c, K, V> {
     }
 }
 
-impl<K, V> Drop for Scope<'_, K, V> {
+impl<K, V> Drop for Operation<'_, K, V> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
@@ -205,7 +205,7 @@ impl<K, V> Drop for Scope<'_, K, V> {
 impl<K, V> Core<K, V> {
     /// Wakes those who wait, tells the listener about removed values and gives back the shares that kept them for it, and
     /// tells the observer.
-    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<After<K, V>>) {
+    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<Deferred<K, V>>) {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
@@ -214,10 +214,10 @@ impl<K, V> Core<K, V> {
                 unsafe { self.0.give_back(self.1, false) };
             }
         }
-        unwind::each(rung.map(After::Rung).chain(after), |after| match after {
+        unwind::each(rung.map(Deferred::Rung).chain(after), |after| match after {
             // A flight's address is all that its bell is found by: it need not be alive.
-            After::Rung(flight) => self.bells.ring(flight.addr().get()),
-            After::Removed(node, cause) => {
+            Deferred::Rung(flight) => self.bells.ring(flight.addr().get()),
+            Deferred::Removed(node, cause) => {
                 let kept = Release(self, node);
                 if let Some(listener) = &self.config.listener {
                     // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
@@ -225,7 +225,7 @@ impl<K, V> Core<K, V> {
                     listener(key, value, cause);
                 }
             }
-            After::Rejected(rejected) => {
+            Deferred::Rejected(rejected) => {
                 // One after the other, even if the first one panics; and then it is dropped.
                 unwind::each([false, true].into_iter(), |observer| match &self.config.listener {
                     _ if observer => self.observe_key(
@@ -237,16 +237,16 @@ impl<K, V> Core<K, V> {
                     None => {}
                 });
             }
-            After::Failed(node, kind, error, panicked) => {
+            Deferred::Failed(node, kind, error, panicked) => {
                 let kept = Release(self, node);
-                if let Some(told) = &self.config.on_load_error {
+                if let Some(on_load_error) = &self.config.on_load_error {
                     // SAFETY: `kept` has a share; flights have their keys.
                     let key = unsafe { kept.1.as_ref() }.key();
-                    told(key, &Failure::new(error.as_deref(), panicked), kind);
+                    on_load_error(key, &Failure::new(error.as_deref(), panicked), kind);
                 }
             }
-            After::Happened(event, about) => self.observe_of(Some(&self.key_about(about)), [event]),
-            After::Panicked(panic) => unwind::resume(panic),
+            Deferred::Happened(event, about) => self.observe_of(Some(&self.key_about(about)), [event]),
+            Deferred::Panicked(panic) => unwind::resume(panic),
         });
     }
 }
@@ -254,8 +254,8 @@ impl<K, V> Core<K, V> {
 impl<K, V> Core<K, V> {
     /// A place for an operation to run in.
     #[inline]
-    pub(crate) fn scope(&self, pin: Pin) -> Scope<'_, K, V> {
-        Scope {
+    pub(crate) fn operation(&self, pin: Pin) -> Operation<'_, K, V> {
+        Operation {
             core: self,
             pin: ManuallyDrop::new(pin),
             after: RefCell::new(Vec::new()),
@@ -280,7 +280,7 @@ impl<K, V> Core<K, V> {
     unsafe fn give_back(&self, node: Ptr<K, V>, promptly: bool) {
         // SAFETY: the caller's share, and it does not use the node again; nor do we, unless it was the last one. Here there are
         // only pointers to it.
-        if unsafe { Node::unshare(node, 1) } {
+        if unsafe { Node::dec_ref(node, 1) } {
             // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
             if unsafe { node.as_ref() }.is_detached() {
                 struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);
@@ -295,11 +295,11 @@ impl<K, V> Core<K, V> {
                 // SAFETY: nodes come from the limbo's arena, and nobody can reach this one any more.
                 return unsafe { self.limbo.dispose(node) };
             }
-            let scope = self.scope(self.limbo.enter());
+            let operation = self.operation(self.limbo.enter());
             // SAFETY: that was the last share.
-            unsafe { scope.retire(node) };
+            unsafe { operation.retire(node) };
             if promptly {
-                scope.promptly();
+                operation.promptly();
             }
         }
     }

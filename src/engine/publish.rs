@@ -5,9 +5,9 @@ use super::evict::Newcomer;
 use super::flight_ref::Flight;
 use super::rejected::RejectionCause;
 use super::stats::Event;
-use super::terms::Terms;
-use super::weight::Weighed;
-use super::{RemovalCause, Scope, Shard};
+use super::terms::EntryMeta;
+use super::weight::WeightDelta;
+use super::{Operation, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
 use core::ptr::NonNull;
@@ -21,12 +21,12 @@ pub(crate) enum Published<V> {
     Fenced(V),
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// The leader's value becomes the entry, or is handed to those who wait and no more.
     ///
     /// # Safety
     /// The caller holds this lease of this flight, with its shares; the lease ends here.
-    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: Terms) -> Published<V> {
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: EntryMeta) -> Published<V> {
         // SAFETY: the caller has shares of both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
@@ -35,7 +35,7 @@ impl<K, V> Scope<'_, K, V> {
             return Published::Fenced(value);
         }
         if self.is_large(shard) {
-            self.foresee(shard, node.link().order());
+            self.prefetch_insert(shard, node.link().order());
         }
         // SAFETY: the transition into PUBLISHING was just won.
         unsafe { node.write(self.core.nodes(), value, terms.stamps) };
@@ -45,9 +45,9 @@ impl<K, V> Scope<'_, K, V> {
         };
         if stored && old.is_none() {
             // The slot's share. It cannot fail: the lease has one.
-            let shared = node.share();
+            let shared = node.inc_ref();
             debug_assert!(shared);
-            self.seat(shard, node, None);
+            self.assign_slot(shard, node, None);
         }
         let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
         self.make_room(shard, newcomer.as_ref());
@@ -65,7 +65,7 @@ impl<K, V> Scope<'_, K, V> {
         self.observe_of(node, || CacheEvent::Rejected { cause });
         if self.core.config.listener.is_some() {
             // It cannot fail: the lease has a share.
-            let shared = node.share();
+            let shared = node.inc_ref();
             debug_assert!(shared);
             // SAFETY: the share just taken; the caller has published the value.
             unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
@@ -83,10 +83,10 @@ impl<K, V> Scope<'_, K, V> {
             node.word.publish();
             return false;
         }
-        let weighed = self.weigh_in(shard, weight, None);
-        let gone = node.word.publish().gone();
+        let weighed = self.reserve_weight(shard, weight, None);
+        let gone = node.word.publish().removed();
         if gone && !mutant("weight left behind") {
-            self.weigh_back(shard, &weighed);
+            self.undo_weight(shard, &weighed);
             // Its remover found no value yet, and is done with the weight.
             node.set_weight(0);
         }
@@ -100,7 +100,7 @@ impl<K, V> Scope<'_, K, V> {
             self.remove(shard, old, RemovalCause::Replaced);
             return false;
         }
-        let weighed = self.weigh_in(shard, weight, Some(old));
+        let weighed = self.reserve_weight(shard, weight, Some(old));
         node.word.publish();
         if self.put_in_place(shard, node, old, &weighed) {
             return true;
@@ -109,7 +109,7 @@ impl<K, V> Scope<'_, K, V> {
             return true;
         }
         // The old entry was removed meanwhile, and with it the right to be stored.
-        self.weigh_back(shard, &weighed);
+        self.undo_weight(shard, &weighed);
         node.set_weight(0);
         false
     }
@@ -120,10 +120,10 @@ impl<K, V> Scope<'_, K, V> {
         shard: &Shard<K, V>,
         node: &Node<K, V>,
         old: &Node<K, V>,
-        weighed: &Weighed,
+        weighed: &WeightDelta,
     ) -> bool {
         // The list's share, and the slot's. It cannot fail: the lease has one.
-        let shared = node.share() && node.share();
+        let shared = node.inc_ref() && node.inc_ref();
         debug_assert!(shared);
         if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
             self.replaced(shard, old, node, weighed);

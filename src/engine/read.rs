@@ -1,13 +1,13 @@
 //! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
 
 use super::Core;
-use crate::flight::expiry::Hot;
+use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
 use crate::reclaim::Pin;
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
-use crate::table::split_order::order_of;
+use crate::table::split_order::split_order;
 use alloc::vec::Vec;
 
 /// Keys of a bulk read whose memory is fetched together.
@@ -46,7 +46,7 @@ impl<K, V> Core<K, V> {
         good: impl Fn(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let word = node.word.load();
-        if word.serves() && good(node) {
+        if word.is_entry() && good(node) {
             return Some(node);
         }
         self.serving_successor(pin, word, good)
@@ -54,25 +54,31 @@ impl<K, V> Core<K, V> {
 
     /// A live value's node. Counts the lookup.
     #[inline]
-    pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
+    pub(crate) fn find_live<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
         match self.find(pin, hash, is_key) {
-            Some(node) if self.hits_plainly(node, Snapshot::serves) => Some(node),
-            found => self.live_otherwise(pin, found),
+            Some(node) if self.is_plain_hit(node, Snapshot::is_entry) => Some(node),
+            found => self.find_live_slowly(pin, found),
         }
     }
 
     /// Whether it is a hit about which there is nothing to ask, and nothing to note but its use, which is noted. Most are, and then
     /// there is no call in their way, for which registers would have to be saved.
     #[inline(always)]
-    fn hits_plainly(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
-        let quiet =
-            |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
+    fn is_plain_hit(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
+        let quiet = |hot: ExpiryWord| {
+            self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until())
+        };
         if !serves(node.word.load()) {
             return false;
         }
         // Only now: until then the times are not the value's.
         let hot = node.hot();
-        let plainly = (hot.eternal() || quiet(hot)) && !self.counters.lookups_counted();
+        let plainly = (hot.never_expires() || quiet(hot)) && !self.counters.lookups_counted();
         if plainly {
             node.touch();
         }
@@ -80,29 +86,34 @@ impl<K, V> Core<K, V> {
     }
 
     #[inline(never)]
-    fn live_otherwise<'p>(&'p self, pin: &'p Pin, found: Option<&'p Node<K, V>>) -> Option<&'p Node<K, V>> {
-        let live = found.and_then(|node| self.serving(pin, node, |n| self.good(n)));
+    fn find_live_slowly<'p>(&'p self, pin: &'p Pin, found: Option<&'p Node<K, V>>) -> Option<&'p Node<K, V>> {
+        let live = found.and_then(|node| self.serving(pin, node, |n| self.is_fresh(n)));
         self.counters.lookup(live.is_some());
         live.inspect(|node| node.touch())
     }
 
     /// The same; does not count the lookup.
-    pub(crate) fn live_uncounted<'p>(
+    pub(crate) fn find_live_uncounted<'p>(
         &'p self,
         pin: &'p Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let node = self.find(pin, hash, is_key)?;
-        self.serving(pin, node, |n| self.good(n)).inspect(|node| node.touch())
+        self.serving(pin, node, |n| self.is_fresh(n)).inspect(|node| node.touch())
     }
 
     /// A live value's node, with a share of it that is the caller's. Counts the lookup.
-    pub(crate) fn shared<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
+    pub(crate) fn find_counted<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
         loop {
-            let node = self.live(pin, hash, &is_key)?;
+            let node = self.find_live(pin, hash, &is_key)?;
             // A share refused: it was removed just now, and everybody has let go of it.
-            if node.share() {
+            if node.inc_ref() {
                 return Some(node);
             }
         }
@@ -110,7 +121,7 @@ impl<K, V> Core<K, V> {
 
     /// Whether a load of the key is in flight.
     pub(crate) fn loading(&self, pin: &Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        self.find(pin, hash, is_key).is_some_and(|node| node.word.load().loading())
+        self.find(pin, hash, is_key).is_some_and(|node| node.word.load().in_flight())
     }
 
     /// Reads a live value: the plain hit.
@@ -123,7 +134,7 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         // SAFETY: seen valued under the pin.
-        self.live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
+        self.find_live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
     }
 
     /// Reads the live values of several keys, in their order. Each step of a lookup is begun for several keys before any of them
@@ -147,7 +158,7 @@ impl<K, V> Core<K, V> {
                 return found;
             }
             for step in 0..STEPS {
-                asked.iter().flatten().for_each(|&(_, hash)| self.table.prefetch(pin, order_of(hash), step));
+                asked.iter().flatten().for_each(|&(_, hash)| self.table.prefetch(pin, split_order(hash), step));
             }
             let read = |&(q, hash): &(&Q, u64)| self.read(pin, hash, |k| is_key(q, k), &take);
             found.extend(asked.iter().flatten().map(read));
@@ -166,7 +177,7 @@ impl<K, V> Core<K, V> {
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
         // Of an entry that is being refreshed there is more to ask: does its refresh hang?
-        if !self.hits_plainly(node, Snapshot::rests) && !self.quiet_otherwise(node) {
+        if !self.is_plain_hit(node, Snapshot::rests) && !self.quiet_otherwise(node) {
             return None;
         }
         // SAFETY: seen valued under the pin.
@@ -190,8 +201,8 @@ impl<K, V> Core<K, V> {
     #[cold]
     #[inline(never)]
     fn refresh_goes_on(&self, word: Snapshot) -> bool {
-        let lead_timeout = self.config.limits.lead;
-        let State::Refreshing(next) = word.state() else { return word.serves() };
+        let lead_timeout = self.config.limits.lead_timeout;
+        let State::Refreshing(next) = word.state() else { return word.is_entry() };
         if lead_timeout == NEVER {
             return true;
         }
@@ -202,13 +213,13 @@ impl<K, V> Core<K, V> {
     }
 
     /// A live value's node, without a trace of having looked.
-    pub(crate) fn glimpse<'p>(
+    pub(crate) fn peek_live<'p>(
         &'p self,
         pin: &'p Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&'p Node<K, V>> {
-        self.serving(pin, self.find(pin, hash, is_key)?, |n| !self.over(n))
+        self.serving(pin, self.find(pin, hash, is_key)?, |n| !self.is_expired(n))
     }
 
     #[cold]
@@ -222,6 +233,6 @@ impl<K, V> Core<K, V> {
         // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
         // it: it is retired only after the entry's word was taken back or the entry was marked.
         let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
-        ((next.word.load().serves() || mutant("successor not ready")) && good(next)).then_some(next)
+        ((next.word.load().is_entry() || mutant("successor not ready")) && good(next)).then_some(next)
     }
 }

@@ -3,19 +3,19 @@
 //! Whoever wins the mark of a node, by marking or by replacing it, does the rest, in this order: GONE in the state
 //! word; weight and count, if the node had a stored value (the publisher does that part if it had not got there yet);
 //! the slot; the unlinking; and then gives back the list's share, or passes it on to the listener. What user code is asked
-//! meanwhile (the clock, an entry's tags) is asked by [`Scope::ask`], so no panic can leave it half-done.
+//! meanwhile (the clock, an entry's tags) is asked by [`Operation::ask`], so no panic can leave it half-done.
 
 use super::events::CacheEvent;
 use super::stats::Event;
-use super::weight::Weighed;
-use super::{RemovalCause, Scope, Shard};
+use super::weight::WeightDelta;
+use super::{Operation, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::sys::mutants::mutant;
 use crate::table::link::Link;
 use core::ptr::NonNull;
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Marks `node` and does what follows. False if somebody else has marked it: look the key up again, the winner may
     /// have put a newer value in its place.
     pub(crate) fn remove(&self, shard: &Shard<K, V>, node: &Node<K, V>, cause: RemovalCause) -> bool {
@@ -28,8 +28,8 @@ impl<K, V> Scope<'_, K, V> {
         if !self.core.table.mark(node.link()) {
             return None;
         }
-        let before = self.gone(shard, node, 0);
-        self.unseat(node);
+        let before = self.removed(shard, node, 0);
+        self.clear_slot(node);
         self.unlist_and_release(node, before, cause);
         Some(before)
     }
@@ -38,7 +38,7 @@ impl<K, V> Scope<'_, K, V> {
     /// slot's share is given back.
     pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause) {
         let listed = self.core.table.mark(node.link()) && {
-            let before = self.gone(self.core.shard_of_order(node.link().order()), node, 0);
+            let before = self.removed(self.core.shard_of_order(node.link().order()), node, 0);
             !self.unlist(node, before, cause)
         };
         // SAFETY: the slot's share is the hand's, and by that ours; so is the list's if `listed`.
@@ -46,10 +46,10 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// GONE, and the value's weight, unless a newcomer has accounted for it.
-    fn gone(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
-        let before = node.word.set_gone();
+    fn removed(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
+        let before = node.word.set_removed();
         if before.weighs() && node.stored_weight() != 0 && (accounted == 0 || mutant("old weight twice")) {
-            self.weigh_out(shard, node.stored_weight());
+            self.release_weight(shard, node.stored_weight());
         }
         before
     }
@@ -73,13 +73,13 @@ impl<K, V> Scope<'_, K, V> {
             true => self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size),
             false => cause,
         };
-        let (this, had_value) = (NonNull::from(node), before.valued() && node.stored_weight() != 0);
+        let (this, had_value) = (NonNull::from(node), before.has_value() && node.stored_weight() != 0);
         let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
         // What takes the place of such a value replaces it; whatever else removes it does so because of its tag.
         let cause = if untagged && cause != RemovalCause::Replaced { RemovalCause::Explicit } else { cause };
         if untagged {
             self.count_removal(RemovalCause::Explicit);
-        } else if had_value || (cause == RemovalCause::Explicit && before.loading()) {
+        } else if had_value || (cause == RemovalCause::Explicit && before.in_flight()) {
             self.count_removal(cause);
         }
         if had_value {
@@ -94,24 +94,24 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// What follows when `new`, with the list's share and its slot's, was put in the place of `old`.
-    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &Weighed) {
-        self.weighed(weighed);
+    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &WeightDelta) {
+        self.commit_weight(weighed);
         let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
-        let before = self.gone(shard, old, weighed.old);
-        self.seat(shard, new, Some(old));
-        self.unseat(old);
+        let before = self.removed(shard, old, weighed.old);
+        self.assign_slot(shard, new, Some(old));
+        self.clear_slot(old);
         self.unlist_and_release(old, before, cause);
     }
 
     /// What ended a value that is removed for this cause at this time: its time, if that was over.
     fn cause_by_time(&self, node: &Node<K, V>, now: u64, cause: RemovalCause) -> RemovalCause {
         // (Most often it has none.)
-        if !node.hot().eternal() && self.core.over_at(node, now) { RemovalCause::Expired } else { cause }
+        if !node.hot().never_expires() && self.core.is_expired_at(node, now) { RemovalCause::Expired } else { cause }
     }
 
     /// The same at present, by the user's clock.
     fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
-        if node.hot().eternal() {
+        if node.hot().never_expires() {
             return cause;
         }
         let now = self.ask(|| self.core.config.time.now());
@@ -137,9 +137,9 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Whether a removed value was stored and still good: what `remove` gives back. (Not what the hand or a sweep had closed:
     /// others have found the key absent since.)
-    pub(crate) fn was_good(&self, node: &Node<K, V>, before: Snapshot) -> bool {
-        let served = before.serves() || before.valued() && mutant("closed counts");
-        served && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.over(node)
+    pub(crate) fn was_fresh(&self, node: &Node<K, V>, before: Snapshot) -> bool {
+        let served = before.is_entry() || before.has_value() && mutant("closed counts");
+        served && (node.stored_weight() != 0 || mutant("handed over counts")) && !self.core.is_expired(node)
     }
 
     /// What is left of a node that a finder met in a terminal state: helps to get rid of it.
@@ -151,10 +151,10 @@ impl<K, V> Scope<'_, K, V> {
     /// and only where a tag was invalidated since the value was loaded.
     fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
         let Some(groups) = &self.core.config.groups else { return false };
-        node.tag_start(self.core.nodes()).is_some_and(|start| groups.any_since(start))
+        node.tag_sequence(self.core.nodes()).is_some_and(|start| groups.any_since(start))
             // (User code: the clock, and `tags_with`. If it panics the value counts as one without tags.)
             && self
-                .ask(|| !self.core.over_at(node, self.core.config.time.now()) && self.core.outdated(node))
+                .ask(|| !self.core.is_expired_at(node, self.core.config.time.now()) && self.core.tag_invalidated(node))
                 .unwrap_or(false)
     }
 
@@ -169,6 +169,6 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {
-        if self.core.over(node) { RemovalCause::Expired } else { RemovalCause::Size }
+        if self.core.is_expired(node) { RemovalCause::Expired } else { RemovalCause::Size }
     }
 }

@@ -10,7 +10,7 @@ use crate::flight::node::Node;
 
 /// What the caller came for.
 #[derive(Clone, Copy)]
-pub(crate) enum Wanted<'l> {
+pub(crate) enum Intent<'l> {
     /// A value that may be served, within these limits.
     Value(&'l Limits),
     /// The key's lease, whatever value there is.
@@ -19,7 +19,7 @@ pub(crate) enum Wanted<'l> {
     Refresh,
 }
 
-impl Wanted<'_> {
+impl Intent<'_> {
     pub(super) fn value(self) -> bool {
         matches!(self, Self::Value(_))
     }
@@ -36,7 +36,7 @@ impl Wanted<'_> {
 }
 
 /// How it went.
-pub(crate) enum Boarded<'s, K, V> {
+pub(crate) enum Role<'s, K, V> {
     /// This value may be served.
     Hit(&'s Node<K, V>, Outcome),
     /// The caller leads. `counted`: its lease counts for `max_loads`.

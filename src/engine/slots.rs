@@ -5,9 +5,9 @@
 //! of them see the other, so no slot keeps a removed node. (The hand itself need not look for what it holds: that is in no
 //! slot, and nobody else can put it in one.)
 
-use super::{Ptr, Scope, Shard};
+use super::{Operation, Ptr, Shard};
 use crate::flight::node::Node;
-use crate::policy::Keeper;
+use crate::policy::Evictor;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{Ordering, fence};
 use core::ptr::NonNull;
@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 /// Fewer entries than these are in the processor's caches anyway: a thousand of them are some 100 KB.
 const LARGE: usize = 12 << 10;
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     pub(super) fn fence_slots(&self) {
         if !mutant("no slot fence") {
             fence(Ordering::SeqCst);
@@ -24,9 +24,9 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Has what it will take to store a newcomer fetched, and what to evict another for it.
     #[inline]
-    pub(super) fn foresee(&self, shard: &Shard<K, V>, newcomer: u32) {
+    pub(super) fn prefetch_insert(&self, shard: &Shard<K, V>, newcomer: u32) {
         let follow = |node: &Node<K, V>, step| self.core.table.prefetch(self.pin(), node.link().order(), step);
-        shard.policy.foresee(newcomer, self.room(shard), follow);
+        shard.policy.prefetch_insert(newcomer, self.room(shard), follow);
     }
 
     /// Whether there are so many entries that it pays to fetch some before they are needed.
@@ -40,18 +40,18 @@ impl<K, V> Scope<'_, K, V> {
     /// Gives a stored node its slot, with the share that the caller has taken for it: that of `old`, which it replaced, or a
     /// new one.
     #[inline(always)]
-    pub(super) fn seat(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
+    pub(super) fn assign_slot(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
         let this = NonNull::from(node);
         match old.map(NonNull::from) {
-            Some(old) if self.take_seat(old, this) => self.seats().settle(node),
+            Some(old) if self.replace_slot(old, this) => self.evictor().recheck(node),
             _ => {
-                shard.policy.admit(this, self.room(shard), &self.seats());
+                shard.policy.admit(this, self.room(shard), &self.evictor());
                 self.core.note_stray(shard);
             }
         }
     }
 
-    fn take_seat(&self, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
+    fn replace_slot(&self, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
         // SAFETY: the caller keeps it alive.
         let slot = unsafe { old.as_ref() }.cold().slot.load(Ordering::Relaxed);
         let taken = self.core.policy_of(slot).take_over(slot, old, new);
@@ -63,7 +63,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// Empties the slot of a node that was just marked.
-    pub(super) fn unseat(&self, node: &Node<K, V>) {
+    pub(super) fn clear_slot(&self, node: &Node<K, V>) {
         self.fence_slots();
         self.clear_cell(node);
     }
@@ -82,7 +82,7 @@ impl<K, V> Scope<'_, K, V> {
     pub(super) fn clear_rings(&self, shard: &Shard<K, V>) {
         while let Some(held) = shard.policy.drain() {
             // SAFETY: the slot's share. It is not the last one: the list has one, until its nodes are retired.
-            let last = unsafe { Node::unshare(held, 1) };
+            let last = unsafe { Node::dec_ref(held, 1) };
             debug_assert!(!last, "a slot kept a removed node");
         }
     }

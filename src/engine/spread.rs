@@ -16,7 +16,7 @@
 //! All numbers here are Relaxed: whatever number of shards a caller goes by, it stores in one that
 //! exists.
 
-use super::{Core, Scope, Shard};
+use super::{Core, Operation, Shard};
 use crate::flight::node::Node;
 use crate::policy::{Policy, home_of};
 use crate::sys::sync::{
@@ -114,7 +114,7 @@ impl<K, V> Core<K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Before an entry is evicted for one that belongs in `home`: has the keys spread over as many
     /// shards as there should be.
     #[inline]
@@ -150,7 +150,7 @@ impl<K, V> Scope<'_, K, V> {
     fn take_strays(&self) {
         let core = self.core;
         let inactive = || core.shards[core.active()..].iter();
-        let seats = self.seats();
+        let seats = self.evictor();
         let mut left = TAKEN;
         for shard in inactive() {
             while left > 0 {

@@ -1,6 +1,6 @@
 //! Counting what happens.
 
-use crate::sys::sync::{AtomicU64, Ordering, Padded};
+use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
 use alloc::boxed::Box;
 
 /// What a cache has done since it was built. A snapshot of counters that are not read at one instant.
@@ -128,8 +128,8 @@ struct Stripe {
 
 // Everything here is Relaxed: counters order nothing.
 pub(crate) struct Counters {
-    events: Padded<[AtomicU64; EVENTS]>,
-    stripes: Option<Box<[Padded<Stripe>]>>,
+    events: CachePadded<[AtomicU64; EVENTS]>,
+    stripes: Option<Box<[CachePadded<Stripe>]>>,
 }
 
 /// Threads are spread over the stripes in the order of their first count.
@@ -149,9 +149,9 @@ fn stripe() -> usize {
 
 impl Counters {
     pub(crate) fn new(record: bool) -> Self {
-        let stripe = || Padded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
+        let stripe = || CachePadded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
         Self {
-            events: Padded(core::array::from_fn(|_| AtomicU64::new(0))),
+            events: CachePadded(core::array::from_fn(|_| AtomicU64::new(0))),
             stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
         }
     }

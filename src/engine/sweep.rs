@@ -3,7 +3,7 @@
 //! So a sweep over millions of entries holds up no reclamation, and what it removes is told to the listener and dropped as
 //! it goes. A walk is resumed behind the order of the last node that it met: it misses nothing that was there throughout.
 
-use super::{Core, Ptr, RemovalCause, Scope, Shard};
+use super::{Core, Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
@@ -63,7 +63,7 @@ impl<K, V> Walk<K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Visits at least so many nodes; whether there are more.
     pub(super) fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
         let mut left = most;
@@ -88,7 +88,8 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Whether a value is over, past every window in which it may be served as stale.
     fn beyond_use(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && (self.core.spent_at(node, self.core.config.time.now()) || self.core.outdated(node))
+        !node.hot().never_expires()
+            && (self.core.beyond_grace_at(node, self.core.config.time.now()) || self.core.tag_invalidated(node))
     }
 
     /// Removes a stored value if `doomed` says so, and with it the load that refreshes it, if one does;
@@ -102,7 +103,7 @@ impl<K, V> Scope<'_, K, V> {
         let word = node.word.load();
         // SAFETY: called where the word is valued, and we are pinned.
         let value = || unsafe { node.value() };
-        let nothing_to_keep = !word.valued() || word.loading() && self.beyond_use(node);
+        let nothing_to_keep = !word.has_value() || word.in_flight() && self.beyond_use(node);
         if nothing_to_keep || doomed(node.key(), value()) {
             // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
             self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
@@ -111,15 +112,15 @@ impl<K, V> Scope<'_, K, V> {
 
     /// As [`Core::remove_where`], under this pin.
     pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
-        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| scope.remove_doomed(node, &mut doomed));
-        self.let_go();
+        self.visit(&mut Walk::start(), usize::MAX, &mut |operation, node| operation.remove_doomed(node, &mut doomed));
+        self.seal_and_reclaim();
     }
 
     /// As [`Core::purge`], under this pin.
     pub(crate) fn purge(&self) -> usize {
         let mut purged = 0;
-        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| purged += usize::from(scope.sweep(node)));
-        self.let_go();
+        self.visit(&mut Walk::start(), usize::MAX, &mut |operation, node| purged += usize::from(operation.sweep(node)));
+        self.seal_and_reclaim();
         purged
     }
 
@@ -128,7 +129,7 @@ impl<K, V> Scope<'_, K, V> {
         let shard = self.core.shard_of_order(node.link().order());
         let now = || self.core.config.time.now();
         match node.word.load().state() {
-            State::Ready => !node.hot().eternal() && self.sweep_entry(node, now()),
+            State::Ready => !node.hot().never_expires() && self.sweep_entry(node, now()),
             State::Failed(_) => {
                 self.sweep_failure(node, now());
                 false
@@ -149,12 +150,12 @@ impl<K, V> Scope<'_, K, V> {
 
     /// Removes an entry, which was READY, if it has expired at this time, or one of its tags was invalidated; whether it did.
     pub(super) fn sweep_entry(&self, node: &Node<K, V>, now: u64) -> bool {
-        if node.hot().eternal() || node.link().is_marked() {
+        if node.hot().never_expires() || node.link().is_marked() {
             return false;
         }
-        let cause = match self.core.spent_at(node, now) {
+        let cause = match self.core.beyond_grace_at(node, now) {
             true => RemovalCause::Expired,
-            false if self.core.outdated(node) => RemovalCause::Explicit,
+            false if self.core.tag_invalidated(node) => RemovalCause::Explicit,
             false => return false,
         };
         let shard = self.core.shard_of_order(node.link().order());
@@ -173,7 +174,7 @@ impl<K, V> Scope<'_, K, V> {
         // SAFETY: read from an entry that is unmarked under the present pin, so alive under it.
         let next = unsafe { successor.as_ref() };
         // The share keeps its address from being used anew before the entry's word has let go of it.
-        if !next.share() {
+        if !next.inc_ref() {
             return;
         }
         if next.word.end_empty() {
@@ -193,16 +194,16 @@ impl<K, V> Core<K, V> {
     ///
     /// A panic of `visit` ends it. One of a listener or a drop, at the end of a slice, goes on after the last slice: what
     /// began before the call must not be left behind.
-    fn visit_all(&self, mut visit: impl FnMut(&Scope<'_, K, V>, &Node<K, V>)) {
+    fn visit_all(&self, mut visit: impl FnMut(&Operation<'_, K, V>, &Node<K, V>)) {
         let (mut walk, mut more) = (Walk::start(), true);
         let slices = core::iter::from_fn(|| {
             more.then(|| {
-                let scope = self.scope(self.limbo.enter());
-                more = scope.visit(&mut walk, SLICE, &mut visit);
+                let operation = self.operation(self.limbo.enter());
+                more = operation.visit(&mut walk, SLICE, &mut visit);
                 if !more {
-                    scope.let_go();
+                    operation.seal_and_reclaim();
                 }
-                scope
+                operation
             })
         });
         unwind::each(slices, drop);
@@ -210,13 +211,13 @@ impl<K, V> Core<K, V> {
 
     /// Removes what `doomed` says, and all that is in flight.
     pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
-        self.visit_all(|scope, node| scope.remove_doomed(node, &mut doomed));
+        self.visit_all(|operation, node| operation.remove_doomed(node, &mut doomed));
     }
 
     /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
     pub(crate) fn purge(&self) -> usize {
         let mut purged = 0;
-        self.visit_all(|scope, node| purged += usize::from(scope.sweep(node)));
+        self.visit_all(|operation, node| purged += usize::from(operation.sweep(node)));
         purged
     }
 }

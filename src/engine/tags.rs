@@ -1,23 +1,23 @@
 //! Groups of entries that are invalidated together.
 //!
 //! Nothing is kept by entry: which tags an entry has is asked of its key and value when it matters, and when its load began is a
-//! number among those of the cache's invalidations, kept where an entry without tags has its quiet time ([`Hot`]). So who has
+//! number among those of the cache's invalidations, kept where an entry without tags has its quiet time ([`ExpiryWord`]). So who has
 //! no tags pays nothing.
 //!
 //! Order between loads and invalidations is that of one sequence number per cache, never the clock: a load notes it as it
-//! begins; [`Groups::invalidate`] takes the next one and stores it in the tag's cell. A value is valid while no cell of its tags
+//! begins; [`TagRegistry::invalidate`] takes the next one and stores it in the tag's cell. A value is valid while no cell of its tags
 //! has a higher number than its load began with.
 //!
 //! Cells are a fixed number, found by the tag's hash. Two tags may share one: then the one is invalidated with the other, which
 //! costs a load and is never wrong. (With 16,384 of them and one invalidation, one in 16,384 of the other tags.) So a
 //! cache that sees ever new tags stays as it is.
 //!
-//! [`Hot`]: crate::flight::expiry::Hot
+//! [`ExpiryWord`]: crate::flight::expiry::ExpiryWord
 
 use crate::sys::hasher::DefaultHashBuilder;
-use crate::sys::mutants::{mutant, order, sized};
-use crate::sys::sync::{AtomicU64, Ordering, Padded};
-use crate::sys::zeroed::Zeroed;
+use crate::sys::mutants::{mutant, sized, weakened};
+use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
+use crate::sys::zeroed::ZeroedSlice;
 use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -56,9 +56,9 @@ impl fmt::Debug for Tags<'_> {
 struct Registry {
     hasher: DefaultHashBuilder,
     /// How many invalidations there were.
-    sequence: Padded<AtomicU64>,
+    sequence: CachePadded<AtomicU64>,
     /// The number of the last one of each tag; 0: none.
-    cells: Zeroed<AtomicU64>,
+    cells: ZeroedSlice<AtomicU64>,
 }
 
 impl Registry {
@@ -68,24 +68,24 @@ impl Registry {
 }
 
 /// The groups of a cache.
-pub(crate) struct Groups<K, V> {
+pub(crate) struct TagRegistry<K, V> {
     tags: TagsWith<K, V>,
     registry: Registry,
 }
 
-impl<K, V> Groups<K, V> {
+impl<K, V> TagRegistry<K, V> {
     pub(crate) fn new(tags: TagsWith<K, V>) -> Self {
         // SAFETY: an AtomicU64 of zero is all zero bits, and not zero-sized.
-        let cells = unsafe { Zeroed::new(CELLS, || AtomicU64::new(0)) };
-        let sequence = Padded(AtomicU64::new(0));
+        let cells = unsafe { ZeroedSlice::new(CELLS, || AtomicU64::new(0)) };
+        let sequence = CachePadded(AtomicU64::new(0));
         Self { tags, registry: Registry { hasher: DefaultHashBuilder::default(), sequence, cells } }
     }
 
     /// The number that a load begins with, taken before it.
     ///
     /// Acquire: pairs with the Release of the invalidation with that number, so the load sees what was changed before it.
-    pub(crate) fn start(&self) -> u64 {
-        self.registry.sequence.load(order("tag start", Ordering::Acquire))
+    pub(crate) fn sequence(&self) -> u64 {
+        self.registry.sequence.load(weakened("tag start", Ordering::Acquire))
     }
 
     /// Whether any tag was invalidated since the number `start` was taken.

@@ -1,17 +1,17 @@
 //! On which terms a value is kept: its weight and its times.
 
 use super::rejected::RejectionCause;
-use super::{Core, Scope};
-use crate::flight::expiry::Stamps;
+use super::{Core, Operation};
+use crate::flight::expiry::Timestamps;
 use crate::flight::expiry::Ttl;
 use crate::runtime::xfetch::{self, NEVER};
 
 /// On which terms a value is kept: what user code has to say about it, asked before the flight is touched.
 #[derive(Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct EntryMeta {
     /// 0: handed over only.
     pub(crate) weight: u32,
-    pub(crate) stamps: Stamps,
+    pub(crate) stamps: Timestamps,
     /// Why the weight is 0.
     pub(crate) rejected: Option<RejectionCause>,
 }
@@ -19,19 +19,19 @@ pub(crate) struct Terms {
 impl<K, V> Core<K, V> {
     /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how
     /// long it took to load, in ns (0: it was not loaded). `start` is the number for its tags that
-    /// the load began with ([`Core::tag_start`]).
-    pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Terms {
+    /// the load began with ([`Core::tag_sequence`]).
+    pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));
         let rejected = match stamps.expires == stamps.born {
             true => Some(RejectionCause::ZeroTimeToLive),
-            false => Scope::rejects(self, weight),
+            false => Operation::rejects(self, weight),
         };
-        Terms { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
+        EntryMeta { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
     }
 
     /// The times of a value: runs `ttl_with` and `tags_with`.
-    pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Stamps {
+    pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Timestamps {
         let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::jittered));
         let ttl = match own {
             Some(Ttl::Exactly(ttl)) => ttl,
@@ -46,9 +46,9 @@ impl<K, V> Core<K, V> {
         stamps
     }
 
-    fn stamps(&self, ttl: u64, (tag_start, delta): (u64, u64)) -> Stamps {
+    fn stamps(&self, ttl: u64, (tag_sequence, delta): (u64, u64)) -> Timestamps {
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
-        Stamps { born, expires, hot: self.hot(born, expires, delta), tag_start }
+        Timestamps { born, expires, hot: self.hot(born, expires, delta), tag_sequence }
     }
 }

@@ -19,7 +19,7 @@
 //! What is removed here are entries and kept failures. Flights that were given up are left to those
 //! who wait for them.
 
-use super::{Core, Scope, Shard, Walk};
+use super::{Core, Operation, Shard, Walk};
 use crate::flight::node::Node;
 use crate::flight::word::State;
 use crate::runtime::xfetch::NEVER;
@@ -101,8 +101,8 @@ impl<K, V> Core<K, V> {
     /// invalidated.
     fn end_of(&self, node: &Node<K, V>) -> u64 {
         match self.config.idle {
-            _ if node.hot().eternal() => NEVER,
-            NEVER => node.expires(self.nodes()).saturating_add(self.config.limits.patience()),
+            _ if node.hot().never_expires() => NEVER,
+            NEVER => node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()),
             _ => node.expires(self.nodes()).min(node.hot().quiet_until()),
         }
     }
@@ -118,7 +118,7 @@ impl<K, V> Core<K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Whether it is time to [`tidy`](Self::tidy) up after this value was stored.
     #[inline]
     pub(super) fn is_untidy(&self, stored: &Node<K, V>) -> bool {
@@ -153,13 +153,13 @@ impl<K, V> Scope<'_, K, V> {
     /// invalidated tag; how many went.
     fn go_round(&self, looks: usize, now: u64) -> usize {
         let rounds = &self.core.rounds;
-        let begun = Begun { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
+        let begun = Attempt { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
         let mut found = 0;
-        let more = self.visit(&mut Walk::behind(begun.at as u32), looks, &mut |scope, node| {
+        let more = self.visit(&mut Walk::behind(begun.at as u32), looks, &mut |operation, node| {
             begun.order.set(node.link().order());
             match node.word.load().state() {
-                State::Ready if scope.sweep_entry(node, now) => found += 1,
-                State::Failed(_) if scope.sweep_failure(node, now) => found += 1,
+                State::Ready if operation.sweep_entry(node, now) => found += 1,
+                State::Failed(_) if operation.sweep_failure(node, now) => found += 1,
                 State::Ready | State::Refreshing(_) | State::Failed(_) => rounds.note_next(self.core.end_of(node)),
                 // What is not there yet is noted when it is; what is gone needs no note.
                 _ => {}
@@ -171,14 +171,14 @@ impl<K, V> Scope<'_, K, V> {
 }
 
 /// One caller's part of a round.
-struct Begun<'r> {
+struct Attempt<'r> {
     rounds: &'r Rounds,
     at: u64,
     /// Of the node that it looked at last.
     order: Cell<u32>,
 }
 
-impl Begun<'_> {
+impl Attempt<'_> {
     /// The part was gone to its end; whether there is more.
     fn ends(&self, more: bool) {
         let round = self.at >> 32;
@@ -191,7 +191,7 @@ impl Begun<'_> {
     }
 }
 
-impl Drop for Begun<'_> {
+impl Drop for Attempt<'_> {
     /// Whatever happens to the caller (`tags_with` may panic), the next one goes on behind the node
     /// that it looked at.
     fn drop(&mut self) {

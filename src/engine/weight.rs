@@ -1,7 +1,7 @@
 //! What the cache holds: the total weight, and the number of entries.
 
 use super::rejected::RejectionCause;
-use super::{Core, Pressure, Scope, Shard};
+use super::{Core, Operation, Pressure, Shard};
 use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
@@ -11,13 +11,13 @@ use crate::sys::sync::Ordering;
 /// What it weighs more goes in before it can be found, so that nobody takes it out first; what it weighs less comes out
 /// once it is there. So nobody ever sees both weights, and evicts for it.
 #[must_use]
-pub(super) struct Weighed {
+pub(super) struct WeightDelta {
     new: u32,
     /// What was there and already counted.
     pub(super) old: u32,
 }
 
-impl<K, V> Scope<'_, K, V> {
+impl<K, V> Operation<'_, K, V> {
     /// Why a value of this weight is not kept at all; None: it is.
     pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
         match u64::from(weight) <= core.capacity() {
@@ -28,7 +28,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// Accounts for a value that is about to be stored, in the place of `old` or of nothing.
-    pub(super) fn weigh_in(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> Weighed {
+    pub(super) fn reserve_weight(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> WeightDelta {
         // A flight's value will be counted by its publisher, and taken out with its mark. What is valued stays so, and
         // its weight is fixed while it is not marked: that it is not is what the newcomer's CAS tells.
         let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
@@ -36,16 +36,16 @@ impl<K, V> Scope<'_, K, V> {
         if old == 0 {
             shard.entries.fetch_add(1, Ordering::Relaxed);
         }
-        Weighed { new, old }
+        WeightDelta { new, old }
     }
 
     /// The newcomer is in the place of what was there.
-    pub(super) fn weighed(&self, weighed: &Weighed) {
+    pub(super) fn commit_weight(&self, weighed: &WeightDelta) {
         self.core.weight.fetch_sub(u64::from(weighed.old.saturating_sub(weighed.new)), Ordering::Relaxed);
     }
 
     /// It did not get there.
-    pub(super) fn weigh_back(&self, shard: &Shard<K, V>, weighed: &Weighed) {
+    pub(super) fn undo_weight(&self, shard: &Shard<K, V>, weighed: &WeightDelta) {
         if mutant("weight not undone") {
             return;
         }
@@ -56,7 +56,7 @@ impl<K, V> Scope<'_, K, V> {
     }
 
     /// A stored value is removed.
-    pub(super) fn weigh_out(&self, shard: &Shard<K, V>, weight: u32) {
+    pub(super) fn release_weight(&self, shard: &Shard<K, V>, weight: u32) {
         self.core.weight.fetch_sub(u64::from(weight), Ordering::Relaxed);
         shard.entries.fetch_sub(1, Ordering::Relaxed);
     }

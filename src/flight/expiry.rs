@@ -28,13 +28,13 @@ impl Ttl {
 
 /// The times of a value, fixed when it is published.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stamps {
+pub(crate) struct Timestamps {
     pub(crate) born: u64,
     pub(crate) expires: u64,
-    pub(crate) hot: Hot,
+    pub(crate) hot: ExpiryWord,
     /// The number among the invalidations of tags that the load began with; of no meaning
     /// without tags.
-    pub(crate) tag_start: u64,
+    pub(crate) tag_sequence: u64,
 }
 
 /// What a hit of an entry looks at, in one word: 50 bits of quiet-until in µs (35 years), two
@@ -47,7 +47,7 @@ pub(crate) struct Stamps {
 /// *Cooling*: a refresh has failed past the entry's expiry. The word has no δ then, and quiet-until
 /// is the time of that failure: not later than now, so that hits look closer as before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Hot(pub(crate) u64);
+pub(crate) struct ExpiryWord(pub(crate) u64);
 
 const LOW_BITS: u32 = 14;
 const TAGGED: u64 = 1 << 13;
@@ -56,14 +56,14 @@ const CODE: u64 = COOLING - 1;
 const MANTISSA: u32 = 6;
 const QUIET_NEVER: u64 = NEVER >> LOW_BITS;
 
-impl Hot {
+impl ExpiryWord {
     /// No expiry: quiet for good.
-    pub(crate) const ETERNAL: Hot = Hot(QUIET_NEVER << LOW_BITS);
+    pub(crate) const NEVER_EXPIRES: ExpiryWord = ExpiryWord(QUIET_NEVER << LOW_BITS);
 
     /// `quiet` is rounded down to µs (looking a little early is harmless); `delta` to 6 significant bits (1.6 %).
     pub(crate) fn new(quiet: u64, delta: u64) -> Self {
         if quiet == NEVER {
-            return Self(Self::ETERNAL.0 | encode(delta));
+            return Self(Self::NEVER_EXPIRES.0 | encode(delta));
         }
         Self((quiet / 1000).min(QUIET_NEVER - 1) << LOW_BITS | encode(delta))
     }
@@ -76,8 +76,8 @@ impl Hot {
 
     /// Whether anything but a plain hit can ever happen: if not, no clock need be read.
     #[inline]
-    pub(crate) fn eternal(self) -> bool {
-        self.0 >= Self::ETERNAL.0
+    pub(crate) fn never_expires(self) -> bool {
+        self.0 >= Self::NEVER_EXPIRES.0
     }
 
     /// What has no quiet time that a hit could go by: tags can be invalidated at any time, and after a
@@ -101,7 +101,7 @@ impl Hot {
     /// The earliest instant at which anything but a plain hit can happen, but for what tags say.
     #[inline]
     pub(crate) fn quiet_until(self) -> u64 {
-        if self.eternal() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
+        if self.never_expires() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
     }
 
     /// How long the load took, in ns.
@@ -120,7 +120,7 @@ impl Hot {
     }
 
     /// Whether a refresh has failed, and the cooldown since then is not over.
-    pub(crate) fn cooling(self, now: u64, cooldown: u64) -> bool {
+    pub(crate) fn in_cooldown(self, now: u64, cooldown: u64) -> bool {
         self.0 & COOLING != 0 && now < self.quiet_until().saturating_add(cooldown)
     }
 
@@ -162,20 +162,20 @@ mod tests {
 
     #[test]
     fn quiet_until_survives_extremes() {
-        assert!(Hot::new(NEVER, 5).eternal());
-        assert_eq!(Hot::new(NEVER, 5).quiet_until(), NEVER);
-        assert!(!Hot::new(NEVER - 1, 5).eternal());
-        assert_eq!(Hot::new(5_999, 7).quiet_until(), 5_000);
-        assert_eq!(Hot::new(5_999, 7).delta(), 7);
+        assert!(ExpiryWord::new(NEVER, 5).never_expires());
+        assert_eq!(ExpiryWord::new(NEVER, 5).quiet_until(), NEVER);
+        assert!(!ExpiryWord::new(NEVER - 1, 5).never_expires());
+        assert_eq!(ExpiryWord::new(5_999, 7).quiet_until(), 5_000);
+        assert_eq!(ExpiryWord::new(5_999, 7).delta(), 7);
     }
 
     #[test]
     fn tags_change_neither_quiet_time_nor_delta_nor_cooldown() {
         let second = 1_000_000_000;
         for quiet in [0, 5_000, 9_000_000, NEVER] {
-            let plain = Hot::new(quiet, 7);
+            let plain = ExpiryWord::new(quiet, 7);
             let tagged = plain.with_tags();
-            assert!(tagged.tagged() && !plain.tagged() && !tagged.eternal());
+            assert!(tagged.tagged() && !plain.tagged() && !tagged.never_expires());
             assert_eq!(tagged.delta(), 7);
             if quiet != NEVER {
                 assert_eq!(tagged.quiet_until(), plain.quiet_until());
@@ -190,15 +190,15 @@ mod tests {
     #[test]
     fn a_cooldown_lasts_as_long_as_it_says_and_does_not_come_back() {
         let second = 1_000_000_000;
-        for hot in [Hot::new(5_000, 7), Hot::new(5_000, 7).with_tags()] {
-            assert!(!hot.cooling(0, second));
+        for hot in [ExpiryWord::new(5_000, 7), ExpiryWord::new(5_000, 7).with_tags()] {
+            assert!(!hot.in_cooldown(0, second));
             for failed in [0, 6_000, 7 * second] {
                 let cooled = hot.cooled(failed);
                 assert_eq!((cooled.tagged(), cooled.delta()), (hot.tagged(), 0));
                 assert!(cooled.quiet_until() <= failed);
-                assert!(cooled.cooling(failed, second) && cooled.cooling(failed + second - 1_000, second));
-                assert!((1..1000).all(|n| !cooled.cooling(failed + n * second, second)));
-                assert!(!cooled.cooling(failed, 0));
+                assert!(cooled.in_cooldown(failed, second) && cooled.in_cooldown(failed + second - 1_000, second));
+                assert!((1..1000).all(|n| !cooled.in_cooldown(failed + n * second, second)));
+                assert!(!cooled.in_cooldown(failed, 0));
             }
         }
     }

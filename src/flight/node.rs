@@ -14,12 +14,12 @@
 //! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as few hits ask for it before it is
 //! near, and most caches have none. What is done with the times is in [`times`](super::times).
 
-use super::expiry::Hot;
-use super::expiry::Stamps;
+use super::expiry::ExpiryWord;
+use super::expiry::Timestamps;
 use super::failure::Failure;
 use super::word::{State, Word};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
-use crate::sys::mutants::{mutant, order};
+use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire};
 use crate::table::link::{Link, Target};
 use core::mem::MaybeUninit;
@@ -44,7 +44,7 @@ impl<K, V> Node<K, V> {
         Self {
             link,
             word,
-            hot: AtomicU64::new(Hot::ETERNAL.0),
+            hot: AtomicU64::new(ExpiryWord::NEVER_EXPIRES.0),
             born: AtomicU64::new(0),
             key,
             value: UnsafeCell::new(value),
@@ -58,8 +58,8 @@ impl<K, V> Node<K, V> {
     }
 
     /// Sets the count of a node that nobody else can reach yet.
-    pub(crate) fn set_shares(&self, shares: u32) {
-        self.link.tally().store(shares, Ordering::Relaxed);
+    pub(crate) fn set_refcount(&self, shares: u32) {
+        self.link.refcount().store(shares, Ordering::Relaxed);
     }
 
     /// An entry whose one share will be the list's.
@@ -69,7 +69,7 @@ impl<K, V> Node<K, V> {
         order: u32,
         (key, value): (K, V),
         weight: u32,
-        stamps: Stamps,
+        stamps: Timestamps,
     ) -> NonNull<Self> {
         let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
         let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
@@ -80,7 +80,7 @@ impl<K, V> Node<K, V> {
 
     /// What a leader has loaded whose lease was taken over: detached, with one share, and the key of the flight's node `of`,
     /// of which it takes over a share.
-    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Stamps) -> NonNull<Self> {
+    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Timestamps) -> NonNull<Self> {
         let (none, value) = (MaybeUninit::uninit(), MaybeUninit::new(value));
         // An odd order, as `Link` asks of nodes, until it is detached.
         let node = nodes.allocate(Self::build(Link::node(1, 1), Word::ready(), none, value));
@@ -91,7 +91,7 @@ impl<K, V> Node<K, V> {
         shared.detach();
         if mutant("fenced without a share") {
             // SAFETY: the share that is handed over.
-            let _ = unsafe { Self::unshare(of, 1) };
+            let _ = unsafe { Self::dec_ref(of, 1) };
         }
         node
     }
@@ -158,7 +158,7 @@ impl<K, V> Node<K, V> {
     ///
     /// # Safety
     /// The caller has won the transition into PUBLISHING and has not yet left it.
-    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Stamps) {
+    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Timestamps) {
         // SAFETY: PUBLISHING is won once a node, so nobody else writes; nobody reads before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });
         self.stamp(nodes, 0, stamps);
@@ -187,12 +187,12 @@ impl<K, V> Node<K, V> {
     ///
     /// # Panics
     /// When two thousand million shares are out: only forgetting them gets there.
-    pub(crate) fn share(&self) -> bool {
-        let mut count = self.link.tally().load(Ordering::Relaxed);
+    pub(crate) fn inc_ref(&self) -> bool {
+        let mut count = self.link.refcount().load(Ordering::Relaxed);
         while count != 0 || mutant("zero revived") {
             assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
             // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another share.
-            match self.link.tally().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.link.refcount().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
@@ -200,7 +200,7 @@ impl<K, V> Node<K, V> {
         // Acquire: pairs with the Release of each share given back. The list's was among them, so whoever looks again
         // cannot find the node again.
         if !mutant("refusal unordered") {
-            acquire(self.link.tally());
+            acquire(self.link.refcount());
         }
         false
     }
@@ -215,12 +215,12 @@ impl<K, V> Node<K, V> {
     /// and unless it has such a pin, no reference to the node that it has made is used again, nor is one an argument of a
     /// function that has not returned.
     #[must_use]
-    pub(crate) unsafe fn unshare(this: NonNull<Self>, shares: u32) -> bool {
+    pub(crate) unsafe fn dec_ref(this: NonNull<Self>, shares: u32) -> bool {
         // SAFETY: the shares keep the node alive, at least to the step that gives them back. A node begins with its link.
-        let tally = unsafe { Link::tally_of(Self::as_link(this)) };
+        let tally = unsafe { Link::refcount_of(Self::as_link(this)) };
         // Release: our use of the node comes before its disposal; `acquire` is the other side, as the fence in Arc.
         // SAFETY: alive as that begins, and no more is asked of what an atomic's method is called on.
-        if unsafe { tally.as_ref() }.fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
+        if unsafe { tally.as_ref() }.fetch_sub(shares, weakened("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("last share unordered") {
@@ -239,7 +239,7 @@ impl<K, V> Retire for Node<K, V> {
         let end = unsafe { (*node).word.load() };
         // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics.
         // SAFETY: a valued word means the value was written, and nobody uses it again.
-        let _value = end.valued().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
+        let _value = end.has_value().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
         // SAFETY: alive until the end of this function.
         let fenced = unsafe { (*node).fenced_of() }.is_some();
         // SAFETY: but in a fenced node the key is initialised from creation to here, and not used again. The other fields need

@@ -7,7 +7,7 @@
 use core::ptr::{self, NonNull};
 
 const TAG: usize = 0b0111;
-pub(super) const GONE: usize = 0b1000;
+pub(super) const REMOVED: usize = 0b1000;
 const PAYLOAD_SHIFT: u32 = 4;
 /// Half of the payload each: 30 bits on 64-bit targets, 14 on 32-bit ones.
 const HALF: u32 = (usize::BITS - PAYLOAD_SHIFT) / 2;
@@ -71,7 +71,7 @@ impl Snapshot {
     }
 
     pub(super) fn pointer(tag: Tag, to: *mut ()) -> Self {
-        debug_assert_eq!(to.addr() & (TAG | GONE), 0);
+        debug_assert_eq!(to.addr() & (TAG | REMOVED), 0);
         Self(to.map_addr(|a| a | tag as usize))
     }
 
@@ -85,7 +85,7 @@ impl Snapshot {
     }
 
     pub(super) fn target(self) -> *mut () {
-        self.0.map_addr(|a| a & !(TAG | GONE))
+        self.0.map_addr(|a| a & !(TAG | REMOVED))
     }
 
     /// The state that this is.
@@ -105,24 +105,24 @@ impl Snapshot {
     }
 
     /// Whether the node has been removed from the list by somebody who got as far as to say so.
-    pub(crate) fn gone(self) -> bool {
-        self.0.addr() & GONE != 0
+    pub(crate) fn removed(self) -> bool {
+        self.0.addr() & REMOVED != 0
     }
 
     /// Whether the node's value may be read.
     #[inline]
-    pub(crate) fn valued(self) -> bool {
+    pub(crate) fn has_value(self) -> bool {
         matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
     }
 
     /// Whether the node's weight is accounted for, if it has one: a value, or a failure that is kept.
     pub(crate) fn weighs(self) -> bool {
-        self.valued() || self.tag() == Tag::Failed
+        self.has_value() || self.tag() == Tag::Failed
     }
 
     /// Whether the node is an entry in service.
     #[inline]
-    pub(crate) fn serves(self) -> bool {
+    pub(crate) fn is_entry(self) -> bool {
         // Not by `tag`, whose table the compiler does not see through: every hit asks.
         const { assert!(Tag::Ready as usize == 0 && Tag::Refreshing as usize == 1) };
         self.0.addr() & TAG & !1 == 0
@@ -141,12 +141,12 @@ impl Snapshot {
     }
 
     /// Whether the flight that the node was has ended, however.
-    pub(crate) fn landed(self) -> bool {
-        self.valued() || matches!(self.tag(), Tag::Failed | Tag::Dead)
+    pub(crate) fn is_settled(self) -> bool {
+        self.has_value() || matches!(self.tag(), Tag::Failed | Tag::Dead)
     }
 
     /// Whether the node is a flight in progress, its own or its successor's.
-    pub(crate) fn loading(self) -> bool {
+    pub(crate) fn in_flight(self) -> bool {
         matches!(self.tag(), Tag::Empty | Tag::Computing | Tag::Publishing | Tag::Refreshing)
     }
 }

@@ -3,9 +3,9 @@
 //! The use counter shares its word with the creation time because that never changes once READY: two plain stores that race can lose
 //! a use, and nothing else.
 
-use super::expiry::{Hot, Stamps};
+use super::expiry::{ExpiryWord, Timestamps};
 use super::node::{Node, Nodes};
-use crate::reclaim::{EXPIRY, Extra, TAG_START};
+use crate::reclaim::{EXPIRY, Extra, TAG_SEQUENCE};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
@@ -65,7 +65,7 @@ impl<K, V> Node<K, V> {
     // Relaxed, here and in the getters: stamps are written before READY is (or before the node is linked), and read
     // after READY was seen; the word's Release/Acquire orders them. Later changes (renewal) need no order with
     // anything: each is one word, and a reader that misses it acts as if it had come earlier.
-    pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: Stamps) {
+    pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         match stamps.expires {
@@ -76,11 +76,11 @@ impl<K, V> Node<K, V> {
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
-    fn set_tag_start(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
+    fn set_tag_start(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         if stamps.hot.tagged() {
             // SAFETY: as in `extra`.
-            let start = unsafe { nodes.extra_or_grow(TAG_START, NonNull::from(self)) };
-            start.store(stamps.tag_start, Ordering::Relaxed);
+            let start = unsafe { nodes.extra_or_grow(TAG_SEQUENCE, NonNull::from(self)) };
+            start.store(stamps.tag_sequence, Ordering::Relaxed);
         }
     }
 
@@ -88,27 +88,27 @@ impl<K, V> Node<K, V> {
     ///
     /// A renewal writes this and `hot` one after the other. A reader between the two compares the
     /// older number, and looks the value up anew at worst.
-    pub(crate) fn tag_start(&self, nodes: &Nodes<K, V>) -> Option<u64> {
+    pub(crate) fn tag_sequence(&self, nodes: &Nodes<K, V>) -> Option<u64> {
         if !self.hot().tagged() {
             return None;
         }
         // SAFETY: as in `extra`.
-        let start = unsafe { nodes.extra(TAG_START, NonNull::from(self)) };
+        let start = unsafe { nodes.extra(TAG_SEQUENCE, NonNull::from(self)) };
         Some(start.map_or(0, |start| start.load(Ordering::Relaxed)))
     }
 
     #[inline]
-    pub(crate) fn hot(&self) -> Hot {
-        Hot(self.hot.load(Ordering::Relaxed))
+    pub(crate) fn hot(&self) -> ExpiryWord {
+        ExpiryWord(self.hot.load(Ordering::Relaxed))
     }
 
     /// Of a node that no other thread can reach yet.
-    pub(crate) fn set_hot(&self, hot: Hot) {
+    pub(crate) fn set_hot(&self, hot: ExpiryWord) {
         self.hot.store(hot.0, Ordering::Relaxed);
     }
 
     /// Replaces quiet-until if it is still what it was.
-    pub(crate) fn set_quiet(&self, was: Hot, quiet: u64) {
+    pub(crate) fn set_quiet(&self, was: ExpiryWord, quiet: u64) {
         let new = was.with_quiet(quiet).0;
         let _ = self.hot.compare_exchange(was.0, new, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -141,25 +141,25 @@ impl<K, V> Node<K, V> {
 
     /// Makes sure that there is memory for these times: the publisher sets them where nothing may
     /// fail.
-    pub(crate) fn reserve(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
+    pub(crate) fn reserve(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         if stamps.expires != NEVER {
             self.extra_or_grow(nodes);
         }
         if stamps.hot.tagged() {
             // SAFETY: as in `extra`.
-            unsafe { nodes.extra_or_grow(TAG_START, NonNull::from(self)) };
+            unsafe { nodes.extra_or_grow(TAG_SEQUENCE, NonNull::from(self)) };
         }
     }
 
     /// The same for a [renewal](Self::renew), which always writes a time of expiry.
-    pub(crate) fn reserve_renewal(&self, nodes: &Nodes<K, V>, stamps: &Stamps) {
+    pub(crate) fn reserve_renewal(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         self.extra_or_grow(nodes);
         self.reserve(nodes, stamps);
     }
 
     /// A longer life. Meets [`Self::end_time`]: each of the two begins where the other ends, so that one of them wins, or
     /// the entry is looked at early; never is it quiet and over. SeqCst, as no weaker order forbids that of two stores each.
-    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: Stamps) {
+    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: Timestamps) {
         self.set_tag_start(nodes, &stamps);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
@@ -172,7 +172,7 @@ impl<K, V> Node<K, V> {
     }
 
     /// Notes that a refresh of it has failed, past its time to live.
-    pub(crate) fn cool_down(&self, was: Hot, now: u64) {
+    pub(crate) fn cool_down(&self, was: ExpiryWord, now: u64) {
         let _ = self.hot.compare_exchange(was.0, was.cooled(now).0, Ordering::Relaxed, Ordering::Relaxed);
     }
 

@@ -5,9 +5,9 @@
 //! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
 //! sees all that its predecessor did.
 
-use super::state::{GONE, Tag};
 pub(crate) use super::state::{MOST, Snapshot, State};
-use crate::sys::mutants::{mutant, order};
+use super::state::{REMOVED, Tag};
+use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, Ordering};
 use core::ptr::NonNull;
 
@@ -92,7 +92,7 @@ impl Word {
     /// The word now. Acquire: pairs with the Release of every transition, so a value seen is a value written.
     #[inline]
     pub(crate) fn load(&self) -> Snapshot {
-        Snapshot(self.0.load(order("word load relaxed", Ordering::Acquire)))
+        Snapshot(self.0.load(weakened("word load relaxed", Ordering::Acquire)))
     }
 
     /// One RMW from `now` to `next(now)`; the GONE bit is kept. `Err` has the word that `next` declined.
@@ -100,8 +100,8 @@ impl Word {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
-            let new = Snapshot(new.0.map_addr(|a| a | now.addr() & GONE));
-            let released = order("word release", Ordering::AcqRel);
+            let new = Snapshot(new.0.map_addr(|a| a | now.addr() & REMOVED));
+            let released = weakened("word release", Ordering::AcqRel);
             if mutant("torn update") {
                 self.0.store(new.0, released);
                 return Ok((Snapshot(now), new));
@@ -265,8 +265,8 @@ impl Word {
     /// READY to REFRESHING, unless GONE.
     pub(crate) fn refresh(&self, successor: NonNull<()>) -> bool {
         let new = Snapshot::pointer(Tag::Refreshing, successor.as_ptr());
-        let ready = |s: Snapshot| s.tag() == Tag::Ready || mutant("second refresh") && s.serves();
-        self.update(|s| (ready(s) && !s.gone()).then_some(new)).is_ok()
+        let ready = |s: Snapshot| s.tag() == Tag::Ready || mutant("second refresh") && s.is_entry();
+        self.update(|s| (ready(s) && !s.removed()).then_some(new)).is_ok()
     }
 
     /// REFRESHING (this successor) back to READY: it has ended without a value.
@@ -282,7 +282,7 @@ impl Word {
     /// READY to CLOSED, unless GONE; EMPTY to DEAD. The hand's and the sweep's first step.
     pub(crate) fn close(&self) -> Closing {
         let closed = self.update(|s| match s.state() {
-            State::Ready if !s.gone() => Some(Snapshot::plain(Tag::Closed)),
+            State::Ready if !s.removed() => Some(Snapshot::plain(Tag::Closed)),
             State::Refreshing(_) if mutant("hand evicts a refresh") => Some(Snapshot::plain(Tag::Closed)),
             State::Empty { .. } => Some(Snapshot::plain(Tag::Dead)),
             _ => None,
@@ -300,11 +300,11 @@ impl Word {
     }
 
     /// Sets GONE, once, by the winner of the mark; the word before tells whether there was a value.
-    pub(crate) fn set_gone(&self) -> Snapshot {
+    pub(crate) fn set_removed(&self) -> Snapshot {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            debug_assert_eq!(now.addr() & GONE, 0, "GONE is set once");
-            let new = now.map_addr(|a| a | GONE);
+            debug_assert_eq!(now.addr() & REMOVED, 0, "GONE is set once");
+            let new = now.map_addr(|a| a | REMOVED);
             match self.0.compare_exchange_weak(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Snapshot(now),
                 Err(other) => now = other,

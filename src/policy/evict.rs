@@ -1,7 +1,7 @@
 //! The hand: one entry out for each call, in bounded steps.
 
 use super::{
-    CHANCES, FAMOUS, KNOWN, Keeper, MARGIN, Member, PROMOTIONS, Policy, Room, Step, WARM, mixed,
+    Budget, CHANCES, Evictor, FAMOUS, KNOWN, MARGIN, PROMOTIONS, Policy, PolicyEntry, Step, WARM, mixed,
     rings::{Popped, Which},
     sketch,
 };
@@ -43,11 +43,11 @@ impl Effort {
     }
 }
 
-impl<T: Member> Policy<T> {
+impl<T: PolicyEntry> Policy<T> {
     /// Evicts one entry, unless none may go.
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
-    pub(crate) fn evict(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+    pub(crate) fn evict(&self, room: Budget, keeper: &impl Evictor<T>) -> bool {
         let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: 0 };
         while let Some(ring) = self.giver(room, &effort, keeper) {
             match self.step(ring, room, &mut effort, keeper) {
@@ -66,7 +66,7 @@ impl<T: Member> Policy<T> {
     /// Evicts the first entry of a ring, if its time is over.
     ///
     /// The caller is pinned, as for [`evict`](Self::evict).
-    pub(crate) fn evict_expired(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+    pub(crate) fn evict_expired(&self, room: Budget, keeper: &impl Evictor<T>) -> bool {
         [Which::Small, Which::Main].into_iter().any(|ring| {
             if !self.is_over(ring, keeper) {
                 return false;
@@ -86,7 +86,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Takes the first entry of a ring, unless it was removed meanwhile, to have it [received](Self::receive) by another policy.
-    pub(crate) fn give(&self, keeper: &impl Keeper<T>) -> Option<(Which, NonNull<T>)> {
+    pub(crate) fn give(&self, keeper: &impl Evictor<T>) -> Option<(Which, NonNull<T>)> {
         [Which::Small, Which::Main].into_iter().find_map(|ring| {
             // Holes and removed entries are passed over, as many as there were.
             let mut looks = self.rings.window(ring);
@@ -103,12 +103,12 @@ impl<T: Member> Policy<T> {
     }
 
     /// Puts an entry that another policy has [given](Self::give), with its slot's share, in the same ring of this one.
-    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), keeper: &impl Keeper<T>) {
+    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), keeper: &impl Evictor<T>) {
         self.put(ring, entry, keeper);
     }
 
     /// Whether a ring's first entry is over.
-    fn is_over(&self, ring: Which, keeper: &impl Keeper<T>) -> bool {
+    fn is_over(&self, ring: Which, keeper: &impl Evictor<T>) -> bool {
         matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
     }
 
@@ -119,7 +119,7 @@ impl<T: Member> Policy<T> {
     /// Evicts whatever may go, after the policy found nothing: it may have moved an entry into a ring that it had given up,
     /// or left it too many uses for the rounds that it went. Small comes first, as entries only move from there to main.
     #[cold]
-    fn evict_any(&self, room: Room, keeper: &impl Keeper<T>) -> bool {
+    fn evict_any(&self, room: Budget, keeper: &impl Evictor<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
             let mut effort = Effort { promotions: 0, looks: self.round(), met: 0 };
             while effort.looks[ring as usize] > 0 {
@@ -140,7 +140,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// The ring that gives next; none if both were gone round.
-    fn giver(&self, room: Room, effort: &Effort, keeper: &impl Keeper<T>) -> Option<Which> {
+    fn giver(&self, room: Budget, effort: &Effort, keeper: &impl Evictor<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
         let over = |ring| keeper.any_expires() && self.is_over(ring, keeper);
         match (small, main) {
@@ -162,7 +162,7 @@ impl<T: Member> Policy<T> {
         unsafe { entry.as_ref() }
     }
 
-    fn step(&self, ring: Which, room: Room, effort: &mut Effort, keeper: &impl Keeper<T>) -> Step {
+    fn step(&self, ring: Which, room: Budget, effort: &mut Effort, keeper: &impl Evictor<T>) -> Step {
         if ring == Which::Main {
             // It goes as it is: who is next after so many chances.
             self.next_victim(room, keeper);
@@ -177,7 +177,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// A ring's first entry, unless it was removed meanwhile.
-    fn take_present(&self, ring: Which, keeper: &impl Keeper<T>) -> Result<NonNull<T>, Step> {
+    fn take_present(&self, ring: Which, keeper: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if keeper.removed(self.seen(held)) => {
                 keeper.release(held);
@@ -190,7 +190,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Small's first entry, which is in our hand, goes to main or leaves. The sketch learns of its uses if it does.
-    fn leave_small(&self, held: NonNull<T>, room: Room, effort: &mut Effort, keeper: &impl Keeper<T>) -> Step {
+    fn leave_small(&self, held: NonNull<T>, room: Budget, effort: &mut Effort, keeper: &impl Evictor<T>) -> Step {
         let member = self.seen(held);
         let (hash, uses) = (mixed(member.hash()), member.uses());
         let mut step = Step::Skipped;
@@ -220,7 +220,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Whether a key that was counted so often is to take the place of main's next victim, which goes then if it may.
-    fn beats_main(&self, counted: u32, room: Room, keeper: &impl Keeper<T>, step: &mut Step) -> bool {
+    fn beats_main(&self, counted: u32, room: Budget, keeper: &impl Evictor<T>, step: &mut Step) -> bool {
         let Some(victim) = self.next_victim(room, keeper) else { return true };
         let beats = counted > self.sketch.seen(victim).times + MARGIN;
         if beats {
@@ -237,7 +237,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Evicts what is in the hand, or puts it back.
-    fn evict_held(&self, ring: Which, held: NonNull<T>, room: Room, keeper: &impl Keeper<T>) -> Step {
+    fn evict_held(&self, ring: Which, held: NonNull<T>, room: Budget, keeper: &impl Evictor<T>) -> Step {
         let member = self.seen(held);
         if let Some(last) = keeper.spared(member) {
             self.put(ring, held, keeper);
@@ -256,7 +256,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Takes uses off main's first entries until one has none left, and is thus the next to go; its hash.
-    pub(super) fn next_victim(&self, room: Room, keeper: &impl Keeper<T>) -> Option<u64> {
+    pub(super) fn next_victim(&self, room: Budget, keeper: &impl Evictor<T>) -> Option<u64> {
         let mut chances = CHANCES;
         // Holes are no chances taken, but there may be many.
         let mut looks = self.rings.window(Which::Main) + SLACK;

@@ -13,7 +13,7 @@
 use super::extent::Extent;
 use super::rings::Which;
 use crate::sys::memory::prefetch;
-use crate::sys::segmented::Doubling;
+use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{Ordering, untracked::AtomicU64};
 use core::num::NonZero;
 
@@ -56,14 +56,14 @@ pub(crate) enum Age {
 
 /// The keys evicted from each ring. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Ghosts {
-    buckets: Doubling<Bucket>,
+    buckets: SegmentedArray<Bucket>,
     extent: Extent<GHOSTS_PER_BUCKET, MOST_BUCKETS>,
 }
 
 impl Ghosts {
     pub(crate) fn new() -> Self {
         // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized.
-        Self { buckets: unsafe { Doubling::new(Bucket::zero) }, extent: Extent::new() }
+        Self { buckets: unsafe { SegmentedArray::new(Bucket::zero) }, extent: Extent::new() }
     }
 
     fn bucket(&self, hash: u64) -> usize {

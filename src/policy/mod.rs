@@ -40,7 +40,7 @@
 //!
 //! A cache may have several policies, each for a part of its keys. Which one a slot is of, its number says.
 //!
-//! The module knows entries only as [`Member`]s, and what may become of them only through a [`Keeper`]. So it can be replayed
+//! The module knows entries only as [`PolicyEntry`]s, and what may become of them only through a [`Evictor`]. So it can be replayed
 //! alone, as `tests/policy.rs` does.
 
 mod evict;
@@ -52,12 +52,12 @@ pub(crate) mod small_share;
 
 use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
-use crate::sys::sync::{AtomicU32, Ordering, Padded, untracked::AtomicU64};
+use crate::sys::sync::{AtomicU32, CachePadded, Ordering, untracked::AtomicU64};
 use core::ptr::NonNull;
 use ghosts::{Age, Ghosts};
 use rings::{Popped, Rings, Which};
 use sketch::Sketch;
-use small_share::Share;
+use small_share::SmallFraction;
 
 /// Used entries that main's hand passes over before it takes one in any case.
 pub(crate) const CHANCES: usize = 16;
@@ -97,7 +97,7 @@ pub(crate) fn home_of(slot: u32, bits: u32) -> usize {
 }
 
 /// What the policy asks of an entry.
-pub(crate) trait Member {
+pub(crate) trait PolicyEntry {
     /// 31 bits of the key's hash.
     fn hash(&self) -> u32;
     /// What it weighs; fixed while it is in a slot.
@@ -110,7 +110,7 @@ pub(crate) trait Member {
 }
 
 /// What the policy asks of whoever owns the entries. A slot owns a share of its entry; the hand has it while it holds one.
-pub(crate) trait Keeper<T> {
+pub(crate) trait Evictor<T> {
     /// Whether the entry was removed meanwhile.
     fn removed(&self, entry: &T) -> bool;
     /// Whether there is any entry whose time is ever over.
@@ -118,7 +118,7 @@ pub(crate) trait Keeper<T> {
     /// Whether its time is over.
     fn expired(&self, entry: &T) -> bool;
     /// The entry was put in a slot: if it was removed meanwhile, its remover may have looked too early.
-    fn settle(&self, entry: &T);
+    fn recheck(&self, entry: &T);
     /// Gives a slot's share back.
     fn release(&self, entry: NonNull<T>);
     /// Whether it is the newcomer that room is made for, which goes only where no other may. It is put at the end of its ring then. And
@@ -132,7 +132,7 @@ pub(crate) trait Keeper<T> {
 
 /// How large the part of the cache is that a policy serves.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Budget {
     /// The most that it should weigh; `u64::MAX` for no bounds.
     pub(crate) capacity: u64,
     /// The entries that are there.
@@ -158,9 +158,9 @@ pub(crate) struct Policy<T> {
     number: u32,
     mask: u32,
     /// What is in each ring, by weight; it may be off for a moment, on either side of zero.
-    weights: [Padded<AtomicU64>; 2],
+    weights: [CachePadded<AtomicU64>; 2],
     ghosts: Ghosts,
-    share: Share,
+    share: SmallFraction,
     sketch: Sketch,
 }
 
@@ -172,7 +172,7 @@ fn mixed(hash: u32) -> u64 {
     x ^ (x >> 31)
 }
 
-impl<T: Member> Policy<T> {
+impl<T: PolicyEntry> Policy<T> {
     /// One of the 2^`bits` policies of a cache.
     pub(crate) fn numbered(number: usize, bits: u32) -> Self {
         let left = SLOT_BITS - bits;
@@ -180,9 +180,9 @@ impl<T: Member> Policy<T> {
             rings: Rings::new(left),
             number: (number as u64).wrapping_shl(left) as u32,
             mask: (1 << left) - 1,
-            weights: [Padded(AtomicU64::new(0)), Padded(AtomicU64::new(0))],
+            weights: [CachePadded(AtomicU64::new(0)), CachePadded(AtomicU64::new(0))],
             ghosts: Ghosts::new(),
-            share: Share::new(),
+            share: SmallFraction::new(),
             sketch: Sketch::new(),
         }
     }
@@ -197,7 +197,7 @@ impl<T: Member> Policy<T> {
         self.weight(Which::Small) + self.weight(Which::Main)
     }
 
-    fn main_has_room(&self, room: Room) -> bool {
+    fn main_has_room(&self, room: Budget) -> bool {
         let slack = (room.capacity >> SLACK).max((room.capacity >> LEAST_SLACK_WITHIN).min(LEAST_SLACK));
         let small = self.share.of(room.capacity) + slack;
         self.weight(Which::Main) < room.capacity.saturating_sub(small)
@@ -209,7 +209,7 @@ impl<T: Member> Policy<T> {
     ///
     /// The caller is pinned.
     #[inline]
-    pub(crate) fn foresee(&self, newcomer: u32, room: Room, follow: impl Fn(&T, usize)) {
+    pub(crate) fn prefetch_insert(&self, newcomer: u32, room: Budget, follow: impl Fn(&T, usize)) {
         if room.capacity == u64::MAX {
             return;
         }
@@ -236,7 +236,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Gives a new entry its slot, and the share that the caller has taken for it.
-    pub(crate) fn admit(&self, entry: NonNull<T>, room: Room, keeper: &impl Keeper<T>) {
+    pub(crate) fn admit(&self, entry: NonNull<T>, room: Budget, keeper: &impl Evictor<T>) {
         // SAFETY: the caller has a share of the entry.
         let hash = mixed(unsafe { entry.as_ref() }.hash());
         let mut ring = Which::Small;
@@ -249,7 +249,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Whether a key was evicted lately; the shares learn from it.
-    fn remembered(&self, hash: u64, room: Room) -> bool {
+    fn remembered(&self, hash: u64, room: Budget) -> bool {
         let [small, main] = self.ghosts.take(hash);
         if small == Some(Age::Near) {
             self.share.grow(room.entries);
@@ -260,7 +260,7 @@ impl<T: Member> Policy<T> {
         small.is_some() || main.is_some()
     }
 
-    fn enters_main(&self, hash: u64, room: Room, keeper: &impl Keeper<T>) -> bool {
+    fn enters_main(&self, hash: u64, room: Budget, keeper: &impl Evictor<T>) -> bool {
         self.main_has_room(room) || {
             let victim = self.next_victim(room, keeper);
             // As it will be once it is counted.
@@ -352,7 +352,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Puts an entry, with its slot's share, at the end of a ring.
-    fn put(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
+    fn put(&self, ring: Which, entry: NonNull<T>, keeper: &impl Evictor<T>) {
         // SAFETY: the share is ours.
         self.account(ring, i64::from(unsafe { entry.as_ref() }.weight()));
         self.push(ring, entry, keeper);
@@ -360,7 +360,7 @@ impl<T: Member> Policy<T> {
 
     /// Takes the first entry of a ring to its end, after `change`; or a hole away. Meanwhile it counts for
     /// the ring all the same.
-    fn pass_over(&self, ring: Which, keeper: &impl Keeper<T>, change: impl FnOnce(&T)) {
+    fn pass_over(&self, ring: Which, keeper: &impl Evictor<T>, change: impl FnOnce(&T)) {
         let Popped::Entry(entry) = self.rings.pop(ring) else { return };
         // SAFETY: the slot's share is ours now.
         let member = unsafe { entry.as_ref() };
@@ -375,13 +375,13 @@ impl<T: Member> Policy<T> {
     }
 
     /// Puts an entry that was accounted for, with its slot's share, at the end of a ring.
-    fn push(&self, ring: Which, entry: NonNull<T>, keeper: &impl Keeper<T>) {
+    fn push(&self, ring: Which, entry: NonNull<T>, keeper: &impl Evictor<T>) {
         // SAFETY: the share is ours until it is in a slot; after that the caller's pin covers the entry.
         let member = unsafe { entry.as_ref() };
         let bit = self.number | if ring == Which::Main { IN_MAIN } else { 0 };
         self.rings.push(ring, entry, |slot| member.slot().store(slot | bit, Ordering::Relaxed));
         if ring == Which::Small || !mutant("main not settled") {
-            keeper.settle(member);
+            keeper.recheck(member);
         }
     }
 
@@ -397,7 +397,7 @@ impl<T: Member> Policy<T> {
     }
 
     /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
-    fn compact(&self, ring: Which, room: Room, keeper: &impl Keeper<T>) {
+    fn compact(&self, ring: Which, room: Budget, keeper: &impl Evictor<T>) {
         if self.rings.window(ring) <= 2 * room.entries + 4 * rings::SLOTS {
             return;
         }

@@ -21,9 +21,9 @@
 
 use super::extent::Extent;
 use crate::sys::memory::prefetch;
-use crate::sys::segmented::Doubling;
+use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{
-    Ordering, Padded,
+    CachePadded, Ordering,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
 };
 
@@ -126,9 +126,9 @@ pub(crate) struct Seen<'s> {
 
 /// The sketch. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Sketch {
-    blocks: Doubling<Block>,
+    blocks: SegmentedArray<Block>,
     extent: Extent<ENTRIES_PER_BLOCK, MOST_BLOCKS>,
-    additions: Padded<AtomicUsize>,
+    additions: CachePadded<AtomicUsize>,
     generation: AtomicU32,
 }
 
@@ -136,9 +136,9 @@ impl Sketch {
     pub(crate) fn new() -> Self {
         Self {
             // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
-            blocks: unsafe { Doubling::new(Block::zero) },
+            blocks: unsafe { SegmentedArray::new(Block::zero) },
             extent: Extent::new(),
-            additions: Padded(AtomicUsize::new(0)),
+            additions: CachePadded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),
         }
     }

@@ -9,9 +9,9 @@ const LEAST: u32 = (ONE / 100) as u32;
 const MOST: u32 = (ONE / 10 * 9) as u32;
 
 /// A fraction between 1 % and 90 % that begins at 2 %. Relaxed: it only steers a heuristic, and a lost step is no harm.
-pub(crate) struct Share(AtomicU32);
+pub(crate) struct SmallFraction(AtomicU32);
 
-impl Share {
+impl SmallFraction {
     pub(crate) fn new() -> Self {
         Self(AtomicU32::new(FIRST))
     }

@@ -14,8 +14,8 @@ use super::layout::{
     Cold, EXPIRY, EXTRA_WORDS, Extra, Head, LINE, Shape, extra_of_single, extras_in_block, owned, pair_of,
 };
 use crate::sys::memory::{HUGE_PAGE as CHUNK, advise_huge, prefetch};
-use crate::sys::segmented::Doubling;
-use crate::sys::sync::{AtomicPtr, AtomicUsize, Ordering, Padded};
+use crate::sys::segmented::SegmentedArray;
+use crate::sys::sync::{AtomicPtr, AtomicUsize, CachePadded, Ordering};
 use alloc::alloc::{Layout, alloc, dealloc, handle_alloc_error};
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -29,10 +29,10 @@ const EXTRAS: usize = if cfg!(loom) { 1 } else { 27 };
 /// Nodes of one cache.
 pub(crate) struct Arena<T> {
     /// Every insertion and every free writes here.
-    ends: Padded<Ends>,
-    chunks: Doubling<AtomicPtr<u8>, 3, SEGMENTS>,
+    ends: CachePadded<Ends>,
+    chunks: SegmentedArray<AtomicPtr<u8>, 3, SEGMENTS>,
     /// By nodes' numbers, an array for each extra word.
-    extras: [Doubling<Extra, 6, EXTRAS>; EXTRA_WORDS],
+    extras: [SegmentedArray<Extra, 6, EXTRAS>; EXTRA_WORDS],
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -52,11 +52,11 @@ impl<T> Arena<T> {
     pub(crate) fn new(huge_pages: bool) -> Self {
         const { assert!(size_of::<T>() > 0) };
         Self {
-            ends: Padded(Ends { free: FreeList::new(), carved: AtomicUsize::new(0) }),
+            ends: CachePadded(Ends { free: FreeList::new(), carved: AtomicUsize::new(0) }),
             // SAFETY: a null pointer is all zero, and is not zero-sized.
-            chunks: unsafe { Doubling::new(|| AtomicPtr::new(ptr::null_mut())) },
+            chunks: unsafe { SegmentedArray::new(|| AtomicPtr::new(ptr::null_mut())) },
             // SAFETY: all zero is what it makes, and is not zero-sized.
-            extras: core::array::from_fn(|_| unsafe { Doubling::new(|| Extra::new(0)) }),
+            extras: core::array::from_fn(|_| unsafe { SegmentedArray::new(|| Extra::new(0)) }),
             huge_pages,
             _nodes: PhantomData,
         }
@@ -90,7 +90,7 @@ impl<T> Arena<T> {
     /// An extra word of a node, if it is there: if not, it is zero. What it holds at first is left from a node before.
     ///
     /// # Safety
-    /// `node` is of this arena, and was not yet freed; `which` is `EXPIRY` or `TAG_START`.
+    /// `node` is of this arena, and was not yet freed; `which` is `EXPIRY` or `TAG_SEQUENCE`.
     #[inline]
     pub(crate) unsafe fn extra(&self, which: usize, node: NonNull<T>) -> Option<&Extra> {
         if Shape::<T>::SINGLE {

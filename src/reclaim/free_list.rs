@@ -11,7 +11,7 @@
 //! and find the very number on top. A grace period between push and pop would rule that out, too, but what was never
 //! linked into the list is freed without one.)
 
-use crate::sys::mutants::{mutant, order};
+use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// The stack. A number is not 0.
@@ -50,7 +50,7 @@ impl FreeList {
             let new = top.with_number(first);
             // Release: the links, and all that was done with the numbers before they were free. Pairs with the Acquire
             // loads in `pop`; later changes of the top are RMWs, and so carry it on to who pops what is further down.
-            let release = order("free list push", Ordering::Release);
+            let release = weakened("free list push", Ordering::Release);
             match self.top.compare_exchange_weak(top.0, new.0, release, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => top = Top(now),

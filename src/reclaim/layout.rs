@@ -53,7 +53,7 @@ pub(crate) type Extra = AtomicU64;
 /// Which of a node's extra words: the time of its expiry.
 pub(crate) const EXPIRY: usize = 0;
 /// The sequence number that its tags are compared with.
-pub(crate) const TAG_START: usize = 1;
+pub(crate) const TAG_SEQUENCE: usize = 1;
 /// How many extra words a node can have.
 pub(super) const EXTRA_WORDS: usize = 2;
 

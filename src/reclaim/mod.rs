@@ -39,7 +39,7 @@ mod limbo;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
-pub(crate) use layout::{Cold, EXPIRY, Extra, TAG_START, bytes, cold, owned};
+pub(crate) use layout::{Cold, EXPIRY, Extra, TAG_SEQUENCE, bytes, cold, owned};
 pub(crate) use limbo::{Batch, Limbo, Upkeep};
 
 /// What a [`Limbo`] holds.

@@ -22,22 +22,22 @@ impl<T: Timer + ?Sized> Timer for Arc<T> {
 /// Wakers that wait for their time, out of order: pushed by anyone, taken whole by whoever fires.
 ///
 /// (It may be sent and shared as it is: wakers may, and one thread at a time reaches an alarm.)
-pub(crate) struct Pending(Stack<Alarm>);
+pub(crate) struct Pending(Stack<PendingWaker>);
 
-struct Alarm {
+struct PendingWaker {
     at: u64,
     waker: Waker,
     below: Below,
 }
 
-impl Linked for Alarm {
+impl Linked for PendingWaker {
     fn below(&self) -> &Below {
         &self.below
     }
 }
 
 /// Alarms that were taken. Those that are left when it is dropped are dropped.
-pub(crate) struct Taken(Chain<Alarm>);
+pub(crate) struct Taken(Chain<PendingWaker>);
 
 impl Pending {
     pub(crate) fn new() -> Self {
@@ -45,7 +45,7 @@ impl Pending {
     }
 
     pub(crate) fn push(&self, at: u64, waker: Waker) {
-        let alarm = Box::into_raw(Box::new(Alarm { at, waker, below: Below::nothing() }));
+        let alarm = Box::into_raw(Box::new(PendingWaker { at, waker, below: Below::nothing() }));
         // SAFETY: from a box: not null. Ours, and freed by who takes it off a chain only, with all of the box's rights.
         unsafe { self.0.push(NonNull::new_unchecked(alarm)) };
     }
@@ -62,7 +62,7 @@ impl Iterator for Taken {
     fn next(&mut self) -> Option<(u64, Waker)> {
         let alarm = self.0.pop()?;
         // SAFETY: each came from `Box::into_raw`, and is taken off once, by its owner.
-        let Alarm { at, waker, .. } = *unsafe { Box::from_raw(alarm.as_ptr()) };
+        let PendingWaker { at, waker, .. } = *unsafe { Box::from_raw(alarm.as_ptr()) };
         Some((at, waker))
     }
 }

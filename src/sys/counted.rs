@@ -28,7 +28,7 @@ macro_rules! counted {
             }
 
             #[track_caller]
-            fn told(&self, kind: u8) -> &portable_atomic::$name $(<$t>)? {
+            fn access(&self, kind: u8) -> &portable_atomic::$name $(<$t>)? {
                 bellwether_access(&raw const self.0 as usize, size_of::<Self>(), kind, Location::caller());
                 &self.0
             }
@@ -40,31 +40,31 @@ macro_rules! counted {
 
             #[track_caller]
             pub(crate) fn load(&self, order: Ordering) -> $value {
-                self.told(LOAD).load(order)
+                self.access(LOAD).load(order)
             }
 
             #[track_caller]
             pub(crate) fn store(&self, value: $value, order: Ordering) {
-                self.told(STORE).store(value, order);
+                self.access(STORE).store(value, order);
             }
 
             $(#[track_caller]
             pub(crate) fn $update(&self, value: $value, order: Ordering) -> $value {
-                self.told(UPDATE).$update(value, order)
+                self.access(UPDATE).$update(value, order)
             })*
 
             #[track_caller]
             pub(crate) fn compare_exchange(
                 &self, from: $value, to: $value, success: Ordering, failure: Ordering,
             ) -> Result<$value, $value> {
-                self.told(UPDATE).compare_exchange(from, to, success, failure)
+                self.access(UPDATE).compare_exchange(from, to, success, failure)
             }
 
             #[track_caller]
             pub(crate) fn compare_exchange_weak(
                 &self, from: $value, to: $value, success: Ordering, failure: Ordering,
             ) -> Result<$value, $value> {
-                self.told(UPDATE).compare_exchange_weak(from, to, success, failure)
+                self.access(UPDATE).compare_exchange_weak(from, to, success, failure)
             }
 
             /// One update, if it meets nobody.
@@ -72,7 +72,7 @@ macro_rules! counted {
             pub(crate) fn fetch_update(
                 &self, success: Ordering, failure: Ordering, new: impl FnMut($value) -> Option<$value>,
             ) -> Result<$value, $value> {
-                self.told(UPDATE).fetch_update(success, failure, new)
+                self.access(UPDATE).fetch_update(success, failure, new)
             }
         }
     };

@@ -19,7 +19,7 @@ pub(crate) fn mutant(name: &str) -> bool {
 
 /// An ordering that the mutant `name` weakens to `Relaxed`.
 #[inline(always)]
-pub(crate) fn order(name: &str, strong: Ordering) -> Ordering {
+pub(crate) fn weakened(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
 }
 

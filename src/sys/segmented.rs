@@ -4,9 +4,9 @@
 //! the first who needs it, as zeroed memory, and lives as long as the array; so an element's address never changes.
 
 use super::memory::{HUGE_PAGE, advise_huge};
-use super::mutants::{mutant, order};
+use super::mutants::{mutant, weakened};
 use super::sync::{AtomicPtr, Ordering};
-use super::zeroed::Zeroed;
+use super::zeroed::ZeroedSlice;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
@@ -14,7 +14,7 @@ use core::ptr::{self, NonNull};
 const USUAL: usize = if cfg!(loom) { 2 } else { 28 };
 
 /// Room for `2^(FIRST + SEGMENTS - 1)` elements, none of which is there to begin with.
-pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
+pub(crate) struct SegmentedArray<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
     /// The last one first: so a segment that is told by how many places there are behind it is found without a subtraction.
     segments: [AtomicPtr<T>; SEGMENTS],
     make: fn() -> T,
@@ -23,7 +23,7 @@ pub(crate) struct Doubling<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUA
     _owned: PhantomData<*mut T>,
 }
 
-impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
+impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMENTS> {
     /// An empty array; allocates nothing.
     ///
     /// # Safety
@@ -74,7 +74,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
         debug_assert!(index < Self::segment_len(segment));
         // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
         let first = NonNull::new(
-            self.segments.get((SEGMENTS - 1).wrapping_sub(segment))?.load(order("array acquire", Ordering::Acquire)),
+            self.segments.get((SEGMENTS - 1).wrapping_sub(segment))?.load(weakened("array acquire", Ordering::Acquire)),
         )?;
         // SAFETY: a published segment has `segment_len` elements, of which `index` is one by this function's contract: the pointer is
         // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
@@ -124,7 +124,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     unsafe fn grow(&self, segment: usize, index: usize) -> &T {
         assert!(segment < SEGMENTS, "an array cannot grow beyond its last segment");
         // SAFETY: by the contract of `new`, and this is its `make`.
-        let fresh = unsafe { Zeroed::new(Self::segment_len(segment), self.make) }.into_raw();
+        let fresh = unsafe { ZeroedSlice::new(Self::segment_len(segment), self.make) }.into_raw();
         let size = Self::segment_len(segment) * size_of::<T>();
         if self.huge_pages && size >= HUGE_PAGE {
             advise_huge(fresh.as_ptr().cast(), size);
@@ -134,12 +134,12 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
             published.store(null, Ordering::Relaxed);
         }
         // Release: publishes the segment's content. Acquire, if another was first: for that one's.
-        let release = order("array release", Ordering::Release);
+        let release = weakened("array release", Ordering::Release);
         let first = match published.compare_exchange(null, fresh.as_ptr(), release, Ordering::Acquire) {
             Ok(_) => fresh.as_ptr(),
             Err(other) => {
                 // SAFETY: it came from `into_raw` just above, of so many, and was never published, so is ours alone.
-                drop(unsafe { Zeroed::from_raw(fresh, Self::segment_len(segment)) });
+                drop(unsafe { ZeroedSlice::from_raw(fresh, Self::segment_len(segment)) });
                 other
             }
         };
@@ -148,21 +148,21 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Doubling<T, FIRST, SEGMENTS> {
     }
 }
 
-impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for Doubling<T, FIRST, SEGMENTS> {
+impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for SegmentedArray<T, FIRST, SEGMENTS> {
     fn drop(&mut self) {
         for (segment, published) in self.segments.iter().rev().enumerate() {
             // Acquire: for the content, should the owner have come by the array without a synchronisation of its own.
             if let Some(first) = NonNull::new(published.load(Ordering::Acquire)) {
                 // SAFETY: it came from `into_raw` of an array of this length, is freed here only, and `&mut self` means that no
                 // reference to an element is left.
-                drop(unsafe { Zeroed::from_raw(first, Self::segment_len(segment)) });
+                drop(unsafe { ZeroedSlice::from_raw(first, Self::segment_len(segment)) });
             }
         }
     }
 }
 
 // SAFETY: the array owns its elements, and nothing else that is bound to a thread.
-unsafe impl<T: Send, const FIRST: u32, const SEGMENTS: usize> Send for Doubling<T, FIRST, SEGMENTS> {}
+unsafe impl<T: Send, const FIRST: u32, const SEGMENTS: usize> Send for SegmentedArray<T, FIRST, SEGMENTS> {}
 // SAFETY: sharing it shares its elements (`Sync`), and an element made by one thread may be dropped by another (`Send`).
 // The array's own state is atomic.
-unsafe impl<T: Send + Sync, const FIRST: u32, const SEGMENTS: usize> Sync for Doubling<T, FIRST, SEGMENTS> {}
+unsafe impl<T: Send + Sync, const FIRST: u32, const SEGMENTS: usize> Sync for SegmentedArray<T, FIRST, SEGMENTS> {}

@@ -7,7 +7,7 @@
 //! address becomes a pointer where the list's taker walks it, from what pushers have exposed: what is in a list is alive
 //! there, so there is a pointer to it.
 
-use super::mutants::{both, mutant, order};
+use super::mutants::{both, mutant, weakened};
 use super::sync::{AtomicPtr, Ordering, UnsafeCell};
 use core::ptr::{self, NonNull};
 
@@ -93,7 +93,7 @@ impl<B: Linked> Stack<B> {
             return;
         }
         // Release: as in `push`, for all of them.
-        let release = order("list put back", Ordering::Release);
+        let release = weakened("list put back", Ordering::Release);
         if self.0.compare_exchange(ptr::null_mut(), first.as_ptr(), release, Ordering::Relaxed).is_ok() {
             return;
         }

@@ -70,9 +70,9 @@ impl<T> UnsafeCell<T> {
 
 /// A value on cache lines of its own (two, for the adjacent-line prefetcher of x86).
 #[repr(align(128))]
-pub(crate) struct Padded<T>(pub(crate) T);
+pub(crate) struct CachePadded<T>(pub(crate) T);
 
-impl<T> core::ops::Deref for Padded<T> {
+impl<T> core::ops::Deref for CachePadded<T> {
     type Target = T;
     #[inline(always)]
     fn deref(&self) -> &T {

@@ -7,14 +7,14 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 
 /// An array of zeros.
-pub(crate) struct Zeroed<T> {
+pub(crate) struct ZeroedSlice<T> {
     first: NonNull<T>,
     len: usize,
     /// Suppresses the automatic `Send` and `Sync`: the owner says.
     _owned: PhantomData<*mut T>,
 }
 
-impl<T> Zeroed<T> {
+impl<T> ZeroedSlice<T> {
     /// What an allocator aligns by itself: to more, it clears all of the memory by hand, and at once.
     const USUAL: usize = 2 * size_of::<usize>();
     const ALIGNED_BY_HAND: bool = align_of::<T>() > Self::USUAL;
@@ -65,7 +65,7 @@ impl<T> Zeroed<T> {
     }
 }
 
-impl<T> Deref for Zeroed<T> {
+impl<T> Deref for ZeroedSlice<T> {
     type Target = [T];
     #[inline]
     fn deref(&self) -> &[T] {
@@ -74,7 +74,7 @@ impl<T> Deref for Zeroed<T> {
     }
 }
 
-impl<T> Drop for Zeroed<T> {
+impl<T> Drop for ZeroedSlice<T> {
     fn drop(&mut self) {
         // SAFETY: the elements are initialised, ours, and not used again.
         unsafe { NonNull::slice_from_raw_parts(self.first, self.len).drop_in_place() };
@@ -89,6 +89,6 @@ impl<T> Drop for Zeroed<T> {
 }
 
 // SAFETY: it owns its elements, and nothing else.
-unsafe impl<T: Send> Send for Zeroed<T> {}
+unsafe impl<T: Send> Send for ZeroedSlice<T> {}
 // SAFETY: sharing it shares its elements only.
-unsafe impl<T: Sync> Sync for Zeroed<T> {}
+unsafe impl<T: Sync> Sync for ZeroedSlice<T> {}

@@ -3,7 +3,7 @@
 use super::link::{Next, Target};
 use super::split_order::{LEVELS, MOST, locate, mask, parent, start_of};
 use crate::sys::mutants::sized;
-use crate::sys::segmented::Doubling;
+use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicU32, Ordering};
 use core::ptr;
 
@@ -13,7 +13,7 @@ const LEAST: u32 = sized(4, 1, 0) as u32;
 /// The cells, and how many buckets there are.
 pub(crate) struct Buckets {
     /// By level: 0 has the cell of the whole list, each other one those that split the buckets of the levels before.
-    cells: Doubling<Next, 0, LEVELS>,
+    cells: SegmentedArray<Next, 0, LEVELS>,
     /// The bits of an order that tell its bucket.
     mask: AtomicU32,
 }
@@ -23,7 +23,7 @@ impl Buckets {
     pub(crate) fn new(capacity: usize, huge_pages: bool) -> Self {
         let bits = capacity.clamp(1 << LEAST, 1 << MOST).next_power_of_two().ilog2();
         // SAFETY: an uninitialised cell is all zero, and not zero-sized.
-        let cells = unsafe { Doubling::new(Next::cell) }.on_huge_pages(huge_pages);
+        let cells = unsafe { SegmentedArray::new(Next::cell) }.on_huge_pages(huge_pages);
         let buckets = Self { cells, mask: AtomicU32::new(mask(bits)) };
         let whole = buckets.cell_or_grow(0);
         whole.prepare(Target::END);

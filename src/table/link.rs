@@ -1,6 +1,6 @@
 //! What a node and a bucket cell have in common: a place in the list.
 
-use crate::sys::mutants::{mutant, order};
+use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU32, Ordering};
 use core::ptr::{self, NonNull};
 
@@ -121,7 +121,7 @@ impl Next {
     /// just linked, with that of [`set_linked`](Self::set_linked).
     #[inline]
     pub(crate) fn load(&self) -> Target {
-        Target(self.0.load(order("next load", Ordering::Acquire)))
+        Target(self.0.load(weakened("next load", Ordering::Acquire)))
     }
 
     /// Before it is in the list. Relaxed: the CAS that links it publishes it.
@@ -148,7 +148,7 @@ impl Next {
     /// To LINKED, by who has claimed it and put it in the list.
     pub(crate) fn set_linked(&self) {
         // Release: for what it was prepared to lead to. Acquire: what a CAS has put there since then is handed on.
-        let release = order("cell linked", Ordering::AcqRel);
+        let release = weakened("cell linked", Ordering::AcqRel);
         let mut now = self.load();
         loop {
             let linked = now.0.map_addr(|a| a | LINKED);
@@ -164,7 +164,7 @@ impl Next {
 
     // Release: what is linked was initialised before. Acquire: a loser goes on from what the winner linked.
     fn change(&self, from: Target, to: Target) -> bool {
-        let strong = order("link release", Ordering::AcqRel);
+        let strong = weakened("link release", Ordering::AcqRel);
         self.0.compare_exchange(from.0, to.0, strong, Ordering::Acquire).is_ok()
     }
 }
@@ -176,7 +176,7 @@ pub(crate) struct Link {
     /// Odd. Fixed before the node is in the list, so Relaxed.
     order: AtomicU32,
     /// A node's count of shares.
-    tally: AtomicU32,
+    refcount: AtomicU32,
 }
 
 impl Link {
@@ -184,7 +184,7 @@ impl Link {
     pub(crate) fn node(order: u32, shares: u32) -> Self {
         debug_assert_eq!(order & 1, 1);
         let next = Next(AtomicPtr::new(ptr::null_mut()));
-        Self { next, order: AtomicU32::new(order), tally: AtomicU32::new(shares) }
+        Self { next, order: AtomicU32::new(order), refcount: AtomicU32::new(shares) }
     }
 
     #[inline]
@@ -197,8 +197,8 @@ impl Link {
     }
 
     #[inline]
-    pub(crate) fn tally(&self) -> &AtomicU32 {
-        &self.tally
+    pub(crate) fn refcount(&self) -> &AtomicU32 {
+        &self.refcount
     }
 
     /// The place of the count, without a reference to the link.
@@ -206,9 +206,9 @@ impl Link {
     /// # Safety
     /// The link is alive.
     #[inline]
-    pub(crate) unsafe fn tally_of(this: NonNull<Self>) -> NonNull<AtomicU32> {
+    pub(crate) unsafe fn refcount_of(this: NonNull<Self>) -> NonNull<AtomicU32> {
         // SAFETY: alive, so the place is within it, and is not null.
-        unsafe { NonNull::new_unchecked((&raw const (*this.as_ptr()).tally).cast_mut()) }
+        unsafe { NonNull::new_unchecked((&raw const (*this.as_ptr()).refcount).cast_mut()) }
     }
 
     #[inline]

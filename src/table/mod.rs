@@ -31,22 +31,22 @@ pub(crate) mod split_order;
 use crate::reclaim::Pin;
 use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
-use crate::sys::sync::{AtomicUsize, Ordering, Padded};
+use crate::sys::sync::{AtomicUsize, CachePadded, Ordering};
 use alloc::boxed::Box;
 use buckets::Buckets;
 use core::ptr::{self, NonNull};
 use link::{Link, Next, Target};
-use split_order::{order_of, parent, part_of};
+use split_order::{parent, part_of, split_order};
 
 /// A hash table of links.
 pub(crate) struct Table {
     buckets: Buckets,
     /// By stripes: insertions write them. As many as the policy has shards.
-    nodes: Box<[Padded<AtomicUsize>]>,
+    nodes: Box<[CachePadded<AtomicUsize>]>,
 }
 
 /// Where a search ended.
-pub(crate) struct Place<'p> {
+pub(crate) struct SearchPosition<'p> {
     previous: &'p Next,
     /// Where that leads: to the first link behind the run, if nothing was found.
     next: Target,
@@ -66,7 +66,7 @@ impl Table {
     pub(crate) fn new(capacity: usize, stripes: usize, huge_pages: bool) -> Self {
         Self {
             buckets: Buckets::new(capacity, huge_pages),
-            nodes: (0..stripes).map(|_| Padded(AtomicUsize::new(0))).collect(),
+            nodes: (0..stripes).map(|_| CachePadded(AtomicUsize::new(0))).collect(),
         }
     }
 
@@ -157,14 +157,14 @@ impl Table {
         order: u32,
         gone: *const Link,
         mut hit: impl FnMut(NonNull<Link>) -> bool,
-    ) -> Place<'p> {
+    ) -> SearchPosition<'p> {
         'again: loop {
             let mut previous = from;
             let mut next = previous.load();
             loop {
                 let Some(current) = next.node() else {
                     let Some(cell) = self.buckets.cell_before(next, order) else {
-                        return Place { previous, next, found: None };
+                        return SearchPosition { previous, next, found: None };
                     };
                     previous = cell;
                     next = cell.load();
@@ -183,15 +183,15 @@ impl Table {
                     }
                     next = next.led_to(after);
                     if ptr::eq(link, gone) {
-                        return Place { previous, next, found: None };
+                        return SearchPosition { previous, next, found: None };
                     }
                     continue;
                 }
                 if link.order() > order {
-                    return Place { previous, next, found: None };
+                    return SearchPosition { previous, next, found: None };
                 }
                 if link.order() == order && hit(current) {
-                    return Place { previous, next, found: Some(current) };
+                    return SearchPosition { previous, next, found: Some(current) };
                 }
                 previous = link.next();
                 next = after;
@@ -200,8 +200,13 @@ impl Table {
     }
 
     /// Looks for a node to change something; helps to unlink what is marked on the way.
-    pub(crate) fn search<'p>(&'p self, pin: &'p Pin, hash: u64, hit: impl FnMut(NonNull<Link>) -> bool) -> Place<'p> {
-        let order = order_of(hash);
+    pub(crate) fn search<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        hit: impl FnMut(NonNull<Link>) -> bool,
+    ) -> SearchPosition<'p> {
+        let order = split_order(hash);
         self.search_from(pin, self.start(pin, order), order, ptr::null(), hit)
     }
 
@@ -217,7 +222,7 @@ impl Table {
         hash: u64,
         mut hit: impl FnMut(NonNull<Link>) -> bool,
     ) -> Option<NonNull<Link>> {
-        let order = order_of(hash);
+        let order = split_order(hash);
         let bucket = self.buckets.bucket(order);
         let start = self.buckets.start_of_bucket(bucket);
         let Some(first) = start.first_node() else { return self.find_afar(pin, start, order, hit) };
@@ -292,7 +297,7 @@ impl Table {
 
     /// Links `node`, which is not in the list, at the end of its run, where `place` found nothing. False: something
     /// changed there, search again.
-    pub(crate) fn insert(&self, place: &Place<'_>, node: NonNull<Link>) -> bool {
+    pub(crate) fn insert(&self, place: &SearchPosition<'_>, node: NonNull<Link>) -> bool {
         debug_assert!(place.found.is_none());
         // SAFETY: the caller's own node, not yet shared.
         let link = unsafe { node.as_ref() };

@@ -13,7 +13,7 @@ const FIBONACCI: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Fibonacci hashing (Knuth, *The Art of Computer Programming* 3, section 6.4): a hasher whose first bits say little, as that
 /// of a number by itself, does not gather all in one bucket. (Models name buckets by a key's last bits.)
 #[inline(always)]
-pub(crate) fn order_of(hash: u64) -> u32 {
+pub(crate) fn split_order(hash: u64) -> u32 {
     match cfg!(loom) {
         true => (hash as u32).reverse_bits() | 1,
         false => (hash.wrapping_mul(FIBONACCI) >> 32) as u32 | 1,
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn parts_are_even_for_a_hasher_whose_last_bits_are_all_zero() {
         let mut parts = [0; 16];
-        (0..16_000_u64).for_each(|i| parts[part_of(order_of(i << 50), 16)] += 1);
+        (0..16_000_u64).for_each(|i| parts[part_of(split_order(i << 50), 16)] += 1);
         assert!(parts.iter().all(|&n| (700..1300).contains(&n)), "{parts:?}");
     }
 }

@@ -5,8 +5,8 @@ use crate::api::cache::Cache;
 use crate::api::error::BuildError;
 use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
-use crate::engine::tags::Groups;
-use crate::flight::expiry::Hot;
+use crate::engine::tags::TagRegistry;
+use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
 use crate::runtime::xfetch::{NEVER, nanos};
 use core::time::Duration;
@@ -37,7 +37,15 @@ impl<K, V, S> Builder<K, V, S> {
         let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
         // With std there is a thread for our own clocks.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
-        let Limits { wait, soft, hard, lead, while_refresh, if_error, .. } = self.limits;
+        let Limits {
+            wait_timeout: wait,
+            soft_timeout: soft,
+            hard_timeout: hard,
+            lead_timeout: lead,
+            stale_while_refresh: while_refresh,
+            stale_if_error: if_error,
+            ..
+        } = self.limits;
         let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
         if deadlines && !timed {
             return Err(BuildError::MissingTimer);
@@ -66,8 +74,8 @@ impl<K, V, S> Builder<K, V, S> {
             negative_ttl: nanos(self.negative_ttl),
             limits: self.limits,
             quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
-            restless: if self.idle.is_some() { Hot::ANY } else { Hot::RESTLESS },
-            groups: self.tags_with.map(Groups::new),
+            restless: if self.idle.is_some() { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
+            groups: self.tags_with.map(TagRegistry::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,
             max_handovers: self.max_handovers,
@@ -84,8 +92,8 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// That each setting is within its bounds, and that no two of them make one without effect.
     fn check(&self) -> Result<(), BuildError> {
-        let Limits { soft, hard, lead, .. } = self.limits;
-        let stale = self.limits.patience() != 0;
+        let Limits { soft_timeout: soft, hard_timeout: hard, lead_timeout: lead, .. } = self.limits;
+        let stale = self.limits.max_stale() != 0;
         if !(self.beta.is_finite() && self.beta >= 0.0) {
             return Err(BuildError::Beta(self.beta));
         }

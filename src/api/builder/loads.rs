@@ -43,7 +43,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// [`expire`](crate::Cache::expire), or after a time to live of its own, in a cache without
     /// one.
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
-        self.limits.while_refresh = nanos(stale);
+        self.limits.stale_while_refresh = nanos(stale);
         self
     }
 
@@ -55,7 +55,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// longer, and then counts as expired for eviction and `purge_expired`. Not together with
     /// [`time_to_idle`](Self::time_to_idle).
     pub fn stale_if_error(mut self, stale: Duration) -> Self {
-        self.limits.if_error = nanos(stale);
+        self.limits.stale_if_error = nanos(stale);
         self
     }
 
@@ -112,7 +112,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// that, wait on (or see [`bypass`](Self::bypass)). Default: as long as it takes. Measured by the system's
     /// monotonic clock, or, under a custom clock, by that clock's [`timer`](Self::timer).
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.wait = nanos(timeout);
+        self.limits.wait_timeout = nanos(timeout);
         self
     }
 
@@ -129,7 +129,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// ([`Cache::detached`](crate::Cache::detached)). A thread that runs its own closure cannot be
     /// stopped.
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.soft = nanos(timeout);
+        self.limits.soft_timeout = nanos(timeout);
         self
     }
 
@@ -143,7 +143,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// which cannot report an error, goes on where there is no old value. A thread that runs its own
     /// closure cannot be stopped.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.hard = nanos(timeout);
+        self.limits.hard_timeout = nanos(timeout);
         self
     }
 
@@ -156,7 +156,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// [`compute`](crate::Cache::compute), too. Not where [`max_waiters`](Self::max_waiters) lets
     /// nobody wait: nobody could take over.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
-        self.limits.lead = nanos(timeout);
+        self.limits.lead_timeout = nanos(timeout);
         self
     }
 }

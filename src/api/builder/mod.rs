@@ -8,8 +8,8 @@ use crate::engine::RemovalCause;
 use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
 use crate::engine::events::{LoadKind, Observer};
 use crate::engine::failure::Failure;
+use crate::engine::observe::ShowKey;
 use crate::engine::tags::{Tags, TagsWith};
-use crate::engine::told::ShowKey;
 use crate::runtime::cache_time::Source;
 use crate::runtime::clock::Clock;
 use crate::runtime::spawn::Spawn;
@@ -93,12 +93,12 @@ impl<K, V> Builder<K, V> {
             negative_ttl: Duration::ZERO,
             limits: Limits {
                 ttl: None,
-                wait: NEVER,
-                soft: NEVER,
-                hard: NEVER,
-                lead: NEVER,
-                while_refresh: 0,
-                if_error: 0,
+                wait_timeout: NEVER,
+                soft_timeout: NEVER,
+                hard_timeout: NEVER,
+                lead_timeout: NEVER,
+                stale_while_refresh: 0,
+                stale_if_error: 0,
                 negative: false,
                 timed: true,
                 waits_on: false,

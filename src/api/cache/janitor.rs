@@ -1,7 +1,7 @@
 //! A thread that removes expired entries every so often, so that their memory does not wait for somebody to need room.
 
 use crate::api::cache::Cache;
-use crate::engine::wait::thread::Nap;
+use crate::engine::wait::thread::ParkUntil;
 use crate::runtime::xfetch::nanos;
 use crate::sys::sync::thread::{self, JoinHandle};
 use alloc::sync::{Arc, Weak};
@@ -67,7 +67,7 @@ fn nap<K, V, S>(cache: &Weak<Cache<K, V, S>>, every: Duration, stop: &AtomicBool
             return true;
         }
         // Anew each time: the clock may have stepped back since it was woken.
-        let nap = Nap::until(cache.core(), deadline);
+        let nap = ParkUntil::until(cache.core(), deadline);
         drop(cache);
         nap.park();
     }

@@ -6,7 +6,7 @@ use crate::api::handle::iter::Iter;
 use crate::api::handle::lookup::Lookup;
 use crate::engine::key::ToKey;
 use crate::engine::rejected::Rejected;
-use crate::engine::{RemovalCause, Scope};
+use crate::engine::{Operation, RemovalCause};
 use crate::flight::expiry::Ttl;
 use crate::flight::node::Node;
 use crate::flight::word::State;
@@ -24,23 +24,23 @@ use equivalent::Equivalent;
 /// While it is held, no memory that is retired can be freed, and eviction listeners of what its calls remove are not
 /// yet called, nor is an [`Observer`](crate::Observer): that happens when it is dropped. Hold it briefly. It cannot be sent to another thread.
 pub struct Pinned<'c, K, V, S> {
-    scope: Scope<'c, K, V>,
+    operation: Operation<'c, K, V>,
     cache: &'c Cache<K, V, S>,
 }
 
 impl<'c, K, V, S> Pinned<'c, K, V, S> {
     pub(crate) fn new(cache: &'c Cache<K, V, S>, pin: crate::reclaim::Pin) -> Self {
-        Self { scope: cache.core().scope(pin), cache }
+        Self { operation: cache.core().operation(pin), cache }
     }
 }
 
 impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     #[inline]
-    fn live<Q>(&self, q: &Q) -> Option<&Node<K, V>>
+    fn find_live<Q>(&self, q: &Q) -> Option<&Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.scope.core.live(self.scope.pin(), self.cache.hash(q), |k| q.equivalent(k))
+        self.operation.core.find_live(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))
     }
 
     /// As [`Cache::get`].
@@ -50,8 +50,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let core = self.scope.core;
-        core.read(self.scope.pin(), self.cache.hash(q), |k| q.equivalent(k), V::clone)
+        let core = self.operation.core;
+        core.read(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k), V::clone)
     }
 
     /// As [`Cache::get_ref`], borrowed from this pin.
@@ -60,9 +60,9 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let node = self.live(q)?;
+        let node = self.find_live(q)?;
         // SAFETY: seen valued under the pin, which `self` holds for as long as the reference borrows it.
-        Some(unsafe { Ref::new(self.scope.core, NonNull::from(node), None) })
+        Some(unsafe { Ref::new(self.operation.core, NonNull::from(node), None) })
     }
 
     /// As [`Cache::get_entry`].
@@ -70,8 +70,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let core = self.scope.core;
-        let node = core.shared(self.scope.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
+        let core = self.operation.core;
+        let node = core.find_counted(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
         // SAFETY: the share just taken; seen valued under the pin.
         Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
     }
@@ -82,8 +82,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: 'q + ?Sized + Hash + Equivalent<K>,
         V: Clone,
     {
-        let core = self.scope.core;
-        core.read_many(self.scope.pin(), keys, |q| self.cache.hash(q), |q, k| q.equivalent(k), V::clone)
+        let core = self.operation.core;
+        core.read_many(self.operation.pin(), keys, |q| self.cache.hash(q), |q, k| q.equivalent(k), V::clone)
     }
 
     /// As [`Cache::peek`], borrowed from this pin.
@@ -91,9 +91,9 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let node = self.glimpse(q)?;
+        let node = self.peek_live(q)?;
         // SAFETY: as in `get_ref`.
-        Some(unsafe { Ref::new(self.scope.core, NonNull::from(node), None) })
+        Some(unsafe { Ref::new(self.operation.core, NonNull::from(node), None) })
     }
 
     /// As [`Cache::contains_key`].
@@ -101,14 +101,14 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.glimpse(q).is_some()
+        self.peek_live(q).is_some()
     }
 
-    fn glimpse<Q>(&self, q: &Q) -> Option<&Node<K, V>>
+    fn peek_live<Q>(&self, q: &Q) -> Option<&Node<K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.scope.core.glimpse(self.scope.pin(), self.cache.hash(q), |k| q.equivalent(k))
+        self.operation.core.peek_live(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))
     }
 
     /// As [`Cache::is_loading`].
@@ -117,7 +117,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.cache.hash(q);
-        self.scope.core.loading(self.scope.pin(), hash, |k| q.equivalent(k))
+        self.operation.core.loading(self.operation.pin(), hash, |k| q.equivalent(k))
     }
 
     /// As [`Cache::insert`]; a value that is not kept is dropped when this pin is.
@@ -126,7 +126,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         K: Hash + Eq,
     {
         if let Err(rejected) = self.put(key, value, None, None) {
-            self.scope.turn_away(rejected);
+            self.operation.turn_away(rejected);
         }
     }
 
@@ -136,7 +136,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         K: Hash + Eq,
     {
         if let Err(rejected) = self.put(key, value, Some(ttl), None) {
-            self.scope.turn_away(rejected);
+            self.operation.turn_away(rejected);
         }
     }
 
@@ -146,7 +146,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         K: Hash + Eq,
     {
         if let Err(rejected) = self.put(key, value, None, Some(cost)) {
-            self.scope.turn_away(rejected);
+            self.operation.turn_away(rejected);
         }
     }
 
@@ -158,7 +158,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, None, None).map_err(|rejected| self.scope.give_back(rejected))
+        self.put(key, value, None, None).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with_ttl`].
@@ -169,7 +169,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Some(ttl), None).map_err(|rejected| self.scope.give_back(rejected))
+        self.put(key, value, Some(ttl), None).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// `cost`: what the value takes to load; None: as the key's last load, or as loads usually do.
@@ -178,10 +178,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         K: Hash + Eq,
     {
         let hash = self.cache.hash(&key);
-        let core = self.scope.core;
+        let core = self.operation.core;
         let delta = cost.map_or_else(|| core.usual_cost(), nanos);
-        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_start(), delta));
-        self.scope.insert(hash, (key, value), (terms, cost.is_none()), |a, b| a == b)
+        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_sequence(), delta));
+        self.operation.insert(hash, (key, value), (terms, cost.is_none()), |a, b| a == b)
     }
 
     /// As [`Cache::remove`].
@@ -192,10 +192,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(q);
         let is_key = |k: &K| q.equivalent(k);
-        let (node, before) = self.scope.remove_key(hash, is_key, RemovalCause::Explicit)?;
-        self.scope.promptly();
+        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit)?;
+        self.operation.promptly();
         // SAFETY: `before` is valued if it serves, and the node is alive under the pin.
-        self.scope.was_good(node, before).then(|| unsafe { node.value() }.clone())
+        self.operation.was_fresh(node, before).then(|| unsafe { node.value() }.clone())
     }
 
     /// As [`Cache::remove_if`].
@@ -206,15 +206,17 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(q);
         let removed = loop {
-            let Some(node) = self.scope.core.find(self.scope.pin(), hash, |k| q.equivalent(k)) else { break None };
+            let Some(node) = self.operation.core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else {
+                break None;
+            };
             // SAFETY: the word is valued where `serves`, and the node is alive under the pin.
             let value = || unsafe { node.value() };
-            if !node.word.load().serves() || self.scope.core.over(node) || !doomed(node.key(), value()) {
+            if !node.word.load().is_entry() || self.operation.core.is_expired(node) || !doomed(node.key(), value()) {
                 break None;
             }
-            let shard = self.scope.core.shard(hash);
-            if self.scope.remove(shard, node, RemovalCause::Explicit) {
-                self.scope.promptly();
+            let shard = self.operation.core.shard(hash);
+            if self.operation.remove(shard, node, RemovalCause::Explicit) {
+                self.operation.promptly();
                 break Some(value().clone());
             }
         };
@@ -229,10 +231,10 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.cache.hash(q);
-        let removed = self.scope.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
+        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
         removed.is_some_and(|(node, before)| {
-            self.scope.promptly();
-            self.scope.was_good(node, before)
+            self.operation.promptly();
+            self.operation.was_fresh(node, before)
         })
     }
 
@@ -241,19 +243,19 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (core, hash) = (self.scope.core, self.cache.hash(q));
+        let (core, hash) = (self.operation.core, self.cache.hash(q));
         loop {
-            let Some(node) = core.find(self.scope.pin(), hash, |k| q.equivalent(k)) else { return false };
+            let Some(node) = core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else { return false };
             if matches!(node.word.load().state(), State::Failed(_)) {
                 // A failure that is kept: the next one loads anew.
-                self.scope.remove(core.shard(hash), node, RemovalCause::Explicit);
-                self.scope.promptly();
+                self.operation.remove(core.shard(hash), node, RemovalCause::Explicit);
+                self.operation.promptly();
                 return false;
             }
-            if !node.word.load().serves() || core.over(node) {
+            if !node.word.load().is_entry() || core.is_expired(node) {
                 return false;
             }
-            core.end_time(self.scope.pin(), node);
+            core.end_time(self.operation.pin(), node);
             // Replaced meanwhile: what is there now may have been loaded before this call.
             if !node.link().is_marked() {
                 return true;
@@ -265,29 +267,29 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
 impl<'c, K, V, S> Pinned<'c, K, V, S> {
     /// As [`Cache::invalidate_all`].
     pub fn invalidate_all(&self) {
-        self.scope.remove_where(|_, _| true);
+        self.operation.remove_where(|_, _| true);
     }
 
     /// As [`Cache::retain`].
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
-        self.scope.remove_where(|k, v| !keep(k, v));
+        self.operation.remove_where(|k, v| !keep(k, v));
     }
 
     /// As [`Cache::purge_expired`].
     pub fn purge_expired(&self) -> usize {
-        self.scope.purge()
+        self.operation.purge()
     }
 
     /// As [`Cache::set_capacity`].
     pub fn set_capacity(&self, weight: u64) {
-        self.scope.core.set_capacity(weight);
-        self.scope.make_room_anew(self.scope.core.shard(0));
-        self.scope.let_go();
+        self.operation.core.set_capacity(weight);
+        self.operation.make_room_anew(self.operation.core.shard(0));
+        self.operation.seal_and_reclaim();
     }
 
     /// As [`Cache::iter`], borrowed from this pin.
     pub fn iter(&self) -> Iter<'_, K, V> {
-        Iter::within(self.scope.core, self.scope.pin())
+        Iter::within(self.operation.core, self.operation.pin())
     }
 }
 

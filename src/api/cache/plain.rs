@@ -2,7 +2,7 @@
 
 use super::Cache;
 use crate::api::cache::pinned::Pinned;
-use crate::api::handle::entry::{CoreRef, Entry, Ref};
+use crate::api::handle::entry::{Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::engine::rejected::Rejected;
 use alloc::vec::Vec;
@@ -27,7 +27,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// What an operation under a pin comes to. The pin goes first: a listener that panics then must find the outcome in a local,
     /// for what is just being returned would never be dropped (<https://github.com/rust-lang/rust/issues/47949>).
     #[inline(always)]
-    fn pinned<R>(&self, op: impl FnOnce(&Pinned<'_, K, V, S>) -> R) -> R {
+    fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
         let pin = self.pin();
         let done = op(&pin);
         drop(pin);
@@ -63,7 +63,7 @@ impl<K, V, S> Cache<K, V, S> {
     {
         let hash = self.hash(q);
         let pin = self.core.limbo().enter();
-        let node = self.core.live(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
+        let node = self.core.find_live(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
         // SAFETY: found, and seen valued, under this pin.
         Some(unsafe { Ref::new(&self.core, node, Some(pin)) })
     }
@@ -74,11 +74,7 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        let hash = self.hash(q);
-        let pin = self.core.limbo().enter();
-        let node = self.core.shared(&pin, hash, |k| q.equivalent(k))?;
-        // SAFETY: the share just taken; seen valued under the pin.
-        Some(unsafe { Entry::new(CoreRef::borrowed(&self.core), core::ptr::NonNull::from(node)) })
+        self.pinned(|pinned| pinned.get_entry(q))
     }
 
     /// The values of several keys, in their order, under one pin.
@@ -91,8 +87,7 @@ impl<K, V, S> Cache<K, V, S> {
         V: Clone,
         S: BuildHasher,
     {
-        let pin = self.core.limbo().enter();
-        self.core.read_many(&pin, keys, |q| self.hash(q), |q, k| q.equivalent(k), V::clone)
+        self.pinned(|pinned| pinned.get_many(keys))
     }
 
     /// As [`get_ref`](Self::get_ref), without counting as a use: for eviction, idling and statistics it did not happen.
@@ -103,7 +98,7 @@ impl<K, V, S> Cache<K, V, S> {
     {
         let hash = self.hash(q);
         let pin = self.core.limbo().enter();
-        let node = self.core.glimpse(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
+        let node = self.core.peek_live(&pin, hash, |k| q.equivalent(k)).map(core::ptr::NonNull::from)?;
         // SAFETY: found, and seen valued, under this pin.
         Some(unsafe { Ref::new(&self.core, node, Some(pin)) })
     }
@@ -114,8 +109,7 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        let hash = self.hash(q);
-        self.core.glimpse(&self.core.limbo().enter(), hash, |k| q.equivalent(k)).is_some()
+        self.pinned(|pinned| pinned.contains_key(q))
     }
 
     /// Whether a load of this key is in flight, a refresh included.
@@ -124,8 +118,7 @@ impl<K, V, S> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
         S: BuildHasher,
     {
-        let hash = self.hash(q);
-        self.core.loading(&self.core.limbo().enter(), hash, |k| q.equivalent(k))
+        self.pinned(|pinned| pinned.is_loading(q))
     }
 
     /// Stores a value, in the place of any other; a load of the key that is in flight will not be stored.

@@ -1,12 +1,12 @@
 //! Values in the hands of callers: borrowed under a pin, or counted.
 
 use crate::engine::{Core, Ptr};
-use crate::flight::expiry::Hot;
-use crate::flight::expiry::Stamps;
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::expiry::Timestamps;
 use crate::flight::node::Node;
 use crate::reclaim::Pin;
 use crate::runtime::xfetch::NEVER;
-use crate::table::split_order::order_of;
+use crate::table::split_order::split_order;
 use alloc::sync::Arc;
 use core::any::Any;
 use core::fmt;
@@ -154,9 +154,9 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// Of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();
-        let stamps = Stamps { born, expires: NEVER, hot: Hot::ETERNAL, tag_start: 0 };
+        let stamps = Timestamps { born, expires: NEVER, hot: ExpiryWord::NEVER_EXPIRES, tag_sequence: 0 };
         // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
-        let node = Node::entry(core.get().nodes(), order_of(hash), (key, value), 0, stamps);
+        let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, stamps);
         // SAFETY: just made.
         unsafe { node.as_ref() }.detach();
         // SAFETY: as just said; a node of that making is READY.
@@ -164,8 +164,8 @@ impl<'c, K, V> Entry<'c, K, V> {
     }
 
     /// Of a value that has been seen, if it may be served for want of another: up to `window` past its time to live.
-    pub(crate) fn fallback(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
-        let served = core.get().fallback(node, window) && node.share();
+    pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
+        let served = core.get().servable_stale(node, window) && node.inc_ref();
         // SAFETY: the share just taken; an entry that has a successor, as all have that are asked about, has its value.
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
@@ -179,9 +179,9 @@ impl<'c, K, V> Entry<'c, K, V> {
 }
 
 impl<K, V> Entry<'_, K, V> {
-    /// As a value that may be served past its time: see [`Self::fallback`].
+    /// As a value that may be served past its time: see [`Self::servable_stale`].
     pub(crate) fn may_be_served(this: &Self, window: u64) -> bool {
-        this.core.get().fallback(this.node(), window)
+        this.core.get().servable_stale(this.node(), window)
     }
 }
 
@@ -196,7 +196,7 @@ impl<K, V> Deref for Entry<'_, K, V> {
 
 impl<K, V> Clone for Entry<'_, K, V> {
     fn clone(&self) -> Self {
-        let shared = self.node().share();
+        let shared = self.node().inc_ref();
         debug_assert!(shared, "our own share keeps the count above zero");
         Self { core: self.core.clone(), node: self.node }
     }

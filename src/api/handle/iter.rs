@@ -45,7 +45,7 @@ impl<'p, K, V> Iterator for Iter<'p, K, V> {
         loop {
             // SAFETY: the pin is held from before the first step of the walk.
             let node = unsafe { self.walk.step(self.core, pin) }?;
-            if node.link().is_marked() || !node.word.load().serves() || self.core.over(node) {
+            if node.link().is_marked() || !node.word.load().is_entry() || self.core.is_expired(node) {
                 continue;
             }
             let nested = match &self.pin {

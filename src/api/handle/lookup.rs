@@ -3,11 +3,11 @@
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::Waiter;
-use crate::engine::Spare;
+use crate::engine::PendingNode;
 use crate::engine::events::CacheEvent;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Outcome;
-use crate::engine::role::{Boarded, Wanted};
+use crate::engine::role::{Intent, Role};
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 use crate::flight::reentry;
@@ -31,7 +31,7 @@ pub enum Lookup<'c, K, V> {
 }
 
 /// What a caller met, with handles of its own.
-pub(crate) enum Met<'c, K, V, T> {
+pub(crate) enum OwnedRole<'c, K, V, T> {
     /// What the caller made of the hit.
     Hit(T),
     Lead(Lease<'c, K, V>),
@@ -41,44 +41,44 @@ pub(crate) enum Met<'c, K, V, T> {
 }
 
 /// Looks a key up and gets on board; `take` makes of a hit what the caller wants, under the pin.
-pub(crate) fn embark<'c, K, V, Q, T>(
+pub(crate) fn acquire_role<'c, K, V, Q, T>(
     core: &CoreRef<'c, K, V>,
     hash: u64,
     q: &Q,
-    wanted: Wanted<'_>,
+    wanted: Intent<'_>,
     pin: impl Fn() -> Pin,
     take: impl Fn(&Node<K, V>, Outcome) -> Option<T>,
-) -> Met<'c, K, V, T>
+) -> OwnedRole<'c, K, V, T>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
-    let limits = if let Wanted::Value(limits) = wanted { limits } else { &core.get().config.limits };
+    let limits = if let Intent::Value(limits) = wanted { limits } else { &core.get().config.limits };
     loop {
-        let mut spare = Spare::none(core.get());
-        let scope = core.get().scope(pin());
-        let mut met = match scope.board(hash, q, wanted, &mut spare) {
+        let mut spare = PendingNode::none(core.get());
+        let operation = core.get().operation(pin());
+        let mut met = match operation.join_or_lead(hash, q, wanted, &mut spare) {
             // None: it was removed just now.
-            Boarded::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(Met::Hit),
-            Boarded::Lead { flight, lease, kind, counted } => {
+            Role::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(OwnedRole::Hit),
+            Role::Lead { flight, lease, kind, counted } => {
                 // SAFETY: the lease and its shares were just given to us.
                 let lease = unsafe { Lease::new(core.clone(), flight, lease, kind, (limits.timed, counted)) };
-                Some(Met::Lead(lease))
+                Some(OwnedRole::Lead(lease))
             }
-            Boarded::Wait { flight, lease, listening } => {
+            Role::Wait { flight, lease, listening } => {
                 // SAFETY: the place among the waiters and the shares were just given to us; the registration is with a
                 // bell of the core that `core` refers to.
-                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead) };
-                Some(Met::Wait(if matches!(wanted, Wanted::Value(_)) { waiter.told_of() } else { waiter }))
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead_timeout) };
+                Some(OwnedRole::Wait(if matches!(wanted, Intent::Value(_)) { waiter.observed() } else { waiter }))
             }
-            Boarded::Full => Some(Met::Full),
-            Boarded::Failed(error) => Some(Met::Failed(error)),
+            Role::Full => Some(OwnedRole::Full),
+            Role::Failed(error) => Some(OwnedRole::Failed(error)),
         };
         // User code runs as these go (listeners, drops). It may ask for this key, and it may panic: then `met` must be
         // a local still, or its lease would be lost.
-        let others_turn = scope.has_more_to_do();
-        let end = move || drop((scope, spare));
+        let others_turn = operation.has_more_to_do();
+        let end = move || drop((operation, spare));
         match &mut met {
-            Some(Met::Lead(lease)) => {
+            Some(OwnedRole::Lead(lease)) => {
                 reentry::during(&[lease.flight()], end);
                 if others_turn {
                     // What ran meanwhile is not the loader's time.
@@ -88,7 +88,7 @@ where
             _ => end(),
         }
         if let Some(met) = met {
-            if matches!(met, Met::Full) {
+            if matches!(met, OwnedRole::Full) {
                 core.get().observe_query(q, hash, [CacheEvent::Refused]);
             }
             return met;
@@ -105,31 +105,31 @@ impl<'c, K, V> Lookup<'c, K, V> {
         let counted = |node: &Node<K, V>, _| {
             // SAFETY: a hit's word was seen valued; the share just taken is handed over.
             let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
-            node.share().then(entry)
+            node.inc_ref().then(entry)
         };
         if core.get().overloaded() {
             // Not a flight more; what is there is served all the same.
             let live =
-                |pin: &Pin| core.get().live(pin, hash, |k| q.equivalent(k)).and_then(|n| counted(n, Outcome::Hit));
+                |pin: &Pin| core.get().find_live(pin, hash, |k| q.equivalent(k)).and_then(|n| counted(n, Outcome::Hit));
             let hit = live(&pin());
             core.get().observe_query(q, hash, hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
-        let met = embark(&core, hash, q, Wanted::Value(&core.get().config.limits), pin, counted);
+        let met = acquire_role(&core, hash, q, Intent::Value(&core.get().config.limits), pin, counted);
         // A value to use, whoever refreshes it.
         core.get().counters.lookup(match &met {
-            Met::Hit(_) => true,
-            Met::Lead(lease) => lease.is_early(),
+            OwnedRole::Hit(_) => true,
+            OwnedRole::Lead(lease) => lease.is_early(),
             _ => false,
         });
         match met {
-            Met::Hit(entry) => Self::Hit(entry),
-            Met::Lead(lease) => match lease.entry_of_old() {
+            OwnedRole::Hit(entry) => Self::Hit(entry),
+            OwnedRole::Lead(lease) => match lease.entry_of_old() {
                 Some(entry) => Self::Refresh(entry, lease),
                 None => Self::Lead(lease),
             },
-            Met::Wait(waiter) => Self::Wait(waiter),
-            Met::Full | Met::Failed(_) => Self::Wait(Waiter::overloaded(core)),
+            OwnedRole::Wait(waiter) => Self::Wait(waiter),
+            OwnedRole::Full | OwnedRole::Failed(_) => Self::Wait(Waiter::overloaded(core)),
         }
     }
 }

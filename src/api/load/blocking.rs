@@ -4,13 +4,13 @@ use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lease::Lease;
-use crate::api::handle::lookup::{Met, embark};
+use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waited, Waiter, Woken};
-use crate::api::load::form::Form;
-use crate::api::load::read_through::{Begun, End, Through, certain};
+use crate::api::load::form::ReturnAs;
+use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
-use crate::engine::role::Wanted;
+use crate::engine::role::Intent;
 use crate::engine::wait::thread::sleep;
 use crate::runtime::xfetch::{NEVER, nanos};
 use core::convert::Infallible;
@@ -51,10 +51,10 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 }
 
-impl<'c, K, V, Q, F> Through<'c, '_, K, V, Q, F>
+impl<'c, K, V, Q, F> ReadThrough<'c, '_, K, V, Q, F>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: Form<'c, K, V>,
+    F: ReturnAs<'c, K, V>,
 {
     /// Sees the lookup through, as a thread. (Never inlined: a hit of `get_with` would be called for it.)
     #[inline(never)]
@@ -68,20 +68,20 @@ where
         }
         // What it ends with is a local still as the loader and the rest of this go.
         match self.end() {
-            End::Value(value) => {
+            Resolution::Value(value) => {
                 drop((load, self));
                 Ok(value)
             }
-            End::Refused(why) => {
+            Resolution::Refused(why) => {
                 drop((load, self));
                 Err(why.into())
             }
-            End::Lead(mut lease) => {
+            Resolution::Lead(mut lease) => {
                 let loaded = lease.guarded(|_| load(Some(&lease)));
                 lease.end_load();
-                self.land(lease, loaded)
+                self.finish(lease, loaded)
             }
-            End::Alone => self.alone(load(None)),
+            Resolution::Alone => self.alone(load(None)),
         }
     }
 }
@@ -127,12 +127,12 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
     {
         match self.begin(q, true) {
-            Begun::Hit(value) => {
+            Attempt::Hit(value) => {
                 // The value is a local still as that goes.
                 drop(load);
                 value
             }
-            Begun::Through(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
+            Attempt::ReadThrough(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
         }
     }
 
@@ -156,11 +156,11 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         E: Send + Sync + 'static,
     {
         match self.begin(q, false) {
-            Begun::Hit(value) => {
+            Attempt::Hit(value) => {
                 drop(load);
                 Ok(value)
             }
-            Begun::Through(through) => through.run(|_| load().map(Loaded::New)),
+            Attempt::ReadThrough(through) => through.run(|_| load().map(Loaded::New)),
         }
     }
 
@@ -179,20 +179,21 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let core = CoreRef::borrowed(self.core());
         let hash = self.hash(q);
         let lease = loop {
-            match embark(&core, hash, q, Wanted::Lease, || self.core().limbo().enter(), |_, _| None::<Infallible>) {
-                Met::Hit(never) => match never {},
-                Met::Lead(lease) => break lease,
-                Met::Wait(waiter) => {
+            match acquire_role(&core, hash, q, Intent::Lease, || self.core().limbo().enter(), |_, _| None::<Infallible>)
+            {
+                OwnedRole::Hit(never) => match never {},
+                OwnedRole::Lead(lease) => break lease,
+                OwnedRole::Wait(waiter) => {
                     assert!(!waiter.is_reentrant(&[]), "compute from within a load of the same key");
                     if let Waited::Lead(lease) = waiter.wait() {
                         break lease;
                     }
                 }
-                Met::Full | Met::Failed(_) => thread::yield_now(),
+                OwnedRole::Full | OwnedRole::Failed(_) => thread::yield_now(),
             }
         };
         match lease.guarded(|_| f(lease.present())) {
-            Op::Put(value) => drop(lease.land(value, None, None)),
+            Op::Put(value) => drop(lease.publish(value, None, None)),
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
         }

@@ -4,9 +4,9 @@ use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::lease::Lease;
 use crate::api::load::fate::Fate;
-use crate::api::load::form::{Form, Told};
+use crate::api::load::form::{AsEntry, ReturnAs};
 use crate::api::load::future::Loading;
-use crate::api::load::read_through::{End, Through, deliver, told};
+use crate::api::load::read_through::{ReadThrough, Resolution, as_loaded, deliver};
 use crate::api::load::request::{Found, settings};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
@@ -71,8 +71,8 @@ where
     S: BuildHasher + Send + Sync + 'static,
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
 {
-    fn through(&self, lenient: bool) -> Through<'static, 'q, K, V, Q, Told> {
-        Through::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, lenient)
+    fn through(&self, infallible: bool) -> ReadThrough<'static, 'q, K, V, Q, AsEntry> {
+        ReadThrough::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, infallible)
     }
 
     /// As [`Cache::get_with`], by a thread that sleeps meanwhile. After the `hard_timeout` it gets an old value if it may; where
@@ -131,7 +131,7 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        run_detached_async(|| self.through(false), Closure(load, told)).await.map_err(LoadError::typed)
+        run_detached_async(|| self.through(false), Closure(load, as_loaded)).await.map_err(LoadError::typed)
     }
 }
 
@@ -147,7 +147,7 @@ fn not_lost<T>(found: Result<T, LoadError<Infallible>>) -> T {
 /// Sees a lookup through, as a thread. `here`: a load for which nobody could go on sooner runs on this very thread.
 #[cfg(feature = "std")]
 pub(crate) fn run_detached<K, V, Q, F, E>(
-    mut through: Through<'static, '_, K, V, Q, F>,
+    mut through: ReadThrough<'static, '_, K, V, Q, F>,
     here: bool,
     load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
 ) -> Result<F::Out, LoadError<E>>
@@ -155,7 +155,7 @@ where
     K: Send + Sync + 'static,
     V: Send + Sync + 'static,
     Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: Form<'static, K, V>,
+    F: ReturnAs<'static, K, V>,
     E: Send + Sync + 'static,
 {
     let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
@@ -166,21 +166,21 @@ where
         }
         match (through.end(), load.take()) {
             // What it ends with is a local still as the loader and the rest of this go.
-            (End::Value(value), load) => {
+            (Resolution::Value(value), load) => {
                 drop((load, through));
                 return Ok(value);
             }
-            (End::Refused(why), load) => {
+            (Resolution::Refused(why), load) => {
                 drop((load, through));
                 return Err(why.into());
             }
-            (End::Alone, Some(load)) => return through.alone(load()),
-            (End::Lead(mut lease), Some(load)) if here && through.must_wait(&lease) => {
+            (Resolution::Alone, Some(load)) => return through.alone(load()),
+            (Resolution::Lead(mut lease), Some(load)) if here && through.must_wait(&lease) => {
                 let loaded = lease.guarded(|_| load());
                 lease.end_load();
-                return through.land(lease, loaded);
+                return through.finish(lease, loaded);
             }
-            (End::Lead(lease), Some(load)) => {
+            (Resolution::Lead(lease), Some(load)) => {
                 let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
                 through.hand_on(lease, |lease, serves| spawn_blocking(lease, load, Job { serves, ..job }));
             }
@@ -228,24 +228,24 @@ where
 /// A loader's future, for one caller alone.
 pub(crate) fn alone<V, E, Fut>(
     loading: Fut,
-    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+    as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
 ) -> Alone<V>
 where
     E: Send + Sync + 'static,
     Fut: Future + Send + 'static,
 {
-    Box::pin(async move { told(loading.await).map_err(|error| Arc::new(error) as SharedError) })
+    Box::pin(async move { as_loaded(loading.await).map_err(|error| Arc::new(error) as SharedError) })
 }
 
 /// The same, as a task. A loader's error comes back [`Foreign`](LoadError::Foreign), until it is
 /// [`typed`](LoadError::typed).
 pub(crate) async fn run_detached_async<'q, K, V, Q, F, L>(
-    begin: impl FnOnce() -> Through<'static, 'q, K, V, Q, F>,
+    begin: impl FnOnce() -> ReadThrough<'static, 'q, K, V, Q, F>,
     load: L,
 ) -> Result<F::Out, LoadError<Infallible>>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
-    F: Form<'static, K, V>,
+    F: ReturnAs<'static, K, V>,
     L: Background<K, V>,
 {
     let mut through = begin();
@@ -257,21 +257,21 @@ where
         }
         match (through.end(), load.take()) {
             // What it ends with is a local still as the loader and the rest of this go.
-            (End::Value(value), load) => {
+            (Resolution::Value(value), load) => {
                 drop((load, through));
                 return Ok(value);
             }
-            (End::Refused(why), load) => {
+            (Resolution::Refused(why), load) => {
                 drop((load, through));
                 return Err(why.into());
             }
-            (End::Alone, Some(load)) => {
+            (Resolution::Alone, Some(load)) => {
                 return match load.alone().await {
                     Ok(loaded) => through.alone(Ok(loaded)),
                     Err(error) => Err(LoadError::of_flight(Some(error))),
                 };
             }
-            (End::Lead(lease), Some(load)) => {
+            (Resolution::Lead(lease), Some(load)) => {
                 let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
                 through.hand_on(lease, |lease, serves| load.spawn(lease, Job { serves, ..job }));
             }
@@ -327,7 +327,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
 pub(crate) fn spawn<K, V, E, Fut>(
     mut lease: Lease<'static, K, V>,
     load: impl FnOnce() -> Fut + Send + 'static,
-    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
+    as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
     job: Job,
 ) where
     K: Send + Sync + 'static,
@@ -346,7 +346,7 @@ pub(crate) fn spawn<K, V, E, Fut>(
         drop(loading);
         lease.end_load();
         job.fate.returned();
-        deliver(lease, told(output), &job.limits);
+        deliver(lease, as_loaded(output), &job.limits);
     }));
     core.get().config.spawner().spawn(task);
 }

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 /// Its implementations have no bounds on `'c`, `K` and `V`: a task that holds an `Out` across an
 /// `.await` is `Send` only if the compiler finds the implementation for lifetimes of which it knows
 /// nothing.
-pub(crate) trait Form<'c, K, V> {
+pub(crate) trait ReturnAs<'c, K, V> {
     type Out;
     /// Of what was found; None: look again.
     ///
@@ -24,9 +24,9 @@ pub(crate) trait Form<'c, K, V> {
 }
 
 /// A clone of the value.
-pub(crate) struct Cloned;
+pub(crate) struct AsValue;
 
-impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
+impl<'c, K, V: Clone> ReturnAs<'c, K, V> for AsValue {
     type Out = V;
     unsafe fn of_hit(_: &CoreRef<'c, K, V>, node: &Node<K, V>, _: Outcome) -> Option<V> {
         // SAFETY: as for this function.
@@ -44,14 +44,14 @@ impl<'c, K, V: Clone> Form<'c, K, V> for Cloned {
 }
 
 /// A counted handle, with how it was come by.
-pub(crate) struct Told;
+pub(crate) struct AsEntry;
 
-impl<'c, K, V> Form<'c, K, V> for Told {
+impl<'c, K, V> ReturnAs<'c, K, V> for AsEntry {
     type Out = (Entry<'c, K, V>, Outcome);
     unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
         // SAFETY: the share just taken is handed over; seen valued, as for this function.
         let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
-        node.share().then(|| (entry(), outcome))
+        node.inc_ref().then(|| (entry(), outcome))
     }
     fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out {
         (entry, outcome)

@@ -2,11 +2,10 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::{Waiter, Woken};
-use crate::api::load::form::{Cloned, Form};
-use crate::api::load::read_through::{Begun, End, Through, certain, plain_hit, told};
+use crate::api::load::form::ReturnAs;
+use crate::api::load::read_through::{Attempt, Resolution, as_loaded, certain};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
 use crate::flight::reentry::{self, FlightId};
@@ -57,48 +56,48 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 }
 
-/// Sees a lookup through, as a task. `begin` begins it, `told` is what the loader's output means.
+/// Sees a lookup through, as a task. `begin` begins it, `as_loaded` is what the loader's output means.
 ///
 /// One block for all verbs, and nothing that wraps it: each more would hold the loader once more.
 #[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn run_async<'c, 'q, K, V, Q, F, E, Fut, T>(
-    begin: impl FnOnce() -> Begun<'c, 'q, K, V, Q, F>,
+    begin: impl FnOnce() -> Attempt<'c, 'q, K, V, Q, F>,
     load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Fut,
-    told: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E>,
+    as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E>,
     finish: impl FnOnce(Result<F::Out, LoadError<E>>) -> T,
 ) -> impl Future<Output = T>
 where
     K: 'c,
     V: 'c,
     Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
-    F: Form<'c, K, V>,
+    F: ReturnAs<'c, K, V>,
     E: Send + Sync + 'static,
     Fut: Future,
 {
     async move {
         let mut through = match begin() {
-            Begun::Hit(value) => {
+            Attempt::Hit(value) => {
                 // The value is a local still as the loader goes; so are those below.
-                drop((load, told));
+                drop((load, as_loaded));
                 return finish(Ok(value));
             }
-            Begun::Through(through) => through,
+            Attempt::ReadThrough(through) => through,
         };
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_async(at).await;
             through.on(woken);
         }
         let mut lease = match through.end() {
-            End::Value(value) => {
-                drop((load, told, through));
+            Resolution::Value(value) => {
+                drop((load, as_loaded, through));
                 return finish(Ok(value));
             }
-            End::Refused(why) => {
-                drop((load, told, through));
+            Resolution::Refused(why) => {
+                drop((load, as_loaded, through));
                 return finish(Err(why.into()));
             }
-            End::Lead(lease) => Some(lease),
-            End::Alone => None,
+            Resolution::Lead(lease) => Some(lease),
+            Resolution::Alone => None,
         };
         let flight = lease.as_ref().map(Lease::flight);
         let future = reentry::during(flight.as_slice(), || load(lease.as_ref()));
@@ -123,8 +122,8 @@ where
         };
         lease.iter_mut().for_each(Lease::end_load);
         finish(match lease {
-            Some(lease) => through.land(lease, told(output)),
-            None => through.alone(told(output)),
+            Some(lease) => through.finish(lease, as_loaded(output)),
+            None => through.alone(as_loaded(output)),
         })
     }
 }
@@ -183,24 +182,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        run_async(|| self.begin(q, false), |_| load(), told, |found| found)
-    }
-
-    /// Looks a key up.
-    #[inline]
-    pub(crate) fn begin<'q, Q>(&'q self, q: &'q Q, lenient: bool) -> Begun<'q, 'q, K, V, Q, Cloned>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        V: Clone,
-    {
-        let (core, hash) = (self.core(), self.hash(q));
-        match plain_hit(core, q, hash) {
-            Some(value) => Begun::Hit(value),
-            None => {
-                let core_ref = CoreRef::borrowed(core);
-                Begun::Through(Through::new(core_ref, q, hash, core.config.plain_limits(), lenient))
-            }
-        }
+        run_async(|| self.begin(q, false), |_| load(), as_loaded, |found| found)
     }
 }
 

@@ -4,7 +4,7 @@
 
 use crate::api::handle::entry::CoreRef;
 use crate::engine::config::Limits;
-use crate::engine::wait::task::Alert;
+use crate::engine::wait::task::TaskDeadline;
 use crate::runtime::xfetch::NEVER;
 use alloc::boxed::Box;
 use core::task::{Context, Poll};
@@ -17,7 +17,7 @@ struct Deadlines {
     soft: u64,
     /// In any case.
     hard: u64,
-    alert: Alert,
+    alert: TaskDeadline,
 }
 
 /// Which deadline has come.
@@ -31,13 +31,13 @@ impl InlineLimit {
     /// `began`: when the caller began to wait, `NEVER` if it has not.
     pub(crate) fn new<K, V>(core: &CoreRef<'_, K, V>, limits: &Limits, began: u64) -> Self {
         let config = &core.get().config;
-        let Limits { soft, hard, .. } = *limits;
+        let Limits { soft_timeout: soft, hard_timeout: hard, .. } = *limits;
         if soft.min(hard) == NEVER || config.timeless() {
             return Self(None);
         }
         let began = if began == NEVER { config.wait_now() } else { began };
         let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
-        Self(Some(Box::new(Deadlines { soft, hard, alert: Alert::NONE })))
+        Self(Some(Box::new(Deadlines { soft, hard, alert: TaskDeadline::NONE })))
     }
 
     /// Ready with a deadline that has come, once; until then the task is woken at the next one.

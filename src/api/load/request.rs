@@ -4,9 +4,9 @@ use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
-use crate::api::load::form::Told;
+use crate::api::load::form::AsEntry;
 use crate::api::load::future::run_async;
-use crate::api::load::read_through::{Begun, Through, certain, told};
+use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, certain};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
@@ -42,26 +42,26 @@ macro_rules! settings {
         /// clock and timer, or under a custom clock that was given no timer by the system's clock. (Without std and a timer,
         /// nothing ends a wait.)
         pub fn wait_timeout(mut $this, timeout: Duration) -> Self {
-            $limits.wait = nanos(timeout);
+            $limits.wait_timeout = nanos(timeout);
             $this
         }
 
         /// As [`Builder::soft_timeout`](crate::Builder::soft_timeout), for this caller.
         pub fn soft_timeout(mut $this, timeout: Duration) -> Self {
-            $limits.soft = nanos(timeout);
+            $limits.soft_timeout = nanos(timeout);
             $this
         }
 
         /// As [`Builder::hard_timeout`](crate::Builder::hard_timeout), for this caller.
         pub fn hard_timeout(mut $this, timeout: Duration) -> Self {
-            $limits.hard = nanos(timeout);
+            $limits.hard_timeout = nanos(timeout);
             $this
         }
 
         /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this caller waits for; zero: takes over
         /// at once.
         pub fn lead_timeout(mut $this, timeout: Duration) -> Self {
-            $limits.lead = nanos(timeout);
+            $limits.lead_timeout = nanos(timeout);
             $this
         }
 
@@ -70,7 +70,7 @@ macro_rules! settings {
         /// [`stale_if_error`](crate::Builder::stale_if_error) are; zero: not at all. (A value is sure to be kept for as long as these
         /// say; past that it may have been removed.)
         pub fn max_stale(mut $this, stale: Duration) -> Self {
-            ($limits.while_refresh, $limits.if_error) = (nanos(stale), nanos(stale));
+            ($limits.stale_while_refresh, $limits.stale_if_error) = (nanos(stale), nanos(stale));
             $this
         }
     };
@@ -130,9 +130,9 @@ where
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     S: BuildHasher,
 {
-    fn through(&self, lenient: bool) -> Through<'c, 'q, K, V, Q, Told> {
+    fn through(&self, infallible: bool) -> ReadThrough<'c, 'q, K, V, Q, AsEntry> {
         let core = CoreRef::borrowed(self.cache.core());
-        Through::new(core, self.q, self.cache.hash(self.q), self.limits, lenient)
+        ReadThrough::new(core, self.q, self.cache.hash(self.q), self.limits, infallible)
     }
 
     /// As [`Cache::get_with`]. A value that this caller loaded for itself alone is in an entry that is not stored, and has no
@@ -198,7 +198,7 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
     {
-        run_async(move || Begun::Through(self.through(true)), |_| load(), |value| Ok(Loaded::New(value)), certain)
+        run_async(move || Attempt::ReadThrough(self.through(true)), |_| load(), |value| Ok(Loaded::New(value)), certain)
     }
 
     /// As [`Cache::try_get_with_async`].
@@ -211,7 +211,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        run_async(move || Begun::Through(self.through(false)), |_| load(), told, |found| found)
+        run_async(move || Attempt::ReadThrough(self.through(false)), |_| load(), as_loaded, |found| found)
     }
 
     /// As [`revalidate_with`](Self::revalidate_with), for tasks.
@@ -231,7 +231,7 @@ where
         E: Send + Sync + 'static,
     {
         let load = |lease: Option<&Lease<'c, K, V>>| load(lease.and_then(Lease::old_entry));
-        run_async(move || Begun::Through(self.through(false)), load, |loaded| loaded, |found| found)
+        run_async(move || Attempt::ReadThrough(self.through(false)), load, |loaded| loaded, |found| found)
     }
 }
 

@@ -10,7 +10,7 @@ use core::ptr;
 use core::task::{Context, Waker};
 
 /// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most waits need none.)
-pub(crate) struct Alert(Option<Box<Set>>);
+pub(crate) struct TaskDeadline(Option<Box<Set>>);
 
 struct Set {
     alarm: Arc<Alarm>,
@@ -58,7 +58,7 @@ impl Drop for Alarm {
     }
 }
 
-impl Alert {
+impl TaskDeadline {
     /// No time yet.
     pub(crate) const NONE: Self = Self(None);
 

@@ -37,9 +37,9 @@ fn alarm<K, V>(core: &Core<K, V>, at: u64) -> Waker {
 }
 
 /// Parks this thread until a time, or until it is unparked. By a clock of the user's only the timer wakes it.
-pub(crate) struct Nap(Option<Duration>);
+pub(crate) struct ParkUntil(Option<Duration>);
 
-impl Nap {
+impl ParkUntil {
     pub(crate) fn until<K, V>(core: &Core<K, V>, at: u64) -> Self {
         if at == NEVER {
             return Self(None);

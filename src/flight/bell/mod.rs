@@ -13,7 +13,7 @@
 
 use crate::sys::futex::Futex;
 use crate::sys::mutants::{mutant, sized};
-use crate::sys::sync::{Ordering, Padded};
+use crate::sys::sync::{CachePadded, Ordering};
 use crate::sys::unwind;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
@@ -41,7 +41,7 @@ struct Bell {
 }
 
 /// The bells of a cache, and the one at which callers wait who may not load yet.
-pub(crate) struct Bells(Box<[Padded<Bell>]>);
+pub(crate) struct Bells(Box<[CachePadded<Bell>]>);
 
 /// Registered to be woken. Dropping it takes the registration back.
 pub(crate) struct Listening {
@@ -59,7 +59,7 @@ unsafe impl Sync for Listening {}
 
 impl Bells {
     pub(crate) fn new() -> Self {
-        let bell = || Padded(Bell { word: Futex::new(0), tasks: Sleepers::new() });
+        let bell = || CachePadded(Bell { word: Futex::new(0), tasks: Sleepers::new() });
         Self((0..=BELLS).map(|_| bell()).collect())
     }
 

@@ -4,7 +4,7 @@
 //! the place's state, has the waker, to wake it or to drop it. The second one frees the place.
 
 use crate::sys::memory::prefetch;
-use crate::sys::mutants::{order, sized};
+use crate::sys::mutants::{sized, weakened};
 use crate::sys::stack::{Below, Chain, Linked, Stack};
 use crate::sys::sync::untracked;
 use crate::sys::sync::{AtomicU32, Ordering, UnsafeCell};
@@ -57,7 +57,7 @@ impl Place {
         let waker = unsafe { Self::waker(this) };
         // AcqRel: each owner has read all that it will before its swap, and the second one frees after its own.
         // SAFETY: alive.
-        if unsafe { (*this).state.swap(how, order("let go unordered", Ordering::AcqRel)) } == SLEEPS {
+        if unsafe { (*this).state.swap(how, weakened("let go unordered", Ordering::AcqRel)) } == SLEEPS {
             return Some(ManuallyDrop::into_inner(waker));
         }
         // SAFETY: the other has let go.
@@ -83,7 +83,7 @@ pub(super) struct Sleeper(NonNull<Place>);
 impl Sleeper {
     fn state(&self) -> u32 {
         // SAFETY: ours to use until we let go. Acquire: RUNG comes after all that the ringer did with the place.
-        unsafe { self.0.as_ref() }.state.load(order("rung unordered", Ordering::Acquire))
+        unsafe { self.0.as_ref() }.state.load(weakened("rung unordered", Ordering::Acquire))
     }
 
     /// Whether it sleeps, to be woken by this waker.

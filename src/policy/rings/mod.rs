@@ -33,12 +33,12 @@ mod segment;
 
 pub(crate) use segment::{Popped, SLOTS};
 
-use crate::sys::mutants::{mutant, order, sized};
-use crate::sys::segmented::Doubling;
+use crate::sys::mutants::{mutant, sized, weakened};
+use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sys::zeroed::Zeroed;
+use crate::sys::zeroed::ZeroedSlice;
 use core::ptr::{self, NonNull};
-use segment::{Link, SHIFT, Segment, lap_of};
+use segment::{SHIFT, Segment, SegmentLink, lap_of};
 
 /// Rings over one pool.
 const RINGS: usize = 2;
@@ -57,7 +57,7 @@ pub(crate) enum Which {
 }
 
 struct Ring {
-    /// [`Link`]s to the segments that are popped from and pushed to.
+    /// [`SegmentLink`]s to the segments that are popped from and pushed to.
     first: AtomicU64,
     last: AtomicU64,
     /// Not less than the ring has.
@@ -67,14 +67,14 @@ struct Ring {
 /// FIFOs of pointers to `T`, each in a numbered slot. They own nothing: shares are the caller's affair.
 pub(crate) struct Rings<T> {
     rings: [Ring; RINGS],
-    /// A [`Link`] to the top of the free list. Its version says how often a segment was taken: the one that is on top
+    /// A [`SegmentLink`] to the top of the free list. Its version says how often a segment was taken: the one that is on top
     /// again, after it and others were taken, has another below it.
     free: AtomicU64,
     /// Segments that were ever made.
     made: AtomicU32,
     /// And the most that may be.
     most: u32,
-    directory: Doubling<AtomicPtr<Segment<T>>, FIRST, DIRECTORY>,
+    directory: SegmentedArray<AtomicPtr<Segment<T>>, FIRST, DIRECTORY>,
 }
 
 impl<T> Rings<T> {
@@ -87,7 +87,7 @@ impl<T> Rings<T> {
             made: AtomicU32::new(0),
             most: MOST.min((1 << (bits - SHIFT)) - 1),
             // SAFETY: a null pointer is all zero bits, and an atomic pointer is as large as a pointer.
-            directory: unsafe { Doubling::new(|| AtomicPtr::new(ptr::null_mut())) },
+            directory: unsafe { SegmentedArray::new(|| AtomicPtr::new(ptr::null_mut())) },
         }
     }
 
@@ -100,13 +100,13 @@ impl<T> Rings<T> {
         // Acquire: pairs with the Release in `make`, for the segment's content. (Who has a slot number by a Relaxed load
         // has nothing else to go by.)
         let segment = self.directory.get((number as usize).checked_sub(1)?)?.load(Ordering::Acquire);
-        // SAFETY: a pointer in the directory is null or came from `Zeroed::into_raw` of an initialised segment, which is only
+        // SAFETY: a pointer in the directory is null or came from `ZeroedSlice::into_raw` of an initialised segment, which is only
         // ever shared, and is freed no earlier than `self`, which is borrowed.
         unsafe { segment.as_ref() }
     }
 
     /// The segment of a link, which was acquired.
-    fn linked(&self, link: Link) -> &Segment<T> {
+    fn linked(&self, link: SegmentLink) -> &Segment<T> {
         self.segment(link.number()).expect("a linked segment is in the directory")
     }
 
@@ -131,7 +131,7 @@ impl<T> Rings<T> {
         let ring = self.ring(ring);
         loop {
             // Acquire: pairs with the Release in `append` or `advance`, for the segment's state in this lap.
-            let last = Link(ring.last.load(Ordering::Acquire));
+            let last = SegmentLink(ring.last.load(Ordering::Acquire));
             if last.is_none() {
                 self.append(ring, &ring.first, last);
                 continue;
@@ -150,15 +150,15 @@ impl<T> Rings<T> {
 
     /// Moves `last` on: to what `next` of its segment links to, which is a segment from the pool if it was none.
     #[cold]
-    fn append(&self, ring: &Ring, next: &AtomicU64, last: Link) {
+    fn append(&self, ring: &Ring, next: &AtomicU64, last: SegmentLink) {
         // Acquire: pairs with the Release below, for the new segment's state, which the Release on `last` passes on.
-        let mut link = Link(next.load(order("link acquire", Ordering::Acquire)));
-        let none = Link::none(last.tag());
+        let mut link = SegmentLink(next.load(weakened("link acquire", Ordering::Acquire)));
+        let none = SegmentLink::none(last.tag());
         if link == none {
             link = self.take();
             // Before others can get there: see `window`.
             ring.segments.fetch_add(1, Ordering::Relaxed);
-            let release = order("link release", Ordering::Release);
+            let release = weakened("link release", Ordering::Release);
             if mutant("torn append") {
                 next.store(link.0, Ordering::Release);
             } else if next.compare_exchange(none.0, link.0, release, Ordering::Relaxed).is_err() {
@@ -171,7 +171,7 @@ impl<T> Rings<T> {
         }
         // If the link is from another lap (or null in another lap), the segment has left the ring, and `last` with it: the
         // CAS fails. Release: pairs with the Acquire in `push`.
-        let release = order("last release", Ordering::Release);
+        let release = weakened("last release", Ordering::Release);
         let _ = ring.last.compare_exchange(last.0, link.0, release, Ordering::Relaxed);
     }
 
@@ -189,7 +189,7 @@ impl<T> Rings<T> {
     #[inline]
     pub(crate) fn ahead(&self, ring: Which) -> impl Fn(usize) -> Option<NonNull<T>> {
         // Acquire: as in `at_front`.
-        let first = Link(self.ring(ring).first.load(Ordering::Acquire));
+        let first = SegmentLink(self.ring(ring).first.load(Ordering::Acquire));
         let segment = self.segment(first.number());
         move |distance| segment?.ahead(first.tag(), distance)
     }
@@ -198,7 +198,7 @@ impl<T> Rings<T> {
         loop {
             // Acquire: pairs with the Release in `advance` or `append`: for the segment's state in this lap, and for
             // `last`, which is not behind then.
-            let first = Link(ring.first.load(Ordering::Acquire));
+            let first = SegmentLink(ring.first.load(Ordering::Acquire));
             if first.is_none() {
                 return Popped::Empty;
             }
@@ -214,22 +214,22 @@ impl<T> Rings<T> {
 
     /// Moves `first` on from a lap that is over, and gives the segment back; false if there is no next one.
     #[cold]
-    fn advance(&self, ring: &Ring, segment: &Segment<T>, first: Link) -> bool {
+    fn advance(&self, ring: &Ring, segment: &Segment<T>, first: SegmentLink) -> bool {
         // Acquire: pairs with the Release in `append`, for the next segment's state, which the Releases below pass on; or
         // with the one in `take`: this lap's user knows that `first` has moved.
-        let next = Link(segment.next.load(order("link acquire", Ordering::Acquire)));
+        let next = SegmentLink(segment.next.load(weakened("link acquire", Ordering::Acquire)));
         if next.is_none() {
             return next.tag() != first.tag();
         }
         // `last` goes first. It is not set yet (as far as can be seen from here) if this is the ring's first segment; else
         // it was not behind `first` when that was set. Release: pairs with the Acquire in `push`.
-        for (from, to) in [(Link::NONE, first), (first, next)] {
+        for (from, to) in [(SegmentLink::NONE, first), (first, next)] {
             if ring.last.load(Ordering::Relaxed) == from.0 && !mutant("first passes last") {
                 let _ = ring.last.compare_exchange(from.0, to.0, Ordering::Release, Ordering::Relaxed);
             }
         }
         // Release: pairs with the Acquire in `at_front`; who sees the new `first` does not see an older `last`.
-        let release = order("first release", Ordering::Release);
+        let release = weakened("first release", Ordering::Release);
         let moved = ring.first.compare_exchange(first.0, next.0, release, Ordering::Relaxed).is_ok();
         if !moved && !mutant("torn advance") {
             return true;
@@ -240,56 +240,56 @@ impl<T> Rings<T> {
     }
 
     /// A segment from the free list, or a new one, in its next lap and without a successor.
-    fn take(&self) -> Link {
+    fn take(&self) -> SegmentLink {
         // Acquire, here and where the CAS fails: pairs with the Release in `give`, for `below`, `tail`, and all else.
-        let acquire = order("free list order", Ordering::Acquire);
-        let mut top = Link(self.free.load(acquire));
+        let acquire = weakened("free list order", Ordering::Acquire);
+        let mut top = SegmentLink(self.free.load(acquire));
         loop {
             let Some(segment) = self.segment(top.number()) else {
                 return self.make();
             };
             let version = if mutant("no version") { top.tag() } else { top.tag().wrapping_add(1) };
-            let below = Link::new(segment.below.load(Ordering::Relaxed), version);
+            let below = SegmentLink::new(segment.below.load(Ordering::Relaxed), version);
             // Relaxed: what is below was given with a Release before, which every later RMW carries on.
             match self.free.compare_exchange_weak(top.0, below.0, Ordering::Relaxed, acquire) {
-                Err(now) => top = Link(now),
+                Err(now) => top = SegmentLink(now),
                 Ok(_) => {
                     // Ours alone. The tail is where the last lap ended, unless nothing was pushed.
                     let lap = lap_of(segment.tail.load(Ordering::Relaxed));
                     if !mutant("next stays") {
                         // Release: pairs with the Acquire in `advance`, so that this does not find an old `first` for ever.
-                        segment.next.store(Link::none(lap).0, Ordering::Release);
+                        segment.next.store(SegmentLink::none(lap).0, Ordering::Release);
                     }
-                    return Link::new(top.number(), lap);
+                    return SegmentLink::new(top.number(), lap);
                 }
             }
         }
     }
 
     #[cold]
-    fn make(&self) -> Link {
+    fn make(&self) -> SegmentLink {
         // SAFETY: `zero` makes atomics only, which are all zero or null, and a segment is not zero-sized.
-        let fresh = unsafe { Zeroed::new(1, Segment::zero) };
+        let fresh = unsafe { ZeroedSlice::new(1, Segment::zero) };
         // Relaxed: only numbers.
         let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.most).then_some(n + 1));
         let index = made.expect("a shard cannot hold this many entries");
         // Release: pairs with the Acquire in `segment`.
         self.directory.get_or_grow(index as usize).store(fresh.into_raw().as_ptr(), Ordering::Release);
-        Link::new(index + 1, 0)
+        SegmentLink::new(index + 1, 0)
     }
 
     /// Puts a segment on the free list: one that nobody was told of, or that has left its ring.
     fn give(&self, number: u32) {
         let segment = self.segment(number).expect("a segment of ours");
-        let mut top = Link(self.free.load(Ordering::Relaxed));
+        let mut top = SegmentLink(self.free.load(Ordering::Relaxed));
         loop {
             segment.below.store(top.number(), Ordering::Relaxed);
-            let link = Link::new(number, top.tag());
+            let link = SegmentLink::new(number, top.tag());
             // Release: pairs with the Acquire in `take`.
-            let release = order("free list order", Ordering::Release);
+            let release = weakened("free list order", Ordering::Release);
             match self.free.compare_exchange_weak(top.0, link.0, release, Ordering::Relaxed) {
                 Ok(_) => return,
-                Err(now) => top = Link(now),
+                Err(now) => top = SegmentLink(now),
             }
         }
     }
@@ -323,7 +323,7 @@ impl<T> Drop for Rings<T> {
             if let Some(segment) = NonNull::new(segment) {
                 // SAFETY: it came from `into_raw` of an array of one; it is in the directory once, and `&mut self` means that
                 // nobody else uses the rings.
-                drop(unsafe { Zeroed::from_raw(segment, 1) });
+                drop(unsafe { ZeroedSlice::from_raw(segment, 1) });
             }
         }
     }
@@ -348,7 +348,7 @@ impl<T> Rings<T> {
         for ring in &self.rings {
             self.check_ring(ring, &mut seen, &mut found)?;
         }
-        let mut top = Link(self.free.load(Ordering::Relaxed)).number();
+        let mut top = SegmentLink(self.free.load(Ordering::Relaxed)).number();
         while top != 0 {
             Self::visit(&mut seen, top)?;
             let segment = self.segment(top).ok_or("a free segment that does not exist")?;
@@ -376,7 +376,7 @@ impl<T> Rings<T> {
         seen: &mut [bool],
         found: &mut alloc::vec::Vec<*mut T>,
     ) -> Result<(), &'static str> {
-        let [first, last] = [&ring.first, &ring.last].map(|link| Link(link.load(Ordering::Relaxed)));
+        let [first, last] = [&ring.first, &ring.last].map(|link| SegmentLink(link.load(Ordering::Relaxed)));
         let (mut at, mut segments) = (first, 0);
         while !at.is_none() {
             Self::visit(seen, at.number())?;
@@ -386,8 +386,8 @@ impl<T> Rings<T> {
             if (head > 0 && at != first) || (tail < SLOTS && at != last) {
                 return Err("a segment in the middle of the ring is partly used");
             }
-            let next = Link(segment.next.load(Ordering::Relaxed));
-            if (at == last) != (next == Link::none(at.tag())) || (at != last && next.is_none()) {
+            let next = SegmentLink(segment.next.load(Ordering::Relaxed));
+            if (at == last) != (next == SegmentLink::none(at.tag())) || (at != last && next.is_none()) {
                 return Err("the last segment is not the one without a successor");
             }
             at = next;

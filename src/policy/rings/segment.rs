@@ -18,7 +18,7 @@
 //! is late or met a late push; when nobody is at work, every entry is in its ring. (An entry that is pushed again while
 //! the one who pushed it before still is in `push` may be taken back by that one, and go to the end of its ring.)
 
-use crate::sys::mutants::{mutant, order, sized};
+use crate::sys::mutants::{mutant, sized, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::ptr::{self, NonNull};
 
@@ -30,9 +30,9 @@ pub(crate) const SLOTS: usize = 1 << SHIFT;
 
 /// The number of a segment (0: none), and a tag that tells its uses apart: the lap, or the version of the free list.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) struct Link(pub(super) u64);
+pub(super) struct SegmentLink(pub(super) u64);
 
-impl Link {
+impl SegmentLink {
     pub(super) const NONE: Self = Self(0);
 
     pub(super) fn new(number: u32, tag: u32) -> Self {
@@ -73,7 +73,7 @@ pub(crate) enum Popped<T> {
 pub(super) struct Segment<T> {
     pub(super) head: AtomicUsize,
     pub(super) tail: AtomicUsize,
-    /// A [`Link`] to the segment behind this one.
+    /// A [`SegmentLink`] to the segment behind this one.
     pub(super) next: AtomicU64,
     /// The number of the one below, in the free list.
     pub(super) below: AtomicU32,
@@ -120,7 +120,7 @@ impl<T> Segment<T> {
         let (cell, null, raw) = (self.cell(position), ptr::null_mut(), entry.as_ptr());
         // AcqRel: acquires `head` from a hand that was here before (module docs); and the entry, with its slot number, is
         // written before it is in the cell.
-        let (strong, weak) = (order("fill order", Ordering::AcqRel), Ordering::Relaxed);
+        let (strong, weak) = (weakened("fill order", Ordering::AcqRel), Ordering::Relaxed);
         if cell.compare_exchange(null, raw, strong, weak).is_err() {
             return false; // A pusher of an earlier lap came late: this position is its now.
         }

@@ -41,8 +41,8 @@
 //! Correia, *Brief Announcement: Hazard Eras*, SPAA 2017, with one era a reader.
 
 use super::barrier::{asked, heavy, light, readers_fence};
-use crate::sys::mutants::{mutant, order};
-use crate::sys::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering, Padded, fence};
+use crate::sys::mutants::{mutant, weakened};
+use crate::sys::sync::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering, fence};
 use alloc::boxed::Box;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -54,7 +54,7 @@ const ORPHAN: u64 = 1 << 63;
 
 /// What all caches of a process share.
 pub(super) struct Collector {
-    epoch: Padded<AtomicU64>,
+    epoch: CachePadded<AtomicU64>,
     /// All participants there have ever been; those that are free are taken again, none is freed.
     first: AtomicPtr<Participant>,
 }
@@ -68,11 +68,11 @@ pub(super) struct Participant {
     /// Whether the owner executes a fence as it pins. Set once and for all, by anyone.
     fences: AtomicBool,
     /// On lines of its own: those who join look at it.
-    place: Padded<Place>,
+    place: CachePadded<Registration>,
 }
 
 /// A participant's place in the list.
-struct Place {
+struct Registration {
     taken: AtomicBool,
     /// The thread that has taken it, by an address that it shares with no other thread that lives.
     owner: AtomicUsize,
@@ -86,13 +86,13 @@ unsafe impl Sync for Participant {}
 impl Collector {
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
-        Self { epoch: Padded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+        Self { epoch: CachePadded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// (Loom's atomics are made at run time.)
     #[cfg(loom)]
     pub(super) fn new() -> Self {
-        Self { epoch: Padded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+        Self { epoch: CachePadded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
     }
 
     /// A participant for the caller alone, until it [leaves](Participant::leave). `owner` is what it has as its own alone.
@@ -120,7 +120,7 @@ impl Collector {
             since: AtomicU64::new(NOT),
             more: Cell::new(0),
             fences: AtomicBool::new(false),
-            place: Padded(Place {
+            place: CachePadded(Registration {
                 taken: AtomicBool::new(true),
                 owner: AtomicUsize::new(0),
                 next: AtomicPtr::new(ptr::null_mut()),
@@ -185,7 +185,7 @@ impl Collector {
     pub(super) fn least(&self) -> u64 {
         // Acquire: pairs with the Release of both stores in `Participant`: what was read under a pin that is not found here
         // was read before what the caller does next.
-        let notes = self.participants().map(|p| p.since.load(order("look at pins", Ordering::Acquire)));
+        let notes = self.participants().map(|p| p.since.load(weakened("look at pins", Ordering::Acquire)));
         notes.filter(|&since| since != NOT).min().unwrap_or(u64::MAX)
     }
 }
@@ -204,7 +204,7 @@ impl Participant {
         let now = collector.epoch.load(Ordering::Relaxed);
         let early = mutant("flag before the note").then(|| asked(&self.fences));
         // Release: pairs with the Acquire in `least`, for what was read under the pin before this one.
-        self.since.store(now, order("pin release", Ordering::Release));
+        self.since.store(now, weakened("pin release", Ordering::Release));
         // Only now: see above, where readers are told to fence.
         light(|| early.unwrap_or_else(|| asked(&self.fences)));
     }
@@ -243,7 +243,7 @@ impl Participant {
     #[inline(always)]
     fn end(&self) {
         // Release: pairs with the Acquire in `least`, for what was read under the pin.
-        self.since.store(NOT, order("unpin release", Ordering::Release));
+        self.since.store(NOT, weakened("unpin release", Ordering::Release));
     }
 
     /// The owner's end; its pins, if any are left, go on, on this thread.

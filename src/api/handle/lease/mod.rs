@@ -5,9 +5,10 @@ mod timing;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::events::{CacheEvent, LoadEnding, LoadKind};
 use crate::engine::flight_ref::Flight;
+use crate::engine::outcome::Loaded;
 use crate::engine::publish::Published;
 use crate::engine::stats::Event;
-use crate::engine::{Core, Scope};
+use crate::engine::{Core, Operation};
 use crate::flight::expiry::Ttl;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
@@ -35,7 +36,7 @@ pub struct Lease<'c, K, V> {
     number: u32,
     timing: Timing,
     /// The number for its tags that the load began with.
-    pub(super) tag_start: u64,
+    pub(super) tag_sequence: u64,
     kind: LoadKind,
     /// Whether it counts for `max_loads`.
     counted: bool,
@@ -53,7 +54,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     ) -> Self {
         // First of all, so that it is given up if the clock panics.
         let timing = Timing::given(None);
-        let mut lease = Self { core, flight, number, timing, tag_start: 0, kind, counted };
+        let mut lease = Self { core, flight, number, timing, tag_sequence: 0, kind, counted };
         let (config, node) = (&lease.core.get().config, lease.node());
         // The first lease began with its flight. (No model knows the time.)
         if number != 1 && !cfg!(loom) {
@@ -62,7 +63,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         // What was just noted will do, if that is by the same clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
         let now = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
-        (lease.timing, lease.tag_start) = (Timing::given(now), lease.core.get().tag_start());
+        (lease.timing, lease.tag_sequence) = (Timing::given(now), lease.core.get().tag_sequence());
         lease
     }
 
@@ -98,8 +99,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// The value to go on with if this load fails: the old one, up to `window` past its time to live.
-    pub(crate) fn fallback(&self, window: u64) -> Option<Entry<'c, K, V>> {
-        Entry::fallback(&self.core, self.old()?, window)
+    pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
+        Entry::servable_stale(&self.core, self.old()?, window)
     }
 
     /// Whether the old value was still good as the lease was given; of one that was taken over,
@@ -107,18 +108,20 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn is_early(&self) -> bool {
         match self.kind {
             LoadKind::Early => true,
-            LoadKind::TakenOver => self.old().is_some_and(|old| !old.link().is_marked() && !self.core.get().over(old)),
+            LoadKind::TakenOver => {
+                self.old().is_some_and(|old| !old.link().is_marked() && !self.core.get().is_expired(old))
+            }
             _ => false,
         }
     }
 
     /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
-    fn told(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
-        self.told_of(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
+    fn end_event(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+        self.end_event_after(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
     }
 
     /// The same; `took`: how long it took, in ns.
-    fn told_of(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+    fn end_event_after(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
         let kind = self.kind;
         move |ending| CacheEvent::LoadEnded { kind, ending, took, waited }
@@ -162,28 +165,42 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let delta = self.elapsed();
-        self.land(value, ttl, Some(delta))
+        self.publish(value, ttl, Some(delta))
+    }
+
+    /// Ends the lease with what a loader gave. None: that was not modified, there is no old value, and
+    /// the flight is given up.
+    pub(crate) fn finish(self, loaded: Loaded<V>, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+        let (value, ttl) = match loaded {
+            Loaded::New(value) => (value, ttl),
+            Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
+            Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
+            Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
+            Loaded::NotModified => return self.renew_for(ttl),
+        };
+        let (Ok(entry) | Err(entry)) = self.fulfil_for(value, ttl);
+        Some(entry)
     }
 
     /// `took`: how long the value took to load; None: it was not loaded.
-    pub(crate) fn land(
+    pub(crate) fn publish(
         self,
         value: V,
         ttl: Option<Ttl>,
         took: Option<u64>,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let ended = self.told(took.unwrap_or(0));
+        let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
         self.core.get().note_cost(took.unwrap_or(0));
-        let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_start, delta)));
+        let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_sequence, delta)));
         if ttl.is_some_and(Ttl::is_zero) {
             // Its caller asked for that: the value is handed over, and not rejected.
             terms.rejected = None;
         }
         let (core, flight, number, counted) = self.into_parts();
-        let scope = core.get().scope(core.get().limbo().enter());
+        let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
-        let (node, ending) = match unsafe { scope.publish(flight, number, value, terms) } {
+        let (node, ending) = match unsafe { operation.publish(flight, number, value, terms) } {
             Published::Stored => (flight.node, LoadEnding::Stored),
             Published::HandedOver => (flight.node, LoadEnding::NotStored),
             // The lease's share goes to that node, which gives it back.
@@ -199,12 +216,12 @@ impl<'c, K, V> Lease<'c, K, V> {
         // SAFETY: the lease's own share, or that of a node just made; READY, both.
         let entry = unsafe { Entry::new(core.clone(), node) };
         // SAFETY: the lease's share.
-        scope.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
+        operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
         if let Some(old) = flight.old {
             // SAFETY: the lease's share.
-            unsafe { scope.release(old) };
+            unsafe { operation.release(old) };
         }
-        drop(scope);
+        drop(operation);
         if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
     }
 
@@ -222,22 +239,22 @@ impl<'c, K, V> Lease<'c, K, V> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
-        let ended = self.told(delta);
-        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_start, delta)));
+        let ended = self.end_event(delta);
+        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_sequence, delta)));
         let (core, flight, number, counted) = self.into_parts();
         // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
         let entry = unsafe { Entry::new(core.clone(), old) };
-        let scope = core.get().scope(core.get().limbo().enter());
+        let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: as in `land`; there is an old entry.
-        let renewed = unsafe { scope.renew(flight, number, stamps) };
+        let renewed = unsafe { operation.renew(flight, number, stamps) };
         core.get().lease_over(counted, !renewed);
         // SAFETY: the lease's share.
-        scope.observe_of(unsafe { flight.node.as_ref() }, || {
+        operation.observe_of(unsafe { flight.node.as_ref() }, || {
             ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
         });
         // SAFETY: the lease's share.
-        unsafe { scope.release(flight.node) };
-        drop(scope);
+        unsafe { operation.release(flight.node) };
+        drop(operation);
         Some(entry)
     }
 
@@ -257,29 +274,29 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     fn end_by_hand(self, error: Option<SharedError>) {
-        let window = self.core.get().config.limits.if_error;
+        let window = self.core.get().config.limits.stale_if_error;
         drop(self.end(error, window));
     }
 
     /// `window`: how long past its time an old value may be served instead. A failure is only kept where there is none.
     pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
-        let ended = self.told(0);
+        let ended = self.end_event(0);
         // Before the lease is taken apart: it asks for the old value's tags.
         let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
         let kind = self.kind;
         let (core, flight, number, counted) = self.into_parts();
-        let scope = core.get().scope(core.get().limbo().enter());
+        let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         let unkept = unsafe {
-            scope.load_failed(flight.node, kind, error.as_ref(), false);
-            let unkept = scope.fail(flight, number, error, kept);
+            operation.load_failed(flight.node, kind, error.as_ref(), false);
+            let unkept = operation.fail(flight, number, error, kept);
             let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
-            scope.observe_of(flight.node.as_ref(), || ended(ending));
-            scope.disembark(flight);
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
             unkept
         };
         core.get().lease_over(counted, unkept.fenced());
-        drop(scope);
+        drop(operation);
         drop(unkept);
         core
     }
@@ -297,28 +314,28 @@ impl<'c, K, V> Lease<'c, K, V> {
 impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let (core, panicked) = (self.core.get(), unwind::panicking());
-        let scope = core.scope(core.limbo().enter());
+        let operation = core.operation(core.limbo().enter());
         // The flight is to be given up, whatever becomes of the user's clock.
-        let took = scope.ask(|| if core.observed() { self.elapsed() } else { 0 }).unwrap_or(0);
-        let ended = self.told_of(took);
+        let took = operation.ask(|| if core.observed() { self.elapsed() } else { 0 }).unwrap_or(0);
+        let ended = self.end_event_after(took);
         // SAFETY: the lease and its shares are ours, and end here.
         let fenced = unsafe {
             if panicked && self.number > core.config.max_handovers {
-                self.fail_by_panics(&scope)
+                self.fail_by_panics(&operation)
             } else {
                 if panicked {
                     core.counters.count(Event::LoadFailure);
-                    scope.cool_down(self.flight, self.number);
+                    operation.cool_down(self.flight, self.number);
                 }
-                scope.give_up(self.flight, self.number)
+                operation.give_up(self.flight, self.number)
             }
         };
         core.lease_over(self.counted, fenced);
         if panicked {
             // SAFETY: the lease's share.
-            unsafe { scope.load_failed(self.flight.node, self.kind, None, true) };
+            unsafe { operation.load_failed(self.flight.node, self.kind, None, true) };
         }
-        scope.observe_of(self.node(), || {
+        operation.observe_of(self.node(), || {
             ended(match (fenced, panicked) {
                 (true, _) => LoadEnding::Fenced,
                 (false, true) => LoadEnding::Panicked,
@@ -326,7 +343,7 @@ impl<K, V> Drop for Lease<'_, K, V> {
             })
         });
         // SAFETY: as above.
-        unsafe { scope.disembark(self.flight) };
+        unsafe { operation.release_flight(self.flight) };
     }
 }
 
@@ -351,12 +368,12 @@ impl<'c, K, V> Lease<'c, K, V> {
     ///
     /// # Safety
     /// The lease ends here; its shares stay the caller's.
-    unsafe fn fail_by_panics(&self, scope: &Scope<'_, K, V>) -> bool {
+    unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
         let core = self.core.get();
         let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
         let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
         // SAFETY: as for this function.
-        let unkept = unsafe { scope.fail(self.flight, self.number, Some(error), kept) };
+        let unkept = unsafe { operation.fail(self.flight, self.number, Some(error), kept) };
         unkept.fenced()
     }
 
@@ -368,7 +385,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// A handle of the old value, whatever its time.
     pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
         let old = self.old()?;
-        let shared = old.share();
+        let shared = old.inc_ref();
         debug_assert!(shared, "our own share keeps the count above zero");
         // SAFETY: the share just taken; an entry with a successor has its value.
         Some(unsafe { Entry::new(self.core.clone(), self.flight.old?) })
@@ -377,7 +394,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// The old value, if it may be served: what `compute` shows.
     #[cfg(feature = "std")]
     pub(crate) fn present(&self) -> Option<&V> {
-        let old = self.old().filter(|old| !self.core.get().over(old))?;
+        let old = self.old().filter(|old| !self.core.get().is_expired(old))?;
         // SAFETY: as in `stale`.
         Some(unsafe { old.value() })
     }
@@ -388,17 +405,17 @@ impl<'c, K, V> Lease<'c, K, V> {
         if self.flight.old.is_none() {
             return;
         }
-        let ended = self.told(0);
+        let ended = self.end_event(0);
         let (core, flight, number, counted) = self.into_parts();
-        let scope = core.get().scope(core.get().limbo().enter());
+        let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
         unsafe {
-            let retracted = scope.retract(flight, number);
+            let retracted = operation.remove_refreshed(flight, number);
             core.get().lease_over(counted, !retracted);
             let ending = if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced };
-            scope.observe_of(flight.node.as_ref(), || ended(ending));
-            scope.disembark(flight);
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
         }
-        scope.promptly();
+        operation.promptly();
     }
 }

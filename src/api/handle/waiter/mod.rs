@@ -10,12 +10,12 @@ use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
 #[cfg(feature = "std")]
 use crate::engine::Core;
-use crate::engine::Scope;
+use crate::engine::Operation;
 use crate::engine::events::{CacheEvent, LoadKind, WaitEnding};
 use crate::engine::flight_ref::Flight;
-use crate::engine::role::{Boarded, Wanted};
+use crate::engine::observe::KeyOf;
+use crate::engine::role::{Intent, Role};
 use crate::engine::stats::Event;
-use crate::engine::told::KeyOf;
 use crate::flight::bell::Listening;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
@@ -37,17 +37,17 @@ use parked::{Parked, Queued};
 /// stored future holds up no memory but its own.
 pub struct Waiter<'c, K, V> {
     /// Before `core`: a registration is dropped before the bells may be.
-    place: Place<K, V>,
+    place: WaiterState<K, V>,
     /// How long a leader may hold its lease.
     lead_timeout: u64,
     /// Tags that were invalidated before it came are not to be served to it.
-    tag_start: u64,
+    tag_sequence: u64,
     /// When it began, by the stopwatch; None: the observer is not told.
     since: Option<u64>,
     core: CoreRef<'c, K, V>,
 }
 
-enum Place<K, V> {
+enum WaiterState<K, V> {
     Parked(Parked<K, V>),
     /// At no flight: as many loads as may be are in flight.
     Queued(Queued),
@@ -67,11 +67,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
         lead_timeout: u64,
     ) -> Self {
         // SAFETY: as for this function.
-        let place = Place::Parked(unsafe { Parked::new(flight, lease, listening) });
-        let (tag_start, since) = (core.get().tag_start(), None);
+        let place = WaiterState::Parked(unsafe { Parked::new(flight, lease, listening) });
+        let (tag_sequence, since) = (core.get().tag_sequence(), None);
         // Whole before the clock is asked, so that it leaves the flight if that panics.
-        let mut this = Self { core, lead_timeout, tag_start, since, place };
-        if let Place::Parked(parked) = &mut this.place {
+        let mut this = Self { core, lead_timeout, tag_sequence, since, place };
+        if let WaiterState::Parked(parked) = &mut this.place {
             parked.note_due(this.core.get(), lead_timeout);
         }
         this
@@ -80,33 +80,33 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// A place among those who wait for this lease's load; None if it has ended, by one who took it over.
     pub(crate) fn of(lease: &Lease<'c, K, V>) -> Option<Self> {
         let core = lease.core.get();
-        let scope = core.scope(core.limbo().enter());
-        let Boarded::Wait { flight, lease: counted, listening } = scope.join(lease.flight, Wanted::Lease)? else {
+        let operation = core.operation(core.limbo().enter());
+        let Role::Wait { flight, lease: counted, listening } = operation.join(lease.flight, Intent::Lease)? else {
             return None;
         };
-        // SAFETY: as in `embark`. Its own load is nobody's to take over for this caller: it has no other loader.
+        // SAFETY: as in `acquire_role`. Its own load is nobody's to take over for this caller: it has no other loader.
         let waiter = unsafe { Self::new(lease.core.clone(), flight, counted, listening, NEVER) };
         // May run user code: if that panics, the waiter is a local still, and goes as it should.
-        drop(scope);
+        drop(operation);
         // It came when the load began, whatever tags were invalidated since.
-        Some(waiter.since_tag(lease.tag_start))
+        Some(waiter.since_tag(lease.tag_sequence))
     }
 
     /// As one that came at this sequence number of its tags.
-    pub(crate) fn since_tag(mut self, tag_start: u64) -> Self {
-        self.tag_start = tag_start;
+    pub(crate) fn since_tag(mut self, tag_sequence: u64) -> Self {
+        self.tag_sequence = tag_sequence;
         self
     }
 
     pub(crate) fn overloaded(core: CoreRef<'c, K, V>) -> Self {
-        Self { core, lead_timeout: NEVER, tag_start: 0, since: None, place: Place::Overloaded }
+        Self { core, lead_timeout: NEVER, tag_sequence: 0, since: None, place: WaiterState::Overloaded }
     }
 
     /// One who waits until another load may begin.
     pub(crate) fn queued(core: CoreRef<'c, K, V>) -> Self {
         // SAFETY: the registration goes into this waiter, whose handle of the core is dropped after it.
-        let place = Place::Queued(unsafe { Queued::new(core.get()) });
-        Self { core, lead_timeout: NEVER, tag_start: 0, since: None, place }
+        let place = WaiterState::Queued(unsafe { Queued::new(core.get()) });
+        Self { core, lead_timeout: NEVER, tag_sequence: 0, since: None, place }
     }
 
     /// The value that the load will replace, if there is one: to go on with while it may be served.
@@ -116,14 +116,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     fn old(&self) -> Option<&Node<K, V>> {
-        let Place::Parked(Parked { flight, .. }) = &self.place else { return None };
+        let WaiterState::Parked(Parked { flight, .. }) = &self.place else { return None };
         // SAFETY: the waiter owns a share.
         flight.old.map(|old| unsafe { old.as_ref() })
     }
 
     /// A handle of the old value, if it may be served for want of another: up to `window` past its time to live.
-    pub(crate) fn fallback(&self, window: u64) -> Option<Entry<'c, K, V>> {
-        Entry::fallback(&self.core, self.old()?, window)
+    pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
+        Entry::servable_stale(&self.core, self.old()?, window)
     }
 
     /// Whether it would wait for a load that this thread is in the middle of, beside those of a bulk
@@ -132,7 +132,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// A waiter that is not counted joined while the value was moved in: that is no user code, and
     /// waits for no other thread.
     pub(crate) fn is_reentrant(&self, led: &[FlightId]) -> bool {
-        let Place::Parked(Parked { flight, lease: Some(lease), .. }) = &self.place else { return false };
+        let WaiterState::Parked(Parked { flight, lease: Some(lease), .. }) = &self.place else { return false };
         // SAFETY: the waiter owns a share.
         let flight = FlightId::of(unsafe { flight.node.as_ref() }, *lease);
         reentry::loading(flight) && !led.contains(&flight)
@@ -143,9 +143,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
     #[cfg(feature = "std")]
     pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
         match &mut self.place {
-            Place::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
-            Place::Queued(queued) if !queued.over => Some((self.core.get(), &mut queued.listening, NEVER)),
-            Place::Queued(_) | Place::Overloaded | Place::Done => None,
+            WaiterState::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
+            WaiterState::Queued(queued) if !queued.over => Some((self.core.get(), &mut queued.listening, NEVER)),
+            WaiterState::Queued(_) | WaiterState::Overloaded | WaiterState::Done => None,
         }
     }
 
@@ -159,9 +159,9 @@ impl<'c, K, V> Waiter<'c, K, V> {
         loop {
             let config = &self.core.get().config;
             let sleeper = match &mut self.place {
-                Place::Parked(Parked { listening, due, alert, .. }) => Some((listening, at.min(*due), alert)),
-                Place::Queued(Queued { over: false, listening, alert }) => Some((listening, at, alert)),
-                Place::Queued(_) | Place::Overloaded | Place::Done => None,
+                WaiterState::Parked(Parked { listening, due, alert, .. }) => Some((listening, at.min(*due), alert)),
+                WaiterState::Queued(Queued { over: false, listening, alert }) => Some((listening, at, alert)),
+                WaiterState::Queued(_) | WaiterState::Overloaded | WaiterState::Done => None,
             };
             if let Some((listening, at, alert)) = sleeper {
                 // In this order: a waiter that is overdue already leaves no trace at the bell.
@@ -186,24 +186,24 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn check(&mut self) -> Option<Woken<'c, K, V>> {
         let core = self.core.get();
         let (flight, taken, ended) = match &mut self.place {
-            Place::Overloaded => {
-                self.place = Place::Done;
+            WaiterState::Overloaded => {
+                self.place = WaiterState::Done;
                 return Some(Woken::Overloaded);
             }
-            Place::Queued(queued) => {
+            WaiterState::Queued(queued) => {
                 if !queued.is_over(core) {
                     return None;
                 }
-                self.place = Place::Done;
+                self.place = WaiterState::Done;
                 return Some(Woken::Again);
             }
-            Place::Done => panic!("a Waiter was polled after it was answered"),
-            Place::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
+            WaiterState::Done => panic!("a Waiter was polled after it was answered"),
+            WaiterState::Parked(parked) => parked.recheck(core, self.lead_timeout)?,
         };
         // SAFETY: the waiter's share, which is what follows's.
         let key = core.key_of(unsafe { flight.node.as_ref() });
         // Whatever it was, this waiter is no longer counted, and its shares are what follows's.
-        let parked = core::mem::replace(&mut self.place, Place::Done);
+        let parked = core::mem::replace(&mut self.place, WaiterState::Done);
         let woken = match ended {
             Rechecked::Leads(number) => {
                 core.counters.count(if taken { Event::TakeOver } else { Event::Handover });
@@ -220,10 +220,10 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 Woken::Lead(lease)
             }
             Rechecked::Ends => {
-                let scope = core.scope(core.limbo().enter());
-                scope.ended(flight);
+                let operation = core.operation(core.limbo().enter());
+                operation.ended(flight);
                 // SAFETY: the waiter's shares, given back once.
-                unsafe { scope.disembark(flight) };
+                unsafe { operation.release_flight(flight) };
                 Woken::Again
             }
             // SAFETY: the waiter's shares are handed over.
@@ -237,13 +237,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
     }
 
     /// As one whose beginning the observer was told of.
-    pub(crate) fn told_of(mut self) -> Self {
+    pub(crate) fn observed(mut self) -> Self {
         self.since = Some(self.core.get().stopwatch());
         self
     }
 
     /// The end of it, for the observer.
-    fn told(&self, ending: WaitEnding) -> Option<CacheEvent> {
+    fn end_event(&self, ending: WaitEnding) -> Option<CacheEvent> {
         let took = self.core.get().stopwatch().saturating_sub(self.since?);
         Some(CacheEvent::WaitEnded { ending, took: Duration::from_nanos(took) })
     }
@@ -260,7 +260,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
             Woken::Failed(..) => WaitEnding::Failed,
             Woken::Again | Woken::Overloaded => WaitEnding::Abandoned,
         };
-        let ended = self.told(ending);
+        let ended = self.end_event(ending);
         match woken {
             Woken::Lead(lease) => {
                 let began = CacheEvent::LoadStarted { kind: LoadKind::TakenOver };
@@ -272,10 +272,10 @@ impl<'c, K, V> Waiter<'c, K, V> {
 
     /// Whether this waiter came after the invalidation of a tag, to a load that had begun before: what that has come to is not for
     /// it. (Or the other way round, if there were several: one load too many.)
-    fn late(&self, scope: &Scope<'_, K, V>, flight: Flight<K, V>, value: &Node<K, V>) -> bool {
-        value.tag_start(self.core.get().nodes()).is_some_and(|start| start < self.tag_start) && {
-            let shares = Shares(scope, flight);
-            let outdated = self.core.get().outdated(value);
+    fn late(&self, operation: &Operation<'_, K, V>, flight: Flight<K, V>, value: &Node<K, V>) -> bool {
+        value.tag_sequence(self.core.get().nodes()).is_some_and(|start| start < self.tag_sequence) && {
+            let shares = Shares(operation, flight);
+            let outdated = self.core.get().tag_invalidated(value);
             core::mem::forget(shares);
             outdated && !mutant("outdated for a waiter")
         }
@@ -287,43 +287,43 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let core = self.core.get();
         // SAFETY: we own a share.
         let node = unsafe { flight.node.as_ref() };
-        if word.valued() && flight.old.is_none() && !node.hot().tagged() {
+        if word.has_value() && flight.old.is_none() && !node.hot().tagged() {
             // Most often. Nothing is given back, and so nothing freed: it needs no pin.
             // SAFETY: our share of a node whose word is valued.
             return Woken::Ready(unsafe { Entry::new(self.core.clone(), flight.node) });
         }
         // What is given back is freed when the scope ends, and user code runs then: when all is settled.
-        let scope = core.scope(core.limbo().enter());
+        let operation = core.operation(core.limbo().enter());
         // What it would be given: the flight's value, or the old one, which the flight has confirmed.
         let renewed = match word.state() {
             State::Failed(_) => None,
-            _ => flight.old.filter(|_| !word.valued() && node.confirmed()),
+            _ => flight.old.filter(|_| !word.has_value() && node.confirmed()),
         };
         // SAFETY: a share of the old entry is ours.
-        let value = if word.valued() { Some(node) } else { renewed.as_ref().map(|old| unsafe { old.as_ref() }) };
-        let late = value.is_some_and(|value| self.late(&scope, flight, value))
+        let value = if word.has_value() { Some(node) } else { renewed.as_ref().map(|old| unsafe { old.as_ref() }) };
+        let late = value.is_some_and(|value| self.late(&operation, flight, value))
             && !(renewed.is_some() && mutant("renewed for a waiter"));
         let entry = |valued, other: Option<_>| {
             // SAFETY: our share of the other node, given back once.
-            other.into_iter().for_each(|other| unsafe { scope.release(other) });
+            other.into_iter().for_each(|other| unsafe { operation.release(other) });
             // SAFETY: our share of a node whose word is valued.
             Woken::Ready(unsafe { Entry::new(self.core.clone(), valued) })
         };
         // SAFETY: our shares, given back once: by one of the arms below.
-        let leave = || unsafe { scope.disembark(flight) };
+        let leave = || unsafe { operation.release_flight(flight) };
         let woken = match word.state() {
             _ if late => {
                 leave();
                 Woken::Again
             }
-            _ if word.valued() => entry(flight.node, flight.old),
+            _ if word.has_value() => entry(flight.node, flight.old),
             State::Failed(error) => {
                 // SAFETY: we own a share of the node.
                 let error = unsafe { Failure::shared(error) };
                 // SAFETY: our share of the old entry, whose word is valued.
                 let old = flight.old.map(|old| unsafe { Entry::new(self.core.clone(), old) });
                 // SAFETY: our share, given back once.
-                unsafe { scope.release(flight.node) };
+                unsafe { operation.release(flight.node) };
                 Woken::Failed(error, old)
             }
             // Renewed: the old value is what the load has found.
@@ -335,39 +335,39 @@ impl<'c, K, V> Waiter<'c, K, V> {
                 }
             },
         };
-        drop(scope);
+        drop(operation);
         woken
     }
 }
 
 /// A waiter's shares, while user code runs that may panic.
-struct Shares<'s, 'c, K, V>(&'s Scope<'c, K, V>, Flight<K, V>);
+struct Shares<'s, 'c, K, V>(&'s Operation<'c, K, V>, Flight<K, V>);
 
 impl<K, V> Drop for Shares<'_, '_, K, V> {
     fn drop(&mut self) {
         // SAFETY: the shares are the waiter's, which has no other use for them when this is dropped.
-        unsafe { self.0.disembark(self.1) };
+        unsafe { self.0.release_flight(self.1) };
     }
 }
 
 impl<K, V> Drop for Waiter<'_, K, V> {
     fn drop(&mut self) {
-        let Place::Parked(Parked { flight, lease, .. }) = self.place else { return };
+        let WaiterState::Parked(Parked { flight, lease, .. }) = self.place else { return };
         let core = self.core.get();
-        let scope = core.scope(core.limbo().enter());
+        let operation = core.operation(core.limbo().enter());
         // SAFETY: the waiter owns a share.
         let node: &Node<K, V> = unsafe { flight.node.as_ref() };
         if self.since.is_some() {
             // The flight is to be left, whatever becomes of the user's clock.
-            let told = scope.ask(|| self.told(WaitEnding::Left)).flatten();
+            let told = operation.ask(|| self.end_event(WaitEnding::Left)).flatten();
             let untimed = CacheEvent::WaitEnded { ending: WaitEnding::Left, took: Duration::ZERO };
-            scope.observe_of(node, || told.unwrap_or(untimed));
+            operation.observe_of(node, || told.unwrap_or(untimed));
         }
         if lease.is_some() && node.word.leave() == Left::Ended {
-            scope.ended(flight);
+            operation.ended(flight);
         }
         // SAFETY: the waiter's shares, given back once.
-        unsafe { scope.disembark(flight) };
+        unsafe { operation.release_flight(flight) };
     }
 }
 
@@ -386,7 +386,7 @@ impl<K, V> Unpin for Waiter<'_, K, V> {}
 impl<K: fmt::Debug, V> fmt::Debug for Waiter<'_, K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_struct("Waiter");
-        if let Place::Parked(Parked { flight, .. }) = &self.place {
+        if let WaiterState::Parked(Parked { flight, .. }) = &self.place {
             // SAFETY: the waiter owns a share.
             out.field("key", unsafe { flight.node.as_ref() }.key());
         }

@@ -2,7 +2,7 @@
 
 use crate::engine::Core;
 use crate::engine::flight_ref::Flight;
-use crate::engine::wait::task::Alert;
+use crate::engine::wait::task::TaskDeadline;
 use crate::flight::bell::Listening;
 use crate::flight::word::{GaveUp, MOST, Rechecked};
 use crate::runtime::xfetch::NEVER;
@@ -16,7 +16,7 @@ pub(super) struct Parked<K, V> {
     pub(super) lease: Option<u32>,
     /// When that lease may be taken over.
     pub(super) due: u64,
-    pub(super) alert: Alert,
+    pub(super) alert: TaskDeadline,
 }
 
 /// A caller who waits until it may load at all (`max_loads`).
@@ -24,7 +24,7 @@ pub(super) struct Queued {
     /// A load had ended by the time this caller was registered.
     pub(super) over: bool,
     pub(super) listening: Listening,
-    pub(super) alert: Alert,
+    pub(super) alert: TaskDeadline,
 }
 
 impl Queued {
@@ -35,7 +35,7 @@ impl Queued {
         let listening = unsafe { core.queue_up() };
         // Registered first, then looked again: who ended a load before that has rung for others.
         let over = core.load_may_begin() && !mutant("queues up blindly");
-        Self { over, listening, alert: Alert::NONE }
+        Self { over, listening, alert: TaskDeadline::NONE }
     }
 
     /// Whether it need not wait any longer. If it must, it is registered anew.
@@ -51,7 +51,7 @@ impl<K, V> Parked<K, V> {
     /// # Safety
     /// Shares of both nodes are handed over; the registration is with a bell of the core.
     pub(super) unsafe fn new(flight: Flight<K, V>, lease: Option<u32>, listening: Listening) -> Self {
-        Self { flight, listening, lease, due: NEVER, alert: Alert::NONE }
+        Self { flight, listening, lease, due: NEVER, alert: TaskDeadline::NONE }
     }
 
     /// Notes when the lease that is waited for may be taken over. Asks the clock.
@@ -73,7 +73,7 @@ impl<K, V> Parked<K, V> {
         // SAFETY: shares of both are ours.
         let (word, listed) = unsafe { (&self.flight.node.as_ref().word, self.flight.listed().as_ref()) };
         // Registered first, then looked again, by an RMW: see `Bells::ring`. (Not if there is nothing more to wait for.)
-        if !word.load().landed() && !mutant("looks before it listens") {
+        if !word.load().is_settled() && !mutant("looks before it listens") {
             self.listening.renew();
         }
         // What is loaded for a flight that was removed is stored nowhere. It ends, and whoever waits for it looks for what
@@ -87,7 +87,7 @@ impl<K, V> Parked<K, V> {
             self.listening.renew();
         }
         let lease = self.overdue(core, number, lead_timeout)?;
-        // SAFETY: a share of it is ours. (Asked before: see `Scope::relieve`.)
+        // SAFETY: a share of it is ours. (Asked before: see `Operation::relieve`.)
         let counted = unsafe { self.flight.node.as_ref() }.is_counted(lease);
         let relieved = match worth_it {
             true => word.take_over(lease, true).inspect(|_| core.lease_moves(counted)).map(Rechecked::Leads),

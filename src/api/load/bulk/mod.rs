@@ -18,7 +18,7 @@ use crate::api::load::future::Loading;
 #[cfg(feature = "std")]
 use crate::api::load::loading_cache::Load;
 use crate::api::load::loading_cache::{LoadAsync, LoadingCache, Typed};
-use crate::api::load::read_through::Begun;
+use crate::api::load::read_through::Attempt;
 use crate::engine::key::ToKey;
 #[cfg(feature = "std")]
 use crate::engine::outcome::Loaded;
@@ -137,8 +137,8 @@ where
         let (mut all, mut flights) = (Vec::with_capacity(keys.len()), Vec::new());
         for q in &keys {
             let one = match reentry::during(&flights, || self.begin_among(*q, &flights)) {
-                Begun::Hit(value) => One::Done(Ok(value)),
-                Begun::Through(through) => One::Going { through, tried: false },
+                Attempt::Hit(value) => One::Done(Ok(value)),
+                Attempt::ReadThrough(through) => One::Going { through, tried: false },
             };
             if let One::Going { through, .. } = &one {
                 flights.extend(through.flight());
@@ -158,7 +158,7 @@ where
         self.spawn_all(todo.elsewhere, bulk.fate.clone());
         self.load_here(bulk, todo.here);
         if let Some(alone) = todo.alone {
-            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.tally());
+            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.refcount());
             let own = |given: Result<V, Arc<L::Error>>| given.map_err(LoadError::Load);
             let given = unwind::caught(ask).map(|given| given.into_iter().map(|given| given.map(own)).collect());
             bulk.settle_alone(alone.places, given.map_err(|panic| unwind::text_of(&*panic)));
@@ -175,9 +175,9 @@ where
         if led.leases.is_empty() {
             return;
         }
-        let (tally, flights, places) = (self.tally(), led.flights(), led.places.clone());
+        let (tally, flights, places) = (self.refcount(), led.flights(), led.places.clone());
         // What there is if the loader panics. Its leases go while the thread unwinds: that is what tells how they ended.
-        let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.if_error {
+        let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.stale_if_error {
             0 => Vec::new(),
             _ => led.leases.iter().map(Lease::old_entry).collect(),
         };
@@ -191,8 +191,8 @@ where
             Ok((led, given)) => {
                 let mut given = given.into_iter();
                 led.each(|lease, place| {
-                    bulk.settle(place, |through| match given.next().flatten() {
-                        Some(given) => through.land_shared(lease, given.map(Loaded::New)),
+                    bulk.finish(place, |through| match given.next().flatten() {
+                        Some(given) => through.finish_shared(lease, given.map(Loaded::New)),
                         None => through.abandon(lease),
                     });
                 });
@@ -201,7 +201,7 @@ where
                 let message = unwind::text_of(&*panic);
                 for (n, place) in places.into_iter().enumerate() {
                     let old = olds.get(n).cloned().flatten();
-                    bulk.settle(place, |through| through.lost_to_panic(old, message.clone()));
+                    bulk.finish(place, |through| through.lost_to_panic(old, message.clone()));
                 }
             }
         }
@@ -249,7 +249,7 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
-            let tally = this.tally();
+            let tally = this.refcount();
             led.begin_load();
             let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &tally));
             let given = reentry::during(&led.flights(), ask);
@@ -268,7 +268,7 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
-            let tally = this.tally();
+            let tally = this.refcount();
             led.begin_load();
             let given = {
                 let (keys, flights) = (led.keys(), led.flights());
@@ -288,7 +288,7 @@ where
     {
         let this = self.clone();
         Box::pin(async move {
-            let tally = this.tally();
+            let tally = this.refcount();
             let keys: Vec<&K> = keys.iter().collect();
             let given = this.ask_async(&keys, &hashes, &[], &tally).await;
             let foreign = |error: Arc<L::Error>| LoadError::of_flight(Some(error as SharedError));
@@ -300,7 +300,7 @@ where
         hash_of(self.hasher(), q)
     }
 
-    fn tally(&self) -> Tally<K, V> {
+    fn refcount(&self) -> Tally<K, V> {
         Tally { core: self.cache().kept(), refused: AtomicUsize::new(0) }
     }
 }

@@ -4,9 +4,9 @@ use crate::api::error::LoadError;
 use crate::api::handle::lease::Lease;
 use crate::api::load::answers::{Given, hash_of};
 use crate::api::load::fate::Fate;
-use crate::api::load::form::Cloned;
+use crate::api::load::form::AsValue;
 use crate::api::load::loading_cache::LoadingCache;
-use crate::api::load::read_through::{End, Through, deliver_shared};
+use crate::api::load::read_through::{ReadThrough, Resolution, deliver_shared};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
 use crate::flight::reentry::{self, FlightId};
@@ -24,7 +24,7 @@ type Unshared<V, E> = Vec<Option<Result<V, LoadError<E>>>>;
 pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
     /// `tried`: its load was given to the loader once, and is not begun a second time.
     Going {
-        through: Through<'static, 'q, K, V, Q, Cloned>,
+        through: ReadThrough<'static, 'q, K, V, Q, AsValue>,
         tried: bool,
     },
     Done(Result<V, LoadError<E>>),
@@ -154,10 +154,10 @@ where
             }
             let hash = || hash_of(cache.hasher(), &q);
             match through.end() {
-                End::Value(value) => *one = One::Done(Ok(value)),
-                End::Refused(why) => *one = One::Done(Err(why.into())),
+                Resolution::Value(value) => *one = One::Done(Ok(value)),
+                Resolution::Refused(why) => *one = One::Done(Err(why.into())),
                 end if *tried => *one = One::Done(through.lost(end, self.fate.error())),
-                End::Lead(lease) => {
+                Resolution::Lead(lease) => {
                     *tried = true;
                     if here && through.must_wait(&lease) {
                         todo.here.push(lease, hash(), place);
@@ -168,7 +168,7 @@ where
                         });
                     }
                 }
-                End::Alone => {
+                Resolution::Alone => {
                     *tried = true;
                     let none = || Alone { keys: Vec::new(), hashes: Vec::new(), places: Vec::new() };
                     todo.alone.get_or_insert_with(none).push(q, hash(), place);
@@ -198,10 +198,10 @@ where
 
     /// The result of a key whose load has ended.
     #[cfg(feature = "std")]
-    pub(super) fn settle(
+    pub(super) fn finish(
         &mut self,
         place: usize,
-        land: impl FnOnce(&mut Through<'static, 'q, K, V, Q, Cloned>) -> Result<V, LoadError<E>>,
+        land: impl FnOnce(&mut ReadThrough<'static, 'q, K, V, Q, AsValue>) -> Result<V, LoadError<E>>,
     ) {
         if let One::Going { through, .. } = &mut self.all[place] {
             self.all[place] = One::Done(land(through));

@@ -8,17 +8,17 @@ use crate::api::builder::Builder;
 use crate::api::cache::Cache;
 use crate::api::error::{BuildError, LoadError};
 use crate::api::handle::lease::Lease;
-use crate::api::handle::lookup::{Met, embark};
+use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::load::answers::Answers;
 use crate::api::load::detached::{Alone, Background, Job, alone, run_detached_async, spawn};
 #[cfg(feature = "std")]
 use crate::api::load::detached::{run_detached, spawn_blocking};
-use crate::api::load::form::Cloned;
-use crate::api::load::read_through::{Begun, Through, plain_hit, told};
+use crate::api::load::form::AsValue;
+use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, plain_hit};
 use crate::engine::key::ToKey;
 #[cfg(feature = "std")]
 use crate::engine::outcome::Loaded;
-use crate::engine::role::Wanted;
+use crate::engine::role::Intent;
 use crate::flight::reentry::FlightId;
 use alloc::sync::Arc;
 use core::convert::Infallible;
@@ -205,8 +205,8 @@ where
         L: Load<K, V>,
     {
         match self.begin(q) {
-            Begun::Hit(value) => Ok(value),
-            Begun::Through(through) => {
+            Attempt::Hit(value) => Ok(value),
+            Attempt::ReadThrough(through) => {
                 let job = self.job(q);
                 run_detached(through, true, || job.run())
             }
@@ -228,8 +228,8 @@ where
     {
         Typed::<_, K, V, L>::new(async move {
             match self.begin(q) {
-                Begun::Hit(value) => Ok(value),
-                Begun::Through(through) => {
+                Attempt::Hit(value) => Ok(value),
+                Attempt::ReadThrough(through) => {
                     let job = self.job(q);
                     run_detached_async(|| through, job).await
                 }
@@ -271,14 +271,14 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     {
         let (core, pin) = (self.cache.kept(), || self.core().limbo().enter());
-        match embark(&core, self.hash(q), q, Wanted::Refresh, pin, |_, _| None::<Infallible>) {
-            Met::Lead(lease) => Some(lease),
-            Met::Hit(never) => match never {},
-            Met::Wait(_) | Met::Full | Met::Failed(_) => None,
+        match acquire_role(&core, self.hash(q), q, Intent::Refresh, pin, |_, _| None::<Infallible>) {
+            OwnedRole::Lead(lease) => Some(lease),
+            OwnedRole::Hit(never) => match never {},
+            OwnedRole::Wait(_) | OwnedRole::Full | OwnedRole::Failed(_) => None,
         }
     }
 
-    pub(crate) fn begin<'q, Q>(&self, q: &'q Q) -> Begun<'static, 'q, K, V, Q, Cloned>
+    pub(crate) fn begin<'q, Q>(&self, q: &'q Q) -> Attempt<'static, 'q, K, V, Q, AsValue>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
@@ -287,17 +287,17 @@ where
     }
 
     /// The same, of a caller who leads these flights already.
-    pub(crate) fn begin_among<'q, Q>(&self, q: &'q Q, led: &[FlightId]) -> Begun<'static, 'q, K, V, Q, Cloned>
+    pub(crate) fn begin_among<'q, Q>(&self, q: &'q Q, led: &[FlightId]) -> Attempt<'static, 'q, K, V, Q, AsValue>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
         let hash = self.hash(q);
         match plain_hit(self.core(), q, hash) {
-            Some(value) => Begun::Hit(value),
+            Some(value) => Attempt::Hit(value),
             None => {
                 let limits = self.core().config.plain_limits();
-                Begun::Through(Through::among(self.cache.kept(), q, hash, limits, false, led))
+                Attempt::ReadThrough(ReadThrough::among(self.cache.kept(), q, hash, limits, false, led))
             }
         }
     }
@@ -344,10 +344,10 @@ where
     L: LoadAsync<K, V>,
 {
     fn spawn(self, lease: Lease<'static, K, V>, job: Job) {
-        spawn(lease, || self.run_async(), told, job);
+        spawn(lease, || self.run_async(), as_loaded, job);
     }
     fn alone(self) -> Alone<V> {
-        alone(self.run_async(), told)
+        alone(self.run_async(), as_loaded)
     }
 }
 

@@ -1,35 +1,38 @@
 //! What becomes of the load that this caller leads, and what it gets for it.
 
-use super::{End, Stage, Through};
+use super::{Progress, ReadThrough, Resolution};
 use crate::api::error::LoadError;
 use crate::api::handle::entry::Entry;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::Waiter;
-use crate::api::load::form::Form;
+use crate::api::load::form::ReturnAs;
 use crate::api::load::inline::{Due, InlineLimit};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::stats::Event;
-use crate::flight::expiry::Ttl;
 use crate::flight::failure::SharedError;
 use crate::flight::reentry::{self, FlightId};
 use crate::runtime::xfetch::NEVER;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::task::{Context, Poll};
-use core::time::Duration;
 use equivalent::Equivalent;
 
-impl<'c, 'q, K, V, Q, F> Through<'c, 'q, K, V, Q, F>
+impl<'c, 'q, K, V, Q, F> ReadThrough<'c, 'q, K, V, Q, F>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: Form<'c, K, V>,
+    F: ReturnAs<'c, K, V>,
 {
     /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
     /// handed over.
-    pub(crate) fn lost<E>(&mut self, end: End<'c, K, V, F::Out>, why: LoadError<E>) -> Result<F::Out, LoadError<E>> {
-        let old = if let End::Lead(lease) = &end { lease.fallback(self.limits.if_error) } else { None };
+    pub(crate) fn lost<E>(
+        &mut self,
+        end: Resolution<'c, K, V, F::Out>,
+        why: LoadError<E>,
+    ) -> Result<F::Out, LoadError<E>> {
+        let old =
+            if let Resolution::Lead(lease) = &end { lease.servable_stale(self.limits.stale_if_error) } else { None };
         drop(end);
         old.map(|old| self.make_do(old)).ok_or(why)
     }
@@ -37,14 +40,14 @@ where
     /// A load that this caller leads has come to nothing.
     #[cfg(feature = "std")]
     pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
-        let old = lease.fallback(self.limits.if_error);
+        let old = lease.servable_stale(self.limits.stale_if_error);
         lease.fail();
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
     /// The flight that it leads, if it has come to that.
     pub(crate) fn flight(&self) -> Option<FlightId> {
-        if let Stage::End(End::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
+        if let Progress::Resolution(Resolution::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
     }
 
     /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
@@ -56,12 +59,12 @@ where
         let waiter = if old.is_none() { Waiter::of(&lease) } else { None };
         load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
         self.stage = match (old, waiter) {
-            (Some((old, outcome)), _) => Stage::End(self.served(F::of_entry(old, outcome), outcome)),
+            (Some((old, outcome)), _) => Progress::Resolution(self.served(F::of_entry(old, outcome), outcome)),
             (None, Some(waiter)) => {
                 self.own = true;
                 self.wait(waiter)
             }
-            (None, None) => self.board(&[]),
+            (None, None) => self.join_or_lead(&[]),
         };
     }
 
@@ -70,7 +73,8 @@ where
         if let Some(old) = lease.entry_of_old() {
             return Some((old, Outcome::Hit));
         }
-        let old = lease.fallback(self.limits.while_refresh).filter(|_| self.limits.while_refresh != 0)?;
+        let old =
+            lease.servable_stale(self.limits.stale_while_refresh).filter(|_| self.limits.stale_while_refresh != 0)?;
         self.count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
@@ -82,16 +86,16 @@ where
         old: Option<Entry<'c, K, V>>,
         message: Arc<str>,
     ) -> Result<F::Out, LoadError<E>> {
-        let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error));
+        let old = old.filter(|old| Entry::may_be_served(old, self.limits.stale_if_error));
         old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
     }
 
     /// Whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
-        let patient = self.limits.soft.min(self.limits.hard) == NEVER;
+        let patient = self.limits.soft_timeout.min(self.limits.hard_timeout) == NEVER;
         patient
             && !lease.is_early()
-            && (self.limits.while_refresh == 0 || lease.fallback(self.limits.while_refresh).is_none())
+            && (self.limits.stale_while_refresh == 0 || lease.servable_stale(self.limits.stale_while_refresh).is_none())
     }
 
     /// The deadlines of this caller for a load that it polls itself.
@@ -109,9 +113,9 @@ where
     ) -> Poll<Result<F::Out, LoadError<E>>> {
         loop {
             let due = core::task::ready!(limit.poll(&self.core, cx));
-            let patience = self.limits.patience();
-            let old = lease.and_then(|lease| lease.guarded(|_| lease.fallback(patience)));
-            let refused = due == Due::Hard && !self.lenient;
+            let patience = self.limits.max_stale();
+            let old = lease.and_then(|lease| lease.guarded(|_| lease.servable_stale(patience)));
+            let refused = due == Due::Hard && !self.infallible;
             if old.is_none() && !refused {
                 // There is nothing but the load to wait for.
                 continue;
@@ -122,7 +126,7 @@ where
     }
 
     /// Ends a lease with what this caller's load came to.
-    pub(crate) fn land<E>(
+    pub(crate) fn finish<E>(
         &mut self,
         lease: Lease<'c, K, V>,
         loaded: Result<Loaded<V>, E>,
@@ -130,12 +134,12 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.land_shared(lease, loaded.map_err(Arc::new))
+        self.finish_shared(lease, loaded.map_err(Arc::new))
     }
 
     /// The same, with an error that other loads may have ended with, too. If the load failed, the old value is given while it may
     /// be served.
-    pub(crate) fn land_shared<E>(
+    pub(crate) fn finish_shared<E>(
         &mut self,
         lease: Lease<'c, K, V>,
         loaded: Result<Loaded<V>, Arc<E>>,
@@ -146,13 +150,13 @@ where
         let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
         let error = match loaded {
             Ok(loaded) => {
-                let entry = settle(lease, loaded, &self.limits).ok_or(LoadError::NotModified)?;
+                let entry = lease.finish(loaded, self.limits.ttl).ok_or(LoadError::NotModified)?;
                 return Ok(F::of_entry(entry, outcome));
             }
             Err(error) => error,
         };
-        let window = self.limits.if_error;
-        let old = lease.guarded(|_| lease.fallback(window).map(|old| F::of_entry(old, Outcome::Stale)));
+        let window = self.limits.stale_if_error;
+        let old = lease.guarded(|_| lease.servable_stale(window).map(|old| F::of_entry(old, Outcome::Stale)));
         drop(lease.end(Some(error.clone() as SharedError), window));
         let Some(old) = old else { return Err(LoadError::Load(error)) };
         self.count_lookup(Outcome::Stale);
@@ -177,20 +181,7 @@ where
     }
 }
 
-/// Ends a lease with what was loaded. None: nothing was, nor is there an old value, and the flight is given up.
-fn settle<'c, K, V>(lease: Lease<'c, K, V>, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
-    let (value, ttl) = match loaded {
-        Loaded::New(value) => (value, limits.ttl),
-        Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
-        Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
-        Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
-        Loaded::NotModified => return lease.renew_for(limits.ttl),
-    };
-    let (Ok(entry) | Err(entry)) = lease.fulfil_for(value, ttl);
-    Some(entry)
-}
-
-/// The same for a load in the background, whose caller, if there is one, waits like any other.
+/// Ends the lease of a load in the background. Its caller, if there is one, waits like any other.
 pub(crate) fn deliver<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, E>, limits: &Limits)
 where
     E: Send + Sync + 'static,
@@ -204,7 +195,7 @@ where
     E: Send + Sync + 'static,
 {
     match loaded {
-        Ok(loaded) => drop(settle(lease, loaded, limits)),
-        Err(error) => drop(lease.end(Some(error), limits.if_error)),
+        Ok(loaded) => drop(lease.finish(loaded, limits.ttl)),
+        Err(error) => drop(lease.end(Some(error), limits.stale_if_error)),
     }
 }

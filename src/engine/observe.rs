@@ -7,7 +7,7 @@ use super::stats::Event;
 use super::{Core, Ptr};
 use crate::flight::node::Node;
 use crate::sys::unwind;
-use crate::table::split_order::order_of;
+use crate::table::split_order::split_order;
 use core::fmt;
 use core::ptr::NonNull;
 
@@ -45,7 +45,7 @@ impl<K, V> KeyOf<'_, K, V> {
 }
 
 /// As what an event is told that is counted and needs no more words.
-pub(super) fn told(event: Event) -> Option<CacheEvent> {
+pub(super) fn observer_event(event: Event) -> Option<CacheEvent> {
     match event {
         Event::Coalesced => Some(CacheEvent::WaitStarted),
         Event::WaitTimeout => Some(CacheEvent::WaitTimedOut),
@@ -65,7 +65,7 @@ impl<K, V> Core<K, V> {
     /// What is told of an event about this node's key. The node is alive, and not fenced.
     pub(super) fn about(&self, node: &Node<K, V>) -> About<K, V> {
         // A share refused: everybody has let go of it, and the hash must do.
-        let shared = self.config.show_key.is_some() && node.share();
+        let shared = self.config.show_key.is_some() && node.inc_ref();
         About { order: node.link().order(), node: shared.then(|| NonNull::from(node)) }
     }
 
@@ -115,20 +115,20 @@ impl<K, V> Core<K, V> {
     {
         if self.observed() {
             let key = self.config.show_key.map(|_| q.to_key());
-            self.observe_key(order_of(hash), key.as_ref(), events);
+            self.observe_key(split_order(hash), key.as_ref(), events);
         }
     }
 
     /// Counts an event about a key that a caller asks for, and tells the observer of it, as [`observe`](Self::observe).
     pub(crate) fn count_query<Q: ?Sized + ToKey<K>>(&self, q: &Q, hash: u64, event: Event) {
         self.counters.count(event);
-        self.observe_query(q, hash, told(event));
+        self.observe_query(q, hash, observer_event(event));
     }
 
     /// Counts an event that has come about so many times, and tells the observer of it.
     pub(crate) fn count_many(&self, event: Event, times: usize) {
         (0..times).for_each(|_| self.counters.count(event));
-        self.observe((0..times).filter_map(|_| told(event)));
+        self.observe((0..times).filter_map(|_| observer_event(event)));
     }
 
     /// The precise time, to measure what only the observer is told; 0 if there is none.
