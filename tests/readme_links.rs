@@ -12,6 +12,19 @@ const DOCS: &str = "https://docs.rs/bellwether/latest/bellwether/";
 const REGISTRIES: &[&str] =
     &["crates.io", "pypi.org", "lib.rs", "npmjs.com", "rubygems.org", "nuget.org", "packagist.org"];
 
+/// Pages that are not in the package, or not shown as they are.
+const REPOSITORY: &[&str] = &[
+    "benches/README.md",
+    "fuzz/README.md",
+    "loom-tests/README.md",
+    "loom-tests/flight-model/README.md",
+    "shuttle-tests/README.md",
+];
+
+/// Where a path in code font may begin.
+const FOLDERS: &[&str] =
+    &["tests", "src", "benches", "docs", "demos", "examples", "loom-tests", "shuttle-tests", "fuzz", "scripts"];
+
 /// What users of moka, quick_cache, Caffeine and FusionCache would search the docs for.
 const ALIASES: &[&str] = &[
     "entry_count",
@@ -181,37 +194,35 @@ fn labels_and_targets_are_the_same_ones() {
     assert_eq!(used, defined);
 }
 
+/// Paths in code font, with a test after `::` or not, and the links of pages that are read in the repository alone.
 #[test]
 fn what_is_named_in_the_repository_exists() {
     let (mut wrong, mut seen) = (Vec::new(), 0);
-    for (page, text) in pages() {
+    for (page, text) in pages().into_iter().chain(REPOSITORY.iter().map(|&page| (page.to_owned(), read(page)))) {
+        let folder = root().join(&page).parent().unwrap().to_owned();
+        let there = |path: &str| root().join(path).exists() || folder.join(path).exists();
         for word in code_words(&text) {
-            let folder = word.split('/').next().unwrap();
-            let folders = [
-                "tests",
-                "src",
-                "benches",
-                "docs",
-                "demos",
-                "examples",
-                "loom-tests",
-                "shuttle-tests",
-                "fuzz",
-                "scripts",
-            ];
-            if !word.contains('/') || word.contains(' ') || !folders.contains(&folder) {
+            if !word.contains('/') || word.contains([' ', '*']) || !FOLDERS.contains(&word.split('/').next().unwrap()) {
                 continue;
             }
             seen += 1;
             let (path, test) = word.split_once("::").map_or((&*word, None), |(path, test)| (path, Some(test)));
-            let there = root().join(path).exists();
-            let named = test.is_none_or(|test| there && read(path).contains(&format!("fn {test}(")));
-            if !there || !named {
+            let has =
+                |test: &str| fs::read_to_string(root().join(path)).is_ok_and(|t| t.contains(&format!("fn {test}(")));
+            if !there(path) || !test.is_none_or(has) {
                 wrong.push(format!("{page}: {word}"));
             }
         }
+        if REPOSITORY.contains(&&*page) {
+            for target in targets(&text).iter().filter(|target| !target.starts_with("http")) {
+                seen += 1;
+                if !there(target) {
+                    wrong.push(format!("{page}: {target}"));
+                }
+            }
+        }
     }
-    assert!(seen > 40, "the paths were found: {seen}");
+    assert!(seen > 80, "the paths were found: {seen}");
     assert!(wrong.is_empty(), "not there: {wrong:#?}");
 }
 
