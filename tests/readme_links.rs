@@ -226,6 +226,35 @@ fn what_is_named_in_the_repository_exists() {
     assert!(wrong.is_empty(), "not there: {wrong:#?}");
 }
 
+/// A package of the workspace, by its name: its folder, and its manifest.
+fn package(name: &str) -> Option<(PathBuf, String)> {
+    let folders = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().path()).chain([root()]);
+    folders
+        .filter_map(|folder| fs::read_to_string(folder.join("Cargo.toml")).ok().map(|manifest| (folder, manifest)))
+        .find(|(_, manifest)| manifest.contains(&format!("[package]\nname = \"{name}\"\n")))
+}
+
+#[test]
+fn the_programs_that_the_readme_runs_exist() {
+    let readme = read("README.md");
+    let mut seen = 0;
+    for command in readme.lines().filter(|line| line.starts_with("cargo run ")) {
+        let words: Vec<&str> = command.split('#').next().unwrap().split_whitespace().collect();
+        let after = |flag: &str| words.iter().position(|word| *word == flag).map(|at| words[at + 1]);
+        let (folder, manifest) =
+            package(after("-p").unwrap_or("bellwether")).unwrap_or_else(|| panic!("no package for: {command}"));
+        for kind in ["bin", "example"] {
+            let Some(name) = after(&format!("--{kind}")) else { continue };
+            seen += 1;
+            let listed = manifest.contains(&format!("[[{kind}]]\nname = \"{name}\"\n"));
+            let place = if kind == "bin" { "src/bin" } else { "examples" };
+            let found = ["", "/main"].iter().any(|main| folder.join(format!("{place}/{name}{main}.rs")).exists());
+            assert!(listed || found, "no {kind} {name} for: {command}");
+        }
+    }
+    assert_eq!(seen, 1, "the demo's command was found");
+}
+
 #[test]
 fn the_package_has_its_pages_and_pictures() {
     let (manifest, lib) = (read("Cargo.toml"), read("src/lib.rs"));

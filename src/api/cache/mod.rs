@@ -124,7 +124,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Gets on board at a key and gives the protocol into the caller's hands: a value, or the lease of the load, or a
     /// place among those who wait for it.
     ///
-    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`].
+    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`](crate::Local::lease).
     ///
     /// ```
     /// use bellwether::{Cache, Lookup};
