@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// The key that an event is about: see [`Observer::observe_key`](super::Observer::observe_key).
+/// The key that an event is about: see [`Observer::observe_key`](crate::Observer::observe_key).
 ///
 /// Its `Debug` is the key's where there is one to show, and else its [`hash`](Self::hash).
 #[derive(Clone, Copy)]

@@ -8,6 +8,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// XFetch's β: how eagerly entries are refreshed before they expire. 1.0 is the paper's optimum and the default;
     /// larger is earlier; 0.0 turns early refresh off. (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache
     /// Stampede Prevention*, VLDB 2015, section 4.)
+    #[doc(alias = "refresh_after_write")]
     pub fn xfetch(mut self, beta: f64) -> Self {
         self.beta = beta;
         self
@@ -27,6 +28,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Where an old value may be served ([`stale_if_error`](Self::stale_if_error)), it is. A failure that is kept weighs 1 and
     /// counts as an entry, though nothing finds it but read-through; `insert`, `remove` and their like replace or remove it.
     /// `get_with`, which cannot report it, and [`lease`](crate::Cache::lease) pass over it and load.
+    #[doc(alias = "negative_cache")]
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.negative_ttl = ttl;
         self
@@ -42,6 +44,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// It holds for every way in which a value's time may end: also by
     /// [`expire`](crate::Cache::expire), or after a time to live of its own, in a cache without
     /// one.
+    #[doc(alias = "stale_while_revalidate")]
     pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
         self.limits.stale_while_refresh = nanos(stale);
         self
@@ -111,6 +114,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// [`TimedOut`](crate::LoadError::TimedOut). `get_with` and its like, which have no way to report
     /// that, wait on (or see [`bypass`](Self::bypass)). Default: as long as it takes. Measured by the system's
     /// monotonic clock, or, under a custom clock, by that clock's [`timer`](Self::timer).
+    #[doc(alias = "timeout")]
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.limits.wait_timeout = nanos(timeout);
         self
@@ -142,6 +146,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// One that a task polls itself is dropped, and so handed over to one of those who wait; `get_with_async`,
     /// which cannot report an error, goes on where there is no old value. A thread that runs its own
     /// closure cannot be stopped.
+    #[doc(alias = "timeout")]
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.limits.hard_timeout = nanos(timeout);
         self

@@ -123,6 +123,7 @@ impl<K, V> Builder<K, V> {
 impl<K, V, S> Builder<K, V, S> {
     /// Total weight that the cache may hold: the number of entries, unless a [`weigher`](Self::weigher) says otherwise.
     /// Required. `u64::MAX` is unbounded; nothing is allocated in proportion to it.
+    #[doc(alias = "weight_capacity")]
     pub fn max_capacity(mut self, weight: u64) -> Self {
         self.max_capacity = Some(weight);
         self
@@ -130,6 +131,7 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Entries to make room for at once: a hint, at most 4 million, and no more than the capacity where every entry weighs
     /// 1. The table grows by itself, without a pause. Default 0.
+    #[doc(alias = "estimated_items_capacity")]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
         self
@@ -139,6 +141,7 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other is there when its `insert` or
     /// load is done, whatever it weighs, while there is another that can go: one that is not being refreshed.
+    #[doc(alias = "Weighter")]
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
         self
@@ -189,6 +192,8 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// A time to live for each value; `None` falls through to [`time_to_live`](Self::time_to_live). Called once for each
     /// value, when it is published.
+    #[doc(alias = "Expiry")]
+    #[doc(alias = "expire_after")]
     pub fn ttl_with(mut self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
         self.ttl_with = Some(Box::new(ttl));
         self
@@ -247,6 +252,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// a newer write or removal.
     ///
     /// A panic in it reaches the caller whose operation removed the value, after that operation is complete.
+    #[doc(alias = "Lifecycle")]
     pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
@@ -306,6 +312,7 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// The hasher. Default: [`DefaultHashBuilder`].
+    #[doc(alias = "build_with_hasher")]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
             max_capacity: self.max_capacity,

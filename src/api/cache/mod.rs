@@ -56,6 +56,7 @@ impl<K, V, S> Cache<K, V, S> {
 
     /// Entries stored now. Loads in flight do not count; entries that have expired and were not yet removed do. Exact
     /// when no other thread is changing the cache.
+    #[doc(alias = "entry_count")]
     pub fn len(&self) -> usize {
         self.core.entries()
     }
@@ -72,6 +73,7 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// The weight that the cache may hold.
+    #[doc(alias = "policy")]
     pub fn capacity(&self) -> u64 {
         self.core.capacity()
     }
@@ -122,7 +124,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Gets on board at a key and gives the protocol into the caller's hands: a value, or the lease of the load, or a
     /// place among those who wait for it.
     ///
-    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`].
+    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`](crate::Local::lease).
     ///
     /// ```
     /// use bellwether::{Cache, Lookup};
@@ -132,6 +134,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!(*lease.fulfil(42).unwrap(), 42);
     /// assert_eq!(cache.get("answer"), Some(42));
     /// ```
+    #[doc(alias = "get_value_or_guard")]
     pub fn lease<Q>(&self, q: &Q) -> Lookup<'_, K, V>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,

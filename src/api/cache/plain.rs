@@ -254,6 +254,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// A key that is loaded and has no value, or one that is over and may not be served as stale, is
     /// not asked about: such a load that began before this call is not stored after it. `keep` runs under a pin. Cost: a walk over all entries,
     /// with a new pin every few hundred.
+    #[doc(alias = "invalidate_entries_if")]
     pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
         self.core.remove_where(|k, v| !keep(k, v));
     }

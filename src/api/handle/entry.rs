@@ -139,6 +139,7 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Ref<'_, K, V> {
 /// A value of the cache, counted: it can be kept and sent, and holds up nothing but its own memory.
 ///
 /// Taking and dropping one costs an atomic increment and decrement each.
+#[doc(alias = "into_value")]
 pub struct Entry<'c, K, V> {
     core: CoreRef<'c, K, V>,
     node: Ptr<K, V>,

@@ -120,6 +120,10 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// panicked as often as [`max_handovers`](crate::Builder::max_handovers) permits.
     ///
     /// [`Stats::bypassed`]: crate::Stats::bypassed
+    #[doc(alias = "get_with_by_ref")]
+    #[doc(alias = "get_or_insert_with")]
+    #[doc(alias = "singleflight")]
+    #[doc(alias = "dogpile")]
     #[inline]
     pub fn get_with<Q>(&self, q: &Q, load: impl FnOnce() -> V) -> V
     where
@@ -148,6 +152,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Panics
     /// If `load` does: it reaches this caller only, and one of those who wait takes over.
+    #[doc(alias = "get_or_insert_with")]
+    #[doc(alias = "optionally_get_with")]
     #[inline]
     pub fn try_get_with<Q, E>(&self, q: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
     where
@@ -172,6 +178,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// # Panics
     /// If `f` does (nothing is changed then), and if this thread is loading or computing this very key: it would wait for
     /// itself.
+    #[doc(alias = "and_compute_with")]
+    #[doc(alias = "and_upsert_with")]
     pub fn compute<Q>(&self, q: &Q, f: impl FnOnce(Option<&V>) -> Op<V>)
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,

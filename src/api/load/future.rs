@@ -153,6 +153,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Panics
     /// If `load` or its future does: it reaches this caller only.
+    #[doc(alias = "get_or_insert_async")]
+    #[doc(alias = "singleflight")]
     pub fn get_with_async<'c, Q, F, Fut>(&'c self, q: &'c Q, load: F) -> impl Future<Output = V>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -170,6 +172,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     ///
     /// # Cancellation, panics
     /// As [`get_with_async`](Self::get_with_async).
+    #[doc(alias = "get_or_insert_async")]
     pub fn try_get_with_async<'c, Q, E, F, Fut>(
         &'c self,
         q: &'c Q,

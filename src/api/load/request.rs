@@ -140,6 +140,7 @@ where
     ///
     /// # Panics
     /// As [`Cache::get_with`].
+    #[doc(alias = "or_insert_with")]
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V) -> Found<'c, K, V> {
         certain(self.through(true).run(|_| Ok(Loaded::New(load()))))
