@@ -128,6 +128,34 @@ pub mod verification {}
 #[doc = include_str!("../docs/waiting.md")]
 pub mod waiting {}
 
+// A map of the source. A folder imports from itself and from those below it, and from no other:
+// `tests/process/layers.rs` fails otherwise.
+//
+//   api      what users name: cache/ builder/ handle/ load/ observers/ error/
+//   engine   one operation under a pin: read, join, publish, end, insert, remove, evict, sweep;
+//            wait/ is how a caller sleeps
+//   flight   the protocol: PROTOCOL.md first; then word.rs and state.rs (the state word), node.rs
+//            (what carries it), expiry.rs and times.rs (its times), bell/ (where waiters sleep)
+//   table    the split-ordered list: which node has a key
+//   policy   which entry goes when room is needed
+//   reclaim  when the memory of a removed node may be freed
+//   runtime  clocks, timers, spawners, the arithmetic of XFetch
+//   sys      atomics, the futex, memory, small lock-free parts
+//
+// Five trips, each from the call of a user downward:
+//
+//   a hit          api/cache/plain.rs `get` -> engine/read.rs `read` -> table/mod.rs `find`
+//                  -> engine/read.rs `is_plain_hit`
+//   a cold miss    api/load/blocking.rs `get_with` or future.rs `get_with_async`
+//                  -> api/load/read_through/ -> api/handle/lookup.rs -> engine/join.rs
+//                  `join_or_lead`; the leader ends in api/handle/lease/ `finish` and
+//                  engine/publish.rs, a waiter sleeps in api/handle/waiter/
+//   early refresh  engine/freshness.rs `freshness` -> engine/join.rs `refresh`
+//                  -> engine/publish.rs `publish_successor`
+//   hand-over      api/handle/lease/ `drop` -> engine/end.rs `give_up` -> flight/bell/ `ring`
+//                  -> engine/join.rs `claim`
+//   eviction       engine/insert.rs -> engine/evict.rs `make_room` -> policy/evict.rs
+//                  -> engine/remove.rs `remove_held`
 mod api;
 mod engine;
 mod flight;
