@@ -2,16 +2,16 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-#[path = "../../examples/replay/belady.rs"]
+#[path = "../../demos/replay/belady.rs"]
 mod belady;
-#[path = "../../examples/replay/list.rs"]
+#[path = "../../demos/replay/list.rs"]
 mod list;
-#[path = "../../examples/replay/simple.rs"]
+#[path = "../../demos/replay/simple.rs"]
 #[allow(dead_code, reason = "the other simulations of the example")]
 mod simple;
-#[path = "../../examples/replay/simulation.rs"]
+#[path = "../../demos/replay/simulation.rs"]
 mod simulation;
-#[path = "../../examples/replay/trace.rs"]
+#[path = "../../demos/replay/trace.rs"]
 #[allow(dead_code, reason = "made for files")]
 mod trace;
 

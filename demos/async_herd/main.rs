@@ -117,10 +117,10 @@ impl<'r> Case<'r> {
     }
 }
 
-/// Cargo's target directory: the one place where an example may leave a file behind.
+/// Cargo's target directory: the one place where a demo may leave a file behind.
 fn target_dir() -> io::Result<PathBuf> {
     let dir = env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target"), PathBuf::from);
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).with_file_name("target"), PathBuf::from);
     fs::create_dir_all(&dir)?;
     Ok(dir)
 }
