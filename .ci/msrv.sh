@@ -16,6 +16,6 @@ esac
 for features in "" "--no-default-features" "--all-features"; do
     echo "msrv: cargo check --lib $features"
     # shellcheck disable=SC2086
-    cargo check --quiet --locked --lib $features </dev/null
+    cargo check --quiet --locked -p bellwether --lib $features </dev/null
 done
 echo "msrv: ok, $want"

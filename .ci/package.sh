@@ -6,8 +6,8 @@ cd "$(dirname "$0")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 
 # Built from the packed file, too. (What is not committed is packed as it is.)
-cargo package --locked --allow-dirty --quiet
-packed=$(cargo package --locked --allow-dirty --list | wc -l)
+cargo package --locked -p bellwether --allow-dirty --quiet
+packed=$(cargo package --locked -p bellwether --allow-dirty --list | wc -l)
 
 unpacked=$target/oldest/crate
 rm -rf "$unpacked"

@@ -2,12 +2,14 @@
 # ThreadSanitizer over tests whose threads meet. It needs a standard library that is instrumented, too, so that is built:
 # by Debian's compiler, whose sources are to be had as a package. Nodes are blocks of the allocator's, which it watches, and
 # tables, rings and bags are small, so that growth, eviction and replacement collide.
-#   tsan.sh [TEST ...]
+#   tsan.sh [MODULE ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-TESTS=(stress bell_stress linearizable one_flight no_stale_sets take_over_corners detached_threads)
-[ "$#" -eq 0 ] || TESTS=("$@")
+# Modules of these test binaries.
+BINARIES=(models laws features runtimes)
+MODULES=(stress bell_stress linearizable one_flight no_stale_sets take_over_corners detached_threads)
+[ "$#" -eq 0 ] || MODULES=("$@")
 
 host=$(rustc -vV | sed -n 's/^host: //p')
 runtime=$(rustc +nightly --print sysroot)/lib/rustlib/$host/lib/librustc-nightly_rt.tsan.a
@@ -18,5 +20,5 @@ export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu 
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 "$RUSTC" --version
 RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc --cfg bellwether_shrunk --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
-    --target "$host" "${TESTS[@]/#/--test=}" </dev/null
+    --target "$host" "${BINARIES[@]/#/--test=}" -- "${MODULES[@]/%/::}" </dev/null
 echo "tsan: no race found"

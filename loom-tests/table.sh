@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Holds README.md's tables against what a run of the models printed (`--nocapture`): each model has a row, each row a model,
 # and the bugs of each row are those that were seen. `--update` writes executions and times anew.
-#   table.sh LOG [--update]
+# `--without-slow`: the run has left out the models of `slow_models`, and no others. (Their bugs were looked for all the same.)
+#   table.sh LOG [--update | --without-slow]
 set -euo pipefail
 log=$(realpath "$1")
 cd "$(dirname "$0")"
@@ -9,7 +10,9 @@ cd "$(dirname "$0")"
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 status=0
-awk '
+slow=
+[ "${2:-}" != --without-slow ] || slow=$(<slow_models)
+slow=$slow awk '
     function seconds(text) {
         if (text ~ /µs$/) return substr(text, 1, length(text) - 2) / 1e6
         if (text ~ /ms$/) return substr(text, 1, length(text) - 2) / 1e3
@@ -19,6 +22,10 @@ awk '
         text = sprintf("%d", n)
         while (match(text, /[0-9][0-9][0-9][0-9]($|,)/)) text = substr(text, 1, RSTART) "," substr(text, RSTART + 1)
         return text
+    }
+    BEGIN {
+        split(ENVIRON["slow"], lines, "\n")
+        for (i in lines) { split(lines[i], part, " "); left_out["tests/" part[1] ".rs " part[2]] = 1 }
     }
     function complain(text) { print "loom-tests/README.md: " text > "/dev/stderr"; wrong = 1 }
 
@@ -62,7 +69,9 @@ awk '
         if (name in executions) {
             cell[n - 3] = " " grouped(executions[name]) " "
             cell[n - 2] = sprintf(" %.2f s ", time[name])
-        } else if (cell[n - 3] !~ /ignored/) complain(name " was not run")
+            if (name in left_out) complain(name " is in slow_models, and was run")
+        } else if (name in left_out) skipped++
+        else if (cell[n - 3] !~ /ignored/) complain(name " was not run")
         line = cell[1]
         for (i = 2; i <= n; i++) line = line "|" cell[i]
         $0 = line
@@ -72,8 +81,9 @@ awk '
     { print > "'"$out"'" }
     END {
         for (name in executions) if (!(name in rows)) complain(name " has no row")
+        for (name in left_out) if (!(name in rows)) complain(name " is in slow_models, and has no row")
         for (pair in seen) if (!(pair in said)) { split(pair, part, SUBSEP); complain(part[1] " catches " part[2] ", which is not said") }
-        if (!wrong) print "ran: " models " models, " grouped(total) " executions, " bugs " bugs seen in " pairs " pairs"
+        if (!wrong) print "ran: " models " models, " grouped(total) " executions, " bugs " bugs seen in " pairs " pairs" (skipped ? "; without " skipped " slow models" : "")
         exit wrong
     }
 ' "$log" README.md || status=$?

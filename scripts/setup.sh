@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the README's two commands need beyond cargo: a C compiler, for the SQLite that the examples bundle.
+# Installs what the README's two commands need beyond cargo: a C compiler, for the SQLite that the demos bundle.
 set -euo pipefail
 
 if command -v cc >/dev/null; then

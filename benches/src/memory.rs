@@ -7,7 +7,7 @@
 mod caches;
 #[allow(dead_code)]
 mod resident;
-#[path = "../../examples/replay/trace.rs"]
+#[path = "../../demos/replay/trace.rs"]
 #[allow(dead_code)]
 mod trace;
 

@@ -1,7 +1,7 @@
 //! What the fuzz targets run: see `README.md`.
 //!
 //! Each target has a module with its `Input`, which the fuzzer chooses, and `run`, which panics where a law is broken.
-//! The seeds are replayed by `tests/fuzz_seeds.rs` of the main crate, which includes these modules.
+//! The seeds are replayed by `tests/models/fuzz_seeds.rs` of the main crate, which includes these modules.
 
 pub mod concurrent;
 pub mod config;

@@ -1,4 +1,4 @@
-//! What is known of each key beside the cache, and the laws that its answers are held against. (As in `examples/soak`, but that
+//! What is known of each key beside the cache, and the laws that its answers are held against. (As in `demos/soak`, but that
 //! here a check is one step, and a broken law ends the schedule.)
 //!
 //! * *No stale sets*. A writer moves the key's version on, then calls the cache, and when that has returned raises the `floor` to

@@ -41,7 +41,7 @@
 //! A cache may have several policies, each for a part of its keys. Which one a slot is of, its number says.
 //!
 //! The module knows entries only as [`PolicyEntry`]s, and what may become of them only through a [`Evictor`]. So it can be replayed
-//! alone, as `tests/policy.rs` does.
+//! alone, as `tests/models/policy.rs` does.
 
 mod evict;
 mod extent;

@@ -1,29 +1,29 @@
 //! Replays access traces through bellwether and its peers, next to the best that any policy could have done:
 //! `cargo run --release -p bellwether-benches --features peers --bin peers -- TRACE [TRACE…]`.
 //!
-//! Traces are read, and sizes chosen, by the modules of `examples/replay`: what it says of them holds here too. The
+//! Traces are read, and sizes chosen, by the modules of `demos/replay`: what it says of them holds here too. The
 //! tables go to standard output as Markdown, for README.md.
 //!
 //! The exit code is 2 for bad arguments and for a trace that cannot be read, and 1 if a replay contradicts what a cache
 //! promises or its results cannot be written.
 
 // The example uses more of these modules than is used here.
-#[path = "../../../examples/replay/args.rs"]
+#[path = "../../../demos/replay/args.rs"]
 #[allow(dead_code)]
 mod args;
-#[path = "../../../examples/replay/belady.rs"]
+#[path = "../../../demos/replay/belady.rs"]
 mod belady;
 mod caches;
 // The example is to compile with Rust 1.85, which has no `is_multiple_of`; this package names no version.
-#[path = "../../../examples/replay/decode.rs"]
+#[path = "../../../demos/replay/decode.rs"]
 #[allow(clippy::manual_is_multiple_of)]
 mod decode;
 mod race;
-#[path = "../../../examples/replay/replay.rs"]
+#[path = "../../../demos/replay/replay.rs"]
 #[allow(dead_code)]
 mod replay;
 mod report;
-#[path = "../../../examples/replay/trace.rs"]
+#[path = "../../../demos/replay/trace.rs"]
 mod trace;
 
 use args::{Args, Capacity, Column, Format, Size};

@@ -21,7 +21,7 @@ mod resident;
 mod rounds;
 mod subjects;
 mod tail;
-#[path = "../../../examples/replay/trace.rs"]
+#[path = "../../../demos/replay/trace.rs"]
 #[allow(dead_code)]
 mod trace;
 mod workloads;

@@ -189,7 +189,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     }
 }
 
-/// Without the bounds of [`Cache::get_with_async`] its future is not `Send`. (With them it is: `tests/tasks.rs`.)
+/// Without the bounds of [`Cache::get_with_async`] its future is not `Send`. (With them it is: `tests/laws/tasks.rs`.)
 ///
 /// A loader's future that is not:
 /// ```compile_fail

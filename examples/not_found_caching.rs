@@ -1,0 +1,33 @@
+//! Keeping what is not there: as a value with a short time to live, or as an error.
+//! `cargo run --example not_found_caching`.
+
+use bellwether::{Cache, ManualClock};
+use std::{cell::Cell, error::Error, time::Duration};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (clock, queries) = (ManualClock::new(), Cell::new(0));
+
+    // "There is none" is an answer: a value like others, which is good for less time.
+    let builder = Cache::builder().max_capacity(1_000).time_to_live(60 * SECOND).clock(clock.clone());
+    let users: Cache<u32, Option<String>> =
+        builder.ttl_with(|_, user: &Option<String>| user.is_none().then_some(5 * SECOND)).build()?;
+    let find = |id| users.get_with(&id, || (queries.set(queries.get() + 1), (id == 1).then(|| "Ada".to_owned())).1);
+    assert_eq!((find(1).as_deref(), find(2), find(2)), (Some("Ada"), None, None));
+    println!("2 users, one of them unknown: {} queries", queries.get());
+    clock.advance(6 * SECOND);
+    assert_eq!((find(1).as_deref(), find(2)), (Some("Ada"), None));
+    println!("6 s later the unknown one is asked for again: {} queries", queries.get());
+    assert_eq!(queries.get(), 3);
+
+    // A source that fails is asked again after two seconds; until then its error is the answer.
+    let builder = Cache::builder().max_capacity(1_000).negative_ttl(2 * SECOND);
+    let pages: Cache<u32, String> = builder.clock(clock.clone()).build()?;
+    let fetch = || pages.try_get_with(&404, || (queries.set(queries.get() + 1), Err("not found")).1);
+    println!("{}", fetch().unwrap_err());
+    assert!(fetch().is_err() && queries.get() == 4);
+    clock.advance(3 * SECOND);
+    assert!(fetch().is_err() && queries.get() == 5);
+    Ok(())
+}

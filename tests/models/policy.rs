@@ -1,0 +1,213 @@
+//! The eviction policy alone, on one thread and without a cache around it, against the cache: the same hits, request by
+//! request. So whatever the concurrent cache adds (flights, marks, shares, reclamation) costs no hit.
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "the sources are included as they are")]
+
+extern crate alloc;
+
+#[path = "../common/mod.rs"]
+mod common;
+#[path = "../../src/policy/mod.rs"]
+mod policy;
+#[path = "../common/sys.rs"]
+mod sys;
+
+use common::Spread;
+use policy::{Budget, Evictor, Policy, PolicyEntry};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::hash::BuildHasher;
+use std::ptr::NonNull;
+use sys::sync::AtomicU32;
+
+/// An entry that is nothing but what the policy sees of it.
+struct Plain {
+    key: u32,
+    weight: u32,
+    uses: Cell<u32>,
+    slot: AtomicU32,
+}
+
+impl PolicyEntry for Plain {
+    fn hash(&self) -> u32 {
+        order(self.key)
+    }
+    fn weight(&self) -> u32 {
+        self.weight
+    }
+    fn uses(&self) -> u32 {
+        self.uses.get()
+    }
+    fn set_uses(&self, uses: u32) {
+        self.uses.set(uses);
+    }
+    fn slot(&self) -> &AtomicU32 {
+        &self.slot
+    }
+}
+
+/// The entries, and how much they weigh.
+#[derive(Default)]
+struct Shelf {
+    entries: RefCell<HashMap<u32, NonNull<Plain>>>,
+    weight: Cell<u64>,
+    /// The key that room is made for.
+    newcomer: Cell<u32>,
+    /// Entries that the hand was shown since this was last reset.
+    touched: Cell<usize>,
+}
+
+impl Evictor<Plain> for Shelf {
+    fn removed(&self, _: &Plain) -> bool {
+        false
+    }
+    fn any_expires(&self) -> bool {
+        false
+    }
+    fn expired(&self, _: &Plain) -> bool {
+        false
+    }
+    fn recheck(&self, _: &Plain) {
+        self.touched.set(self.touched.get() + 1);
+    }
+    fn release(&self, _: NonNull<Plain>) {
+        unreachable!("nothing is removed but by the hand");
+    }
+    fn spared(&self, entry: &Plain) -> Option<bool> {
+        (entry.key == self.newcomer.get()).then_some(true)
+    }
+    fn evict(&self, entry: &Plain) -> bool {
+        self.weight.set(self.weight.get() - u64::from(entry.weight));
+        let gone = self.entries.borrow_mut().remove(&entry.key).unwrap();
+        // SAFETY: made by `Alone::request`, and nobody has it any more: it is in no slot.
+        drop(unsafe { Box::from_raw(gone.as_ptr()) });
+        true
+    }
+    fn reopened(&self, _: &Plain) -> bool {
+        unreachable!("nothing is refused");
+    }
+}
+
+/// A cache for one thread around the policy.
+struct Alone {
+    policy: Policy<Plain>,
+    shelf: Shelf,
+    capacity: u64,
+    /// The most entries that were put back or moved for one request.
+    most: usize,
+}
+
+impl Alone {
+    fn new(capacity: u64) -> Self {
+        Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
+    }
+
+    fn room(&self) -> Budget {
+        Budget { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
+    }
+
+    fn request(&mut self, key: u32, weight: u32) -> bool {
+        if let Some(entry) = self.shelf.entries.borrow().get(&key) {
+            // SAFETY: alive while it is on the shelf.
+            let uses = unsafe { &entry.as_ref().uses };
+            uses.set((uses.get() + 1).min(3));
+            return true;
+        }
+        let plain = Plain { key, weight, uses: Cell::new(0), slot: AtomicU32::new(0) };
+        let entry = NonNull::from(Box::leak(Box::new(plain)));
+        self.shelf.entries.borrow_mut().insert(key, entry);
+        self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
+        self.shelf.touched.set(0);
+        self.shelf.newcomer.set(key);
+        self.policy.admit(entry, self.room(), &self.shelf);
+        while self.shelf.weight.get() > self.capacity {
+            assert!(self.policy.evict(self.room(), &self.shelf));
+        }
+        self.most = self.most.max(self.shelf.touched.get());
+        false
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let mut slots = 0;
+        while self.policy.drain().is_some() {
+            slots += 1;
+        }
+        let entries = self.shelf.entries.get_mut();
+        assert_eq!(slots, entries.len(), "an entry for each slot");
+        for (_, entry) in entries.drain() {
+            // SAFETY: made by `request`, and out of the policy by now.
+            drop(unsafe { Box::from_raw(entry.as_ptr()) });
+        }
+    }
+}
+
+/// What a node's link has of a key's hash.
+fn order(key: u32) -> u32 {
+    (Spread::default().hash_one(key).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as u32 | 1
+}
+
+/// Requests of every kind that policies are told apart by, one kind after the other.
+fn requests() -> Vec<u32> {
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut zipf = |keys: f64| (keys.powf(random.f64()) - 1.0) as u32;
+    let mut all: Vec<u32> = (0..15_000).map(|_| zipf(3_000.0)).collect();
+    all.extend((0..8_000).map(|at| 5_000 + at % 700));
+    all.extend((0..15_000).map(|at| if at % 3 == 0 { 10_000 + at } else { zipf(3_000.0) }));
+    all.extend((0..15_000).map(|at| zipf(2_000.0) + at / 2_500 * 500));
+    all
+}
+
+fn compare(capacity: u64, weigh: fn(u32) -> u32) {
+    let mut alone = Alone::new(capacity);
+    let cache: bellwether::Cache<u32, u32, Spread> = bellwether::Cache::<u32, u32>::builder()
+        .max_capacity(capacity)
+        .weigher(move |&key, _| weigh(key))
+        .shards(1)
+        .hasher(Spread::default())
+        .build()
+        .unwrap();
+    let mut hits = 0;
+    for (at, key) in requests().into_iter().enumerate() {
+        let mut loaded = false;
+        let value = cache.get_with(&key, || (loaded = true, !key).1);
+        assert_eq!(value, !key);
+        let hit = alone.request(key, weigh(key));
+        assert_eq!(hit, !loaded, "request {at}, key {key}, capacity {capacity}");
+        hits += u32::from(hit);
+    }
+    assert_eq!(cache.len(), alone.shelf.entries.borrow().len());
+    assert!(hits > 1_000 || capacity < 10, "{hits} hits");
+}
+
+// One test, so that no other thread's pin holds up what is retired here: past a bound of that, values are not kept.
+#[test]
+fn the_cache_hits_as_its_policy_does() {
+    for capacity in [1, 2, 100, 600, 2_000] {
+        compare(capacity, |_| 1);
+    }
+    for capacity in [40, 1_000, 20_000] {
+        compare(capacity, |key| key % 29 + 1);
+    }
+}
+
+/// The bound that `policy` states: eight moved from small to main, eight passed over, eight more for a remembered key, and
+/// the newcomer itself, with two more moved on if there are holes.
+#[test]
+fn the_hand_moves_few_entries_for_each_newcomer() {
+    let mut alone = Alone::new(1_000);
+    // The worst case: everything has been used all the time.
+    for round in 0..5 {
+        for key in (0..4).flat_map(|_| 0..1_000) {
+            alone.request(key, 1);
+        }
+        for key in 0..3_000 {
+            alone.request(10_000 + round * 1_000 + key, 1);
+        }
+    }
+    for key in requests() {
+        alone.request(key, 1);
+    }
+    let bound = policy::PROMOTIONS + 2 * policy::CHANCES + 3;
+    assert!((bound / 2..=bound).contains(&alone.most), "{} of {bound}", alone.most);
+}
