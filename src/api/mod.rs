@@ -1,4 +1,4 @@
-//! What users name.
+//! The public API: the types that users name.
 
 pub(crate) mod builder;
 pub(crate) mod cache;

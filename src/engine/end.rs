@@ -1,4 +1,4 @@
-//! How a flight ends without a value: with an error, for nothing, or with the old value confirmed.
+//! How a flight ends without a new value: it fails, is given up, or confirms the old value.
 
 use super::flight_ref::Flight;
 use super::stats::Event;
@@ -12,14 +12,15 @@ use crate::flight::word::GaveUp;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::mutants::mutant;
 
-/// An error that did not get into its flight, because the lease was taken over. Freed as it is dropped.
+/// An error that did not get into its flight, because the lease was taken over. It is freed when
+/// this is dropped.
 pub(crate) struct RejectedError {
     error: *mut (),
     fenced: bool,
 }
 
 impl RejectedError {
-    /// Whether the lease was taken over.
+    /// Returns whether the lease was taken over.
     pub(crate) fn fenced(&self) -> bool {
         self.fenced
     }
@@ -27,14 +28,16 @@ impl RejectedError {
 
 impl Drop for RejectedError {
     fn drop(&mut self) {
-        // SAFETY: it came from `Failure::into_raw`, and did not get into a word.
+        // SAFETY: the error came from `Failure::into_raw`, and no word holds it.
         unsafe { Failure::free(self.error) };
     }
 }
 
 impl<K, V> Core<K, V> {
-    /// For how long the failure of a flight is kept in the place of a value; None: not at all. Not where there is an old value
-    /// that may be served for `window` past its time. Asks the user's `tags_with`.
+    /// Returns the times with which the failure of a flight is kept in place of a value. `None` if
+    /// the failure is not kept: the cache keeps no failures, nothing new is kept at present, or
+    /// there is an old value that may be served until `window` past its time to live. Asks the
+    /// user's `tags_with`.
     pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Timestamps> {
         let ttl = self.config.negative_ttl;
         if ttl == 0 || old.is_some_and(|old| self.servable_stale(old, window)) || Operation::rejects(self, 1).is_some()
@@ -48,7 +51,7 @@ impl<K, V> Core<K, V> {
 }
 
 impl<K, V> Operation<'_, K, V> {
-    /// Ends a flight with an error (none: abandoned) for all who wait.
+    /// Ends a flight for all waiters with an error, or without one if the load was abandoned.
     ///
     /// # Safety
     /// As for [`Self::publish`].
@@ -60,7 +63,7 @@ impl<K, V> Operation<'_, K, V> {
         error: Option<SharedError>,
         kept: Option<Timestamps>,
     ) -> RejectedError {
-        // SAFETY: the caller has a share.
+        // SAFETY: the caller owns a reference.
         let node = unsafe { flight.node.as_ref() };
         self.core.counters.count(Event::LoadFailure);
         self.cool_down(flight, lease);
@@ -78,13 +81,15 @@ impl<K, V> Operation<'_, K, V> {
         RejectedError { error, fenced: !failed }
     }
 
-    /// PUBLISHING to FAILED, and the node stays, in the place of the old value if there was one: it weighs 1 and has a slot, as a
-    /// value has, until its time is over. If it was removed meanwhile it is only told to those who wait.
+    /// Makes a PUBLISHING node FAILED and keeps it, in place of the old value if there was one.
+    /// Until its time is over it weighs 1 and has a slot, as a value has. If the flight was removed
+    /// meanwhile, only its waiters are told of the failure.
     ///
-    /// The old entry goes *before* the node is FAILED: whoever met that through the entry would take the refresh for ended,
-    /// and hang another successor, whose value could not be put in its place then.
+    /// The node replaces the old entry *before* it becomes FAILED. Otherwise a finder that met it
+    /// through the entry would take the refresh for ended and hang another successor, whose value
+    /// could not be put in the entry's place then.
     fn keep_failure(&self, flight: Flight<K, V>, error: *mut (), stamps: Timestamps) {
-        // SAFETY: the caller of `fail` has shares of both.
+        // SAFETY: the caller of `fail` owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         node.stamp(self.core.nodes(), 1, stamps);
@@ -100,8 +105,9 @@ impl<K, V> Operation<'_, K, V> {
         }
         let gone = first.unwrap_or_else(|| node.word.publish_failure(error)).removed();
         match (listed, old) {
-            // Its remover found neither value nor failure yet, and is done with the weight. (Which stays as it is in the node:
-            // that may be in a slot, until its remover comes to that.)
+            // The remover of the node found neither value nor failure in the word, so it left the
+            // weight to this publisher. The weight in the node stays: the node may be in a slot
+            // until the remover clears that, and the weight of an entry in a slot is fixed.
             (true, _) if gone => {
                 if !mutant("failure's weight left") {
                     self.release_weight(shard, 1);
@@ -111,7 +117,7 @@ impl<K, V> Operation<'_, K, V> {
                 }
             }
             (true, None) => {
-                // The slot's share. It cannot fail: the lease has one.
+                // The slot's reference. It cannot be refused: the lease owns one.
                 let shared = node.inc_ref();
                 debug_assert!(shared);
                 self.assign_slot(shard, node, None);
@@ -124,17 +130,18 @@ impl<K, V> Operation<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// Gives a flight up: to those who wait, if it is still worth anything, or for good. True: the
-    /// lease was taken over, and nothing is done.
+    /// Gives a flight up: hands it to the waiters if there are any and its node was not removed,
+    /// else ends it. Returns whether the lease was taken over; then this does nothing.
     ///
     /// # Safety
     /// As for [`Self::publish`].
     pub(crate) unsafe fn give_up(&self, flight: Flight<K, V>, lease: u32) -> bool {
-        // SAFETY: the caller has shares of both.
+        // SAFETY: the caller owns references to both.
         let (node, listed) = unsafe { (flight.node.as_ref(), flight.listed().as_ref()) };
         let gave_up = node.word.give_up(lease, !listed.link().is_marked());
         match gave_up {
-            // All are woken: the first to claim leads. (Waking one would lose the flight to a task never polled.)
+            // All waiters are woken, and the first to claim leads. Were one waiter woken, the
+            // flight would be lost to a task that is never polled.
             GaveUp::Handed if mutant("handed in silence") => {}
             GaveUp::Handed => self.ring(flight.node),
             GaveUp::Ended => self.ended(flight),
@@ -143,22 +150,25 @@ impl<K, V> Operation<'_, K, V> {
         gave_up == GaveUp::Fenced
     }
 
-    /// The entry being refreshed is good for longer; those who wait get it. False: the lease was taken over.
+    /// Renews the entry that is being refreshed; the waiters get it. Returns false if the lease was
+    /// taken over.
     ///
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
     pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Timestamps) -> bool {
         let nodes = self.core.nodes();
-        // SAFETY: the caller has a share.
+        // SAFETY: the caller owns a reference.
         let old = flight.old.map(|old| unsafe { old.as_ref() });
-        // It has a time of expiry from now on, even if that is never.
+        // A renewal always writes a time of expiry, even `NEVER`. Its memory is reserved here,
+        // where a failure does no harm.
         old.into_iter().for_each(|old| old.reserve_renewal(nodes, &stamps));
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {
                 node.set_confirmed();
                 if stamps.expires == stamps.born {
-                    // For no time: handed to those who wait, as a new value would be, and not kept.
+                    // A time to live of zero: the old value is handed to the waiters, as a new one
+                    // would be, and not kept.
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
                 } else {
                     old.renew(nodes, stamps);
@@ -172,7 +182,8 @@ impl<K, V> Operation<'_, K, V> {
         renewed
     }
 
-    /// The entry being refreshed is removed, and the flight ends with it. False: the lease was taken over.
+    /// Removes the entry that is being refreshed, and ends the flight. Returns false if the lease
+    /// was taken over.
     ///
     /// # Safety
     /// As for [`Self::renew`].
@@ -185,13 +196,14 @@ impl<K, V> Operation<'_, K, V> {
         unsafe { self.end_by(flight, lease, remove) }
     }
 
-    /// Ends a flight by what is done to its old entry, through PUBLISHING: meanwhile nobody takes over, who might decide
-    /// otherwise. False, and nothing is done: the lease was taken over.
+    /// Ends a flight by a `change` of its old entry. Goes through PUBLISHING, so that no other
+    /// caller takes the flight over meanwhile and decides otherwise. Returns false, and changes
+    /// nothing, if the lease was taken over.
     ///
     /// # Safety
     /// As for [`Self::renew`].
     unsafe fn end_by(&self, flight: Flight<K, V>, lease: u32, change: impl FnOnce(&Node<K, V>, &Node<K, V>)) -> bool {
-        // SAFETY: the caller has shares of both.
+        // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         if !node.word.begin_publish(lease) {
             return false;
@@ -209,10 +221,10 @@ impl<K, V> Operation<'_, K, V> {
         true
     }
 
-    /// The flight's word was taken to FAILED or DEAD by the caller's own RMW: what follows for the table and for those
-    /// who wait.
+    /// Completes the end of a flight whose word the caller's own RMW took to FAILED or DEAD:
+    /// updates the table, and wakes the waiters.
     pub(crate) fn ended(&self, flight: Flight<K, V>) {
-        // SAFETY: the caller has shares of both.
+        // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         match old {
@@ -222,7 +234,7 @@ impl<K, V> Operation<'_, K, V> {
             Some(_) if mutant("refresh never ends") => {}
             Some(old) => {
                 old.word.refresh_ended(flight.node.cast());
-                // While it was being refreshed the hand could not take it.
+                // The hand could not evict the entry while it was being refreshed.
                 if !mutant("no room after a refresh") {
                     self.make_room_anew(shard);
                 }
@@ -231,14 +243,15 @@ impl<K, V> Operation<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// A refresh has failed: of a good entry, so that no dice are rolled for it until the cooldown is over; of one that is
-    /// not, so that it is served for so long as if it were being refreshed.
+    /// Begins the cooldown of an entry whose refresh has failed. If the entry is fresh, readers
+    /// roll no dice for it until the cooldown is over. If it has expired, no caller refreshes it
+    /// until then, as long as it may be served stale.
     ///
-    /// Before the flight ends, or who finds it ended would find no cooldown. Not of a load that was taken over: the other may
-    /// do better.
+    /// Call this before the flight ends: a finder that meets the ended flight must find the
+    /// cooldown. A load that was taken over begins none, as the new leader's may succeed.
     pub(crate) fn cool_down(&self, flight: Flight<K, V>, lease: u32) {
         let Some(old) = flight.old else { return };
-        // SAFETY: the caller has shares of both.
+        // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), old.as_ref()) };
         if !node.word.led_by(lease) {
             return;
@@ -247,7 +260,7 @@ impl<K, V> Operation<'_, K, V> {
         if cooldown == 0 || hot.never_expires() || self.core.config.idle != NEVER {
             return;
         }
-        // The flight is to be ended, whatever becomes of the user's clock.
+        // The flight must be ended even if the user's clock panics.
         let Some(now) = self.ask(|| self.core.config.time.now()) else { return };
         let expires = old.expires(self.core.nodes());
         if now >= expires {

@@ -1,10 +1,10 @@
-//! Which key an event is about.
+//! The key that an event is about.
 
 use core::fmt;
 
 /// The key that an event is about: see [`Observer::observe_key`](crate::Observer::observe_key).
 ///
-/// Its `Debug` is the key's where there is one to show, and else its [`hash`](Self::hash).
+/// Its `Debug` is the key's, if the key can be shown, and otherwise its [`hash`](Self::hash).
 #[derive(Clone, Copy)]
 pub struct EventKey<'k> {
     hash: u32,
@@ -16,14 +16,17 @@ impl<'k> EventKey<'k> {
         Self { hash, text }
     }
 
-    /// 31 bits of the key's hash, by the cache's hasher: the same for the same key of the same cache. Two keys have the same in one
-    /// of 2³¹ cases. (With [`DefaultHashBuilder`](crate::DefaultHashBuilder) another cache, or process, has others.)
+    /// Returns 31 bits of the key's hash, by the cache's hasher. One key has the same hash
+    /// throughout the life of a cache. Two keys have the same hash in one of 2³¹ cases. (With
+    /// [`DefaultHashBuilder`](crate::DefaultHashBuilder) hashes differ from cache to cache, and
+    /// from process to process.)
     pub fn hash(&self) -> u32 {
         self.hash
     }
 
-    /// The key, to be shown. None if the cache was built without [`observe_keys`](crate::Builder::observe_keys), or if it has let go of
-    /// the key: of a `try_insert` that was refused, for one.
+    /// Returns the key, to be shown. Returns `None` if the cache was built without
+    /// [`observe_keys`](crate::Builder::observe_keys), or no longer has the key, as after a
+    /// `try_insert` that was refused.
     pub fn debug(&self) -> Option<&'k dyn fmt::Debug> {
         self.text
     }

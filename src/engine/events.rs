@@ -1,44 +1,46 @@
-//! Being told what a cache does.
+//! Events of a cache, and the observer that is told of them.
 
 use super::event_key::EventKey;
 use super::rejected::RejectionCause;
 use alloc::{boxed::Box, sync::Arc};
 use core::time::Duration;
 
-/// Why a value was removed from the cache.
+/// The reason for which a value was removed from the cache.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RemovalCause {
-    /// `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain` or `compute`, and its time was not over.
+    /// `remove`, `remove_if`, `invalidate`, `invalidate_all`, `retain` or `compute` removed the
+    /// value before it had expired.
     Explicit,
-    /// A newer value took its place, and its time was not over.
+    /// A newer value took the place of the value before that had expired.
     Replaced,
-    /// Its time to live or to idle was over when it was removed, however it was found: by a load or an `insert` that replaced
-    /// it, by one of the calls above, as room was needed, by `purge_expired`, or by an insertion that came by it.
+    /// The value had expired, by its time to live or to idle, when it was removed. Each way of
+    /// removal counts: a load or an `insert` that replaced it, one of the calls above, an eviction,
+    /// `purge_expired`, or an insertion that met it.
     Expired,
-    /// Room was needed, and its time was not over.
+    /// Room was needed, and the value had not expired.
     Size,
-    /// The cache was given it, by an insert or a load, and never kept it: see [`RejectionCause`]. Of these only the
-    /// [`eviction_listener`](crate::Builder::eviction_listener) is told under this name; an observer is told
-    /// [`CacheEvent::Rejected`].
+    /// The cache was given the value, by an insert or a load, and never kept it: see
+    /// [`RejectionCause`]. Only the [`eviction_listener`](crate::Builder::eviction_listener) is
+    /// told of this cause. An observer is told [`CacheEvent::Rejected`] instead.
     Rejected,
 }
 
-/// What a load is for.
+/// The reason for which a load began.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LoadKind {
     /// There was no value.
     Missing,
-    /// The value's time was over.
+    /// The value had expired.
     Expired,
-    /// The value is still good, and XFetch's dice said to refresh it early.
+    /// The value is still fresh, and XFetch's dice chose the caller to refresh it early.
     Early,
-    /// A load that began before, taken on by a waiter or later caller after its leader had given up, or had held its lease for
-    /// longer than the `lead_timeout`.
+    /// An earlier load continues: a waiter or a later caller took it on after its leader had given
+    /// up, or had held its lease for longer than the `lead_timeout`.
     TakenOver,
     /// A [`compute`](crate::Cache::compute), which takes the key's lease as a load does, or a
-    /// [`refresh`](crate::LoadingCache::refresh) that was asked for.
+    /// [`refresh`](crate::LoadingCache::refresh) on request.
     Compute,
 }
 
@@ -46,106 +48,117 @@ pub enum LoadKind {
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum LoadEnding {
-    /// With a value that is stored now.
+    /// The load gave a value that is now stored.
     Stored,
-    /// With a value that was handed to the callers and not stored: see [`Lease::fulfil`](crate::Lease::fulfil).
+    /// The load gave a value that was handed to its callers and not stored: see
+    /// [`Lease::fulfil`](crate::Lease::fulfil).
     NotStored,
-    /// The old value was confirmed ([`Lease::renew`](crate::Lease::renew)).
+    /// The load confirmed the old value ([`Lease::renew`](crate::Lease::renew)).
     Renewed,
-    /// However it would have: its lease had been taken over (`lead_timeout`), and nobody but its own caller is told.
+    /// The lease had been taken over (`lead_timeout`) before the load ended. Only the load's own
+    /// caller gets its result.
     Fenced,
-    /// With an error, or by [`Lease::fail`](crate::Lease::fail).
+    /// The load ended with an error, or by [`Lease::fail`](crate::Lease::fail).
     Failed,
-    /// The leader panicked. Somebody who waits takes over.
+    /// The leader panicked. If there are waiters, one of them takes over.
     Panicked,
-    /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. Somebody who waits takes over.
+    /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. If
+    /// there are waiters, one of them takes over.
     GivenUp,
 }
 
-/// How a wait for the load of another ended.
+/// How a wait for another caller's load ended.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WaitEnding {
-    /// With the value.
+    /// The caller got the value.
     Ready,
     /// The load failed, or its leader ended it without a value.
     Failed,
-    /// The leader gave up or held its lease for too long, and this caller has taken over ([`LoadKind::TakenOver`]).
+    /// The leader gave up, or held its lease for too long, and this caller took over
+    /// ([`LoadKind::TakenOver`]).
     TookOver,
-    /// The key was removed and the load given up: this caller looks again.
+    /// The key was removed and the load given up. This caller looks again.
     Abandoned,
-    /// The waiter was dropped before the load had ended: by its deadline (see [`CacheEvent::WaitTimedOut`]), because its task
-    /// was cancelled, or because it would have waited for itself.
+    /// The waiter was dropped before the load had ended. Its deadline ran out (see
+    /// [`CacheEvent::WaitTimedOut`]), its task was cancelled, or it would have waited for itself.
     Left,
 }
 
-/// Something that a cache did, as it is told to an [`Observer`].
+/// An event of a cache, as an [`Observer`] is told of it.
 ///
-/// Versions to come may add variants, and fields to those that have any: match with a `_` arm, and with `..`.
+/// Later versions may add variants, and fields to the variants that have any. Match with a `_` arm,
+/// and with `..`.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheEvent {
-    /// A load begins: a lease was given out. Each is followed by one [`LoadEnded`](Self::LoadEnded), unless the lease is
-    /// forgotten.
+    /// A load begins: a lease was given out. One [`LoadEnded`](Self::LoadEnded) follows, unless the
+    /// lease is forgotten.
     #[non_exhaustive]
     LoadStarted {
-        /// What for.
+        /// Why the load begins.
         kind: LoadKind,
     },
     /// A load has ended.
     #[non_exhaustive]
     LoadEnded {
-        /// As when it began.
+        /// Why the load began: as in its `LoadStarted`.
         kind: LoadKind,
-        /// How it ended.
+        /// How the load ended.
         ending: LoadEnding,
-        /// How long the loader ran, by the precise clock: from when it was called, or its future was
-        /// first polled, to its end. A bulk load's is that of its one call. It is the δ that XFetch
-        /// goes by. Of a lease by hand: from when it was given. Zero where there is no clock.
+        /// How long the loader ran, by the precise clock: from its call, or the first poll of its
+        /// future, to its end. For a key of a bulk load, how long the one call ran. For a lease
+        /// that is held by hand, the time since it was given. XFetch uses this time as δ. Zero
+        /// where there is no clock.
         took: Duration,
-        /// How long it was from when the lease was given until the loader ran: the time that a load in
-        /// the background spent in the spawner's queue.
+        /// How long after the lease was given the loader began to run: the time that a load in the
+        /// background spent in the spawner's queue.
         waited: Duration,
     },
-    /// A caller waits for the load of another. Each is followed by one [`WaitEnded`](Self::WaitEnded), unless the waiter is
-    /// forgotten.
+    /// A caller waits for another caller's load. One [`WaitEnded`](Self::WaitEnded) follows, unless
+    /// the waiter is forgotten.
     WaitStarted,
     /// A wait has ended.
     #[non_exhaustive]
     WaitEnded {
-        /// How it ended.
+        /// How the wait ended.
         ending: WaitEnding,
         /// How long the caller waited, by the precise clock. Zero where there is no clock.
         took: Duration,
     },
-    /// The `wait_timeout` of a caller ran out. (Not that of [`Waiter::wait_timeout`](crate::Waiter::wait_timeout), after which
-    /// one may go on waiting.) Its wait ends next, with [`WaitEnding::Left`].
+    /// The `wait_timeout` of a caller ran out. (Not the timeout of
+    /// [`Waiter::wait_timeout`](crate::Waiter::wait_timeout), after which a caller may wait on.)
+    /// Its wait ends next, with [`WaitEnding::Left`].
     WaitTimedOut,
-    /// An old value was given: while it is refreshed, because its refresh failed, or because no more may load or wait.
+    /// An old value was served: while it is refreshed, because its refresh failed, or because no
+    /// more callers may load or wait.
     StaleServed,
     /// A stored value was removed.
     #[non_exhaustive]
     Removed {
-        /// Why.
+        /// Why the value was removed.
         cause: RemovalCause,
     },
     /// A value that the cache was given, by an insert or a load, was not kept.
     #[non_exhaustive]
     Rejected {
-        /// Why.
+        /// Why the value was not kept.
         cause: RejectionCause,
     },
-    /// A caller runs its loader for itself alone, and its value is not stored: [`Stats::bypassed`](crate::Stats::bypassed).
+    /// A caller runs its loader for itself alone, and its value is not stored:
+    /// [`Stats::bypassed`](crate::Stats::bypassed).
     Bypassed,
-    /// A caller could neither load nor wait, because of `max_loads`, `max_waiters` or the bound on retired memory, and there
-    /// was no value to give it: it gets [`Overloaded`](crate::LoadError::Overloaded), or is [`Bypassed`](Self::Bypassed).
+    /// A caller could neither load nor wait, because of `max_loads`, `max_waiters` or the bound on
+    /// retired memory, and there was no value to give it. It gets
+    /// [`Overloaded`](crate::LoadError::Overloaded), or is [`Bypassed`](Self::Bypassed).
     Refused,
-    /// A bulk load has answered for a key that nobody asked for, or a second time for the same key. Its answer was dropped. Told
-    /// once the load has ended.
+    /// A bulk load has answered for a key that no caller asked for, or twice for the same key. The
+    /// answer was dropped. The observer is told once the load has ended.
     AnswerRefused,
 }
 
-/// Is told what a cache does: for metrics and logs. Set with [`Builder::observer`](crate::Builder::observer).
+/// An observer of a cache's events, for metrics and logs. Set with
+/// [`Builder::observer`](crate::Builder::observer).
 ///
 /// ```
 /// use bellwether::{Cache, CacheEvent, Observer};
@@ -172,38 +185,48 @@ pub enum CacheEvent {
 /// # Ok::<(), bellwether::BuildError>(())
 /// ```
 ///
-/// With the features `metrics` and `tracing` there are two ready ones, `MetricsObserver` and `TracingObserver`; a pair `(A, B)`
-/// of observers is one that tells both.
+/// The features `metrics` and `tracing` bring a ready observer each: `MetricsObserver` and
+/// `TracingObserver`. A pair `(A, B)` of observers is an observer that tells both.
 ///
 /// # What is told, and what it costs
 ///
-/// Plain hits and misses are **not** told, so that a hit costs nothing: [`stats`](crate::Cache::stats) counts them, with
-/// [`record_stats`](crate::Builder::record_stats). Nor is what goes when the cache is dropped.
+/// Plain hits and misses are **not** told, so that a hit costs nothing.
+/// [`stats`](crate::Cache::stats) counts them, with [`record_stats`](crate::Builder::record_stats).
+/// Values that go as the cache is dropped are not told, either.
 ///
-/// Without an observer, what is not a hit pays a branch. With one, an operation that has something to tell allocates a short
-/// list, a load that ends without a value reads the precise clock once more, and a wait reads it twice.
+/// Without an observer, all operations but hits pay a branch. With one, an operation that has
+/// something to tell allocates a short list. A load that ends without a value reads the precise
+/// clock once more, and a wait reads it twice.
 ///
 /// # Where it is called
 ///
-/// On the thread whose operation it is, in the order of what it did; events of different threads come in any order. It is
-/// called after the operation has let go of its pin and of all that is shared, as the
-/// [`eviction_listener`](crate::Builder::eviction_listener) is, so it may use the cache, whose events are told in turn. What is
-/// done on a [`Pinned`](crate::Pinned) is told when that is dropped. It delays its caller, and a load that began ends that much
-/// later: keep it short.
+/// The observer is called on the thread that does the operation. Events of one thread come in the
+/// order of its operations; events of different threads come in any order.
+///
+/// The operation has released its pin and all shared state by then, as for the
+/// [`eviction_listener`](crate::Builder::eviction_listener). So the observer may use the cache, and
+/// is told of the events of its own calls, too. Events of a [`Pinned`](crate::Pinned) are told when
+/// that is dropped.
+///
+/// The observer delays its caller, and a load that began ends later by as much. Keep it short.
 ///
 /// # Panics
 ///
-/// A panic in it reaches the caller whose operation it was, after that has been completed, and the rest has been told; while
-/// that thread already unwinds, it is swallowed. Nobody else notices: a lease that the caller was about to get is given up, and
-/// somebody who waits takes over.
+/// A panic of the observer reaches the caller that did the operation, after the operation is
+/// complete and the remaining events have been told. If the thread already unwinds, the panic is
+/// swallowed. No other caller notices it: a lease that the caller was about to get is given up, and
+/// a waiter takes over.
 pub trait Observer: Send + Sync {
-    /// Something has come about in the cache of this [`name`](crate::Builder::name) (empty if it was given none).
+    /// Observes an event of the cache with this [`name`](crate::Builder::name), which is empty if
+    /// the cache was given none.
     fn observe(&self, cache: &str, event: &CacheEvent);
 
-    /// The same of an event about one key. Not asked for, this is [`observe`](Self::observe).
+    /// Observes an event about one key. The default implementation calls
+    /// [`observe`](Self::observe).
     ///
-    /// The key's hash is always there; the key itself, to be shown, if the cache was built with
-    /// [`observe_keys`](crate::Builder::observe_keys). All events are about a key but [`CacheEvent::AnswerRefused`].
+    /// The key's hash is always there. The key itself, to be shown, is there if the cache was built
+    /// with [`observe_keys`](crate::Builder::observe_keys). All events are about a key, except for
+    /// [`CacheEvent::AnswerRefused`].
     ///
     /// ```
     /// use bellwether::{Cache, CacheEvent, EventKey, Observer};
@@ -223,7 +246,8 @@ pub trait Observer: Send + Sync {
     /// }
     ///
     /// let loads = Arc::new(Loads::default());
-    /// let cache: Cache<String, u32> = Cache::builder().max_capacity(10).observer(loads.clone()).observe_keys().build()?;
+    /// let cache: Cache<String, u32> =
+    ///     Cache::builder().max_capacity(10).observer(loads.clone()).observe_keys().build()?;
     /// cache.get_with("one", || 1);
     /// assert_eq!(*loads.0.lock().unwrap(), ["\"one\""]);
     /// # Ok::<(), bellwether::BuildError>(())
@@ -252,7 +276,7 @@ impl<O: Observer + ?Sized> Observer for Box<O> {
     }
 }
 
-/// Two at once: the first one is told first. If it panics, the second one is not told.
+/// Two observers in one: the first is told first. If it panics, the second is not told.
 impl<A: Observer, B: Observer> Observer for (A, B) {
     fn observe(&self, cache: &str, event: &CacheEvent) {
         self.0.observe(cache, event);

@@ -1,7 +1,7 @@
-//! Slots, and the hand that goes over them: what the [`policy`](crate::policy) needs from the rest of the cache.
+//! Eviction: the part of the cache that the [`policy`](crate::policy) calls, and the hand that
+//! makes room.
 //!
-//! Every stored entry sits in a slot of its shard's rings, and the slot owns a share of it. Which entry goes is the policy's
-//! affair; an entry that is being refreshed never does.
+//! The policy chooses the entry that goes. An entry that is being refreshed is never evicted.
 
 use super::{Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
@@ -30,11 +30,12 @@ impl<K, V> PolicyEntry for Node<K, V> {
     }
 }
 
-/// What a shard's policy may do with its entries, within an operation.
+/// The operations that a shard's policy may do on its entries, within an operation of the cache.
 pub(super) struct ShardEvictor<'s, 'c, K, V> {
     operation: &'s Operation<'c, K, V>,
     newcomer: Option<&'s Newcomer<'s, K, V>>,
-    /// Read before anything is taken if the clock is the user's, else when an entry asks for it.
+    /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
+    /// is first needed.
     now: Cell<Option<u64>>,
 }
 
@@ -60,7 +61,8 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn release(&self, held: Ptr<K, V>) {
-        // SAFETY: the slot's share is given to who takes an entry out of it, and by that to here.
+        // SAFETY: a slot's reference goes to the caller that takes the entry out of the slot, which
+        // passes it on to here.
         unsafe { self.operation.release(held) };
     }
 
@@ -72,7 +74,7 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     fn evict(&self, node: &Node<K, V>) -> bool {
         let over = !node.hot().never_expires() && self.operation.core.is_expired_at(node, self.now());
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
-        // A failure is at its end already: nobody can refresh it, and the mark alone decides.
+        // A failure has ended already. No caller can refresh it, so the mark alone decides.
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
         }
@@ -81,8 +83,10 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn reopened(&self, node: &Node<K, V>) -> bool {
-        // The fence in `settle` and the one in `make_room_anew`: the leader sees the slot, or we see the state.
-        // (A failure takes the place of an entry before it is FAILED.)
+        // The fence in `recheck`, which this hand has passed as it put the entry back, has its
+        // partner in `make_room_anew`, where the leader passes it after it has changed the state.
+        // Either the leader sees the entry in its slot, or this hand sees the new state. (A failure
+        // takes the place of an entry before it is FAILED.)
         matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
     }
 }
@@ -90,7 +94,7 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
 impl<K, V> ShardEvictor<'_, '_, K, V> {
     fn now(&self) -> u64 {
         self.now.get().unwrap_or_else(|| {
-            // If the user's clock panics, nothing is over.
+            // If the user's clock panics, no entry counts as expired.
             let now = self.operation.ask(|| self.operation.core.config.time.now()).unwrap_or(0);
             self.now.set(Some(now));
             now
@@ -98,10 +102,11 @@ impl<K, V> ShardEvictor<'_, '_, K, V> {
     }
 }
 
-/// For whom room is made.
+/// A newcomer that room is made for.
 pub(crate) struct Newcomer<'n, K, V> {
     node: &'n Node<K, V>,
-    /// Whether it was put at the end of its ring, and not where what it replaced had been.
+    /// Whether it was put at the end of its ring, rather than in the slot of the entry that it
+    /// replaced.
     last: Cell<bool>,
 }
 
@@ -118,7 +123,7 @@ impl<'n, K, V> Newcomer<'n, K, V> {
 impl<K, V> Operation<'_, K, V> {
     pub(super) fn evictor(&self) -> ShardEvictor<'_, '_, K, V> {
         let time = &self.core.config.time;
-        // If the user's clock panics, nothing is over.
+        // If the user's clock panics, no entry counts as expired.
         let now = || self.ask(|| time.now()).unwrap_or(0);
         ShardEvictor { operation: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
     }
@@ -127,25 +132,27 @@ impl<K, V> Operation<'_, K, V> {
         Budget { capacity: self.part(), entries: shard.entries() }
     }
 
-    /// A shard's part of the capacity; `u64::MAX` for no bounds.
+    /// Returns a shard's part of the capacity; `u64::MAX` for no bounds.
     fn part(&self) -> u64 {
         match self.core.capacity() {
             u64::MAX => u64::MAX,
-            // By a power of two; a division would be felt.
+            // The number of active shards is a power of two, so a shift replaces a slow division.
             capacity => capacity >> self.core.active_bits(),
         }
     }
 
-    /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there is one. That stays, unless no
-    /// other may go.
+    /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there
+    /// is one. The newcomer stays, unless no other entry may go.
     ///
-    /// The last caller to leave a slot filled looks at the weight afterwards, so however many add at once, it is within
-    /// the capacity when all have returned. Entries that are being refreshed are passed over; their leader comes by
-    /// here when it ends.
+    /// Each caller looks at the weight after it has filled its slot. So of all callers that add at
+    /// the same time, the last one sees the whole weight, and when all have returned, the weight is
+    /// within the capacity. Entries that are being refreshed are passed over; their leaders make
+    /// room when they end.
     pub(super) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
         match newcomer {
             Some(&Newcomer { node: stored, .. }) if self.is_untidy(stored) => {
-                // What is over goes first. That may run user code (`tags_with`), and room is to be made all the same.
+                // Expired entries go first. That may run user code (`tags_with`), and room must be
+                // made even if it panics.
                 let _ = self.ask(|| self.tidy(home, stored.born()));
                 if self.is_over_full() {
                     self.evict_down(home, newcomer);
@@ -162,7 +169,8 @@ impl<K, V> Operation<'_, K, V> {
 
     #[inline(never)]
     fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
-        // (What would not fit even alone, as the capacity is by now, may go as any other.)
+        // A newcomer that is heavier than the whole capacity, which may have been lowered
+        // meanwhile, may go like any other entry.
         let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
         while self.is_over_full() {
             self.respread(home);
@@ -171,22 +179,25 @@ impl<K, V> Operation<'_, K, V> {
                 shard.policy.evict(self.room(shard), &ShardEvictor { newcomer, ..self.evictor() })
             };
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
-            // Nothing else may go: then the newcomer, if there is one still.
+            // No other entry may go: then the newcomer may, if it has not lost its privilege
+            // already.
             if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
                 return;
             }
         }
     }
 
-    /// Evicts the first entry of one of the shard's rings, if it is over at this time.
+    /// Evicts the first entry of one of the shard's rings, if it has expired at the time `now`.
     pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
         shard.policy.evict_expired(self.room(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
     }
 
-    /// [`Self::make_room`] for who lowered the capacity, or made an entry evictable again.
+    /// Makes room ([`Self::make_room`]) for a caller that lowered the capacity, or made an entry
+    /// evictable again.
     ///
-    /// Whoever adds weight passes a fence (in `settle`) before the hand looks at the capacity and at entries; with the
-    /// fence here one of the two sees the other.
+    /// A caller that adds weight passes a fence (in `Evictor::recheck`) before the hand looks at
+    /// the capacity and at entries. That fence and the one here are partners: one of the two
+    /// callers sees the change of the other.
     pub(crate) fn make_room_anew(&self, home: &Shard<K, V>) {
         if !mutant("no room fence") {
             fence(Ordering::SeqCst);
@@ -194,8 +205,9 @@ impl<K, V> Operation<'_, K, V> {
         self.make_room(home, None);
     }
 
-    /// The shard that gives: `home` if it has more than its part of the capacity even without the newcomer, else the
-    /// one that has most. (A heavy newcomer does not have the others of its shard go first.)
+    /// Returns the shard that gives an entry: `home` if it is above its part of the capacity even
+    /// without the newcomer, else the heaviest one. So a heavy newcomer does not push out the other
+    /// entries of its shard first.
     fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
             let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };

@@ -1,4 +1,4 @@
-//! Why a load came to nothing, as whoever watches over the cache is told.
+//! The reason for which a load failed, as `on_load_error` is told.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -7,11 +7,13 @@ use core::any::Any;
 use core::error::Error;
 use core::fmt;
 
-/// Why a load came to nothing: what [`Builder::on_load_error`](crate::Builder::on_load_error) is told.
+/// The reason for which a load failed. Given to
+/// [`Builder::on_load_error`](crate::Builder::on_load_error).
 ///
-/// Its text (`Display`) is that of the error, where the error is of a type that this crate knows to have one: `String`, `&'static str`,
-/// `Cow<'static, str>`, `Box<str>`, `Box<dyn Error + Send + Sync>`, `Arc<dyn Error + Send + Sync>`, `std::io::Error`,
-/// `std::fmt::Error`. Of others ask for the type: [`downcast_ref`](Self::downcast_ref).
+/// Its `Display` is the error's text, if this crate knows that errors of that type have one. It
+/// knows `String`, `&'static str`, `Cow<'static, str>`, `Box<str>`, `Box<dyn Error + Send + Sync>`,
+/// `Arc<dyn Error + Send + Sync>`, `std::io::Error` and `std::fmt::Error`. For any other type, use
+/// [`downcast_ref`](Self::downcast_ref).
 pub struct Failure<'f> {
     error: Option<&'f (dyn Any + Send + Sync)>,
     panicked: bool,
@@ -22,18 +24,19 @@ impl<'f> Failure<'f> {
         Self { error, panicked }
     }
 
-    /// The error that the load ended with, if it is of this type. None too if it panicked, or was failed without an error
-    /// ([`Lease::fail`](crate::Lease::fail)).
+    /// Returns the error that the load ended with, if the error is of this type. Returns `None` too
+    /// if the load panicked, or was failed without an error ([`Lease::fail`](crate::Lease::fail)).
     pub fn downcast_ref<E: Any + Send + Sync>(&self) -> Option<&'f E> {
         self.error?.downcast_ref()
     }
 
-    /// The error that the load ended with, whatever its type.
+    /// Returns the error that the load ended with, of any type.
     pub fn error(&self) -> Option<&'f (dyn Any + Send + Sync)> {
         self.error
     }
 
-    /// Whether the load panicked. What with, its own thread's panic hook has been told.
+    /// Returns whether the load panicked. The panic hook of the load's thread has been given the
+    /// panic's message.
     pub fn panicked(&self) -> bool {
         self.panicked
     }
@@ -58,7 +61,7 @@ impl fmt::Debug for Failure<'_> {
     }
 }
 
-/// The text of an error of a type that is known to have one.
+/// Returns the text of an error whose type is known to have one.
 fn text(error: &(dyn Any + Send + Sync)) -> Option<&dyn fmt::Display> {
     type Boxed = Box<dyn Error + Send + Sync>;
     fn shown<T: fmt::Display + 'static>(error: &(dyn Any + Send + Sync)) -> Option<&dyn fmt::Display> {

@@ -1,4 +1,4 @@
-//! Whether a value may be served, and for what.
+//! How fresh a value is: whether it may be served, and whether it is to be refreshed.
 
 use super::Core;
 use super::tags::TagRegistry;
@@ -6,17 +6,18 @@ use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
 use crate::runtime::xfetch::{self, NEVER};
 
-/// Whether a value may be served.
+/// How fresh a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Freshness {
     Fresh,
-    /// Good, and the dice say: refresh it.
+    /// Fresh, but XFetch's dice chose this caller to refresh it.
     Early,
     Expired,
 }
 
 impl<K, V> Core<K, V> {
-    /// The hit path's question: may this value be served? Never rolls dice. Counts as a use where idling matters.
+    /// Returns whether the value may be served: the question of the hit path. Never rolls dice.
+    /// Counts as a use where there is a time to idle.
     #[inline]
     pub(crate) fn is_fresh(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();
@@ -30,13 +31,13 @@ impl<K, V> Core<K, V> {
         self.is_fresh_past_quiet(node, hot, now)
     }
 
-    /// Whether its quiet time is all that a hit has to look at.
+    /// Returns whether a hit may go by the quiet time alone.
     #[inline]
     pub(super) fn has_quiet_time(&self, hot: ExpiryWord) -> bool {
         hot.is_free_of(self.config.restless)
     }
 
-    /// From when on dice are rolled for an entry.
+    /// Returns the time from which readers roll dice for an entry.
     pub(super) fn dice_from(&self, hot: ExpiryWord, expires: u64) -> u64 {
         match self.config.idle {
             NEVER => hot.quiet_until(),
@@ -52,7 +53,8 @@ impl<K, V> Core<K, V> {
         if self.config.idle == NEVER {
             return true;
         }
-        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of the clock.
+        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of
+        // the clock.
         let alive = now < hot.quiet_until();
         let deadline = self.idle_deadline(now);
         if alive && deadline != hot.quiet_until() {
@@ -61,12 +63,13 @@ impl<K, V> Core<K, V> {
         alive
     }
 
-    /// Rounded up to the grain of `ExpiryWord`; never eternal, which would hide the time to live.
+    /// Returns the idle deadline of a value that is used now, rounded up to the resolution of
+    /// `ExpiryWord`. It is below `NEVER`: a word that never expires would hide the time to live.
     pub(super) fn idle_deadline(&self, now: u64) -> u64 {
         now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
     }
 
-    /// Whether one of its tags was invalidated since its load began.
+    /// Returns whether one of the value's tags was invalidated since its load began.
     pub(crate) fn tag_invalidated(&self, node: &Node<K, V>) -> bool {
         self.config.groups.is_some() && self.tag_invalidated_since(node)
     }
@@ -74,17 +77,19 @@ impl<K, V> Core<K, V> {
     #[cold]
     fn tag_invalidated_since(&self, node: &Node<K, V>) -> bool {
         let (Some(groups), Some(start)) = (&self.config.groups, node.tag_sequence(self.nodes())) else { return false };
-        // Its times are there a moment before its value is seen to be.
-        // SAFETY: valued; whoever asks about a node is pinned, or has a share.
+        // A publisher writes the tag sequence a moment before the word has a value, so the word is
+        // asked, too.
+        // SAFETY: the word has a value, and the caller is pinned or owns a reference.
         node.word.load().has_value() && !groups.valid(node.key(), unsafe { node.value() }, start)
     }
 
-    /// The number that a load begins with, to be compared with those of its tags.
+    /// Returns the tag sequence for a load that begins now. The invalidations of the value's tags
+    /// are compared with it.
     pub(crate) fn tag_sequence(&self) -> u64 {
         self.config.groups.as_ref().map_or(0, TagRegistry::sequence)
     }
 
-    /// The same without counting as a use: for whoever only looks on.
+    /// Returns whether the value has expired, for callers that only look on: this counts as no use.
     pub(crate) fn is_expired(&self, node: &Node<K, V>) -> bool {
         !node.hot().never_expires() && (self.is_expired_at(node, self.config.time.now()) || self.tag_invalidated(node))
     }
@@ -92,13 +97,15 @@ impl<K, V> Core<K, V> {
     pub(super) fn is_expired_at(&self, node: &Node<K, V>, now: u64) -> bool {
         let hot = node.hot();
         if hot.never_expires() || now < hot.quiet_until() && self.has_quiet_time(hot) {
-            // Most often, and the time of expiry, which is elsewhere, need not be looked up.
+            // The common case. The time of expiry, which lies outside the node, need not be looked
+            // up.
             return false;
         }
         now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
     }
 
-    /// Whether its time to live is over for less than `window`.
+    /// Returns whether the value's time to live ended less than `window` ago. A value with an
+    /// invalidated tag has no grace, nor has any value of a cache with a time to idle.
     pub(super) fn within_grace(&self, node: &Node<K, V>, window: u64) -> bool {
         window != 0
             && self.config.idle == NEVER
@@ -106,29 +113,33 @@ impl<K, V> Core<K, V> {
             && !self.tag_invalidated(node)
     }
 
-    /// Whether it may be served for want of another: it was not removed, and is good, or has been over for less than `window`.
+    /// Returns whether the value may be served for want of a newer one: it was not removed, and it
+    /// is fresh or expired less than `window` ago.
     pub(crate) fn servable_stale(&self, node: &Node<K, V>, window: u64) -> bool {
         !node.link().is_marked() && (!self.is_expired(node) || self.within_grace(node, window))
     }
 
-    /// Whether a failure is kept in this node, which is FAILED.
+    /// Returns whether this FAILED node still keeps its failure.
     pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
         node.kept_failure(self.nodes(), self.config.time.now())
     }
 
-    /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
+    /// Returns whether a refresh of the value failed past its time to live, so recently that no
+    /// caller is to try another.
     pub(super) fn in_cooldown(&self, node: &Node<K, V>) -> bool {
         node.hot().in_cooldown(self.config.time.now(), self.config.cooldown)
     }
 
-    /// Whether it is not good for anything any more, at this time.
+    /// Returns whether the value is past its expiry and past every stale-serving window at the time
+    /// `now`.
     pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
         self.is_expired_at(node, now)
             && (self.config.idle != NEVER
                 || now >= node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()))
     }
 
-    /// The read-through question: may it be served, and does this caller refresh it early?
+    /// Returns how fresh the value is for a read-through: whether it may be served, and whether
+    /// this caller refreshes it early. Rolls XFetch's dice.
     pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
         if !self.is_fresh(node) {
             return Freshness::Expired;
@@ -150,7 +161,7 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Whether the value is good, and no dice are to be rolled for it.
+    /// Returns whether the value is fresh, and no dice are to be rolled for it.
     #[inline]
     pub(super) fn quiet(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();

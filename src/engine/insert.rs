@@ -1,4 +1,4 @@
-//! Storing a value, whatever is there.
+//! Storing a value in place of any other.
 
 use super::Operation;
 use super::events::{CacheEvent, RemovalCause};
@@ -16,10 +16,13 @@ use alloc::boxed::Box;
 use core::ptr::NonNull;
 
 impl<K, V> Operation<'_, K, V> {
-    /// `guess`: the terms' δ is a guess, and what the key's last load took is a better one.
+    /// Stores a value, in place of any entry or flight of the key.
     ///
-    /// Stores a value, whatever was there, in flight or not. What is not kept comes back, counted: it must not be dropped under
-    /// the pin.
+    /// `guess`: the δ in the terms is a guess. The duration of the key's last load is a better one,
+    /// and takes its place.
+    ///
+    /// Returns the key and value if they are not kept. The rejection has been counted. The caller
+    /// must not drop them under the pin.
     pub(crate) fn insert(
         &self,
         hash: u64,
@@ -29,7 +32,8 @@ impl<K, V> Operation<'_, K, V> {
     ) -> Result<(), Rejected<K, V>> {
         let (table, order) = (&self.core.table, split_order(hash));
         let shard = self.core.shard(hash);
-        // One miss leads to the next. So something else is done while each is on its way.
+        // The lookup is a chain of cache misses. Each link of the chain is prefetched, and other
+        // work is done meanwhile.
         let large = self.is_large(shard);
         let fetch = |step| {
             if large {
@@ -39,7 +43,7 @@ impl<K, V> Operation<'_, K, V> {
         fetch(0);
         let terms = terms(&key, &value);
         if let Some(cause) = terms.rejected {
-            // What was there is no longer true all the same.
+            // The old value is out of date even though the new one is not kept.
             if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
                 self.promptly();
             }
@@ -49,9 +53,10 @@ impl<K, V> Operation<'_, K, V> {
         let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
         fetch(1);
         let new = OwnedNode(self.core, node);
-        // SAFETY: our own node, not shared before it is linked; alive under the pin afterwards.
+        // SAFETY: the node is this caller's own, and not shared before it is linked. The pin keeps
+        // it alive afterwards.
         let entry = unsafe { node.as_ref() };
-        // The list's, and the slot's.
+        // One reference for the list, one for the slot.
         entry.set_refcount(2);
         if large {
             self.prefetch_insert(shard, order);
@@ -82,13 +87,14 @@ impl<K, V> Operation<'_, K, V> {
         }
     }
 
-    /// Has a key and value that were not kept told to the listener, and dropped, once the pin is gone.
+    /// Defers telling the listener and the observer of a key and value that were not kept, and
+    /// dropping them.
     #[cold]
     pub(crate) fn turn_away(&self, rejected: Rejected<K, V>) {
         self.push(Deferred::Rejected(Box::new(rejected)));
     }
 
-    /// Has the observer told of a key and value that the caller gets back, once the pin is gone.
+    /// Defers telling the observer of a key and value that are given back to the caller.
     #[cold]
     pub(crate) fn give_back(&self, rejected: Rejected<K, V>) -> Rejected<K, V> {
         if self.core.observed() {

@@ -1,4 +1,5 @@
-//! What a caller who wants a value meets at a key, and how it gets on board: a hit, the lead of a flight, or a wait.
+//! Joining or leading: the role that a caller gets at a key. It gets a hit, leads a flight, or
+//! waits for one.
 
 use super::config::Limits;
 use super::events::{CacheEvent, LoadKind};
@@ -22,7 +23,8 @@ use core::ptr::NonNull;
 use equivalent::Equivalent;
 
 impl<K, V> Core<K, V> {
-    /// When a leader has held its lease for longer than `lead_timeout`; None: never, or when it began is not noted yet.
+    /// Returns when a leader will have held its lease for longer than `lead_timeout`. `None`:
+    /// never, or the beginning of the lease is not noted yet.
     pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
         if lead_timeout == NEVER || self.config.timeless() {
             return None;
@@ -32,7 +34,7 @@ impl<K, V> Core<K, V> {
 }
 
 impl<'c, K, V> Operation<'c, K, V> {
-    /// Gets on board at `q`.
+    /// Gives the caller a role at the key `q`.
     pub(crate) fn join_or_lead<'s, Q>(
         &'s self,
         hash: u64,
@@ -48,8 +50,9 @@ impl<'c, K, V> Operation<'c, K, V> {
             let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
             let place = self.core.table.search(self.pin(), hash, hit);
             let Some(found) = place.found else {
-                // One share for the list, one for the lease.
-                // Once more below: `to_key` is the user's, and not to be called in vain, nor with a lease counted.
+                // Asked here and again below: `to_key` is user code. It is not to be called in
+                // vain, nor while a lease is counted, which a panic would lose.
+                // Two references: one for the list, one for the lease.
                 if self.core.leases_full(self.most_leases(wanted)) {
                     return Role::Full;
                 }
@@ -72,25 +75,26 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
     }
 
-    /// `compute` has to have its turn.
+    /// Returns the bound on leases for this caller. There is none for `compute`, which must have
+    /// its turn, and none for a lease that is not counted.
     fn most_leases(&self, wanted: Intent<'_>) -> usize {
         let unbounded = matches!(wanted, Intent::Lease) || !wanted.counted();
         if unbounded { usize::MAX } else { self.core.config.max_loads }
     }
 
-    /// Counts the lease of a new flight; false if there are too many.
+    /// Counts the lease of a new flight. Returns false if there are too many leases.
     fn lease_begins(&self, wanted: Intent<'_>) -> bool {
         !wanted.counted() || self.core.lease_begins(self.most_leases(wanted))
     }
 
-    /// Counts it out: there is no flight.
+    /// Counts out a lease whose flight did not come about.
     fn lease_unused(&self, wanted: Intent<'_>) {
         if wanted.counted() {
             self.core.lease_ends();
         }
     }
 
-    /// A node for a flight that begins now.
+    /// Prepares a node for a flight that begins now.
     fn begin(
         &self,
         spare: &mut PendingNode<'c, K, V>,
@@ -99,12 +103,12 @@ impl<'c, K, V> Operation<'c, K, V> {
         shares: u32,
     ) -> Ptr<K, V> {
         let node = spare.ready(key, split_order(hash), shares);
-        // SAFETY: our own node, not yet shared.
+        // SAFETY: the node is this caller's own, and not yet shared.
         unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), wanted.counted());
         node
     }
 
-    /// A value that is over, for one who takes it within this `window`.
+    /// Serves an expired value to a caller that takes it within this `window`.
     fn serve_stale<'s>(
         &self,
         node: &'s Node<K, V>,
@@ -120,12 +124,12 @@ impl<'c, K, V> Operation<'c, K, V> {
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
         self.core.counters.count(Event::Load);
-        // SAFETY: the lease that is given has a share.
+        // SAFETY: the lease that the caller is given owns a reference.
         self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
         Role::Lead { flight, lease, kind, counted }
     }
 
-    /// At a node found by key; None: look again.
+    /// Gives the caller a role at a node that was found by key. `None`: look again.
     fn join_at<'s>(
         &'s self,
         shard: &Shard<K, V>,
@@ -151,7 +155,8 @@ impl<'c, K, V> Operation<'c, K, V> {
                     }
                 }
                 match self.refresh(node, (hot, freshness), wanted, spare, begin) {
-                    // Somebody else refreshes it, or nobody more may load: the value is good.
+                    // Another caller refreshes the entry, or no more loads may begin. The value is
+                    // fresh all the same.
                     None | Some(Role::Full) if wanted.value() && freshness == Freshness::Early => hit(),
                     Some(Role::Full) => {
                         let stale = self.serve_stale(node, wanted, Limits::max_stale);
@@ -162,7 +167,7 @@ impl<'c, K, V> Operation<'c, K, V> {
             }
             State::Refreshing(next) => self.join_successor(shard, node, next.cast(), wanted),
             State::Failed(error) if self.is_kept_failure(node, wanted) => {
-                // SAFETY: found under this scope's pin.
+                // SAFETY: the node was found under this operation's pin, which keeps it alive.
                 Some(Role::Failed(unsafe { Failure::shared(error) }))
             }
             State::Failed(_) | State::Dead | State::Closed => {
@@ -172,7 +177,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
     }
 
-    /// Whether a failed flight is an answer to this caller.
+    /// Returns whether a failed flight is an answer to this caller.
     fn is_kept_failure(&self, node: &Node<K, V>, wanted: Intent<'_>) -> bool {
         matches!(wanted, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
     }
@@ -200,18 +205,21 @@ impl<'c, K, V> Operation<'c, K, V> {
         let this = NonNull::from(old);
         if !old.word.refresh(next.cast()) {
             self.lease_unused(wanted);
-            // SAFETY: the share taken above.
+            // SAFETY: the reference was taken above; the node is used only under this operation's
+            // pin.
             unsafe { self.release(this) };
             return None;
         }
         spare.used();
         let flight = Flight { node: next, old: Some(this) };
-        // (Of a good one with a time to idle that says nothing: it changes with each look.)
+        // With a time to idle, the expiry word of a fresh entry says nothing: each use may change
+        // it.
         let telling = freshness == Freshness::Expired || self.core.config.idle == NEVER;
         if wanted.value() && telling && old.hot() != hot {
-            // Another has refreshed it since it was looked at: and failed, or confirmed it. Look again.
+            // Since this caller looked at the entry, another refreshed it, and failed or confirmed
+            // it. Look again.
             self.lease_unused(wanted);
-            // SAFETY: the lease and its shares are ours, and end here.
+            // SAFETY: the lease and its references are this caller's own, and end here.
             unsafe {
                 if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
                     self.ended(flight);
@@ -227,7 +235,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
     }
 
-    /// At an entry that has a successor.
+    /// Gives the caller a role at an entry that has a successor.
     fn join_successor<'s>(
         &'s self,
         shard: &Shard<K, V>,
@@ -235,12 +243,13 @@ impl<'c, K, V> Operation<'c, K, V> {
         successor: Ptr<K, V>,
         wanted: Intent<'_>,
     ) -> Option<Role<'s, K, V>> {
-        // SAFETY: read from an entry found unmarked under the present pin: alive under it (see `Core::serving`).
+        // SAFETY: read from an entry that was found unmarked under the present pin, which keeps the
+        // successor alive (see `Core::serving_successor`).
         let next: &'s Node<K, V> = unsafe { successor.as_ref() };
         let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
         match next.word.load().state() {
-            // Whether the old value may be served or not: a leader that hangs is replaced by the first
-            // caller who meets it.
+            // The first caller that meets a leader that hangs replaces it, even if the old value
+            // may be served.
             State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.relieve(flight, lease),
             _ if wanted.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
             State::Computing { .. } | State::Publishing => {
@@ -252,44 +261,48 @@ impl<'c, K, V> Operation<'c, K, V> {
                 None
             }
             _ if !wanted.value() => {
-                // Its publisher is one step from putting it in the old entry's place; no user code is in between.
+                // The publisher is one step from putting the successor in the old entry's place. No
+                // user code runs in between.
                 yield_now();
                 None
             }
             _ if self.core.is_fresh(next) => Some(Role::Hit(next, Outcome::Hit)),
             _ => {
-                // Published, not yet swapped in, and over already.
+                // The successor is published, not yet in the old entry's place, and has expired
+                // already.
                 self.clear_away(shard, old);
                 None
             }
         }
     }
 
-    /// Whether a leader has held its lease for longer than this caller would wait for it.
+    /// Returns whether a leader has held its lease for longer than this caller would wait for it.
     fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Intent<'_>) -> bool {
         let limits = if let Intent::Value(limits) = wanted { limits } else { &self.core.config.limits };
         self.core.noted_end(node, lease, limits.lead_timeout).is_some_and(|end| self.core.config.has_come(end))
     }
 
-    /// Takes a flight over from a leader that has held this lease for too long. None: something has
-    /// happened to it, look again.
+    /// Takes a flight over from a leader that has held this lease for too long. `None`: the flight
+    /// has changed, look again.
     ///
-    /// (It may have been removed since it was found: what this caller loads is then its own alone.)
+    /// The flight may have been removed since it was found. Then the value that this caller loads
+    /// is not stored, and only handed over.
     fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Role<'s, K, V>> {
         if !self.inc_refs(flight) {
             return None;
         }
-        // SAFETY: we have a share of it.
+        // SAFETY: `inc_refs` took a reference to it.
         let node = unsafe { flight.node.as_ref() };
-        // Asked before: if the lease is taken over it was still in force then, and this was noted
-        // before the flight could be found.
+        // Asked before the take-over: if that succeeds, the lease was still in force here, and this
+        // note was written before the flight could be found.
         let counted = node.is_counted(lease);
         if let Some(number) = node.word.take_over(lease, false) {
             self.core.counters.count(Event::TakeOver);
             self.core.lease_moves(counted);
             return Some(self.leads(flight, number, LoadKind::TakenOver, true));
         }
-        // SAFETY: the shares taken above.
+        // SAFETY: the references were taken above; the nodes are used only under this operation's
+        // pin.
         unsafe { self.release_flight(flight) };
         None
     }
@@ -298,27 +311,29 @@ impl<'c, K, V> Operation<'c, K, V> {
         if !self.inc_refs(flight) {
             return None;
         }
-        // SAFETY: we have a share.
+        // SAFETY: `inc_refs` took a reference to it.
         if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
             self.core.counters.count(Event::Handover);
-            // Of a load that was counted before: it is never refused.
+            // The load was admitted before, so its next lease is never refused.
             self.core.lease_begins(usize::MAX);
             return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
         }
-        // SAFETY: the shares taken above.
+        // SAFETY: the references were taken above; the nodes are used only under this operation's
+        // pin.
         unsafe { self.release_flight(flight) };
         None
     }
 
     pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Intent<'_>) -> Option<Role<'s, K, V>> {
-        // Registered first, counted in second: see `Bells::ring`.
-        // SAFETY: it goes into a `Waiter`, which refers to the core, or is dropped here.
+        // Register with the bell first, then be counted in: see `Bells::ring`.
+        // SAFETY: the registration goes into a `Waiter`, which keeps the core and its bells alive,
+        // or is dropped in this function.
         let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
         let early = (!mutant("listens too late")).then(listen);
         if !self.inc_refs(flight) {
             return None;
         }
-        // SAFETY: found under this scope's pin.
+        // SAFETY: the node was found under this operation's pin, which keeps it alive.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
         let most = match wanted {
             Intent::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
@@ -335,24 +350,27 @@ impl<'c, K, V> Operation<'c, K, V> {
                 return Some(Role::Wait { flight, lease, listening });
             }
             Joined::Full | Joined::Moved(_) => {
-                // SAFETY: the shares taken above; the node is used under the pin from here on.
+                // SAFETY: the references were taken above; from here on the nodes are used only
+                // under the pin.
                 unsafe { self.release_flight(flight) };
             }
         }
-        // SAFETY: found under this scope's pin.
+        // SAFETY: the node was found under this operation's pin, which keeps it alive.
         let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
         match joined {
             Joined::Full => {
                 let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.stale_if_error));
                 stale.or(Some(Role::Full))
             }
-            // (Not if a tag of it is invalidated: that may have been before we came.)
+            // Not if one of its tags was invalidated: that may have happened before this caller
+            // came.
             Joined::Moved(word)
                 if word.has_value()
                     && wanted.value()
                     && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
             {
-                // It was in flight as we came by: its value is ours, whatever became of the entry since.
+                // The load was in flight when this caller came. So its value answers the caller,
+                // even if the entry was removed since.
                 Some(Role::Hit(node, Outcome::Coalesced))
             }
             _ => None,

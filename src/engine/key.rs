@@ -11,10 +11,10 @@ use std::{
 
 /// Makes the owned key `K` that a borrowed query stands for.
 ///
-/// Read-through calls take `&Q`, and only a miss needs an owned key: `cache.get_with("user:7", …)` allocates a
-/// `String` when it leads a load, and never on a hit.
+/// Read-through calls take `&Q`, and only a miss needs an owned key. For example,
+/// `cache.get_with("user:7", …)` allocates a `String` when it leads a load, and never on a hit.
 ///
-/// Implemented for `K: Clone` itself, and from what is borrowed to what owns it:
+/// Implemented for `K: Clone` itself, and for borrowed types with the types that own them:
 ///
 /// | query | keys |
 /// |---|---|
@@ -24,11 +24,12 @@ use std::{
 /// | `Path` (with `std`) | `PathBuf`, `Box<Path>`, `Arc<Path>`, `Rc<Path>`, `Cow<Path>` |
 /// | `OsStr` (with `std`) | `OsString`, `Box<OsStr>`, `Arc<OsStr>`, `Rc<OsStr>`, `Cow<OsStr>` |
 ///
-/// `to_key` must give a key that is `Equivalent` to `self` and hashes alike; otherwise the entry will not be found
-/// again (nothing worse happens). It may run under an epoch pin, so it should be quick.
+/// `to_key` must give a key that is `Equivalent` to `self` and hashes alike. Otherwise later calls
+/// do not find the entry; nothing worse happens. `to_key` may run under an epoch pin, so it should
+/// be quick.
 ///
 /// # Keys of several parts
-/// A query of borrowed parts needs [`Equivalent`](crate::Equivalent) besides. It hashes as its key
+/// A query of borrowed parts also needs [`Equivalent`](crate::Equivalent). It hashes as its key
 /// does if it has the same parts in the same order (`String` hashes as `str` does):
 ///
 /// ```
@@ -48,15 +49,19 @@ use std::{
 /// ```
 ///
 /// # Keys of a type from another crate
-/// For `bytes::Bytes`, `smol_str::SmolStr` and their like, `get` takes what they borrow as (`[u8]`,
-/// `str`). For read-through by that, a type of your own around the key says how to make one:
+/// For `bytes::Bytes`, `smol_str::SmolStr` and similar keys, `get` takes the type that they borrow
+/// as (`[u8]`, `str`). For read-through by that type, wrap the key in a type of your own, which
+/// says how to make a key:
 ///
 /// ```
 /// # mod bytes {
 /// #     #[derive(Clone, PartialEq, Eq, Hash)]
 /// #     pub struct Bytes(std::sync::Arc<[u8]>);
 /// #     impl Bytes { pub fn copy_from_slice(bytes: &[u8]) -> Self { Self(bytes.into()) } }
-/// #     impl std::ops::Deref for Bytes { type Target = [u8]; fn deref(&self) -> &[u8] { &self.0 } }
+/// #     impl std::ops::Deref for Bytes {
+/// #         type Target = [u8];
+/// #         fn deref(&self) -> &[u8] { &self.0 }
+/// #     }
 /// # }
 /// use bellwether::{Cache, ToKey};
 /// use bytes::Bytes;
@@ -71,11 +76,11 @@ use std::{
 /// }
 /// let lengths: Cache<Key, usize> = Cache::new(100);
 /// assert_eq!(lengths.get_with(&b"Seattle"[..], || 7), 7);
-/// // A key that is there already is cloned, which for `Bytes` copies nothing.
+/// // A query that is a key already is cloned. For `Bytes` that copies nothing.
 /// assert_eq!(lengths.get_with(&Key(Bytes::copy_from_slice(b"Seattle")), || 8), 7);
 /// ```
 pub trait ToKey<K> {
-    /// The owned key.
+    /// Returns the owned key.
     fn to_key(&self) -> K;
 }
 

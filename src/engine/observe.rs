@@ -1,4 +1,4 @@
-//! Telling the observer, and of which key.
+//! Telling the observer of an event, and of the event's key.
 
 use super::event_key::EventKey;
 use super::events::CacheEvent;
@@ -11,40 +11,42 @@ use crate::table::split_order::split_order;
 use core::fmt;
 use core::ptr::NonNull;
 
-/// Shows a key.
+/// A function that shows a key.
 pub(crate) type ShowKey<K> = fn(&K, &mut fmt::Formatter<'_>) -> fmt::Result;
 
-/// Which key an event is about: 31 bits of its hash, and, if the observer may see it, a share of a node that has it.
+/// The key of an event: 31 bits of its hash and, if the observer may see keys, a reference to a
+/// node that has the key.
 pub(super) struct About<K, V> {
     order: u32,
     node: Option<Ptr<K, V>>,
 }
 
 impl<K, V> About<K, V> {
-    /// Of a key of which there is only the hash.
+    /// Describes a key by its hash alone.
     pub(super) fn hash(order: u32) -> Self {
         Self { order, node: None }
     }
 }
 
-/// The same, to be told of now; gives the share back when it is dropped.
+/// The key of an event that the observer is told of now. Dropping it gives the reference back.
 pub(crate) struct KeyOf<'c, K, V>(&'c Core<K, V>, About<K, V>);
 
 impl<K, V> Drop for KeyOf<'_, K, V> {
     fn drop(&mut self) {
-        // SAFETY: the share was taken for this, or handed over to it; this is its end.
+        // SAFETY: this owns the reference, which was taken for the event or handed over with it,
+        // and ends here.
         self.1.node.into_iter().for_each(|node| unsafe { self.0.release_unpinned(node) });
     }
 }
 
 impl<K, V> KeyOf<'_, K, V> {
     fn key(&self) -> Option<&K> {
-        // SAFETY: a share is ours; nodes that events are about have their keys.
+        // SAFETY: this owns a reference, and the nodes of events have their keys.
         self.1.node.as_ref().map(|node| unsafe { node.as_ref() }.key())
     }
 }
 
-/// As what an event is told that is counted and needs no more words.
+/// Returns the observer event of a counter that maps to exactly one.
 pub(super) fn observer_event(event: Event) -> Option<CacheEvent> {
     match event {
         Event::Coalesced => Some(CacheEvent::WaitStarted),
@@ -57,36 +59,38 @@ pub(super) fn observer_event(event: Event) -> Option<CacheEvent> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Whether anybody is told what happens.
+    /// Returns whether there is an observer.
     pub(crate) fn observed(&self) -> bool {
         self.config.observer.is_some()
     }
 
-    /// What is told of an event about this node's key. The node is alive, and not fenced.
+    /// Describes the key of this node, which is alive and not fenced.
     pub(super) fn about(&self, node: &Node<K, V>) -> About<K, V> {
-        // A share refused: everybody has let go of it, and the hash must do.
+        // If the reference is refused, all references were given back, and the hash must do.
         let shared = self.config.show_key.is_some() && node.inc_ref();
         About { order: node.link().order(), node: shared.then(|| NonNull::from(node)) }
     }
 
-    /// The same, to be told of later by this caller, who holds a share of the node; None if nobody is told.
+    /// Describes the key of this node for events that the caller reports later. The caller owns a
+    /// reference to the node. `None` if there is no observer.
     pub(crate) fn key_of(&self, node: &Node<K, V>) -> Option<KeyOf<'_, K, V>> {
         self.observed().then(|| KeyOf(self, self.about(node)))
     }
 
-    /// Takes over a share that was taken for an event that is told of now.
+    /// Takes over the reference of an event that the observer is told of now.
     pub(super) fn key_about(&self, about: About<K, V>) -> KeyOf<'_, K, V> {
         KeyOf(self, about)
     }
 
-    /// Tells the observer, if there is one, at once: with no pin held, and nothing left half-done if it panics.
+    /// Tells the observer, if there is one, of these events at once. The caller holds no pin, and
+    /// has left nothing half done that a panic of the observer could interrupt.
     pub(crate) fn observe(&self, events: impl IntoIterator<Item = CacheEvent>) {
         if let Some(observer) = &self.config.observer {
             unwind::each(events.into_iter(), |event| observer.observe(&self.config.name, &event));
         }
     }
 
-    /// The same of events about a key.
+    /// Tells the observer of events about a key, as [`observe`](Self::observe) does.
     pub(crate) fn observe_of(&self, key: Option<&KeyOf<'_, K, V>>, events: impl IntoIterator<Item = CacheEvent>) {
         match key {
             Some(key) => self.observe_key(key.1.order, key.key(), events),
@@ -94,7 +98,8 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// The same of events about a key with this much of a hash.
+    /// Tells the observer of events about a key, given by 31 bits of its hash and, where there is
+    /// one, the key itself.
     pub(super) fn observe_key(&self, order: u32, key: Option<&K>, events: impl IntoIterator<Item = CacheEvent>) {
         struct Shown<'k, K>(&'k K, ShowKey<K>);
         impl<K> fmt::Debug for Shown<'_, K> {
@@ -108,7 +113,7 @@ impl<K, V> Core<K, V> {
         unwind::each(events.into_iter(), |event| observer.observe_key(&self.config.name, &event, &key));
     }
 
-    /// The same of events about a key that a caller asks for.
+    /// Tells the observer of events about a key that a caller asks for.
     pub(crate) fn observe_query<Q>(&self, q: &Q, hash: u64, events: impl IntoIterator<Item = CacheEvent>)
     where
         Q: ?Sized + ToKey<K>,
@@ -119,19 +124,21 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Counts an event about a key that a caller asks for, and tells the observer of it, as [`observe`](Self::observe).
+    /// Counts an event about a key that a caller asks for, and tells the observer of it, as
+    /// [`observe`](Self::observe) does.
     pub(crate) fn count_query<Q: ?Sized + ToKey<K>>(&self, q: &Q, hash: u64, event: Event) {
         self.counters.count(event);
         self.observe_query(q, hash, observer_event(event));
     }
 
-    /// Counts an event that has come about so many times, and tells the observer of it.
+    /// Counts an event this many times, and tells the observer of it as often.
     pub(crate) fn count_many(&self, event: Event, times: usize) {
         (0..times).for_each(|_| self.counters.count(event));
         self.observe((0..times).filter_map(|_| observer_event(event)));
     }
 
-    /// The precise time, to measure what only the observer is told; 0 if there is none.
+    /// Returns the precise time, to measure durations that only the observer is told; 0 if there is
+    /// no observer.
     pub(crate) fn stopwatch(&self) -> u64 {
         if self.observed() { self.config.time.precise() } else { 0 }
     }

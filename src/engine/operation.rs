@@ -1,4 +1,4 @@
-//! What an operation runs in: a pin, and what is to be done once the pin is gone.
+//! The operation: a pin, and the work that is deferred until the pin is gone.
 
 use super::events::{CacheEvent, LoadKind};
 use super::failure::Failure;
@@ -18,35 +18,37 @@ use core::cell::{Cell, RefCell};
 use core::mem::ManuallyDrop;
 use core::ptr::NonNull;
 
-/// Whether a load has panicked.
+/// Whether a load panicked.
 pub(super) type Panicked = bool;
 
-/// What is done once the pin is gone.
+/// Work that is deferred until the pin is gone.
 pub(super) enum Deferred<K, V> {
-    /// Those who wait for this flight are woken.
+    /// Wakes the waiters of this flight.
     Rung(Ptr<K, V>),
-    /// To the listener, that this value was removed; with a share of it.
+    /// Tells the listener that this value was removed. Owns a reference to its node.
     Removed(Ptr<K, V>, RemovalCause),
-    /// To the listener, that this was not kept. Dropped next.
+    /// Tells the listener and the observer that this key and value were not kept, then drops them.
     Rejected(Box<Rejected<K, V>>),
-    /// To who asked for it, that this flight's load has failed: with an error, with none, or by a panic; with a share of it.
+    /// Tells the `on_load_error` callback that this flight's load has failed: with an error,
+    /// without one, or by a panic. Owns a reference to the flight's node.
     Failed(Ptr<K, V>, LoadKind, Option<SharedError>, Panicked),
-    /// To the observer.
+    /// Tells the observer of this event.
     Happened(CacheEvent, About<K, V>),
-    /// What user code panicked with, that was asked in the middle of something.
+    /// Resumes a panic of user code that was called in the middle of an operation.
     Panicked(Panic),
 }
 
-/// What an operation needs while it runs: a pin, and what is to be done once the pin is gone.
+/// The context of an operation: a pin, and the work that is deferred until the pin is gone.
 ///
-/// Under the pin run Hash, Eq, Clone and the closures of `retain` and `iter`; listeners, the observer and drops of values
-/// run after it, in [`Operation`]'s own drop.
+/// User code of two kinds runs in an operation. `Hash`, `Eq`, `Clone` and the closures of `retain`
+/// and `iter` run under the pin. Wakers, listeners, the observer and drops of values run after it,
+/// in [`Operation`]'s own drop.
 pub(crate) struct Operation<'c, K, V> {
     pub(crate) core: &'c Core<K, V>,
     pin: ManuallyDrop<Pin>,
     after: RefCell<Vec<Deferred<K, V>>>,
     upkeep: Cell<Upkeep>,
-    /// Flights whose waiters are to be woken. There is one at most, but in a sweep.
+    /// The flight whose waiters are to be woken. Only a sweep has more than one.
     rung: Cell<Option<Ptr<K, V>>>,
     rung_more: RefCell<Vec<Ptr<K, V>>>,
 }
@@ -57,14 +59,15 @@ impl<'c, K, V> Operation<'c, K, V> {
         &self.pin
     }
 
-    /// Wakes those who wait for a flight whose word was just changed, once the pin is gone: wakers are user code.
+    /// Wakes the waiters of a flight whose word was just changed, once the pin is gone: wakers are
+    /// user code.
     pub(crate) fn ring(&self, flight: Ptr<K, V>) {
         if let Some(before) = self.rung.replace(Some(flight)) {
             self.rung_more.borrow_mut().push(before);
         }
     }
 
-    /// Whether anything is done once the pin is gone: waking, telling, freeing.
+    /// Returns whether any work is deferred: waking, telling, freeing.
     pub(crate) fn has_more_to_do(&self) -> bool {
         self.rung.get().is_some() || !self.after.borrow().is_empty() || self.upkeep.get() != Upkeep::Nothing
     }
@@ -73,16 +76,16 @@ impl<'c, K, V> Operation<'c, K, V> {
         self.after.borrow_mut().push(after);
     }
 
-    /// Has the observer, if there is one, told of an event about this node's key once the pin is gone.
+    /// Defers telling the observer, if there is one, of an event about this node's key.
     pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
             self.push(Deferred::Happened(event(), self.core.about(node)));
         }
     }
 
-    /// Asks user code in the middle of something that must be seen through: its answer; None if it
-    /// panics. That panic goes on when the scope ends, after all else. (Without std, at once: there,
-    /// panics abort.)
+    /// Calls user code in the middle of work that must be completed. Returns its answer, or `None`
+    /// if it panics. The panic resumes when the operation ends, after all other work. (Without std
+    /// a panic aborts at once.)
     pub(crate) fn ask<R>(&self, user: impl FnOnce() -> R) -> Option<R> {
         match unwind::caught(user) {
             Ok(answer) => Some(answer),
@@ -93,7 +96,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
     }
 
-    /// Counts an event about this node's key, and has the observer told of it.
+    /// Counts an event about this node's key, and defers telling the observer of it.
     pub(super) fn count_of(&self, node: &Node<K, V>, event: Event) {
         self.core.counters.count(event);
         if let Some(told) = observer_event(event) {
@@ -101,18 +104,19 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
     }
 
-    /// Has the listener told that a value was removed, once the pin is gone.
+    /// Defers telling the listener that a value was removed.
     ///
     /// # Safety
-    /// The caller hands over a share of the node, whose word was valued.
+    /// The caller hands over a reference to the node, and has read a word of it that has a value.
     pub(super) unsafe fn announce(&self, node: Ptr<K, V>, cause: RemovalCause) {
         self.push(Deferred::Removed(node, cause));
     }
 
-    /// Has who asked for it told, once the pin is gone, that a load has failed with `error`, if there is one, or by a panic.
+    /// Defers calling `on_load_error`, if it is set: a load has failed with `error`, if there is
+    /// one, or by a panic.
     ///
     /// # Safety
-    /// The caller has a share of the node.
+    /// The caller owns a reference to the node.
     pub(crate) unsafe fn load_failed(
         &self,
         node: Ptr<K, V>,
@@ -121,73 +125,81 @@ impl<'c, K, V> Operation<'c, K, V> {
         panicked: bool,
     ) {
         if self.core.config.on_load_error.is_some() {
-            // SAFETY: the caller's share. So another cannot be refused.
+            // SAFETY: the caller's reference keeps the node alive. So the count is not zero, and
+            // another reference cannot be refused.
             let shared = unsafe { node.as_ref() }.inc_ref();
             debug_assert!(shared);
             self.push(Deferred::Failed(node, kind, error.cloned(), panicked));
         }
     }
 
-    /// Gives back a share.
+    /// Gives back a reference.
     ///
     /// # Safety
-    /// The caller owns the share, and from now on uses the node only under this scope's pin.
+    /// The caller owns the reference. From now on it uses the node only under this operation's pin.
     pub(crate) unsafe fn release(&self, node: Ptr<K, V>) {
         // SAFETY: as for this function.
         unsafe { self.release_shares(node, 1) };
     }
 
-    /// Gives back several shares at once.
+    /// Gives back several references at once.
     ///
     /// # Safety
-    /// As for [`release`](Self::release), of each.
+    /// As for [`release`](Self::release), for each reference.
     pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
         let shares = if mutant("one share of two") { 1 } else { shares };
-        // SAFETY: the caller's shares; it uses the node under this scope's pin only, and so do we.
+        // SAFETY: the caller owns the references. It uses the node under this operation's pin only,
+        // as this function does.
         if unsafe { Node::dec_ref(node, shares) } {
-            // SAFETY: those were the last shares.
+            // SAFETY: the caller's references were the last ones, and have just been given back.
             unsafe { self.retire(node) };
         }
     }
 
+    /// Retires a node.
+    ///
     /// # Safety
-    /// The last share of `node` was given back, by the caller: so it is out of the list and the ring, nobody who pins
-    /// from now on can find it, and nobody else retires it.
+    /// The caller has given back the last reference to `node`. So the node is in neither the list
+    /// nor a ring, no reader that pins from now on can find it, and no other caller retires it.
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
-        // SAFETY: handed on; nodes come from the limbo's arena.
+        // SAFETY: by this function's contract no reader that pins from now on reaches the node, and
+        // it is retired once; nodes come from the limbo's arena.
         let upkeep = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
         self.upkeep.set(self.upkeep.get().max(upkeep));
     }
 
-    /// What was retired so far need not wait for more: whoever cleans up wants values dropped.
+    /// Has the open bag sealed and all ripe nodes freed when the operation ends: a caller that
+    /// cleans up wants values dropped.
     pub(crate) fn seal_and_reclaim(&self) {
         self.upkeep.set(Upkeep::Flush);
     }
 
-    /// The same of the few that a caller removes by name.
+    /// Has the few nodes that a caller removed by name freed at once, if no reader is pinned.
     ///
-    /// (Not in models, where it would add the steps of a sweep's end, which have models of their own, to each removal.)
+    /// Models skip this. It would add to each removal the steps that end a sweep, which have models
+    /// of their own.
     pub(crate) fn promptly(&self) {
         if !cfg!(loom) {
             self.upkeep.set(self.upkeep.get().max(Upkeep::Promptly));
         }
     }
 
-    /// The node around a link of this core's tables.
+    /// Returns the node around a link of this core's table.
     pub(super) fn node(&self, link: NonNull<Link>) -> &Node<K, V> {
-        // SAFETY: the tables of this core hold nodes of this type only, and links are only had under this pin.
+        // SAFETY: the table of this core holds nodes of this type only. Callers get links from it
+        // only under this operation's pin, which keeps the nodes alive.
         unsafe { Node::of_link(link) }
     }
 }
 
 impl<K, V> Drop for Operation<'_, K, V> {
     fn drop(&mut self) {
-        // SAFETY: dropped once, here, and not used afterwards.
+        // SAFETY: the pin is dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
         let more = core::mem::take(self.rung_more.get_mut());
         let after = core::mem::take(self.after.get_mut());
         match self.rung.get() {
-            // Most often it is one flight, and nothing else.
+            // The common case is one flight and nothing else.
             Some(flight) if more.is_empty() && after.is_empty() => self.core.bells.ring(flight.addr().get()),
             None if after.is_empty() => {}
             rung => self.core.tell(rung.into_iter().chain(more), after),
@@ -203,30 +215,34 @@ impl<K, V> Drop for Operation<'_, K, V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Wakes those who wait, tells the listener about removed values and gives back the shares that kept them for it, and
-    /// tells the observer.
+    /// Does the deferred work: wakes waiters, tells the listener about removed values and gives
+    /// back the references that kept them alive for it, calls `on_load_error`, and tells the
+    /// observer.
     fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<Deferred<K, V>>) {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
-                // What follows the announcement of a value that is to be dropped at once is the operation's upkeep.
-                // SAFETY: the share was taken for this announcement; this is its end.
+                // Not `promptly`: if the removed value is to be freed at once, the upkeep of the
+                // operation's drop, which follows, does so.
+                // SAFETY: the reference was taken for this announcement, which ends here.
                 unsafe { self.0.give_back(self.1, false) };
             }
         }
         unwind::each(rung.map(Deferred::Rung).chain(after), |after| match after {
-            // A flight's address is all that its bell is found by: it need not be alive.
+            // The bell is found by the flight's address alone, so the flight need not be alive.
             Deferred::Rung(flight) => self.bells.ring(flight.addr().get()),
             Deferred::Removed(node, cause) => {
                 let kept = Release(self, node);
                 if let Some(listener) = &self.config.listener {
-                    // SAFETY: `kept` has a share; only nodes whose word was valued are announced.
+                    // SAFETY: `kept` owns a reference. Only nodes whose word has a value are
+                    // announced, and these have a key.
                     let (key, value) = unsafe { (kept.1.as_ref().key(), kept.1.as_ref().value()) };
                     listener(key, value, cause);
                 }
             }
             Deferred::Rejected(rejected) => {
-                // One after the other, even if the first one panics; and then it is dropped.
+                // The listener is told first, then the observer, even if the listener panics. Then
+                // the key and value are dropped.
                 unwind::each([false, true].into_iter(), |observer| match &self.config.listener {
                     _ if observer => self.observe_key(
                         rejected.order(),
@@ -240,7 +256,7 @@ impl<K, V> Core<K, V> {
             Deferred::Failed(node, kind, error, panicked) => {
                 let kept = Release(self, node);
                 if let Some(on_load_error) = &self.config.on_load_error {
-                    // SAFETY: `kept` has a share; flights have their keys.
+                    // SAFETY: `kept` owns a reference; flights have their keys.
                     let key = unsafe { kept.1.as_ref() }.key();
                     on_load_error(key, &Failure::new(error.as_deref(), panicked), kind);
                 }
@@ -252,7 +268,7 @@ impl<K, V> Core<K, V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// A place for an operation to run in.
+    /// Begins an operation under this pin.
     #[inline]
     pub(crate) fn operation(&self, pin: Pin) -> Operation<'_, K, V> {
         Operation {
@@ -265,38 +281,46 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Gives back a share from outside of any pin. If it was the last one, of a value that was removed before, that is dropped at
-    /// once where nobody is pinned.
+    /// Gives back a reference outside of any pin. If it was the last one, its value was removed
+    /// before. That value is dropped at once if no reader is pinned.
     ///
     /// # Safety
-    /// The caller owns the share, and does not use it again.
+    /// The caller owns the reference, and does not use it again.
     pub(crate) unsafe fn release_unpinned(&self, node: Ptr<K, V>) {
         // SAFETY: as for this function.
         unsafe { self.give_back(node, true) };
     }
 
+    /// Gives back a reference. If it was the last one, the node is retired; `promptly` has it freed
+    /// at once if no reader is pinned.
+    ///
     /// # Safety
     /// As for [`release_unpinned`](Self::release_unpinned).
     unsafe fn give_back(&self, node: Ptr<K, V>, promptly: bool) {
-        // SAFETY: the caller's share, and it does not use the node again; nor do we, unless it was the last one. Here there are
-        // only pointers to it.
+        // SAFETY: the caller owns the reference, and does not use the node again. Nor does this
+        // function, unless the reference was the last one. Until then it has only pointers to the
+        // node.
         if unsafe { Node::dec_ref(node, 1) } {
-            // SAFETY: whoever gave back the last share is the last to use it, if it was never to be found by a reader.
+            // SAFETY: the last reference was given back here. So only this call may free the node,
+            // which is alive until then.
             if unsafe { node.as_ref() }.is_detached() {
                 struct Last<'c, K, V>(&'c Core<K, V>, Option<Ptr<K, V>>);
                 impl<K, V> Drop for Last<'_, K, V> {
                     fn drop(&mut self) {
-                        // SAFETY: the detached node's share, which ends with it.
+                        // SAFETY: the detached node owned this reference, which ends with that
+                        // node.
                         self.1.into_iter().for_each(|of| unsafe { self.0.release_unpinned(of) });
                     }
                 }
-                // SAFETY: alive until it is disposed of.
+                // SAFETY: the node is alive until it is disposed of below.
                 let _key = Last(self, unsafe { node.as_ref() }.fenced_of().filter(|_| !mutant("fenced share kept")));
-                // SAFETY: nodes come from the limbo's arena, and nobody can reach this one any more.
+                // SAFETY: nodes come from the limbo's arena. No reader can find a detached node,
+                // and the last reference is gone, so no other thread can reach this one. It is not
+                // used again.
                 return unsafe { self.limbo.dispose(node) };
             }
             let operation = self.operation(self.limbo.enter());
-            // SAFETY: that was the last share.
+            // SAFETY: the last reference was given back here.
             unsafe { operation.retire(node) };
             if promptly {
                 operation.promptly();

@@ -1,37 +1,40 @@
-//! How a read-through came by its value, and what a load may come to.
+//! How a read-through got its value, and how a load may end.
 
 use core::time::Duration;
 
-/// How a read-through came by its value.
+/// How a read-through got its value.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// It was there.
+    /// The value was there.
     Hit,
-    /// This caller loaded it. (Or had it loaded in the background, even if another took that load over.)
+    /// This caller loaded the value. (Or had it loaded in the background, even if another caller
+    /// took that load over.)
     Computed,
-    /// This caller waited for the load of another.
+    /// This caller waited for another caller's load.
     Coalesced,
-    /// It was there, and its time to live is over, or its refresh by this caller failed: served all the same.
+    /// The old value was served. Its time to live is over, or this caller's refresh of it failed.
     Stale,
-    /// This caller loaded it early, in the place of one that was still good (XFetch).
+    /// This caller loaded the value early, in place of one that was still fresh (XFetch).
     Refreshed,
 }
 
-/// What a load came to, where it may say more than a value: for
+/// The result of a load that may say more than a value: for
 /// [`Request::revalidate_with`](crate::Request::revalidate_with).
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loaded<V> {
-    /// A value, to be kept as long as the cache was built to.
+    /// A value, with the cache's time to live.
     New(V),
-    /// A value with a time to live of its own: `Duration::MAX` is for ever, zero as `Unstored`. The
-    /// cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
+    /// A value with a time to live of its own. `Duration::MAX` never ends, and zero acts as
+    /// `Unstored`. The cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
     NewFor(V, Duration),
-    /// The same, exactly that long, whatever the cache's jitter.
+    /// A value with a time to live of its own, exactly that long: the cache's jitter does not
+    /// shorten it.
     NewForExactly(V, Duration),
-    /// A value that is handed to all who wait for it, and not stored. The old one goes all the same.
+    /// A value that is handed to all waiters and not stored. The old value is removed all the same.
     Unstored(V),
-    /// The old value is still right: its time to live begins anew. Where there is none, the load counts as abandoned.
+    /// The old value is still right, and its time to live begins anew. If there is no old value,
+    /// the load counts as abandoned.
     NotModified,
 }

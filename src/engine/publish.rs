@@ -12,22 +12,22 @@ use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
 use core::ptr::NonNull;
 
-/// What became of a leader's value.
+/// The fate of a leader's value.
 #[must_use]
 pub(crate) enum Published<V> {
     Stored,
     HandedOver,
-    /// The lease was taken over: nobody has got it.
+    /// The lease was taken over: no waiter got the value.
     Fenced(V),
 }
 
 impl<K, V> Operation<'_, K, V> {
-    /// The leader's value becomes the entry, or is handed to those who wait and no more.
+    /// Publishes a leader's value: stores it as the entry, or only hands it to the waiters.
     ///
     /// # Safety
-    /// The caller holds this lease of this flight, with its shares; the lease ends here.
+    /// The caller holds this lease of this flight, with its references. The lease ends here.
     pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: EntryMeta) -> Published<V> {
-        // SAFETY: the caller has shares of both.
+        // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         node.reserve(self.core.nodes(), &terms.stamps);
@@ -37,14 +37,14 @@ impl<K, V> Operation<'_, K, V> {
         if self.is_large(shard) {
             self.prefetch_insert(shard, node.link().order());
         }
-        // SAFETY: the transition into PUBLISHING was just won.
+        // SAFETY: this leader has just won the transition into PUBLISHING, and not left it yet.
         unsafe { node.write(self.core.nodes(), value, terms.stamps) };
         let stored = match old {
             None => self.publish_cold(shard, node, terms.weight),
             Some(old) => self.publish_successor(shard, node, old, terms.weight),
         };
         if stored && old.is_none() {
-            // The slot's share. It cannot fail: the lease has one.
+            // The slot's reference. It cannot be refused: the lease owns one.
             let shared = node.inc_ref();
             debug_assert!(shared);
             self.assign_slot(shard, node, None);
@@ -58,27 +58,30 @@ impl<K, V> Operation<'_, K, V> {
         if stored { Published::Stored } else { Published::HandedOver }
     }
 
-    /// A loaded value that was published and not kept is counted, and told to the listener.
+    /// Counts a loaded value that was published and not kept, and announces it to the observer and
+    /// the listener.
     #[cold]
     fn hand_back(&self, node: &Node<K, V>, cause: RejectionCause) {
         self.core.counters.count(Event::Rejection);
         self.observe_of(node, || CacheEvent::Rejected { cause });
         if self.core.config.listener.is_some() {
-            // It cannot fail: the lease has a share.
+            // The listener's reference. It cannot be refused: the lease owns one.
             let shared = node.inc_ref();
             debug_assert!(shared);
-            // SAFETY: the share just taken; the caller has published the value.
+            // SAFETY: the reference was taken above. The caller has published the value, so the
+            // word has one.
             unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
         }
     }
 
     fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32) -> bool {
-        // A flight that was removed is not stored. If the mark comes after this look, the remover finds READY, or
-        // leaves GONE behind for us to find; the two RMWs on the word decide which, so the weight is taken out once.
+        // A flight that was removed is not stored. If a remover marks the node after this look, it
+        // finds READY, or leaves REMOVED in the word for this publisher to find. The order of the
+        // two RMWs on the word decides which, so exactly one of the two subtracts the weight.
         let weight = if node.link().is_marked() { 0 } else { weight };
         node.set_weight(weight);
         if weight == 0 {
-            // Nobody finds it any more, before it can be taken for an entry.
+            // The node is unlinked before it is READY, so that no finder takes it for an entry.
             self.remove(shard, node, RemovalCause::Expired);
             node.word.publish();
             return false;
@@ -87,7 +90,7 @@ impl<K, V> Operation<'_, K, V> {
         let gone = node.word.publish().removed();
         if gone && !mutant("weight left behind") {
             self.undo_weight(shard, &weighed);
-            // Its remover found no value yet, and is done with the weight.
+            // The remover found no value in the word, so it left the weight to this publisher.
             node.set_weight(0);
         }
         !gone
@@ -108,13 +111,14 @@ impl<K, V> Operation<'_, K, V> {
         if mutant("lost swap stays") {
             return true;
         }
-        // The old entry was removed meanwhile, and with it the right to be stored.
+        // The old entry was removed meanwhile. So the value may not be stored.
         self.undo_weight(shard, &weighed);
         node.set_weight(0);
         false
     }
 
-    /// Puts a successor in the place of its old entry; false if that was removed meanwhile.
+    /// Puts a successor in the place of its old entry. Returns false if the old entry was removed
+    /// meanwhile.
     pub(super) fn put_in_place(
         &self,
         shard: &Shard<K, V>,
@@ -122,7 +126,7 @@ impl<K, V> Operation<'_, K, V> {
         old: &Node<K, V>,
         weighed: &WeightDelta,
     ) -> bool {
-        // The list's share, and the slot's. It cannot fail: the lease has one.
+        // The references of the list and of the slot. They cannot be refused: the lease owns one.
         let shared = node.inc_ref() && node.inc_ref();
         debug_assert!(shared);
         if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
@@ -130,7 +134,8 @@ impl<K, V> Operation<'_, K, V> {
             return true;
         }
         if !mutant("lost swap stays") {
-            // SAFETY: the shares taken above; the lease's is still there.
+            // SAFETY: the references were taken above. The lease's own reference remains, so these
+            // are not the last ones.
             unsafe { self.release_shares(NonNull::from(node), 2) };
         }
         false

@@ -1,4 +1,4 @@
-//! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
+//! Finding a value that may be served: the hit path, and its fallback past an entry's quiet time.
 
 use super::Core;
 use crate::flight::expiry::ExpiryWord;
@@ -10,13 +10,14 @@ use crate::sys::mutants::mutant;
 use crate::table::split_order::split_order;
 use alloc::vec::Vec;
 
-/// Keys of a bulk read whose memory is fetched together.
+/// Keys of a bulk read that are prefetched together.
 const TOGETHER: usize = 16;
-/// What a lookup waits for, one after the other: a cell, and the first nodes behind it.
+/// Dependent memory accesses of a lookup: a cell, and the first nodes behind it.
 const STEPS: usize = 3;
 
 impl<K, V> Core<K, V> {
-    /// Ends its time to live now, and that of a successor which is there, and about to take its place.
+    /// Ends the value's time to live now. Does the same to a published successor that is about to
+    /// replace the entry.
     pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
         node.end_time(self.nodes(), self.config.time.now());
         self.note_end(node);
@@ -26,18 +27,20 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Finds an entry to read it, by hash and key.
+    /// Finds the node of a key by hash and key, to read it.
     #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         let link = self.table.find(pin, hash, |link| {
-            // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
+            // SAFETY: the table of this core holds nodes of this type only; the pin keeps them
+            // alive.
             is_key(unsafe { Node::<K, V>::of_link(link) }.key())
         })?;
-        // SAFETY: as above; the pin is held for 'p.
+        // SAFETY: as above; the pin is held for `'p`.
         Some(unsafe { Node::of_link(link) })
     }
 
-    /// The node whose value `node` serves now, if it is `good`: itself, or a successor that is about to take its place.
+    /// Returns the node whose value `node` serves now, if it is `good`: the node itself, or a
+    /// published successor that is about to replace it.
     #[inline]
     fn serving<'p>(
         &'p self,
@@ -52,7 +55,7 @@ impl<K, V> Core<K, V> {
         self.serving_successor(pin, word, good)
     }
 
-    /// A live value's node. Counts the lookup.
+    /// Finds the node of a live value. Counts the lookup.
     #[inline]
     pub(crate) fn find_live<'p>(
         &'p self,
@@ -66,8 +69,8 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Whether it is a hit about which there is nothing to ask, and nothing to note but its use, which is noted. Most are, and then
-    /// there is no call in their way, for which registers would have to be saved.
+    /// Returns whether this is a hit that needs no clock call and no statistics; records the use if
+    /// so. Inlined, so that callers save no registers for a call.
     #[inline(always)]
     fn is_plain_hit(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
         let quiet = |hot: ExpiryWord| {
@@ -76,7 +79,7 @@ impl<K, V> Core<K, V> {
         if !serves(node.word.load()) {
             return false;
         }
-        // Only now: until then the times are not the value's.
+        // Loaded after the word: before the word has a value, the times are not the value's.
         let hot = node.hot();
         let plainly = (hot.never_expires() || quiet(hot)) && !self.counters.lookups_counted();
         if plainly {
@@ -92,7 +95,7 @@ impl<K, V> Core<K, V> {
         live.inspect(|node| node.touch())
     }
 
-    /// The same; does not count the lookup.
+    /// Finds the node of a live value. Does not count the lookup.
     pub(crate) fn find_live_uncounted<'p>(
         &'p self,
         pin: &'p Pin,
@@ -103,7 +106,7 @@ impl<K, V> Core<K, V> {
         self.serving(pin, node, |n| self.is_fresh(n)).inspect(|node| node.touch())
     }
 
-    /// A live value's node, with a share of it that is the caller's. Counts the lookup.
+    /// Finds the node of a live value, with a reference for the caller. Counts the lookup.
     pub(crate) fn find_counted<'p>(
         &'p self,
         pin: &'p Pin,
@@ -112,14 +115,15 @@ impl<K, V> Core<K, V> {
     ) -> Option<&'p Node<K, V>> {
         loop {
             let node = self.find_live(pin, hash, &is_key)?;
-            // A share refused: it was removed just now, and everybody has let go of it.
+            // A reference is refused if the node was removed just now and all its references were
+            // given back.
             if node.inc_ref() {
                 return Some(node);
             }
         }
     }
 
-    /// Whether a load of the key is in flight.
+    /// Returns whether a load of the key is in flight.
     pub(crate) fn loading(&self, pin: &Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
         self.find(pin, hash, is_key).is_some_and(|node| node.word.load().in_flight())
     }
@@ -133,12 +137,12 @@ impl<K, V> Core<K, V> {
         is_key: impl Fn(&K) -> bool,
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        // SAFETY: seen valued under the pin.
+        // SAFETY: the node's word has a value, and was read under the pin, which is held here.
         self.find_live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
     }
 
-    /// Reads the live values of several keys, in their order. Each step of a lookup is begun for several keys before any of them
-    /// goes on, so that these wait for memory at the same time and not one after the other.
+    /// Reads the live values of several keys, in their order. Starts each step of the lookups for
+    /// several keys before the next step of any, so that their cache misses overlap.
     pub(crate) fn read_many<'q, Q, R>(
         &self,
         pin: &Pin,
@@ -165,8 +169,8 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
-    /// lookup only if it is a hit.
+    /// Reads a live value if nothing but a plain hit can come of it: the first try of a
+    /// read-through. Counts the lookup only if it is a hit.
     #[inline]
     pub(crate) fn read_quietly<R>(
         &self,
@@ -176,11 +180,11 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
-        // Of an entry that is being refreshed there is more to ask: does its refresh hang?
+        // An entry that is being refreshed is no plain hit: its refresh may hang.
         if !self.is_plain_hit(node, Snapshot::rests) && !self.quiet_otherwise(node) {
             return None;
         }
-        // SAFETY: seen valued under the pin.
+        // SAFETY: the node's word has a value, and was read under the pin, which is held here.
         Some(take(unsafe { node.value() }))
     }
 
@@ -195,9 +199,10 @@ impl<K, V> Core<K, V> {
         quiet
     }
 
-    /// Whether the node is an entry whose refresh goes on: whose leader has not held its lease for
-    /// longer than the `lead_timeout`, by the coarse clock. `word` is that of an entry found unmarked
-    /// under the present pin. (That is no parameter: its address is felt in a hit.)
+    /// Returns whether the node is an entry whose refresh goes on: by the coarse clock its leader
+    /// has not held the lease for longer than the `lead_timeout`. `word` is the word of an entry
+    /// that the caller found unmarked under its present pin. (The pin is no parameter: taking its
+    /// address would slow down hits.)
     #[cold]
     #[inline(never)]
     fn refresh_goes_on(&self, word: Snapshot) -> bool {
@@ -212,7 +217,7 @@ impl<K, V> Core<K, V> {
         self.noted_end(next, lease, lead_timeout).is_none_or(|end| !self.config.has_come_coarsely(end))
     }
 
-    /// A live value's node, without a trace of having looked.
+    /// Finds the node of a live value. Records neither a use nor a lookup.
     pub(crate) fn peek_live<'p>(
         &'p self,
         pin: &'p Pin,
@@ -230,8 +235,9 @@ impl<K, V> Core<K, V> {
         good: impl FnOnce(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let State::Refreshing(next) = word.state() else { return None };
-        // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
-        // it: it is retired only after the entry's word was taken back or the entry was marked.
+        // SAFETY: `word` is the word of an entry that was found unmarked under the present pin, and
+        // this pin keeps the successor alive: a successor is retired only after the entry's word
+        // was taken back from REFRESHING, or the entry was marked.
         let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
         ((next.word.load().is_entry() || mutant("successor not ready")) && good(next)).then_some(next)
     }

@@ -1,16 +1,17 @@
-//! What the cache was given and did not keep.
+//! Values that the cache was given and did not keep.
 
 use core::fmt;
 
-/// Why the cache did not keep a value.
+/// The reason for which the cache did not keep a value.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RejectionCause {
-    /// It weighs more than the whole capacity.
+    /// The value weighs more than the whole capacity.
     TooHeavy,
-    /// Its time to live is zero.
+    /// The value's time to live is zero.
     ZeroTimeToLive,
-    /// So much removed memory waits to be freed, because a reader holds a pin, that nothing new is kept.
+    /// A reader has held a pin for so long that too much removed memory waits to be freed.
+    /// Meanwhile no new value is kept.
     RetiredMemory,
 }
 
@@ -24,11 +25,12 @@ impl fmt::Display for RejectionCause {
     }
 }
 
-/// A key and value that the cache did not keep. From [`Cache::try_insert`](crate::Cache::try_insert).
+/// A key and value that the cache did not keep. From
+/// [`Cache::try_insert`](crate::Cache::try_insert).
 pub struct Rejected<K, V> {
     pair: (K, V),
     cause: RejectionCause,
-    /// As much of the key's hash as an observer is told.
+    /// The 31 bits of the key's hash that an observer is told.
     order: u32,
 }
 
@@ -41,22 +43,22 @@ impl<K, V> Rejected<K, V> {
         self.order
     }
 
-    /// Why.
+    /// Returns why the value was not kept.
     pub fn cause(&self) -> RejectionCause {
         self.cause
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &K {
         &self.pair.0
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &V {
         &self.pair.1
     }
 
-    /// The key and the value.
+    /// Returns the key and the value.
     pub fn into_pair(self) -> (K, V) {
         self.pair
     }

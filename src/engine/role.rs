@@ -1,4 +1,4 @@
-//! What a caller came for at a key, and what it became there.
+//! The intent with which a caller comes to a key, and the role that it gets there.
 
 use super::config::Limits;
 use super::events::LoadKind;
@@ -8,14 +8,14 @@ use crate::flight::bell::Listening;
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 
-/// What the caller came for.
+/// The intent of a caller.
 #[derive(Clone, Copy)]
 pub(crate) enum Intent<'l> {
-    /// A value that may be served, within these limits.
+    /// To get a value that may be served within these limits.
     Value(&'l Limits),
-    /// The key's lease, whatever value there is.
+    /// To get the key's lease, even if there is a fresh value.
     Lease,
-    /// The same, within `max_loads`.
+    /// To get the key's lease, within `max_loads`.
     Refresh,
 }
 
@@ -24,27 +24,29 @@ impl Intent<'_> {
         matches!(self, Self::Value(_))
     }
 
-    /// What a load is for that would be `kind` if it were one.
+    /// Returns the kind of load to report: `kind` for a read-through, `Compute` for an explicit
+    /// lease.
     pub(super) fn or(self, kind: LoadKind) -> LoadKind {
         if self.value() { kind } else { LoadKind::Compute }
     }
 
-    /// Whether the lease of a new flight counts for `max_loads`.
+    /// Returns whether the lease of a new flight counts for `max_loads`.
     pub(super) fn counted(self) -> bool {
         !matches!(self, Self::Value(Limits { counted: false, .. }))
     }
 }
 
-/// How it went.
+/// The role of a caller.
 pub(crate) enum Role<'s, K, V> {
     /// This value may be served.
     Hit(&'s Node<K, V>, Outcome),
     /// The caller leads. `counted`: its lease counts for `max_loads`.
     Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
-    /// Somebody else leads, under this lease: wait. None: the flight does not count this waiter.
+    /// Another caller leads, under this lease: wait. No lease: the value is being moved in, and the
+    /// flight does not count this waiter.
     Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
-    /// The flight can count no more waiters.
+    /// The flight can count no more waiters, or no more loads may begin.
     Full,
-    /// The last load failed, and that is kept.
+    /// The last load failed, and its failure is kept.
     Failed(Option<SharedError>),
 }

@@ -3,11 +3,11 @@
 use super::{Core, Ptr};
 use crate::flight::node::Node;
 
-/// A node that is not in the list yet; frees it if it never gets there.
+/// A node that is not in the list yet. Dropping this frees the node.
 pub(super) struct OwnedNode<'c, K, V>(pub(super) &'c Core<K, V>, pub(super) Ptr<K, V>);
 
 impl<K, V> OwnedNode<'_, K, V> {
-    /// The node is in the list, or hangs from an entry: it is no longer ours.
+    /// Gives up the ownership: the node is in the list now, or hangs from an entry.
     pub(super) fn linked(self) -> Ptr<K, V> {
         let node = self.1;
         core::mem::forget(self);
@@ -17,13 +17,14 @@ impl<K, V> OwnedNode<'_, K, V> {
 
 impl<K, V> Drop for OwnedNode<'_, K, V> {
     fn drop(&mut self) {
-        // SAFETY: nobody else has ever been able to reach the node, and this is its owner's end.
+        // SAFETY: the node came from this limbo's arena. No other caller has ever been able to
+        // reach it, and its owner ends here.
         unsafe { self.0.limbo.dispose(self.1) };
     }
 }
 
-/// A node for a flight that this caller might begin, kept over attempts. Declared outside of the scope, so that an
-/// unused key is not dropped under the pin.
+/// A node for a flight that this caller may begin, kept over attempts. Callers declare it outside
+/// of the operation, so that an unused key is not dropped under the pin.
 pub(crate) struct PendingNode<'c, K, V>(&'c Core<K, V>, Option<OwnedNode<'c, K, V>>);
 
 impl<'c, K, V> PendingNode<'c, K, V> {
@@ -34,7 +35,7 @@ impl<'c, K, V> PendingNode<'c, K, V> {
     pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
         let fresh = || OwnedNode(self.0, Node::flight(self.0.nodes(), key(), order));
         let node = self.1.get_or_insert_with(fresh).1;
-        // SAFETY: our own node, not yet shared.
+        // SAFETY: the node is this caller's own, and not yet shared.
         unsafe { node.as_ref() }.set_refcount(shares);
         node
     }

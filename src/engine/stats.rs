@@ -1,99 +1,136 @@
-//! Counting what happens.
+//! Counters of the cache's operations.
 
 use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
 use alloc::boxed::Box;
 
-/// What a cache has done since it was built. A snapshot of counters that are not read at one instant.
+/// The counts of a cache's operations since it was built: a snapshot of counters that are not all
+/// read at one instant.
 ///
 /// # What counts where
 ///
-/// A *lookup* is one key of one call. Each counts once, as a hit or as a miss, when it has ended: as a hit if its caller was given
-/// a value that was there, whoever refreshes that meanwhile. (Hits and misses are counted with
-/// [`record_stats`](crate::Builder::record_stats) only.)
+/// A *lookup* is one key of one call. Each lookup counts once, as a hit or as a miss, when it has
+/// ended. It is a hit if its caller was given a value that was there, even if that is refreshed
+/// meanwhile. (Hits and misses are counted only with
+/// [`record_stats`](crate::Builder::record_stats).)
 ///
-/// | the call | came to | counts as | and |
+/// | the call | its result | counts as | and in |
 /// |---|---|---|---|
-/// | `get`, `get_ref`, `get_entry`, a key of `get_many` | a value | hit | |
-/// | | none | miss | |
-/// | read-through[^through] | [`Outcome::Hit`](crate::Outcome::Hit) | hit | where this caller has it refreshed in the background: `early_refreshes`, `loads` |
-/// | | [`Outcome::Stale`](crate::Outcome::Stale), of a load by another | hit | `stale_serves`; `coalesced` if it waited, `wait_timeouts` if for too long |
-/// | | `Outcome::Stale`, of its own load | hit | `stale_serves`, `loads`; `early_refreshes` if the value was still good; `load_failures` once that has failed |
-/// | | [`Outcome::Computed`](crate::Outcome::Computed) | miss | `loads` |
-/// | | `Outcome::Computed`, for itself alone[^alone] | miss | `bypassed` |
-/// | | [`Outcome::Refreshed`](crate::Outcome::Refreshed) | miss | `loads`, `early_refreshes` |
-/// | | [`Outcome::Coalesced`](crate::Outcome::Coalesced) | miss | `coalesced`, unless the load ended as it came |
-/// | | the error of its own load, or a panic | miss | `loads`, `load_failures`; after a panic in the background `loads` and `handovers` once more, as the load is offered to its caller |
-/// | | the error of another's load | miss | `coalesced`; neither if that failure was kept (`negative_ttl`) |
-/// | | `TimedOut` | miss | `coalesced` (not for its own load in the background), `wait_timeouts` |
+/// | plain read[^plain] | a value | hit | |
+/// | | no value | miss | |
+/// | read-through[^through] | [`Hit`] | hit | [^background] |
+/// | | [`Stale`], from another's load | hit | `stale_serves`[^waited] |
+/// | | [`Stale`], from its own load | hit | `stale_serves`, `loads`[^refresh] |
+/// | | [`Computed`] | miss | `loads` |
+/// | | [`Computed`], for itself alone[^alone] | miss | `bypassed` |
+/// | | [`Refreshed`] | miss | `loads`, `early_refreshes` |
+/// | | [`Coalesced`] | miss | `coalesced`, unless the load ended as it came |
+/// | | an error or a panic of its own load | miss | `loads`, `load_failures`[^panic] |
+/// | | the error of another's load | miss | `coalesced`[^kept] |
+/// | | `TimedOut` | miss | `wait_timeouts`, `coalesced`[^own] |
 /// | | `Overloaded` | miss | |
 /// | | `Reentrant` | miss | `coalesced` |
-/// | | cancelled | miss | what it had come to |
-/// | `lease`, `lease_owned` | `Lookup::Hit` | hit | `stale_serves` if its time is over |
+/// | | cancelled | miss | the counters of what it had done |
+/// | `lease`, `lease_owned` | `Lookup::Hit` | hit | `stale_serves` if the value has expired |
 /// | | `Lookup::Refresh` | hit | `loads`, `early_refreshes` |
 /// | | `Lookup::Lead` | miss | `loads` |
 /// | | `Lookup::Wait` | miss | `coalesced`, unless it may not wait |
 /// | `compute`, `refresh` | | no lookup | `loads` |
-/// | `peek`, `contains_key`, `is_loading`, `iter`, `insert`, `remove` and their like | | no lookup | |
+/// | all others[^others] | | no lookup | |
 ///
-/// A key that comes again in one `load_all` is a lookup of its own that waits for the first: `load_all(&[7, 7, 7])` of a
-/// missing key is three misses, one of `loads`, and two `coalesced`.
+/// If a key comes again in one `load_all`, that is a lookup of its own, which waits for the first:
+/// `load_all(&[7, 7, 7])` of a missing key counts three misses, one of `loads`, and two
+/// `coalesced`.
 ///
-/// [^through]: `get_with`, `try_get_with`, those of `entry` and `detached`, `load`, each key of `load_all`; as a thread or as a task.
+/// [`Hit`]: crate::Outcome::Hit
+/// [`Stale`]: crate::Outcome::Stale
+/// [`Computed`]: crate::Outcome::Computed
+/// [`Refreshed`]: crate::Outcome::Refreshed
+/// [`Coalesced`]: crate::Outcome::Coalesced
 ///
-/// [^alone]: A `get_with` that is re-entrant (`coalesced`, too), timed out (`coalesced`, `wait_timeouts`) or refused, or any
-/// read-through while too much removed memory waits to be freed.
+/// [^plain]: `get`, `get_ref`, `get_entry`, and each key of `get_many`.
+///
+/// [^through]: `get_with`, `try_get_with`, the verbs of `entry` and `detached`, `load`, and each
+///     key of `load_all`; as a thread or as a task.
+///
+/// [^background]: `early_refreshes` and `loads`, if this caller has the value refreshed in the
+///     background.
+///
+/// [^waited]: Also `coalesced` if it waited, and `wait_timeouts` if it waited for too long.
+///
+/// [^refresh]: Also `early_refreshes` if the value was still fresh, and `load_failures` once the
+///     load has failed.
+///
+/// [^alone]: A `get_with` that is re-entrant (also `coalesced`), timed out (also `coalesced`,
+///     `wait_timeouts`) or refused, or any read-through while too much removed memory waits to be
+///     freed.
+///
+/// [^panic]: After a panic in the background `loads` and `handovers` count once more, as the load
+///     is offered to its caller.
+///
+/// [^kept]: Not `coalesced` if that failure was kept (`negative_ttl`).
+///
+/// [^own]: Not `coalesced` if it waited for its own load in the background.
+///
+/// [^others]: `peek`, `contains_key`, `is_loading`, `iter`, `insert`, `remove` and the like.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Lookups whose caller was given a value that was there, stale ones included. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
+    /// Lookups whose caller was given a value that was there, stale ones included. Counted only
+    /// with [`Builder::record_stats`](crate::Builder::record_stats).
     pub hits: u64,
-    /// Lookups whose caller was not. Counted only with [`Builder::record_stats`](crate::Builder::record_stats).
+    /// Lookups whose caller was given no value that was there. Counted only with
+    /// [`Builder::record_stats`](crate::Builder::record_stats).
     pub misses: u64,
-    /// Leases given out: every load that the cache will store, early refreshes and hand-overs included.
+    /// Leases given out: every load that is meant to be stored, early refreshes and hand-overs
+    /// included.
     pub loads: u64,
     /// Loads that ended in an error, or in a panic.
     pub load_failures: u64,
-    /// Callers who waited for the load of another.
+    /// Callers that waited for another caller's load.
     pub coalesced: u64,
-    /// Loads begun by XFetch while the entry was still valid.
+    /// Loads begun by XFetch while the entry was still fresh.
     pub early_refreshes: u64,
-    /// Old values given while they were refreshed, or because of a failure or a bound on loads.
+    /// Old values served while they were refreshed, or because of a failure or a bound on loads.
     pub stale_serves: u64,
-    /// Entries removed to make room, whose time was not over.
+    /// Entries removed to make room that had not expired.
     pub evictions: u64,
-    /// Values whose time to live or to idle was over when they were removed, for whatever reason: each is counted here once, and
-    /// nowhere else.
+    /// Values that had expired, by their time to live or to idle, when they were removed for any
+    /// reason. Each is counted here once, and in no other counter.
     pub expirations: u64,
-    /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`), and entries that
-    /// [`invalidate_tag`](crate::Cache::invalidate_tag) has ended, as they are removed or replaced.
+    /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`),
+    /// and entries that [`invalidate_tag`](crate::Cache::invalidate_tag) has ended. The latter
+    /// count when they are removed or replaced.
     pub invalidations: u64,
-    /// Flights that a waiter or later caller took on after their leader had given up.
+    /// Flights that a waiter or a later caller claimed after their leader had given up.
     pub handovers: u64,
-    /// Flights that a waiter took over from a leader that had held its lease for longer than the `lead_timeout`.
+    /// Flights that a waiter or a later caller took over from a leader that had held its lease for
+    /// longer than the `lead_timeout`.
     pub takeovers: u64,
     /// Waits that a deadline ended.
     pub wait_timeouts: u64,
-    /// Bytes of nodes that are retired and not yet freed (what keys and values own on the heap is not in it).
+    /// Bytes of nodes that are retired and not yet freed. Memory that keys and values own on the
+    /// heap is not included.
     pub retired_bytes: u64,
     /// Weight of the entries that are retired and not yet freed.
     pub retired_weight: u64,
-    /// Leases that are out now: loads in flight, not counting those that were taken over. A lease that
-    /// was forgotten (`mem::forget`) stays out.
+    /// Leases in force now: loads in flight, without those that were taken over. A lease that was
+    /// forgotten (`mem::forget`) stays in force.
     pub loading: u64,
-    /// Leases that were taken over (`lead_timeout`) and whose holders have not ended yet: threads that
-    /// are stuck, tasks that are not polled.
+    /// Leases that were taken over (`lead_timeout`) and whose holders have not ended them yet:
+    /// threads that are stuck, tasks that are not polled.
     pub fenced: u64,
-    /// Loads run for one caller alone, not stored: by a `get_with` that is re-entrant, timed out or refused, or because too
-    /// much is retired.
+    /// Loads run for one caller alone, and not stored. A `get_with` runs one if it is re-entrant,
+    /// timed out or refused; any read-through does if too much memory is retired.
     pub bypassed: u64,
-    /// Values that the cache was given, by an insert or a load, and did not keep: see [`RejectionCause`](crate::RejectionCause).
+    /// Values that the cache was given, by an insert or a load, and did not keep: see
+    /// [`RejectionCause`](crate::RejectionCause).
     pub rejected: u64,
-    /// Answers of bulk loads that were refused: of keys that nobody asked for, or a second one of a key
-    /// ([`Answers`](crate::Answers)).
+    /// Answers of bulk loads that were refused: for keys that no caller asked for, or second ones
+    /// for the same key ([`Answers`](crate::Answers)).
     pub unasked_answers: u64,
 }
 
-/// One of the counters of rare events.
+/// The counters of rare events.
 #[derive(Clone, Copy)]
 #[repr(usize)]
 pub(crate) enum Event {
@@ -109,9 +146,9 @@ pub(crate) enum Event {
     TakeOver,
     WaitTimeout,
     Bypassed,
-    /// A lease has ended, by its holder.
+    /// A lease was ended by its holder.
     LoadOver,
-    /// The same of one that had been taken over.
+    /// A lease that had been taken over was ended by its holder.
     FencedOver,
     UnaskedAnswer,
     Rejection,
@@ -120,19 +157,20 @@ pub(crate) enum Event {
 const EVENTS: usize = Event::Rejection as usize + 1;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
-/// Hits and misses of some of the threads.
+/// The hits and misses of some of the threads.
 struct Stripe {
     hits: AtomicU64,
     misses: AtomicU64,
 }
 
-// Everything here is Relaxed: counters order nothing.
+// All operations here are Relaxed: counters order nothing.
 pub(crate) struct Counters {
     events: CachePadded<[AtomicU64; EVENTS]>,
     stripes: Option<Box<[CachePadded<Stripe>]>>,
 }
 
-/// Threads are spread over the stripes in the order of their first count.
+/// Returns the stripe of the calling thread. Threads are spread over the stripes in the order of
+/// their first count.
 fn stripe() -> usize {
     #[cfg(feature = "std")]
     {
@@ -160,7 +198,7 @@ impl Counters {
         self.events[event as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Whether hits and misses are counted.
+    /// Returns whether hits and misses are counted.
     #[inline(always)]
     pub(crate) fn lookups_counted(&self) -> bool {
         self.stripes.is_some()

@@ -1,18 +1,18 @@
-//! Groups of entries that are invalidated together.
+//! Tags: groups of entries that are invalidated together.
 //!
-//! Nothing is kept by entry: which tags an entry has is asked of its key and value when it matters, and when its load began is a
-//! number among those of the cache's invalidations, kept where an entry without tags has its quiet time ([`ExpiryWord`]). So who has
-//! no tags pays nothing.
+//! The cache stores no tags. When it needs the tags of an entry, it asks `tags_with` for them, by
+//! key and value. For an entry with tags it stores one number, beside the time of expiry: how many
+//! invalidations there were in the cache as its load began. So entries without tags pay nothing.
 //!
-//! Order between loads and invalidations is that of one sequence number per cache, never the clock: a load notes it as it
-//! begins; [`TagRegistry::invalidate`] takes the next one and stores it in the tag's cell. A value is valid while no cell of its tags
-//! has a higher number than its load began with.
+//! One sequence number per cache orders loads and invalidations; the clock does not. A load notes
+//! the number as it begins. [`TagRegistry::invalidate`] takes the next number and stores it in the
+//! tag's cell. A value is valid as long as no cell of its tags has a higher number than the one
+//! with which its load began.
 //!
-//! Cells are a fixed number, found by the tag's hash. Two tags may share one: then the one is invalidated with the other, which
-//! costs a load and is never wrong. (With 16,384 of them and one invalidation, one in 16,384 of the other tags.) So a
-//! cache that sees ever new tags stays as it is.
-//!
-//! [`ExpiryWord`]: crate::flight::expiry::ExpiryWord
+//! The number of cells is fixed, and a tag's hash picks its cell. Two tags may share a cell. Then
+//! the invalidation of one invalidates the other, too, which costs a load and is never wrong. (With
+//! 16,384 cells one invalidation hits one in 16,384 of the other tags.) So a cache that sees ever
+//! new tags does not grow.
 
 use crate::sys::hasher::DefaultHashBuilder;
 use crate::sys::mutants::{mutant, sized, weakened};
@@ -22,27 +22,28 @@ use alloc::boxed::Box;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
 
-/// (One for models: which of several it is, the hasher says, at random.)
+/// The number of cells. Models have one: with several, the hasher would pick one at random.
 const CELLS: usize = sized(1 << 14, 1, 1);
 
-/// Tells an entry's tags: see [`Builder::tags_with`](crate::Builder::tags_with).
+/// A function that gives an entry's tags: see [`Builder::tags_with`](crate::Builder::tags_with).
 pub(crate) type TagsWith<K, V> = Box<dyn Fn(&K, &V, &mut Tags<'_>) + Send + Sync>;
 
 /// Takes the tags of an entry, one by one: see [`Builder::tags_with`](crate::Builder::tags_with).
 pub struct Tags<'t> {
     registry: &'t Registry,
-    /// The number that its load began with.
+    /// The sequence number with which the entry's load began.
     start: u64,
     any: bool,
     valid: bool,
 }
 
 impl Tags<'_> {
-    /// The entry has this tag.
+    /// Adds a tag to the entry.
     pub fn add<T: ?Sized + Hash>(&mut self, tag: &T) {
         self.any = true;
-        // Acquire: pairs with the Release in `invalidate`, as a hit's looks at other words do; what counts is that an
-        // invalidation that has returned is seen, which the cell's own order gives.
+        // Acquire: partner of the Release in `invalidate`, as with the other words that a hit
+        // reads. It would suffice that a reader sees an invalidation that has returned; the order
+        // of the cell's own modifications gives that.
         self.valid &= self.registry.cell(tag).load(Ordering::Acquire) <= self.start;
     }
 }
@@ -55,9 +56,9 @@ impl fmt::Debug for Tags<'_> {
 
 struct Registry {
     hasher: DefaultHashBuilder,
-    /// How many invalidations there were.
+    /// The number of invalidations.
     sequence: CachePadded<AtomicU64>,
-    /// The number of the last one of each tag; 0: none.
+    /// For each cell, the number of the last invalidation of its tags; 0: none.
     cells: ZeroedSlice<AtomicU64>,
 }
 
@@ -67,7 +68,7 @@ impl Registry {
     }
 }
 
-/// The groups of a cache.
+/// The tags of a cache, and their invalidations.
 pub(crate) struct TagRegistry<K, V> {
     tags: TagsWith<K, V>,
     registry: Registry,
@@ -75,31 +76,33 @@ pub(crate) struct TagRegistry<K, V> {
 
 impl<K, V> TagRegistry<K, V> {
     pub(crate) fn new(tags: TagsWith<K, V>) -> Self {
-        // SAFETY: an AtomicU64 of zero is all zero bits, and not zero-sized.
+        // SAFETY: an `AtomicU64` of zero is all zero bits, and is not zero-sized.
         let cells = unsafe { ZeroedSlice::new(CELLS, || AtomicU64::new(0)) };
         let sequence = CachePadded(AtomicU64::new(0));
         Self { tags, registry: Registry { hasher: DefaultHashBuilder::default(), sequence, cells } }
     }
 
-    /// The number that a load begins with, taken before it.
+    /// Returns the sequence number of a load that is about to begin.
     ///
-    /// Acquire: pairs with the Release of the invalidation with that number, so the load sees what was changed before it.
+    /// Acquire: partner of the Release in the invalidation with that number. So the load sees all
+    /// changes from before that invalidation.
     pub(crate) fn sequence(&self) -> u64 {
         self.registry.sequence.load(weakened("tag start", Ordering::Acquire))
     }
 
-    /// Whether any tag was invalidated since the number `start` was taken.
+    /// Returns whether any tag was invalidated since the number `start` was taken.
     pub(crate) fn any_since(&self, start: u64) -> bool {
-        // Relaxed: whoever goes on asks each tag, with an order of its own.
+        // Relaxed: if so, the caller asks each tag's cell, with an order of its own.
         self.registry.sequence.load(Ordering::Relaxed) > start
     }
 
-    /// Invalidates all entries with this tag whose loads have begun before.
+    /// Invalidates all entries with this tag whose loads began before this call.
     pub(crate) fn invalidate<T: ?Sized + Hash>(&self, tag: &T) {
-        // AcqRel: see `start`; and what is told by an invalidation before this one is told by this one, too.
+        // Release: partner of the Acquire in `sequence`. Acquire: partner of earlier invalidations,
+        // so that a load that reads this number sees the changes from before those, too.
         let number = self.registry.sequence.fetch_add(1, Ordering::AcqRel) + 1;
         if !mutant("tag not stored") {
-            // The highest stays: two may come in either order.
+            // The highest number stays, in whichever order two invalidations of the tag come here.
             let cell = self.registry.cell(tag);
             if mutant("last tag stays") {
                 cell.store(number, Ordering::Release);
@@ -115,12 +118,12 @@ impl<K, V> TagRegistry<K, V> {
         tags
     }
 
-    /// Whether an entry has tags at all.
+    /// Returns whether an entry has any tags.
     pub(crate) fn has_tags(&self, key: &K, value: &V) -> bool {
         self.ask(key, value, 0).any
     }
 
-    /// Whether none of an entry's tags was invalidated since its load began.
+    /// Returns whether none of an entry's tags was invalidated since its load began.
     pub(crate) fn valid(&self, key: &K, value: &V, start: u64) -> bool {
         self.ask(key, value, start).valid
     }

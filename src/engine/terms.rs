@@ -1,4 +1,4 @@
-//! On which terms a value is kept: its weight and its times.
+//! The weight and times with which a value is kept.
 
 use super::rejected::RejectionCause;
 use super::{Core, Operation};
@@ -6,10 +6,11 @@ use crate::flight::expiry::Timestamps;
 use crate::flight::expiry::Ttl;
 use crate::runtime::xfetch::{self, NEVER};
 
-/// On which terms a value is kept: what user code has to say about it, asked before the flight is touched.
+/// The weight and times with which a value is kept. User code decides on them, and is asked before
+/// the flight is touched.
 #[derive(Clone, Copy)]
 pub(crate) struct EntryMeta {
-    /// 0: handed over only.
+    /// 0: the value is handed over only.
     pub(crate) weight: u32,
     pub(crate) stamps: Timestamps,
     /// Why the weight is 0.
@@ -17,9 +18,9 @@ pub(crate) struct EntryMeta {
 }
 
 impl<K, V> Core<K, V> {
-    /// Runs the weigher and `ttl_with`. `own` is a time to live of this value alone; `delta` how
-    /// long it took to load, in ns (0: it was not loaded). `start` is the number for its tags that
-    /// the load began with ([`Core::tag_sequence`]).
+    /// Runs the weigher, `ttl_with` and `tags_with`. `own` is a time to live of this value alone.
+    /// `delta` is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
+    /// sequence with which the load began ([`Core::tag_sequence`]).
     pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));
@@ -30,7 +31,7 @@ impl<K, V> Core<K, V> {
         EntryMeta { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
     }
 
-    /// The times of a value: runs `ttl_with` and `tags_with`.
+    /// Returns the times of a value. Runs `ttl_with` and `tags_with`.
     pub(crate) fn times(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> Timestamps {
         let own = own.or_else(|| self.config.ttl_with.as_ref().and_then(|f| f(key, value)).map(Ttl::jittered));
         let ttl = match own {

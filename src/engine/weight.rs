@@ -1,4 +1,4 @@
-//! What the cache holds: the total weight, and the number of entries.
+//! The total weight of a cache, and its number of entries.
 
 use super::rejected::RejectionCause;
 use super::{Core, Operation, Pressure, Shard};
@@ -6,19 +6,20 @@ use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 
-/// What a newcomer adds to the total weight, beside what it replaces.
+/// The change of the total weight by a newcomer, and by the entry that it replaces.
 ///
-/// What it weighs more goes in before it can be found, so that nobody takes it out first; what it weighs less comes out
-/// once it is there. So nobody ever sees both weights, and evicts for it.
+/// An increase is added before the newcomer can be found, so that no remover subtracts it first. A
+/// decrease is subtracted after the newcomer is in place. So no caller ever sees the sum of both
+/// weights and evicts for it.
 #[must_use]
 pub(super) struct WeightDelta {
     new: u32,
-    /// What was there and already counted.
+    /// The weight of the replaced entry, which is already counted.
     pub(super) old: u32,
 }
 
 impl<K, V> Operation<'_, K, V> {
-    /// Why a value of this weight is not kept at all; None: it is.
+    /// Returns why a value of this weight is not kept, or `None` if it is.
     pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
         match u64::from(weight) <= core.capacity() {
             false => Some(RejectionCause::TooHeavy),
@@ -29,8 +30,9 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Accounts for a value that is about to be stored, in the place of `old` or of nothing.
     pub(super) fn reserve_weight(&self, shard: &Shard<K, V>, new: u32, old: Option<&Node<K, V>>) -> WeightDelta {
-        // A flight's value will be counted by its publisher, and taken out with its mark. What is valued stays so, and
-        // its weight is fixed while it is not marked: that it is not is what the newcomer's CAS tells.
+        // If `old` is a flight, its publisher will add its weight, and the winner of its mark
+        // subtract it. If `old` has a value, or a kept failure, it keeps that, and its weight is
+        // fixed until it is marked; the newcomer's CAS tells whether it was.
         let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
         self.core.weight.fetch_add(u64::from(new.saturating_sub(old)), Ordering::Relaxed);
         if old == 0 {
@@ -39,12 +41,12 @@ impl<K, V> Operation<'_, K, V> {
         WeightDelta { new, old }
     }
 
-    /// The newcomer is in the place of what was there.
+    /// Completes the change: the newcomer is in the place of the old entry.
     pub(super) fn commit_weight(&self, weighed: &WeightDelta) {
         self.core.weight.fetch_sub(u64::from(weighed.old.saturating_sub(weighed.new)), Ordering::Relaxed);
     }
 
-    /// It did not get there.
+    /// Takes the change back: the newcomer was not stored.
     pub(super) fn undo_weight(&self, shard: &Shard<K, V>, weighed: &WeightDelta) {
         if mutant("weight not undone") {
             return;
@@ -55,7 +57,7 @@ impl<K, V> Operation<'_, K, V> {
         }
     }
 
-    /// A stored value is removed.
+    /// Subtracts the weight of a stored value that is removed.
     pub(super) fn release_weight(&self, shard: &Shard<K, V>, weight: u32) {
         self.core.weight.fetch_sub(u64::from(weight), Ordering::Relaxed);
         shard.entries.fetch_sub(1, Ordering::Relaxed);

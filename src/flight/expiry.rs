@@ -1,12 +1,13 @@
-//! A time to live, and the word that a hit looks at: until when it is quiet, and how long the load took.
+//! A time to live, and the word that a hit reads: until when the entry is quiet, and how long its
+//! load took.
 
 use crate::runtime::xfetch::{NEVER, nanos};
 use core::time::Duration;
 
-/// A time to live of one value alone, in ns.
+/// A time to live of one value, in ns.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Ttl {
-    /// Shortened by the cache's jitter, like any other.
+    /// The cache's jitter shortens it, as it does the cache's own time to live.
     Jittered(u64),
     Exactly(u64),
 }
@@ -16,7 +17,7 @@ impl Ttl {
         Self::Jittered(nanos(ttl))
     }
 
-    /// Whether the value is not to be kept at all.
+    /// Returns whether the value is not to be stored at all.
     pub(crate) fn is_zero(self) -> bool {
         matches!(self, Self::Jittered(0) | Self::Exactly(0))
     }
@@ -32,20 +33,19 @@ pub(crate) struct Timestamps {
     pub(crate) born: u64,
     pub(crate) expires: u64,
     pub(crate) hot: ExpiryWord,
-    /// The number among the invalidations of tags that the load began with; of no meaning
-    /// without tags.
+    /// The tag sequence number with which the load began. Without tags it has no meaning.
     pub(crate) tag_sequence: u64,
 }
 
-/// What a hit of an entry looks at, in one word: 50 bits of quiet-until in µs (35 years), two
-/// flags, 12 bits of δ.
+/// The expiry word of an entry, which a hit reads: 50 bits of quiet time in µs (35 years), two
+/// flags, 12 bits of δ. Until its quiet time an entry needs only plain hits.
 ///
 /// *Tagged*: the entry has tags, and a hit must ask whether one of them was invalidated. The
-/// sequence number that they are compared with lies beside the entry's expiry, so a tagged entry
-/// has a quiet time, a δ and a cooldown as any other.
+/// sequence number to compare is stored beside the entry's expiry. So a tagged entry has a quiet
+/// time, a δ and a cooldown like any other.
 ///
-/// *Cooling*: a refresh has failed past the entry's expiry. The word has no δ then, and quiet-until
-/// is the time of that failure: not later than now, so that hits look closer as before.
+/// *Cooling*: a refresh has failed after the entry expired. Then the word has no δ, and its quiet
+/// time is the time of that failure. That is not later than now, so hits look closer, as before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ExpiryWord(pub(crate) u64);
 
@@ -57,10 +57,11 @@ const MANTISSA: u32 = 6;
 const QUIET_NEVER: u64 = NEVER >> LOW_BITS;
 
 impl ExpiryWord {
-    /// No expiry: quiet for good.
+    /// The word of an entry that is quiet for ever and has no δ.
     pub(crate) const NEVER_EXPIRES: ExpiryWord = ExpiryWord(QUIET_NEVER << LOW_BITS);
 
-    /// `quiet` is rounded down to µs (looking a little early is harmless); `delta` to 6 significant bits (1.6 %).
+    /// Packs a quiet time and a δ, both in ns. `quiet` is rounded down to µs (looking a little
+    /// early is harmless), and `delta` to a mantissa of 6 bits (an error below 1.6 %).
     pub(crate) fn new(quiet: u64, delta: u64) -> Self {
         if quiet == NEVER {
             return Self(Self::NEVER_EXPIRES.0 | encode(delta));
@@ -68,58 +69,61 @@ impl ExpiryWord {
         Self((quiet / 1000).min(QUIET_NEVER - 1) << LOW_BITS | encode(delta))
     }
 
-    /// The same of an entry with tags. It is never eternal: each hit has to ask about its tags.
+    /// Adds the tagged flag. The entry is then never one that [never expires](Self::never_expires),
+    /// because each hit has to ask about its tags.
     pub(crate) fn with_tags(self) -> Self {
         let quiet = (self.0 >> LOW_BITS).min(QUIET_NEVER - 1);
         Self(quiet << LOW_BITS | TAGGED | self.0 & (COOLING | CODE))
     }
 
-    /// Whether anything but a plain hit can ever happen: if not, no clock need be read.
+    /// Returns whether every hit is a plain hit for ever. Then no clock need be read.
     #[inline]
     pub(crate) fn never_expires(self) -> bool {
         self.0 >= Self::NEVER_EXPIRES.0
     }
 
-    /// What has no quiet time that a hit could go by: tags can be invalidated at any time, and after a
-    /// failed refresh the time of that is in its place.
+    /// The flags of a word whose quiet time a hit cannot rely on. Tags can be invalidated at any
+    /// time. After a failed refresh the quiet time is the time of that failure.
     pub(crate) const RESTLESS: u64 = TAGGED | COOLING;
-    /// With a time to idle, nothing has: the idle deadline is in its place.
+    /// All bits. In a cache with a time to idle no hit may rely on the quiet time, which holds the
+    /// idle deadline there. (Only the word 0 is free of all bits, and it is never quiet.)
     pub(crate) const ANY: u64 = u64::MAX;
 
-    /// Whether it has none of these flags.
+    /// Returns whether the word has none of these flags.
     #[inline]
     pub(crate) fn is_free_of(self, flags: u64) -> bool {
         self.0 & flags == 0
     }
 
-    /// Whether the entry has tags.
+    /// Returns whether the entry has tags.
     #[inline]
     pub(crate) fn tagged(self) -> bool {
         self.0 & TAGGED != 0
     }
 
-    /// The earliest instant at which anything but a plain hit can happen, but for what tags say.
+    /// Returns the earliest time at which a hit may not be a plain one, in ns. Tags are not
+    /// considered.
     #[inline]
     pub(crate) fn quiet_until(self) -> u64 {
         if self.never_expires() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
     }
 
-    /// How long the load took, in ns.
+    /// Returns how long the load took, in ns.
     pub(crate) fn delta(self) -> u64 {
         if self.0 & COOLING != 0 { 0 } else { decode(self.0 & CODE) }
     }
 
-    /// The same δ and tags, quiet until another time.
+    /// Returns a word with the same δ and tags, and another quiet time.
     pub(crate) fn with_quiet(self, quiet: u64) -> Self {
         Self::new(quiet, self.delta()).tagged_as(self)
     }
 
-    /// A refresh has failed now.
+    /// Returns the word of the same entry after a refresh has failed at the time `now`.
     pub(crate) fn cooled(self, now: u64) -> Self {
         Self(Self::new(now.min(NEVER - 1), 0).tagged_as(self).0 | COOLING)
     }
 
-    /// Whether a refresh has failed, and the cooldown since then is not over.
+    /// Returns whether a refresh has failed less than `cooldown` before `now`.
     pub(crate) fn in_cooldown(self, now: u64, cooldown: u64) -> bool {
         self.0 & COOLING != 0 && now < self.quiet_until().saturating_add(cooldown)
     }
@@ -129,7 +133,8 @@ impl ExpiryWord {
     }
 }
 
-/// A float of 6 bits of exponent and 6 of mantissa, rounded down; exact below 128.
+/// Encodes a number as a float with 6 bits of exponent and 6 bits of mantissa, rounded down. Exact
+/// below 128.
 fn encode(v: u64) -> u64 {
     if v < 1 << MANTISSA {
         return v;

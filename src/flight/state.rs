@@ -1,24 +1,27 @@
-//! The state word's values, decoded.
+//! The values of the state word, decoded.
 //!
-//! Layout, low bits first: three bits of tag, one bit GONE, then the payload: for COMPUTING and EMPTY half lease
-//! number, half waiter count; for REFRESHING the address of the successor; for FAILED the address of the error, or 0.
-//! Pointers keep their provenance: the word is a pointer, and nodes are aligned to 16.
+//! Layout, low bits first: three bits of tag, the bit REMOVED, then the payload. The payload of
+//! COMPUTING and EMPTY is the lease number in the upper half and the count of waiters in the lower
+//! half. The payload of REFRESHING is the address of the successor. The payload of FAILED is the
+//! address of the error, or 0. The word is a pointer, so that these pointers keep their provenance.
+//! Nodes and errors are aligned to 16, which leaves the four low bits free.
 
 use core::ptr::{self, NonNull};
 
 const TAG: usize = 0b0111;
 pub(super) const REMOVED: usize = 0b1000;
 const PAYLOAD_SHIFT: u32 = 4;
-/// Half of the payload each: 30 bits on 64-bit targets, 14 on 32-bit ones.
+/// The width of each half of the payload: 30 bits on 64-bit targets, 14 bits on 32-bit targets.
 const HALF: u32 = (usize::BITS - PAYLOAD_SHIFT) / 2;
-/// The largest lease number, and the largest count of waiters. Neither wraps: at the last lease a flight that is given
-/// up ends instead of being handed over, and the waiter that would be one too many is turned away.
+/// The largest lease number, and the largest count of waiters. Neither wraps: at the last lease, a
+/// flight that is given up ends instead of being handed over, and a waiter beyond the largest count
+/// is turned away.
 pub(crate) const MOST: u32 = (1 << HALF) - 1;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(usize)]
 pub(super) enum Tag {
-    // The two that a hit looks for are told by two zero bits.
+    // A hit looks for the first two, which two zero bits tell from all others.
     Ready,
     Refreshing,
     Empty,
@@ -34,28 +37,28 @@ impl Tag {
         [Tag::Ready, Tag::Refreshing, Tag::Empty, Tag::Computing, Tag::Publishing, Tag::Failed, Tag::Dead, Tag::Closed];
 }
 
-/// What a word says, decoded.
+/// The decoded state.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum State {
-    /// Given up, and somebody waits: the first to claim leads.
+    /// A leader gave the flight up, and there are waiters. The first caller to claim it leads.
     Empty { lease: u32, waiters: u32 },
     /// A leader is loading.
     Computing { lease: u32, waiters: u32 },
-    /// The value is being moved in; no user code runs.
+    /// The leader is moving the value in. No user code runs.
     Publishing,
-    /// An entry.
+    /// The node is an entry.
     Ready,
-    /// An entry whose replacement is being loaded by the successor.
+    /// The node is an entry, whose replacement this successor loads.
     Refreshing(NonNull<()>),
-    /// Ended with an error (none: abandoned).
+    /// The flight ended with this error (None: it was abandoned).
     Failed(Option<NonNull<()>>),
-    /// Ended without a value: look again.
+    /// The flight ended without a value. Its waiters look again.
     Dead,
-    /// An entry that is being evicted.
+    /// The node is an entry that is being evicted.
     Closed,
 }
 
-/// A value of the word, as read by one atomic access.
+/// One value of the word, as one atomic access has read it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Snapshot(pub(super) *mut ());
 
@@ -88,7 +91,7 @@ impl Snapshot {
         self.0.map_addr(|a| a & !(TAG | REMOVED))
     }
 
-    /// The state that this is.
+    /// Decodes the state.
     pub(crate) fn state(self) -> State {
         let (lease, waiters) = self.halves();
         match self.tag() {
@@ -104,52 +107,56 @@ impl Snapshot {
         }
     }
 
-    /// Whether the node has been removed from the list by somebody who got as far as to say so.
+    /// Returns whether the winner of the mark has set REMOVED. (A node may be marked a little
+    /// before.)
     pub(crate) fn removed(self) -> bool {
         self.0.addr() & REMOVED != 0
     }
 
-    /// Whether the node's value may be read.
+    /// Returns whether the node's value may be read.
     #[inline]
     pub(crate) fn has_value(self) -> bool {
         matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
     }
 
-    /// Whether the node's weight is accounted for, if it has one: a value, or a failure that is kept.
+    /// Returns whether the node's weight, if it has one, is counted in the cache's total. True of a
+    /// node with a value, and of a failure that is kept.
     pub(crate) fn weighs(self) -> bool {
         self.has_value() || self.tag() == Tag::Failed
     }
 
-    /// Whether the node is an entry in service.
+    /// Returns whether the node is an entry in service.
     #[inline]
     pub(crate) fn is_entry(self) -> bool {
-        // Not by `tag`, whose table the compiler does not see through: every hit asks.
+        // This does not use `tag`, because the compiler does not see through its table, and every
+        // hit asks.
         const { assert!(Tag::Ready as usize == 0 && Tag::Refreshing as usize == 1) };
         self.0.addr() & TAG & !1 == 0
     }
 
-    /// Whether the node is an entry in service that no load is refreshing.
+    /// Returns whether the node is an entry in service that no load is refreshing.
     #[inline]
     pub(crate) fn rests(self) -> bool {
         const { assert!(Tag::Ready as usize == 0) };
         self.0.addr() & TAG == 0
     }
 
-    /// Whether the hand or a sweep has closed the entry: it is being removed.
+    /// Returns whether the hand or a sweep has closed the entry, and is removing it.
     pub(crate) fn closed(self) -> bool {
         self.tag() == Tag::Closed
     }
 
-    /// Whether the flight that the node was has ended, however.
+    /// Returns whether the node's own flight has ended, with or without a value.
     pub(crate) fn is_settled(self) -> bool {
         self.has_value() || matches!(self.tag(), Tag::Failed | Tag::Dead)
     }
 
-    /// Whether the node is a flight in progress, its own or its successor's.
+    /// Returns whether a load is in progress, in this node or in its successor.
     pub(crate) fn in_flight(self) -> bool {
         matches!(self.tag(), Tag::Empty | Tag::Computing | Tag::Publishing | Tag::Refreshing)
     }
 }
 
-// SAFETY: the pointers in the word are only numbers to it; who dereferences them answers for that.
+// SAFETY: a snapshot never dereferences the pointers in it. The code that does so has to show that
+// it may do so on its thread.
 unsafe impl Send for Snapshot {}

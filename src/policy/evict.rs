@@ -1,4 +1,4 @@
-//! The hand: one entry out for each call, in bounded steps.
+//! The hand: each call takes one entry out, in a bounded number of steps.
 
 use super::{
     Budget, CHANCES, Evictor, FAMOUS, KNOWN, MARGIN, PROMOTIONS, Policy, PolicyEntry, Step, WARM, mixed,
@@ -10,13 +10,13 @@ use core::ptr::NonNull;
 
 /// Room for entries that come to a ring while the hand goes round it.
 const SLACK: usize = sized(64, 4, 2);
-/// Main has gone round so often when no entry in it has a use left.
+/// The rounds after which no entry of main has a use left.
 const ROUNDS: usize = 4;
 
-/// How much the hand may still do for one entry.
+/// The work that the hand may still do for one entry.
 struct Effort {
     promotions: usize,
-    /// Looks into each ring. They run out where most entries are being refreshed.
+    /// The looks left in each ring. They run out if most entries are being refreshed.
     looks: [usize; 2],
     /// How often the newcomer was met.
     met: usize,
@@ -27,13 +27,14 @@ impl Effort {
         self.looks[ring as usize] = self.looks[ring as usize].saturating_sub(1);
     }
 
-    /// The newcomer was met in this ring, at whose end it is now, or had been before (`last`).
+    /// Counts that the newcomer was met in this ring. It is at the end of the ring now. `last` says
+    /// that it had been put there before.
     fn meets_newcomer(&mut self, ring: Which, last: bool) {
         self.met += 1;
         let alone = match ring {
-            // All others were before it, and had their turn.
+            // All other entries were before it, and had their turn.
             Which::Small => last,
-            // Used ones were put behind it. By now they have no uses left.
+            // Used entries were put behind it. By now they have no uses left.
             Which::Main => self.met > ROUNDS,
         };
         match alone {
@@ -58,12 +59,14 @@ impl<T: PolicyEntry> Policy<T> {
                 Step::Empty => effort.looks[ring as usize] = 0,
             }
         }
-        // Where main is empty, all in small were seen, the newcomer among them: the next call is for that, too.
+        // If main is empty, the hand has seen all of small, the newcomer among them. Then the
+        // second search is left to the caller's next call, which does not spare the newcomer any
+        // more.
         let seen_all = effort.met != 0 && matches!(self.rings.peek(Which::Main), Popped::Empty);
         !seen_all && self.evict_any(room, keeper)
     }
 
-    /// Evicts the first entry of a ring, if its time is over.
+    /// Evicts the first entry of a ring, if it has expired.
     ///
     /// The caller is pinned, as for [`evict`](Self::evict).
     pub(crate) fn evict_expired(&self, room: Budget, keeper: &impl Evictor<T>) -> bool {
@@ -75,7 +78,7 @@ impl<T: PolicyEntry> Policy<T> {
                 Ok(held) if keeper.expired(self.seen(held)) => {
                     matches!(self.evict_held(ring, held, room, keeper), Step::Freed)
                 }
-                // Another was first.
+                // Another thread has taken the expired entry first.
                 Ok(held) => {
                     self.put(ring, held, keeper);
                     false
@@ -85,10 +88,11 @@ impl<T: PolicyEntry> Policy<T> {
         })
     }
 
-    /// Takes the first entry of a ring, unless it was removed meanwhile, to have it [received](Self::receive) by another policy.
+    /// Takes the first entry of a ring that was not removed meanwhile. Another policy is to
+    /// [receive](Self::receive) it.
     pub(crate) fn give(&self, keeper: &impl Evictor<T>) -> Option<(Which, NonNull<T>)> {
         [Which::Small, Which::Main].into_iter().find_map(|ring| {
-            // Holes and removed entries are passed over, as many as there were.
+            // Passes over holes and removed entries, at most as many as the ring had positions.
             let mut looks = self.rings.window(ring);
             while looks > 0 {
                 looks -= 1;
@@ -102,12 +106,13 @@ impl<T: PolicyEntry> Policy<T> {
         })
     }
 
-    /// Puts an entry that another policy has [given](Self::give), with its slot's share, in the same ring of this one.
+    /// Puts an entry that another policy has [given](Self::give), with its slot's reference, in the
+    /// same ring of this one.
     pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), keeper: &impl Evictor<T>) {
         self.put(ring, entry, keeper);
     }
 
-    /// Whether a ring's first entry is over.
+    /// Returns whether the first entry of a ring has expired.
     fn is_over(&self, ring: Which, keeper: &impl Evictor<T>) -> bool {
         matches!(self.rings.peek(ring), Popped::Entry(entry) if keeper.expired(self.seen(entry)))
     }
@@ -116,8 +121,9 @@ impl<T: PolicyEntry> Policy<T> {
         [Which::Small, Which::Main].map(|ring| self.rings.window(ring) + SLACK)
     }
 
-    /// Evicts whatever may go, after the policy found nothing: it may have moved an entry into a ring that it had given up,
-    /// or left it too many uses for the rounds that it went. Small comes first, as entries only move from there to main.
+    /// Evicts any entry that may go, after the policy has found none. The hand may have moved an
+    /// entry into a ring that it had given up, or left an entry more uses than its rounds could
+    /// take. Small comes first, because entries only move from there to main.
     #[cold]
     fn evict_any(&self, room: Budget, keeper: &impl Evictor<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
@@ -139,7 +145,7 @@ impl<T: PolicyEntry> Policy<T> {
         false
     }
 
-    /// The ring that gives next; none if both were gone round.
+    /// Returns the ring to take from next, or None if the hand has gone round both.
     fn giver(&self, room: Budget, effort: &Effort, keeper: &impl Evictor<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
         let over = |ring| keeper.any_expires() && self.is_over(ring, keeper);
@@ -156,15 +162,16 @@ impl<T: PolicyEntry> Policy<T> {
         }
     }
 
-    /// An entry that was just seen in a slot.
+    /// Returns an entry that was just seen in a slot.
     fn seen(&self, entry: NonNull<T>) -> &T {
-        // SAFETY: the slot had a share of it under the pin that the caller holds: it is not freed before that ends.
+        // SAFETY: the slot had a reference to the entry under the pin that the caller holds, so the
+        // entry is not freed before that pin ends.
         unsafe { entry.as_ref() }
     }
 
     fn step(&self, ring: Which, room: Budget, effort: &mut Effort, keeper: &impl Evictor<T>) -> Step {
         if ring == Which::Main {
-            // It goes as it is: who is next after so many chances.
+            // Main's first entry goes as it is, after this has passed over so many chances.
             self.next_victim(room, keeper);
         }
         match self.take_present(ring, keeper) {
@@ -176,7 +183,7 @@ impl<T: PolicyEntry> Policy<T> {
         }
     }
 
-    /// A ring's first entry, unless it was removed meanwhile.
+    /// Takes a ring's first entry, unless it was removed meanwhile.
     fn take_present(&self, ring: Which, keeper: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if keeper.removed(self.seen(held)) => {
@@ -189,13 +196,14 @@ impl<T: PolicyEntry> Policy<T> {
         }
     }
 
-    /// Small's first entry, which is in our hand, goes to main or leaves. The sketch learns of its uses if it does.
+    /// Moves small's first entry, which the hand holds, to main, or evicts it. The sketch learns of
+    /// its uses if it does leave.
     fn leave_small(&self, held: NonNull<T>, room: Budget, effort: &mut Effort, keeper: &impl Evictor<T>) -> Step {
         let member = self.seen(held);
         let (hash, uses) = (mixed(member.hash()), member.uses());
         let mut step = Step::Skipped;
         let seen = self.sketch.seen(hash);
-        // As it will be once it has learnt.
+        // The count that it will have once the sketch has learnt.
         let counted = (seen.times + 1 + uses).min(sketch::MOST);
         let enters = effort.promotions > 0
             && (uses >= WARM || {
@@ -219,7 +227,8 @@ impl<T: PolicyEntry> Policy<T> {
         step
     }
 
-    /// Whether a key that was counted so often is to take the place of main's next victim, which goes then if it may.
+    /// Returns whether a key with this count is to take the place of main's next victim. If so,
+    /// evicts that victim, if it may go.
     fn beats_main(&self, counted: u32, room: Budget, keeper: &impl Evictor<T>, step: &mut Step) -> bool {
         let Some(victim) = self.next_victim(room, keeper) else { return true };
         let beats = counted > self.sketch.seen(victim).times + MARGIN;
@@ -228,7 +237,7 @@ impl<T: PolicyEntry> Policy<T> {
                 Ok(victim) => self.evict_held(Which::Main, victim, room, keeper),
                 Err(_) => Step::Skipped,
             };
-            // (The step is small's.)
+            // (The step to report is small's.)
             if let Step::Spared(_) = step {
                 *step = Step::Skipped;
             }
@@ -236,7 +245,7 @@ impl<T: PolicyEntry> Policy<T> {
         beats
     }
 
-    /// Evicts what is in the hand, or puts it back.
+    /// Evicts the entry that the hand holds, or puts it back.
     fn evict_held(&self, ring: Which, held: NonNull<T>, room: Budget, keeper: &impl Evictor<T>) -> Step {
         let member = self.seen(held);
         if let Some(last) = keeper.spared(member) {
@@ -251,14 +260,16 @@ impl<T: PolicyEntry> Policy<T> {
             return Step::Freed;
         }
         self.put(ring, held, keeper);
-        // If its refresh has ended meanwhile, the leader's own look for room missed it: it was in our hand.
+        // If its refresh has ended meanwhile, its leader's own search for room missed this entry,
+        // because this hand held it.
         if keeper.reopened(member) { Step::Reopened } else { Step::Skipped }
     }
 
-    /// Takes uses off main's first entries until one has none left, and is thus the next to go; its hash.
+    /// Takes uses off main's first entries until the first one has none left, and so is the next to
+    /// go. Returns its hash.
     pub(super) fn next_victim(&self, room: Budget, keeper: &impl Evictor<T>) -> Option<u64> {
         let mut chances = CHANCES;
-        // Holes are no chances taken, but there may be many.
+        // Passing over a hole uses up no chance, but there may be many holes.
         let mut looks = self.rings.window(Which::Main) + SLACK;
         while looks > 0 {
             looks -= 1;
@@ -272,7 +283,8 @@ impl<T: PolicyEntry> Policy<T> {
                 }
                 Popped::Hole => {}
             }
-            // Somebody else may have taken what was seen: so whatever comes now loses a use, if it has one.
+            // Another thread may have taken the entry that was seen. So the entry that comes now
+            // loses a use, if it has one.
             self.pass_over(Which::Main, keeper, |member| {
                 let uses = member.uses();
                 if uses > 0 {

@@ -1,37 +1,39 @@
-//! How nodes lie in memory: in slabs, or one by one.
+//! The layout of nodes in memory: in slabs, or one by one.
 //!
-//! A slab is a power of two bytes, aligned to that: a head with the slab's number, then the nodes, each with its *cold pair*
-//! behind it. So a node's slab is found by masking its address. A node of up to 56 bytes (`u64 → u64` has just that) is one cache
-//! line with its pair: 4 KiB have 63 of them, 65 bytes each. A slab is as large as it must be to waste no more than a
-//! tenth. Nodes that take more than 1 KiB with their pair are allocated one by one.
+//! The size of a slab is a power of two, and so is its alignment. It begins with a head that has
+//! the slab's number. The nodes follow, each with its *cold pair* behind it. So a node's slab is
+//! found by masking the node's address. A node of up to 56 bytes (`u64 → u64` has just that) takes
+//! one cache line with its pair: a slab of 4 KiB has 63 of them, 65 bytes each. A slab is as large
+//! as it must be to waste no more than a tenth. Nodes that take more than 1 KiB with their pair are
+//! allocated one by one.
 //!
-//! (A type that is aligned to more than 16 bytes pays for its pair with as many.)
+//! (A type that is aligned to more than 16 bytes pays for its pair with as many bytes.)
 //!
 //! A node has two more words, its [`Extra`]s, that most caches never use: the time of its expiry,
-//! and the number that its tags are compared with. Each lies elsewhere, in an array of its own (see
-//! [`Arena::extra`](super::Arena::extra)), and takes no memory until one is used.
+//! and the tag sequence number. Each lies elsewhere, in an array of its own (see
+//! [`Arena::extra`](super::Arena::extra)), which takes no memory until one is used.
 //!
-//! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, nodes are allocated one by one: so that a sanitizer sees who
-//! uses a node after it was freed. In a slab it would not be.
+//! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, nodes are allocated
+//! one by one. Then a sanitizer sees each use of a node after it was freed. In a slab it would not.
 
 use crate::sys::sync::{AtomicU32, AtomicU64};
 use alloc::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-/// Node pointers carry four bits of state in their low end (see `flight::word`).
+/// Node pointers carry four bits of state in their low end (see `flight::state`).
 const ALIGN: usize = 16;
-/// A cache line.
+/// The size of a cache line.
 pub(super) const LINE: usize = 64;
-/// Larger nodes are allocated one by one.
+/// The largest node, with its pair, that lies in a slab.
 const LARGEST: usize = 1024;
 const SMALLEST_SLAB: usize = 4096;
 const LARGEST_SLAB: usize = 64 << 10;
-/// What of a node only insertion, removal and eviction look at. All zero to begin with.
+/// The fields of a node that only insertion, removal and eviction read. At first all zero.
 #[repr(C)]
 pub(crate) struct Cold {
     pub(crate) weight: AtomicU32,
-    /// The slot's number; of a free node, the number of the next free one.
+    /// The number of the node's slot. In a free node, the number of the next free node.
     pub(crate) slot: AtomicU32,
 }
 
@@ -47,24 +49,26 @@ pub(super) struct Head {
     pub(super) number: AtomicU32,
 }
 
-/// What a node has elsewhere. Zero until it is used; what an earlier node has left is there for the next.
+/// A word that a node has elsewhere. It is zero until it is used. A new node finds the value that
+/// an earlier node has left there.
 pub(crate) type Extra = AtomicU64;
 
-/// Which of a node's extra words: the time of its expiry.
+/// The index of the extra word with the node's time of expiry.
 pub(crate) const EXPIRY: usize = 0;
-/// The sequence number that its tags are compared with.
+/// The index of the extra word with the tag sequence number.
 pub(crate) const TAG_SEQUENCE: usize = 1;
-/// How many extra words a node can have.
+/// The number of extra words that a node can have.
 pub(super) const EXTRA_WORDS: usize = 2;
 
-/// A node and its pair. (Only its layout: it need not be padded to `T`'s alignment at the end.)
+/// A node and its pair. It serves only to compute a layout, because the end need not be padded to
+/// the alignment of `T`.
 #[repr(C)]
 struct Placed<T> {
     node: T,
     cold: Cold,
 }
 
-/// The measures for nodes `T`. Bytes, if not said otherwise.
+/// The measures of nodes `T`, in bytes unless stated otherwise.
 pub(super) struct Shape<T>(PhantomData<T>);
 
 const fn max(a: usize, b: usize) -> usize {
@@ -74,16 +78,16 @@ const fn max(a: usize, b: usize) -> usize {
 impl<T> Shape<T> {
     const ALIGN: usize = max(align_of::<T>(), ALIGN);
 
-    /// From a node to its pair.
+    /// The offset of a node's pair in the node.
     pub(super) const AFTER: usize = core::mem::offset_of!(Placed<T>, cold);
 
-    /// From one node of a slab to the next.
+    /// The distance between two nodes of a slab.
     pub(super) const STRIDE: usize = max(Self::AFTER + size_of::<Cold>(), LINE).next_multiple_of(Self::ALIGN);
 
-    /// Whether nodes are allocated one by one.
+    /// True if nodes are allocated one by one.
     pub(super) const SINGLE: bool = cfg!(any(loom, shuttle, bellwether_malloc)) || Self::STRIDE > LARGEST;
 
-    /// Size, and alignment, of a slab.
+    /// The size and the alignment of a slab.
     pub(super) const SLAB: usize = {
         let mut slab = SMALLEST_SLAB;
         while slab < LARGEST_SLAB && (slab - Self::fit(slab) * Self::STRIDE) * 10 > slab {
@@ -92,22 +96,24 @@ impl<T> Shape<T> {
         slab
     };
 
-    /// Nodes in a slab. (1 where there are none: it is divided by.)
+    /// The number of nodes in a slab. (It is 1 where nodes lie in no slab, because it is a
+    /// divisor.)
     pub(super) const NODES: usize = max(Self::fit(Self::SLAB), 1);
 
-    /// Where a slab's first node is. Nodes of whole lines begin with a line.
+    /// The offset of a slab's first node. Nodes of whole cache lines begin at a line.
     const FIRST: usize = {
         let align = if Self::STRIDE % LINE == 0 { max(LINE, Self::ALIGN) } else { Self::ALIGN };
         size_of::<Head>().next_multiple_of(align)
     };
 
-    /// What a node takes, with its pair.
+    /// The memory that a node takes, with its pair.
     pub(super) const BYTES: usize = if Self::SINGLE { Self::LAYOUT.size() } else { Self::STRIDE };
 
-    /// From a node that is allocated by itself to its first extra word.
+    /// The offset of the first extra word in a node that is allocated by itself.
     const EXTRA: usize = (Self::AFTER + size_of::<Cold>()).next_multiple_of(align_of::<Extra>());
 
-    /// Of a node that is allocated by itself. Alignment is asked of the allocator, not of the type: that would be padded.
+    /// The layout of a node that is allocated by itself. The allocator provides the alignment. If
+    /// the type did, its size would be padded.
     pub(super) const LAYOUT: Layout =
         match Layout::from_size_align(Self::EXTRA + EXTRA_WORDS * size_of::<Extra>(), Self::ALIGN) {
             Ok(layout) => layout,
@@ -118,40 +124,42 @@ impl<T> Shape<T> {
         slab.saturating_sub(Self::FIRST) / Self::STRIDE
     }
 
-    /// The address of a node's slab, and the node's place there.
+    /// Returns the address of a node's slab, and the node's index in the slab.
     pub(super) fn place_of(node: usize) -> (usize, usize) {
         let slab = node & !(Self::SLAB - 1);
         (slab, (node - slab - Self::FIRST) / Self::STRIDE)
     }
 
-    /// From a slab's beginning to a node.
+    /// Returns the offset of a node in its slab.
     pub(super) const fn node(place: usize) -> usize {
         Self::FIRST + place * Self::STRIDE
     }
 }
 
-/// What a node takes, with its pair.
+/// Returns the memory that a node takes, with its pair.
 pub(crate) const fn bytes<T>() -> usize {
     Shape::<T>::BYTES
 }
 
-/// The cold pair of a node.
+/// Returns the cold pair of a node.
 ///
 /// # Safety
-/// `node` is the address of something from an [`Arena`](super::Arena) of `T` that lives for `'p`.
+/// `node` is the address of an object from an [`Arena`](super::Arena) of `T` that lives for `'p`.
 #[inline]
 pub(crate) unsafe fn cold<'p, T>(node: NonNull<T>) -> &'p Cold {
-    // A pointer to a live node may have been made from a reference to it, which has no right to what is behind it.
+    // A pointer to a live node may have been made from a reference to it. Its provenance does not
+    // cover the memory behind the node.
     let pair = ptr::with_exposed_provenance::<Cold>(node.addr().get() + Shape::<T>::AFTER);
-    // SAFETY: in bounds and aligned, by how the arena has laid the node out; the arena has exposed the memory, initialised the
-    // pair with the node, and frees it no earlier. It is only shared: atomics.
+    // SAFETY: the arena has laid the node out so that the pair is in bounds and aligned. It has
+    // exposed the memory and initialised the pair with the node, and frees the memory no earlier.
+    // The access is only shared: the fields are atomics.
     unsafe { &*pair }
 }
 
-/// An extra word of a node that is allocated by itself.
+/// Returns an extra word of a node that is allocated by itself.
 ///
 /// # Safety
-/// As for [`cold`]; nodes `T` are allocated so, and have more than `which` extra words.
+/// As for [`cold`]. Nodes `T` are allocated by themselves, and have more than `which` extra words.
 #[inline]
 pub(super) unsafe fn extra_of_single<'p, T>(which: usize, node: NonNull<T>) -> &'p Extra {
     let extra = ptr::with_exposed_provenance::<Extra>(node.addr().get() + Shape::<T>::EXTRA).wrapping_add(which);
@@ -159,31 +167,32 @@ pub(super) unsafe fn extra_of_single<'p, T>(which: usize, node: NonNull<T>) -> &
     unsafe { &*extra }
 }
 
-/// The pair behind the place of a node, which need not be there.
+/// Returns the place of the pair behind a node's place. The node itself need not exist yet.
 ///
 /// # Safety
-/// `node` is a place in a slab or a block of [`Shape::LAYOUT`], by the allocator's own pointer.
+/// `node` is a place in a slab, or a block of [`Shape::LAYOUT`], and a pointer from the allocator.
 pub(super) unsafe fn pair_of<T>(node: NonNull<T>) -> NonNull<Cold> {
-    // SAFETY: within the slab or block, by how these are made.
+    // SAFETY: slabs and blocks are laid out with the pair in bounds.
     unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
 }
 
-/// The extra words of a node's block.
+/// Returns the places of the extra words in a node's block.
 ///
 /// # Safety
-/// `node` is a block of [`Shape::LAYOUT`], by the allocator's own pointer.
+/// `node` is a block of [`Shape::LAYOUT`], and a pointer from the allocator.
 pub(super) unsafe fn extras_in_block<T>(node: NonNull<T>) -> [NonNull<Extra>; EXTRA_WORDS] {
-    // SAFETY: within the block, by how the layout is made.
+    // SAFETY: the layout has the first extra word within the block.
     let first = unsafe { node.byte_add(Shape::<T>::EXTRA).cast() };
-    // SAFETY: the block has room for so many from the first one on.
+    // SAFETY: the layout has room for all extra words from the first one on.
     core::array::from_fn(|which| unsafe { first.add(which) })
 }
 
-/// The node's own pointer, with the right to all of its memory. While an object lives, pointers to it are made from shared
-/// references, which do not have that right.
+/// Returns a pointer to the node that may be used for all of the node's memory. While an object
+/// lives, pointers to it are made from shared references, which do not permit that.
 ///
 /// # Safety
-/// `node` is the address of something from an [`Arena`](super::Arena) of `T` that was not yet freed.
+/// `node` is the address of an object from an [`Arena`](super::Arena) of `T` that was not freed
+/// yet.
 pub(crate) unsafe fn owned<T>(node: NonNull<T>) -> NonNull<T> {
     let raw = ptr::with_exposed_provenance_mut(node.addr().get());
     // SAFETY: the address of an object is not null.

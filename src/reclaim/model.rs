@@ -1,10 +1,15 @@
-//! The back end under loom and shuttle: lets go of a bag as early as the rules of epochs permit, and in few steps.
+//! The back end under loom and shuttle: it frees a bag as early as the rules of epochs permit, and
+//! in few steps.
 //!
-//! Its bookkeeping is invisible to loom (loom runs one thread at a time, on one system thread). What loom sees are
-//! the orderings that an epoch scheme promises, and no more, so that they mask no bug of ours:
-//! * an unpin happens before the free of what was retired under it: `left` (Release at unpin, Acquire at the flip);
-//! * a retirement that the epoch has moved past happens before every later pin, which therefore cannot meet what was
-//!   unlinked before: `moved` (an RMW with Release when a bag is sealed, with Acquire at each pin).
+//! Its bookkeeping is invisible to loom (loom runs one thread at a time, on one system thread).
+//! Loom sees only the orderings that an epoch scheme promises, so that no other ordering masks a
+//! bug:
+//!
+//! * An unpin happens before the free of a bag that was retired under that pin: `left` (Release at
+//!   the unpin, Acquire at the flip).
+//! * A retirement that the epoch has moved past happens before every later pin, so a reader under
+//!   such a pin cannot meet a node that was unlinked before: `moved` (an RMW with Release when a
+//!   bag is sealed, and with Acquire at each pin).
 
 #[path = "crossbeam/grace.rs"]
 mod grace;
@@ -29,12 +34,12 @@ struct Books {
     waiting: Vec<Waiting>,
 }
 
-/// What loom does not see.
+/// The state that loom does not see.
 #[derive(Default)]
 struct Hidden(RefCell<Books>);
 
-// SAFETY: loom's threads, and shuttle's, are coroutines of one system thread, and none is switched away from while it borrows:
-// there is no operation of theirs in between.
+// SAFETY: the threads of loom and of shuttle are coroutines of one system thread. None is switched
+// away from while it borrows, because no operation of theirs lies in between.
 unsafe impl Send for Hidden {}
 // SAFETY: as above.
 unsafe impl Sync for Hidden {}
@@ -112,7 +117,7 @@ impl Drop for Pin {
             ready
         };
         if !flip.is_empty() {
-            // Acquire: what every unpinned thread did before it left.
+            // Acquire: for what every unpinned thread did before it left.
             self.state.left.fetch_add(0, Ordering::Acquire);
             for w in flip {
                 w.grace.ripen();

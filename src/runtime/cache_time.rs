@@ -1,4 +1,4 @@
-//! A cache's clock, and its time.
+//! A cache's clock, and the time that the cache counts by it.
 
 use super::clock::Clock;
 #[cfg(feature = "std")]
@@ -7,20 +7,22 @@ use super::clock::CoarseClock;
 use super::ticker::TickerClock;
 use alloc::boxed::Box;
 
-/// The clocks that a cache can have; our own without a virtual call.
+/// The clock of a cache. The crate's own clocks are variants, so that reading them takes no virtual
+/// call.
 pub(crate) enum Source {
     #[cfg(feature = "std")]
     Coarse(CoarseClock),
     #[cfg(feature = "std")]
     Ticker(TickerClock),
     Custom(Box<dyn Clock>),
-    /// None was given, and without std there is no default: nothing in such a cache asks for the time.
+    /// No clock: the builder was given none, and without std there is no default. Nothing in such a
+    /// cache depends on the time, which reads as zero.
     #[cfg(not(feature = "std"))]
     None,
 }
 
 impl Source {
-    /// The user's clock.
+    /// Returns the source for a clock that the user gave.
     pub(crate) fn of<C: Clock + 'static>(clock: C) -> Self {
         #[cfg(feature = "std")]
         if let Some(ticker) = (&clock as &dyn core::any::Any).downcast_ref::<TickerClock>() {
@@ -30,9 +32,10 @@ impl Source {
     }
 }
 
-/// A cache's time: ns since it was built.
+/// The time of a cache: nanoseconds since the cache was built.
 pub(crate) struct Time {
     source: Source,
+    /// The clock's reading when the cache was built.
     origin: u64,
 }
 
@@ -43,7 +46,8 @@ impl Time {
         time
     }
 
-    /// A clock that steps back before the cache's origin reads as the origin.
+    /// Returns the time, as coarse as the clock's `now`. A clock that steps back before the origin
+    /// reads as the origin.
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         let now = match &self.source {
@@ -58,7 +62,8 @@ impl Time {
         now.saturating_sub(self.origin)
     }
 
-    /// The same, if it is to be had without a call.
+    /// Returns the time if reading the clock takes one load and no call, as with the ticker; else
+    /// None.
     #[inline]
     pub(crate) fn at_hand(&self) -> Option<u64> {
         match &self.source {
@@ -68,11 +73,12 @@ impl Time {
         }
     }
 
-    /// The same, precisely.
+    /// Returns the time, as precise as the clock can tell it.
     pub(crate) fn now_precisely(&self) -> u64 {
         self.precise().saturating_sub(self.origin)
     }
 
+    /// Returns the clock's own precise reading, counted from the clock's origin.
     pub(crate) fn precise(&self) -> u64 {
         match &self.source {
             #[cfg(feature = "std")]
@@ -85,12 +91,12 @@ impl Time {
         }
     }
 
-    /// Whether to read it runs user code.
+    /// Returns whether reading the clock runs user code.
     pub(crate) fn is_users(&self) -> bool {
         matches!(self.source, Source::Custom(_))
     }
 
-    /// A time of this cache in terms of its clock.
+    /// Converts a time of this cache into a time of its clock.
     pub(crate) fn to_clock(&self, at: u64) -> u64 {
         self.origin.saturating_add(at)
     }

@@ -1,16 +1,21 @@
-//! Where the time comes from. All times are nanoseconds since an origin of the clock's own choice; inside a cache,
-//! since the cache was built (`time.rs`).
+//! Sources of time. A clock counts nanoseconds from an origin of its own choice. Inside a cache,
+//! times count from the moment at which the cache was built (`cache_time.rs`).
 
 /// A source of time, in nanoseconds since a fixed origin.
 ///
-/// It should not go backwards. One that stands still or steps back is harmless: an entry then lives longer. It should not
-/// panic, either. If it does, the panic reaches the caller whose operation has read it: before anything is changed, or, where
-/// the operation cannot be undone any more, once that has been seen through.
+/// A clock should not go backwards. One that stands still or steps back is harmless: an entry then
+/// lives longer.
+///
+/// A clock should not panic, either. If it does, the panic reaches the caller whose operation read
+/// the clock. If the operation can still be undone, it has changed nothing; if not, it is completed
+/// before the panic goes on.
 pub trait Clock: Send + Sync {
-    /// The time now, cheap and possibly coarse: it is read on hits of entries that expire.
+    /// Returns the time now. It should be cheap and may be coarse: the cache calls it on hits of
+    /// entries that expire.
     fn now(&self) -> u64;
 
-    /// The time now, as precise as can be had: it is read around loads only, to measure how long they take.
+    /// Returns the time now, as precisely as the clock can. The cache calls it around loads and
+    /// waits only, to measure how long they take.
     fn precise(&self) -> u64 {
         self.now()
     }
@@ -25,17 +30,18 @@ impl<C: Clock + ?Sized> Clock for alloc::sync::Arc<C> {
     }
 }
 
-/// The default clock: the system's monotonic clock, read coarsely where the system has a coarse one.
+/// The default clock: the system's monotonic clock, read coarsely where the system has a coarse
+/// one.
 ///
-/// On Linux `now` is `CLOCK_MONOTONIC_COARSE` (a tick of 1 to 4 ms, about 5 ns a read, no serialising instruction),
-/// elsewhere `Instant::now`. `precise` is the exact monotonic clock.
+/// On Linux `now` reads `CLOCK_MONOTONIC_COARSE` (a tick of 1 to 4 ms, about 5 ns a read, no
+/// serialising instruction), elsewhere `Instant::now`. `precise` reads the exact monotonic clock.
 #[cfg(feature = "std")]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CoarseClock(());
 
 #[cfg(feature = "std")]
 impl CoarseClock {
-    /// The system's clock.
+    /// Returns the system's clock.
     pub const fn new() -> Self {
         Self(())
     }
@@ -46,10 +52,11 @@ impl CoarseClock {
     #[inline]
     fn read(id: libc::clockid_t) -> u64 {
         let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: `t` is a valid, writable timespec for the length of the call; both clock ids that this file
-        // passes exist since Linux 2.6.32, so the call cannot fail.
+        // SAFETY: `t` is a valid, writable timespec for the length of the call. Both clock ids that
+        // this file passes exist since Linux 2.6.32, so the call cannot fail.
         unsafe { libc::clock_gettime(id, &mut t) };
-        // A monotonic clock counts from boot: neither field is negative, and 584 years fit.
+        // A monotonic clock counts from boot: neither field is negative, and the sum fits for 584
+        // years.
         (t.tv_sec as u64) * 1_000_000_000 + t.tv_nsec as u64
     }
 }

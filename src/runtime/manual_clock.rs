@@ -1,4 +1,4 @@
-//! A clock for tests, which stands still until it is told to move.
+//! A clock for tests, which moves only when the test moves it.
 
 use super::clock::Clock;
 use super::timer::{Pending, Taken, Timer};
@@ -7,7 +7,8 @@ use crate::sys::unwind;
 use alloc::sync::Arc;
 use core::{fmt, task::Waker, time::Duration};
 
-/// A clock that stands still until it is told to move, and a timer that fires as it moves: for tests.
+/// A clock and a timer for tests. The clock moves only when it is told to, and the timer fires as
+/// the clock moves.
 ///
 /// Clones share one time. It starts at zero.
 ///
@@ -38,15 +39,16 @@ struct Manual {
 }
 
 impl ManualClock {
-    /// A clock that reads zero.
+    /// Returns a clock that reads zero.
     pub fn new() -> Self {
         Self { inner: Arc::new(Manual { now: AtomicU64::new(0), pending: Pending::new() }) }
     }
 
-    /// Moves the time on (saturating) and wakes what is due.
+    /// Moves the time on (saturating) and wakes all wakers that are due.
     ///
     /// # Panics
-    /// If a waker panics: with what the first one panicked with, once all that is due was woken.
+    /// If a waker panics. All other due wakers are woken first; then the panic of the first one
+    /// goes on.
     pub fn advance(&self, by: Duration) {
         let by = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
         let step = |now: u64| Some(now.saturating_add(by));
@@ -54,7 +56,7 @@ impl ManualClock {
         self.fire();
     }
 
-    /// Sets the time, backwards too, and wakes what is due.
+    /// Sets the time, also backwards, and wakes all wakers that are due.
     ///
     /// # Panics
     /// As [`advance`](Self::advance).
@@ -63,24 +65,24 @@ impl ManualClock {
         self.fire();
     }
 
-    /// Wakes all that is due. Wakers run outside of any structure: they may call back into this clock. If one panics, the
-    /// panic goes on once all others were woken.
+    /// Wakes all wakers that are due. A waker runs after it was taken out of the list, so it may
+    /// call back into this clock. If one panics, the panic goes on after all others were woken.
     fn fire(&self) {
         unwind::each(Firing { clock: self, round: None }, Waker::wake);
     }
 }
 
-/// The alarms that are due, one by one, for as long as there are any.
+/// An iterator over the wakers that are due, until none is left.
 struct Firing<'c> {
     clock: &'c ManualClock,
     round: Option<Round>,
 }
 
-/// What was found at one time.
+/// One pass over all pending wakers, at one reading of the clock.
 struct Round {
     now: u64,
     alarms: Taken,
-    /// The time of the first alarm that was put back.
+    /// The earliest time of a waker that was put back; `u64::MAX` if none was.
     earliest: u64,
 }
 
@@ -99,8 +101,9 @@ impl Iterator for Firing<'_> {
                 pending.push(at, waker);
                 round.earliest = round.earliest.min(at);
             }
-            // Whoever puts an alarm back looks at the time again: an `advance` in between did not see that alarm. The fence pairs
-            // with the SeqCst update of the time.
+            // A waker that was put back may have come due: an `advance` that ran while the waker
+            // was taken did not see it. So read the time again. The fence pairs with the SeqCst
+            // update of the time: either that `advance` sees the push, or this load sees its time.
             fence(Ordering::SeqCst);
             if round.earliest == u64::MAX || self.clock.now() < round.earliest {
                 return None;
@@ -130,11 +133,12 @@ impl Clock for ManualClock {
 
 impl Timer for ManualClock {
     /// # Panics
-    /// As [`advance`](ManualClock::advance), if the time has come.
+    /// As [`advance`](ManualClock::advance), if the time has already come.
     fn wake_at(&self, ns: u64, waker: Waker) {
         self.inner.pending.push(ns, waker);
-        // Look again: an `advance` that ran before the push did not see it. The fence pairs with the SeqCst update
-        // of the time: either that sees the push, or this sees the time.
+        // Read the time again: an `advance` that ran before the push did not see it. The fence
+        // pairs with the SeqCst update of the time: either that `advance` sees the push, or this
+        // load sees its time.
         fence(Ordering::SeqCst);
         if self.now() >= ns {
             self.fire();

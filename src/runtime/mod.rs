@@ -1,4 +1,5 @@
-//! What the cache asks of the world: the time, a wake-up at a time, a place to run a load.
+//! The cache's interface to its environment: the time, wake-ups at a time, and a place to run
+//! loads.
 
 pub(crate) mod cache_time;
 pub(crate) mod clock;

@@ -1,8 +1,9 @@
-//! The caller's `tracing` span, for what runs on its behalf elsewhere. Without the feature there is none, and nothing is done.
+//! The caller's `tracing` span, for work that runs elsewhere on the caller's behalf. Without the
+//! feature `tracing` these functions return the work unchanged.
 
 use core::future::Future;
 
-/// Work that runs in the span that the caller is in now.
+/// Wraps `work` such that it runs in the span that the caller is in now.
 #[cfg(all(feature = "std", feature = "tracing"))]
 pub(crate) fn of_caller<R>(work: impl FnOnce() -> R) -> impl FnOnce() -> R {
     let span = tracing::Span::current();
@@ -14,7 +15,7 @@ pub(crate) fn of_caller<R>(work: impl FnOnce() -> R) -> impl FnOnce() -> R {
     work
 }
 
-/// A task that is polled in the span that the caller is in now.
+/// Wraps `task` such that it is polled in the span that the caller is in now.
 #[cfg(feature = "tracing")]
 pub(crate) fn task_of_caller<F: Future>(task: F) -> impl Future<Output = F::Output> {
     let span = tracing::Span::current();

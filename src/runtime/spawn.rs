@@ -5,7 +5,7 @@ use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 
-/// A load in the background, for a runtime to drive to its end.
+/// A load in the background, which a runtime drives to its end.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A load in the background that blocks its thread.
@@ -13,22 +13,25 @@ pub type Work = Box<dyn FnOnce() + Send>;
 
 /// Runs loads in the background: [`Builder::spawner`](crate::Builder::spawner).
 ///
-/// For any runtime it is one line: closures that take a [`Task`] are spawners.
+/// A closure that takes a [`Task`] is a spawner, so for any runtime it is one line.
 ///
 /// ```
 /// # use bellwether::{Builder, Cache, Task};
-/// let builder: Builder<u32, u32> = Cache::builder().spawner(|task: Task| smol::spawn(task).detach());
+/// let spawner = |task: Task| smol::spawn(task).detach();
+/// let builder: Builder<u32, u32> = Cache::builder().spawner(spawner);
 /// ```
 ///
-/// A task or work that is dropped before its end gives its load up, as any leader does: nothing hangs. So does one that
-/// panics; what becomes of the panic is the runtime's affair. Both hold an `Arc` of their cache.
+/// A task or work that is dropped before its end gives its load up, as any leader does, and no
+/// caller hangs. One that panics gives its load up, too; the runtime decides what becomes of the
+/// panic. Both hold an `Arc` of their cache.
 pub trait Spawn: Send + Sync {
     /// Has a task polled until it ends.
     ///
-    /// Must not run it before it returns: its caller waits with it for nothing else.
+    /// It must not run the task before it returns: its caller does not wait while the task runs.
     fn spawn(&self, task: Task);
 
-    /// Has work done that may block. As a task, if nothing else is said: for runtimes whose tasks must not block, say it.
+    /// Has work done that may block. The default runs it as a task. Override it for a runtime whose
+    /// tasks must not block.
     fn spawn_blocking(&self, work: Work) {
         self.spawn(Box::pin(async move { work() }));
     }
@@ -55,16 +58,16 @@ impl fmt::Debug for dyn Spawn {
     }
 }
 
-/// A thread for each load: what a cache uses that was given no spawner, but for loads that are
-/// spawned from a tokio runtime, with the feature `tokio`. It knows no runtime, so it suits
-/// blocking loaders, and futures that need none.
+/// Runs each load on a thread of its own. A cache that was given no spawner uses it; with the
+/// feature `tokio` it does so only for loads that are spawned outside of a tokio runtime. It knows
+/// no runtime, so it suits blocking loaders, and futures that need no runtime.
 ///
-/// A future that does need one panics on such a thread: those of tokio's sockets and timers do, and
-/// so do most clients of databases and of HTTP. So where
-/// [`load_async`](crate::LoadingCache::load_async), or an async verb of
-/// [`detached`](crate::Cache::detached), comes to nothing at each call (`Abandoned`, or a panic),
-/// look at whether it has its runtime: turn the feature `tokio` on, or give the runtime to
-/// [`Builder::spawner`](crate::Builder::spawner).
+/// A future that needs a runtime panics on such a thread: the futures of tokio's sockets and timers
+/// do, and so do those of most clients of databases and of HTTP. If each call of
+/// [`load_async`](crate::LoadingCache::load_async), or of an async verb of
+/// [`detached`](crate::Cache::detached), ends in a panic or in
+/// [`Panicked`](crate::LoadError::Panicked), check whether the loader has its runtime: enable the
+/// feature `tokio`, or give the runtime to [`Builder::spawner`](crate::Builder::spawner).
 ///
 /// If the system refuses a thread, the load is given up.
 #[cfg(feature = "std")]
@@ -73,7 +76,7 @@ pub struct ThreadSpawn(());
 
 #[cfg(feature = "std")]
 impl ThreadSpawn {
-    /// A thread for each load.
+    /// Returns the spawner that starts a thread for each load.
     pub const fn new() -> Self {
         Self(())
     }
@@ -86,13 +89,13 @@ impl Spawn for ThreadSpawn {
     }
 
     fn spawn_blocking(&self, work: Work) {
-        // Refused: the work is dropped, and its load handed over.
+        // If the system refuses the thread, it drops the work, which gives the load up.
         let _ = crate::sys::sync::thread::Builder::new().name("bellwether load".into()).spawn(work);
     }
 }
 
-/// What a cache uses that was given no spawner: the tokio runtime that it is called from, if there
-/// is one; else a thread for each load.
+/// The spawner of a cache that was given none: the tokio runtime that `spawn` is called from, if
+/// there is one, and else a thread for each load.
 #[cfg(feature = "std")]
 pub(crate) struct DefaultSpawn;
 

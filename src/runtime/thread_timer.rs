@@ -1,4 +1,4 @@
-//! The default timer: one thread for the whole process, started by the first alarm.
+//! The default timer: one thread for the whole process, which the first alarm starts.
 
 use super::clock::{Clock, CoarseClock};
 use super::timer::{Pending, Timer};
@@ -10,13 +10,15 @@ use core::time::Duration;
 use std::sync::OnceLock;
 use std::thread::{self, Thread};
 
-/// A [`Timer`] for the default clock ([`CoarseClock`]): a thread that sleeps until the next alarm. It is what a cache uses
-/// that was given neither clock nor timer.
+/// A [`Timer`] for the default clock ([`CoarseClock`]): a thread that sleeps until the next alarm.
+/// A cache uses it if it was given neither a clock nor a timer.
 ///
-/// All share one thread, which is started by the first alarm and never ends. (In a child process after a `fork` there is no such thread, and no alarm goes off: give the
-/// caches that are built there a timer of their own.) An alarm costs an allocation and a
-/// wake-up of that thread, and goes off at the clock's grain (some milliseconds) after its time at most, as far as the
-/// system lets the thread run.
+/// All caches of the process share one thread. The first alarm starts it, and it never ends. In a
+/// child process after a `fork` the thread does not exist, and no alarm goes off: give the caches
+/// that are built there a timer of their own.
+///
+/// An alarm costs an allocation and a wake-up of the thread. It goes off after its time by at most
+/// the clock's grain (some milliseconds), provided that the system lets the thread run.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ThreadTimer(());
 
@@ -25,21 +27,23 @@ struct Shared {
     thread: Thread,
 }
 
-/// The least that the thread sleeps: alarms are as coarse as the clock.
+/// The shortest sleep of the thread: alarms are as coarse as the clock.
 const GRAIN: Duration = Duration::from_millis(1);
 
 impl ThreadTimer {
-    /// The process's timer.
+    /// Returns the process's timer.
     pub const fn new() -> Self {
         Self(())
     }
 }
 
+/// Returns the shared timer; the first call starts its thread.
 fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let started = thread::Builder::new().name("bellwether timer".into()).spawn(|| {
-            // Unparked by each alarm; the first look may come before the timer is whole.
+            // Each alarm unparks this thread. `park` may return before `SHARED` is initialised;
+            // then `shared()` waits for that.
             thread::park();
             run(shared());
         });
@@ -78,11 +82,12 @@ fn run(shared: &Shared) -> ! {
         let now = clock.now();
         while alarms.peek().is_some_and(|Reverse(next)| next.at <= now) {
             let Some(Reverse(due)) = alarms.pop() else { break };
-            // A waker that panics must not end the others' timer.
+            // A panic of one waker must not end the timer of all others.
             if let Err(panic) = unwind::caught(|| due.waker.wake()) {
                 unwind::discard(panic);
             }
-            // A waker may have parked this thread for itself, and used up what an alarm left for us.
+            // The waker may have parked this thread itself, and so consumed the unpark token of an
+            // alarm. So look at `pending` again before parking.
             fired = true;
         }
         if core::mem::take(&mut fired) {
@@ -97,7 +102,7 @@ fn run(shared: &Shared) -> ! {
 
 impl Timer for ThreadTimer {
     /// # Panics
-    /// If it is the first alarm and the system refuses the thread.
+    /// If this is the first alarm, and the system refuses the thread.
     fn wake_at(&self, ns: u64, waker: Waker) {
         let shared = shared();
         shared.pending.push(ns, waker);

@@ -1,4 +1,4 @@
-//! A clock that is one load: a thread writes the time down.
+//! A clock that costs one load to read: a thread of its own stores the time.
 
 use super::clock::{Clock, CoarseClock};
 use crate::sys::sync::untracked::{AtomicU64, Ordering};
@@ -6,12 +6,19 @@ use alloc::sync::{Arc, Weak};
 use core::time::Duration;
 use std::{io, thread};
 
-/// A clock that a thread of its own winds: to read it is one load, where the default clock takes some 5 to 10 ns.
+/// A clock that a thread of its own keeps current. Reading it is one load, where the default clock
+/// takes some 5 to 10 ns.
 ///
-/// For caches with a time to live whose hits are to cost hardly more than without. The thread wakes once a period, reads the system's
-/// monotonic clock and writes it down; clones share it, and it ends at the tick after the last of them. So the time is late by up to
-/// a period, and by as much longer as the system does not let the thread run. An entry may live longer by that much, and
-/// shorter as well, if the time was late when it came: choose a period far below the shortest time to live. (In a child process after a `fork` there is no such thread, and the time stands still: make a new one there.)
+/// It is for caches with a time to live whose hits should cost hardly more than without one. The
+/// thread wakes once a period, reads the system's monotonic clock and stores the time. Clones share
+/// the thread; it ends at the first tick after the last clone was dropped.
+///
+/// The time is late by up to a period, and by more if the system delays the thread. An entry may
+/// live longer by that much. It may also live shorter by that much, if the time was late when the
+/// entry was stored. So choose a period far below the shortest time to live.
+///
+/// In a child process after a `fork` the thread does not exist, and the time stands still: make a
+/// new clock there.
 ///
 /// ```
 /// use bellwether::{Cache, TickerClock};
@@ -32,7 +39,8 @@ impl TickerClock {
     /// Starts the thread. A period of 1 ms costs some 0.1 % of a core.
     ///
     /// # Errors
-    /// `InvalidInput` for a period of zero; else what the system says if it has no room for a thread.
+    /// `InvalidInput` for a period of zero; otherwise the system's error if it cannot start a
+    /// thread.
     pub fn new(period: Duration) -> io::Result<Self> {
         if period.is_zero() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "a clock cannot tick once every 0 seconds"));
@@ -44,10 +52,12 @@ impl TickerClock {
     }
 }
 
+/// Runs on the clock's thread: stores the time once a period, until all clones are dropped.
 fn wind(time: &Weak<AtomicU64>, period: Duration) {
     loop {
         thread::sleep(period);
         let Some(time) = time.upgrade() else { return };
+        // Relaxed: the time is a number of its own, and orders nothing.
         time.store(CoarseClock::new().precise(), Ordering::Relaxed);
     }
 }

@@ -1,4 +1,5 @@
-//! Waking a task at a given time: deadlines of async callers, and of every caller under a custom clock.
+//! Waking a task at a given time. Deadlines of async callers need it, and under a custom clock
+//! those of all callers.
 
 use crate::sys::stack::{Below, Chain, Linked, Stack};
 use crate::sys::unwind;
@@ -9,7 +10,8 @@ use core::{ptr::NonNull, task::Waker};
 pub trait Timer: Send + Sync {
     /// Wakes `waker` once the clock reads `ns` or later; at once if it already does.
     ///
-    /// A wake-up that nobody needs any more is harmless: whoever is woken looks again.
+    /// A wake-up that is not needed any more is harmless: the caller that it wakes checks its
+    /// condition again.
     fn wake_at(&self, ns: u64, waker: Waker);
 }
 
@@ -19,9 +21,11 @@ impl<T: Timer + ?Sized> Timer for Arc<T> {
     }
 }
 
-/// Wakers that wait for their time, out of order: pushed by anyone, taken whole by whoever fires.
+/// Wakers that wait for their time, in no order. Any thread pushes; the thread that fires takes all
+/// of them at once.
 ///
-/// (It may be sent and shared as it is: wakers may, and one thread at a time reaches an alarm.)
+/// (The automatic `Send` and `Sync` are right: a `Waker` is both, and only one thread at a time
+/// reaches a given `PendingWaker`.)
 pub(crate) struct Pending(Stack<PendingWaker>);
 
 struct PendingWaker {
@@ -36,7 +40,7 @@ impl Linked for PendingWaker {
     }
 }
 
-/// Alarms that were taken. Those that are left when it is dropped are dropped.
+/// Wakers that were taken out of a [`Pending`]. Dropping this drops those that are left.
 pub(crate) struct Taken(Chain<PendingWaker>);
 
 impl Pending {
@@ -46,11 +50,13 @@ impl Pending {
 
     pub(crate) fn push(&self, at: u64, waker: Waker) {
         let alarm = Box::into_raw(Box::new(PendingWaker { at, waker, below: Below::nothing() }));
-        // SAFETY: from a box: not null. Ours, and freed by who takes it off a chain only, with all of the box's rights.
+        // SAFETY: the pointer comes from a box, so it is not null, and the box is ours to give
+        // away. Only the owner of a chain frees it, after taking it off that chain, through a
+        // pointer with all rights of the box.
         unsafe { self.0.push(NonNull::new_unchecked(alarm)) };
     }
 
-    /// Everything pushed so far.
+    /// Takes all wakers pushed so far.
     pub(crate) fn take(&self) -> Taken {
         Taken(self.0.take())
     }
@@ -61,7 +67,8 @@ impl Iterator for Taken {
 
     fn next(&mut self) -> Option<(u64, Waker)> {
         let alarm = self.0.pop()?;
-        // SAFETY: each came from `Box::into_raw`, and is taken off once, by its owner.
+        // SAFETY: each pointer in the chain came from `Box::into_raw`, and its owner takes it off
+        // once.
         let PendingWaker { at, waker, .. } = *unsafe { Box::from_raw(alarm.as_ptr()) };
         Some((at, waker))
     }

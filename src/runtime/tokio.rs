@@ -1,4 +1,4 @@
-//! What a cache needs of a runtime, from tokio.
+//! Spawner and timer on a tokio runtime.
 
 use super::clock::{Clock, CoarseClock};
 use super::spawn::{Spawn, Task, Work};
@@ -11,12 +11,13 @@ use core::time::Duration;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::runtime::Handle;
 
-/// Runs loads in the background of a tokio runtime; blocking ones on its threads for those.
+/// Runs loads in the background of a tokio runtime, and blocking loads on the runtime's threads for
+/// blocking work.
 ///
-/// It is for loads that are to run in one runtime, whichever of them calls, or whose callers are
-/// threads outside of all. (With the feature `tokio`, a cache without a spawner uses the runtime
-/// that a load is spawned from.) When the runtime ends, its loads are dropped, and given up by
-/// that; so are those that are spawned later.
+/// It is for loads that must run in one particular runtime, or whose callers are threads outside of
+/// all runtimes. (With the feature `tokio`, a cache without a spawner uses the runtime that a load
+/// is spawned from.) When the runtime ends, it drops its loads, which gives them up. It also drops
+/// loads that are spawned later.
 ///
 /// ```
 /// # use bellwether::{Builder, Cache, TokioSpawn};
@@ -29,15 +30,15 @@ use tokio::runtime::Handle;
 pub struct TokioSpawn(Handle);
 
 impl TokioSpawn {
-    /// Of this runtime.
+    /// Returns a spawner for this runtime.
     pub fn new(runtime: Handle) -> Self {
         Self(runtime)
     }
 
-    /// Of the runtime that this is called from.
+    /// Returns a spawner for the runtime that the caller runs in.
     ///
     /// # Panics
-    /// If it is called from none.
+    /// If the caller runs in no runtime.
     #[track_caller]
     pub fn current() -> Self {
         Self(Handle::current())
@@ -54,18 +55,18 @@ impl Spawn for TokioSpawn {
     }
 }
 
-/// A [`Timer`] for the default clock, on a tokio runtime instead of a thread of its own. The runtime must have its time driver
-/// enabled.
+/// A [`Timer`] for the default clock, on a tokio runtime instead of a thread of its own. The
+/// runtime must have its time driver enabled.
 ///
-/// Where that runtime has ended, [`ThreadTimer`] wakes all who wait, and all who come later. (A
-/// runtime that is there, but not driven, wakes none: one of the current thread outside of
+/// If that runtime has ended, [`ThreadTimer`] wakes all waiters, those that come later included. (A
+/// runtime that exists and is not driven wakes none, such as one of the current thread outside of
 /// `block_on`.)
 #[derive(Debug, Clone)]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub struct TokioTimer(Handle);
 
-/// A tokio runtime has no time driver, so it cannot tell when a time has come: `enable_time` or
-/// `enable_all` of `tokio::runtime::Builder` give it one. From [`TokioTimer::try_new`].
+/// The error of [`TokioTimer::try_new`]: the tokio runtime has no time driver, so it cannot wake at
+/// a time. `enable_time` or `enable_all` of `tokio::runtime::Builder` give it one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(docsrs, doc(cfg(feature = "tokio")))]
 pub struct NoTimeDriver(());
@@ -79,10 +80,10 @@ impl fmt::Display for NoTimeDriver {
 impl Error for NoTimeDriver {}
 
 impl TokioTimer {
-    /// Of this runtime.
+    /// Returns a timer on this runtime.
     ///
     /// # Panics
-    /// If its time driver is not enabled (`enable_time` or `enable_all` of
+    /// If the runtime's time driver is not enabled (`enable_time` or `enable_all` of
     /// `tokio::runtime::Builder`).
     #[track_caller]
     pub fn new(runtime: Handle) -> Self {
@@ -90,11 +91,12 @@ impl TokioTimer {
         Self(runtime)
     }
 
-    /// Of this runtime.
+    /// Returns a timer on this runtime.
     ///
     /// # Errors
-    /// If its time driver is not enabled. Tokio tells that by a panic only, which is caught here:
-    /// the panic hook sees it, and where panics abort the process, so does this one.
+    /// If the runtime's time driver is not enabled. Tokio tells that only by a panic, which this
+    /// function catches: the panic hook sees the panic, and where panics abort the process, this
+    /// one does, too.
     pub fn try_new(runtime: Handle) -> Result<Self, NoTimeDriver> {
         match catch_unwind(AssertUnwindSafe(|| probe(&runtime))) {
             Ok(()) => Ok(Self(runtime)),
@@ -102,36 +104,39 @@ impl TokioTimer {
         }
     }
 
-    /// Of the runtime that this is called from.
+    /// Returns a timer on the runtime that the caller runs in.
     ///
     /// # Panics
-    /// If it is called from none, or as [`new`](Self::new).
+    /// If the caller runs in no runtime, or as [`new`](Self::new).
     #[track_caller]
     pub fn current() -> Self {
         Self::new(Handle::current())
     }
 }
 
+/// Checks that the runtime has a time driver.
+///
 /// # Panics
-/// If the runtime has no time driver; tokio's words name `enable_time`.
+/// If it has none; tokio's message names `enable_time`.
 #[track_caller]
 fn probe(runtime: &Handle) {
     let _entered = runtime.enter();
-    // It looks for the driver as it is made, and is not registered before it is polled.
+    // `sleep` looks for the driver when it is made, and registers with it only when it is polled.
     drop(tokio::time::sleep(Duration::ZERO));
 }
 
-/// A waker that is due at a time. If the runtime drops it before that, as it ends, a thread wakes
-/// it.
+/// A waker that is due at a time. If the runtime ends first and drops this, [`ThreadTimer`] wakes
+/// the waker instead.
 struct Due {
     at: u64,
     waker: Option<Waker>,
 }
 
 impl Due {
+    /// Sleeps until the time, and wakes the waker.
     async fn come(mut self) {
-        // In steps: tokio sleeps by a clock of its own, and whoever is woken too early must not be
-        // left so.
+        // In a loop: tokio sleeps by a clock of its own. A waker that is woken before its time
+        // would not be woken again.
         while let left @ 1.. = self.at.saturating_sub(CoarseClock::new().precise()) {
             tokio::time::sleep(Duration::from_nanos(left)).await;
         }
@@ -151,7 +156,7 @@ impl Drop for Due {
 
 impl Timer for TokioTimer {
     fn wake_at(&self, ns: u64, waker: Waker) {
-        // A runtime that has ended drops it at once.
+        // A runtime that has ended drops the task at once; see `Due`.
         drop(self.0.spawn(Due { at: ns, waker: Some(waker) }.come()));
     }
 }

@@ -1,49 +1,56 @@
-//! Times as numbers, and early refresh as pure functions of them. Times are ns since the cache was built.
+//! Times as numbers, and early refresh as pure functions of them. Times are nanoseconds since the
+//! cache was built.
 //!
-//! XFetch is Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, VLDB 2015,
-//! section 4: a reader recomputes early if `now − δ·β·ln(U) ≥ expiry`, U uniform in (0, 1], δ the time that the last
-//! load took. Since `−ln U ≤ 64·ln 2 < 44.4` for U a multiple of 2⁻⁶⁴, nothing can happen earlier than
-//! `expiry − 44.4·β·δ`: the instant called *quiet until*. A hit before it rolls no dice.
+//! XFetch is from Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede
+//! Prevention*, VLDB 2015, section 4: a reader recomputes early if `now − δ·β·ln(U) ≥ expiry`. U is
+//! uniform in (0, 1], and δ is how long the last load took.
+//!
+//! For U a multiple of 2⁻⁶⁴, `−ln U ≤ 64·ln 2 < 44.4`. So no reader refreshes before
+//! `expiry − 44.4·β·δ`. This instant is called *quiet until*; a hit before it draws no random
+//! number.
 
 use core::time::Duration;
 
-/// The time that never comes.
+/// A time that never comes.
 pub(crate) const NEVER: u64 = u64::MAX;
 
 /// Upper bound of −ln U for U ≥ 2⁻⁶⁴ (64·ln 2 = 44.3614…).
 const WORST: f64 = 44.4;
 
-/// A duration in ns; what does not fit (584 years) is [`NEVER`].
+/// Returns a duration in nanoseconds, or [`NEVER`] for one that does not fit (584 years).
 pub(crate) fn nanos(d: Duration) -> u64 {
     u64::try_from(d.as_nanos()).unwrap_or(NEVER)
 }
 
-/// `now + ttl`; never overflows, and a `ttl` of [`NEVER`] gives [`NEVER`].
+/// Returns `now + ttl`, saturating. So a `ttl` of [`NEVER`] gives [`NEVER`].
 pub(crate) fn expires_at(now: u64, ttl: u64) -> u64 {
     now.saturating_add(ttl)
 }
 
-/// When an entry that expires at `expires`, and took `delta` to load, can first be refreshed.
+/// Returns the earliest time at which an entry can be refreshed that expires at `expires` and took
+/// `delta` to load.
 pub(crate) fn quiet_until(expires: u64, delta: u64, beta: f64) -> u64 {
     if expires == NEVER {
         return NEVER;
     }
-    // A float-to-integer cast saturates, so the worst product is merely "from the start".
+    // A cast from float to integer saturates, so the largest product means "from the start".
     expires.saturating_sub((WORST * beta * delta as f64) as u64)
 }
 
-/// XFetch's dice: whether a reader at `now` refreshes an entry early. `random` is 64 uniform bits.
+/// Rolls XFetch's dice: returns whether a reader at `now` refreshes the entry early. `random` is 64
+/// uniform bits.
 pub(crate) fn roll(now: u64, expires: u64, delta: u64, beta: f64, random: u64) -> bool {
     if expires == NEVER {
         return false;
     }
-    // U = (random + 1) / 2⁶⁴ lies in (0, 1]; both steps round, and neither can reach 0.
+    // U = (random + 1) / 2⁶⁴ lies in (0, 1]. Both steps round, and neither can give 0.
     let u = (random as f64 + 1.0) * (1.0 / 18_446_744_073_709_551_616.0);
     let ahead = beta * delta as f64 * -ln(u);
     ahead > 0.0 && ahead >= expires.saturating_sub(now) as f64
 }
 
-/// A time to live shortened by up to the share `jitter` of itself. `random` is 64 uniform bits.
+/// Returns a time to live shortened by a random part of itself, up to the fraction `jitter`.
+/// `random` is 64 uniform bits.
 pub(crate) fn jittered(ttl: u64, jitter: f64, random: u64) -> u64 {
     if ttl == NEVER || jitter == 0.0 {
         return ttl;

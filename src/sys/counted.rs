@@ -1,14 +1,15 @@
-//! Atomics that tell of each access, for `benches/src/writes`: only under `cfg(bellwether_count)`.
+//! Atomics that report each access, for `benches/src/writes`. Only under `cfg(bellwether_count)`.
 //!
-//! They have no `Deref`: what the crate does to an atomic and this file does not tell of is an error of the compiler.
+//! They have no `Deref`, so the compiler rejects any use of an atomic that this file does not
+//! report.
 
 use core::mem::size_of;
 use core::panic::Location;
 pub(crate) use portable_atomic::{Ordering, fence};
 
 unsafe extern "Rust" {
-    /// Defined by the program that counts. A read-modify-write writes, whether or not it changes anything: it takes the line
-    /// for itself.
+    /// Defined by the program that counts. A read-modify-write counts as a write even if it changes
+    /// nothing, because it takes the cache line for itself.
     safe fn bellwether_access(address: usize, size: usize, kind: u8, from: &'static Location<'static>);
 }
 
@@ -33,7 +34,8 @@ macro_rules! counted {
                 &self.0
             }
 
-            /// For the kernel, which compares a futex's word: no access of ours.
+            /// Returns the address for the kernel, which compares a futex's word. That is no access
+            /// of the crate's.
             pub(crate) const fn as_ptr(&self) -> *mut $value {
                 self.0.as_ptr()
             }
@@ -67,7 +69,7 @@ macro_rules! counted {
                 self.access(UPDATE).compare_exchange_weak(from, to, success, failure)
             }
 
-            /// One update, if it meets nobody.
+            /// Counts as one update, because that is what it takes if no other thread interferes.
             #[track_caller]
             pub(crate) fn fetch_update(
                 &self, success: Ordering, failure: Ordering, new: impl FnMut($value) -> Option<$value>,

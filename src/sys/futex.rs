@@ -1,7 +1,8 @@
-//! A word that threads sleep on until it changes, and that wakes all of them by one system call.
+//! A word on which threads sleep until it changes. One system call wakes all of them.
 //!
-//! Linux has that. Where the system has not ([`Futex::NATIVE`]), threads sleep as tasks do: see `flight::bell`. (So they do under
-//! Miri, to which the kernel's look at one half of the word is a race with accesses to all of it.)
+//! Linux has such a call. On other systems ([`Futex::NATIVE`] is false) threads sleep as tasks do:
+//! see `flight::bell`. (They also do under Miri, which takes the kernel's read of one half of the
+//! word for a race with accesses to all of it.)
 
 use super::sync::AtomicU64;
 use core::ops::Deref;
@@ -42,31 +43,34 @@ mod system {
     use core::{ptr, time::Duration};
 
     impl Futex {
-        /// Whether threads can sleep on it.
+        /// True if threads can sleep on the word.
         pub(crate) const NATIVE: bool = true;
 
-        /// The lower half of the word: the kernel compares 32 bits.
+        /// Returns the address of the lower half of the word: the kernel compares 32 bits.
         fn lower(&self) -> *const u32 {
             self.word.as_ptr().cast::<u32>().wrapping_add(usize::from(cfg!(target_endian = "big")))
         }
 
-        /// Sleeps while the lower half of the word is that of `seen`, for that long at most; may return early.
+        /// Sleeps while the lower half of the word equals that of `seen`, for `longest` at most.
+        /// May return early.
         pub(crate) fn wait(&self, seen: u64, longest: Option<Duration>) {
-            // Longer than the kernel can count is for ever.
+            // A time longer than the kernel can count means for ever.
             let longest = longest.and_then(|l| Some((i64::try_from(l.as_secs()).ok()?, l.subsec_nanos())));
             let longest = longest.map(|(tv_sec, nanos)| libc::timespec { tv_sec, tv_nsec: nanos.into() });
             let timeout = longest.as_ref().map_or(ptr::null(), ptr::from_ref);
-            // SAFETY: FUTEX_WAIT takes the address of an aligned word of 32 bits, a value, and a relative time (of two 64-bit
-            // halves, on these targets) or null. It only reads them, and both outlive the call. However it returns (woken,
-            // changed, over, interrupted), the caller looks again.
+            // SAFETY: FUTEX_WAIT takes the address of an aligned word of 32 bits, a value, and a
+            // relative time (of two 64-bit halves, on these targets) or null. It only reads them,
+            // and both outlive the call. Its result does not matter (woken, changed, timed out,
+            // interrupted): the caller looks again.
             unsafe {
                 let op = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
                 libc::syscall(libc::SYS_futex, self.lower(), op, seen as u32, timeout);
             }
         }
 
-        /// Wakes all who sleep on what the word was before it was changed. The kernel compares and queues a sleeper under the
-        /// lock that it wakes under: whoever is not asleep by now sees the change.
+        /// Wakes all threads that sleep on the value that the word had before it was changed. The
+        /// kernel compares and queues a sleeper under the lock under which it wakes: a thread that
+        /// is not asleep by now sees the change.
         pub(crate) fn wake_all(&self) {
             // SAFETY: FUTEX_WAKE takes an address, which it does not access, and a number.
             unsafe {
@@ -77,8 +81,8 @@ mod system {
     }
 }
 
-/// For models. Loom and shuttle switch threads where an atomic is used, or a thread woken, and nowhere else: what lies between
-/// two of those is as one step, as the kernel's are under its lock.
+/// For models. Loom and shuttle switch threads only where an atomic is used or a thread is woken.
+/// So the code between two such points is one step, as the kernel's code is under its lock.
 #[cfg(all(feature = "std", any(loom, shuttle)))]
 mod system {
     use super::Futex;
@@ -90,9 +94,9 @@ mod system {
     #[derive(Default)]
     pub(super) struct Asleep(RefCell<Vec<Thread>>);
 
-    // SAFETY: loom's threads, and shuttle's, take turns on one of the system's.
+    // SAFETY: the threads of loom and of shuttle take turns on one thread of the system.
     unsafe impl Send for Asleep {}
-    // SAFETY: as above; and none gives its turn away while it borrows the list.
+    // SAFETY: as above, and none gives its turn away while it borrows the list.
     unsafe impl Sync for Asleep {}
 
     impl Futex {
@@ -100,7 +104,7 @@ mod system {
 
         pub(crate) fn wait(&self, seen: u64, longest: Option<Duration>) {
             assert!(longest.is_none(), "no model knows the time");
-            // By an RMW, which reads what the word is: a load may read what it was.
+            // An RMW reads the present value of the word. A load may read an older one.
             if self.word.fetch_or(0, Ordering::Relaxed) as u32 == seen as u32 {
                 self.asleep.0.borrow_mut().push(current());
                 park();
@@ -108,7 +112,7 @@ mod system {
         }
 
         pub(crate) fn wake_all(&self) {
-            // Others may come in between the change and the waking.
+            // Lets other threads run between the change and the waking.
             let _ = self.word.load(Ordering::Relaxed);
             let mut asleep = take(&mut *self.asleep.0.borrow_mut());
             if mutant("one is woken") {

@@ -1,11 +1,12 @@
-//! The default hasher, under a name of our own.
+//! The default hasher, under a name of this crate.
 
 use core::hash::{BuildHasher, Hasher};
 
-/// The default hasher of caches: fast, of good quality, seeded per cache, **not** meant against hostile keys.
+/// The default hasher of caches: fast, of good quality, and seeded per cache. It is **not** meant
+/// against hostile keys.
 ///
-/// It is hashbrown's default (foldhash), wrapped, so that its major versions are not ours. Where an attacker chooses
-/// keys, use `std::hash::RandomState`.
+/// It wraps hashbrown's default (foldhash), so that a new major version of hashbrown is not one of
+/// this crate. Where an attacker chooses keys, use `std::hash::RandomState`.
 #[derive(Debug, Clone, Default)]
 pub struct DefaultHashBuilder(hashbrown::DefaultHashBuilder);
 

@@ -1,4 +1,5 @@
-//! The platform: atomics, the futex, memory from the system, and small lock-free parts. The only code that differs by target.
+//! The platform: atomics, the futex, memory from the system, and small lock-free parts. This is the
+//! only code that differs by target.
 
 #[cfg(bellwether_count)]
 pub(crate) mod counted;

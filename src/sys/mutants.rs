@@ -1,15 +1,18 @@
-//! What models change: deliberate bugs, weakened orderings, and sizes small enough to be exceeded.
+//! The things that models change: deliberate bugs, weakened orderings, and sizes small enough to be
+//! exceeded.
 
 use super::sync::Ordering;
 
-/// Whether the deliberate bug `name` is switched on: models and schedules must see it. Constant `false` outside loom and shuttle.
+/// Returns whether the deliberate bug `name` is switched on. Models and schedules must detect it.
+/// Constant `false` outside loom and shuttle.
 #[cfg(not(any(loom, shuttle)))]
 #[inline(always)]
 pub(crate) const fn mutant(_name: &str) -> bool {
     false
 }
 
-/// See above: there the environment variable `BELLWETHER_MUTANT` names the bug.
+/// Returns whether the deliberate bug `name` is switched on: the environment variable
+/// `BELLWETHER_MUTANT` names it.
 #[cfg(any(loom, shuttle))]
 pub(crate) fn mutant(name: &str) -> bool {
     use std::sync::OnceLock;
@@ -17,13 +20,14 @@ pub(crate) fn mutant(name: &str) -> bool {
     NAME.get_or_init(|| std::env::var("BELLWETHER_MUTANT").ok()).as_deref() == Some(name)
 }
 
-/// An ordering that the mutant `name` weakens to `Relaxed`.
+/// Returns `strong`, or `Relaxed` under the mutant `name`.
 #[inline(always)]
 pub(crate) fn weakened(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
 }
 
-/// AcqRel, of which the mutant `unacquired` leaves the Release, and `unreleased` the Acquire.
+/// Returns AcqRel. The mutant `unacquired` leaves only its Release, and `unreleased` only its
+/// Acquire.
 #[inline(always)]
 #[allow(dead_code, reason = "this file is also included by models that do not need it")]
 pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
@@ -34,8 +38,9 @@ pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
     }
 }
 
-/// A size: as it ships; for shuttle, and stress under sanitizers (`bellwether_shrunk`), small enough to be exceeded all the time;
-/// for loom, the least that will do.
+/// Returns a size. Builds that ship use `ships`. Shuttle, and stress tests under sanitizers
+/// (`bellwether_shrunk`), use `shrunk`, which is small enough to be exceeded all the time. Loom
+/// uses `loom`, the least that will do.
 pub(crate) const fn sized(ships: usize, shrunk: usize, loom: usize) -> usize {
     if cfg!(loom) {
         loom

@@ -1,7 +1,8 @@
 //! An array that grows without moving an element.
 //!
-//! Segment 0 has the first `2^FIRST` elements, each later segment as many as all before it. A segment is allocated by
-//! the first who needs it, as zeroed memory, and lives as long as the array; so an element's address never changes.
+//! Segment 0 has the first `2^FIRST` elements. Each later segment has as many as all segments
+//! before it. The first thread that needs a segment allocates it, as zeroed memory, and it lives as
+//! long as the array. So an element's address never changes.
 
 use super::memory::{HUGE_PAGE, advise_huge};
 use super::mutants::{mutant, weakened};
@@ -10,12 +11,13 @@ use super::zeroed::ZeroedSlice;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-/// Under loom two elements will do, and every segment costs it something.
+/// The usual number of segments. Under loom every segment costs time, and two elements will do.
 const USUAL: usize = if cfg!(loom) { 2 } else { 28 };
 
-/// Room for `2^(FIRST + SEGMENTS - 1)` elements, none of which is there to begin with.
+/// Room for `2^(FIRST + SEGMENTS - 1)` elements. At first none of them is allocated.
 pub(crate) struct SegmentedArray<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
-    /// The last one first: so a segment that is told by how many places there are behind it is found without a subtraction.
+    /// The segments, last one first: a segment that is named by its distance from the last one is
+    /// found without a subtraction.
     segments: [AtomicPtr<T>; SEGMENTS],
     make: fn() -> T,
     huge_pages: bool,
@@ -24,17 +26,18 @@ pub(crate) struct SegmentedArray<T, const FIRST: u32 = 0, const SEGMENTS: usize 
 }
 
 impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMENTS> {
-    /// An empty array; allocates nothing.
+    /// Makes an empty array. Allocates nothing.
     ///
     /// # Safety
-    /// The all-zero bit pattern is the value that `make` gives, and `T` is not zero-sized. (Not so under loom, whose
-    /// atomics cannot be zeroed memory: `make` is called there, and only there.)
+    /// The all-zero bit pattern is the value that `make` returns, and `T` is not zero-sized. (Under
+    /// loom, whose atomics cannot be zeroed memory, the first does not hold. There, and only there,
+    /// `make` is called.)
     pub(crate) unsafe fn new(make: fn() -> T) -> Self {
         let segments = core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut()));
         Self { segments, make, huge_pages: false, _owned: PhantomData }
     }
 
-    /// Asks the system for huge pages for segments that are large enough.
+    /// Asks the system for huge pages, for segments that are large enough.
     pub(crate) fn on_huge_pages(mut self, huge: bool) -> Self {
         self.huge_pages = huge;
         self
@@ -45,7 +48,7 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
         1 << (FIRST as usize + segment.saturating_sub(1))
     }
 
-    /// Segment of element `i`, and its index there.
+    /// Returns the segment of element `i`, and its index there.
     #[inline]
     fn locate(i: usize) -> (usize, usize) {
         match i >> FIRST {
@@ -57,35 +60,39 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
         }
     }
 
-    /// Element `i`, if its segment exists.
+    /// Returns element `i`, if its segment exists.
     #[inline]
     pub(crate) fn get(&self, i: usize) -> Option<&T> {
         let (segment, index) = Self::locate(i);
-        // SAFETY: by `locate`.
+        // SAFETY: `locate` gives an index within the segment.
         unsafe { self.at(segment, index) }
     }
 
-    /// The same by segment, and index there.
+    /// Returns an element by its segment and its index there, if the segment exists.
     ///
     /// # Safety
-    /// `index` is less than the segment's length: 2^FIRST for the first one, 2^(FIRST + segment − 1) for any other.
+    /// `index` is less than the segment's length, which is 2^FIRST for the first segment, and
+    /// 2^(FIRST + segment − 1) for any other.
     #[inline]
     pub(crate) unsafe fn at(&self, segment: usize, index: usize) -> Option<&T> {
         debug_assert!(index < Self::segment_len(segment));
-        // Acquire: pairs with the Release in `get_or_grow`, for the segment's content.
+        // Acquire: pairs with the Release in `grow`, for the segment's content.
         let first = NonNull::new(
             self.segments.get((SEGMENTS - 1).wrapping_sub(segment))?.load(weakened("array acquire", Ordering::Acquire)),
         )?;
-        // SAFETY: a published segment has `segment_len` elements, of which `index` is one by this function's contract: the pointer is
-        // in bounds and aligned. It is initialised, shared only, and freed no earlier than `self`, which is borrowed.
+        // SAFETY: a published segment has `segment_len` elements, and `index` is less, by this
+        // function's contract. So the pointer is in bounds and aligned. The element is initialised,
+        // only shared, and freed no earlier than `self`, which is borrowed.
         Some(unsafe { first.add(index).as_ref() })
     }
 
-    /// Segment of an element of this array, and its index there, by its address. Looks at segment `likely` first, then at those before it.
+    /// Returns the segment of an element of this array, and its index there, by its address. Looks
+    /// at segment `likely` first, then at those before it.
     pub(crate) fn place_of(&self, element: *const T, likely: usize) -> (usize, usize) {
         let mut segments = (0..=likely).rev().chain(likely + 1..SEGMENTS);
         let within = |segment: usize| {
-            // Relaxed: only compared. Who has come by an element sees the segment that it is in: it was published before.
+            // Relaxed: the pointer is only compared. A thread that has a reference to an element
+            // sees the element's segment, which was published before.
             let first = self.segments[SEGMENTS - 1 - segment].load(Ordering::Relaxed).addr();
             let index = element.addr().wrapping_sub(first) / size_of::<T>();
             (first != 0 && index < Self::segment_len(segment)).then_some((segment, index))
@@ -93,18 +100,19 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
         segments.find_map(within).expect("an element of this array is in one of its segments")
     }
 
-    /// Element `i`, after allocating its segment if need be.
+    /// Returns element `i`, after allocating its segment if need be.
     ///
     /// # Panics
-    /// If there is no room for so many.
+    /// If the array has no room for so many elements.
     #[inline]
     pub(crate) fn get_or_grow(&self, i: usize) -> &T {
         let (segment, index) = Self::locate(i);
-        // SAFETY: by `locate`.
+        // SAFETY: `locate` gives an index within the segment.
         unsafe { self.at_or_grow(segment, index) }
     }
 
-    /// The same by segment, and index there.
+    /// Returns an element by its segment and its index there, after allocating the segment if need
+    /// be.
     ///
     /// # Safety
     /// As for [`at`](Self::at).
@@ -117,6 +125,9 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
         unsafe { self.at(segment, index).unwrap_or_else(|| self.grow(segment, index)) }
     }
 
+    /// Allocates and publishes a segment, unless another thread was first. Returns an element of
+    /// it.
+    ///
     /// # Safety
     /// As for [`at`](Self::at).
     #[cold]
@@ -133,17 +144,19 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
         if mutant("torn growth") {
             published.store(null, Ordering::Relaxed);
         }
-        // Release: publishes the segment's content. Acquire, if another was first: for that one's.
+        // Release: publishes the segment's content. Acquire, if another thread was first: for the
+        // content of that thread's segment.
         let release = weakened("array release", Ordering::Release);
         let first = match published.compare_exchange(null, fresh.as_ptr(), release, Ordering::Acquire) {
             Ok(_) => fresh.as_ptr(),
             Err(other) => {
-                // SAFETY: it came from `into_raw` just above, of so many, and was never published, so is ours alone.
+                // SAFETY: it came from `into_raw` just above, with this length, and was never
+                // published, so it is this thread's alone.
                 drop(unsafe { ZeroedSlice::from_raw(fresh, Self::segment_len(segment)) });
                 other
             }
         };
-        // SAFETY: as in `get`.
+        // SAFETY: as in `at`.
         unsafe { &*first.add(index) }
     }
 }
@@ -151,10 +164,11 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
 impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for SegmentedArray<T, FIRST, SEGMENTS> {
     fn drop(&mut self) {
         for (segment, published) in self.segments.iter().rev().enumerate() {
-            // Acquire: for the content, should the owner have come by the array without a synchronisation of its own.
+            // Acquire: for the content, in case the owner got the array without a synchronisation
+            // of its own.
             if let Some(first) = NonNull::new(published.load(Ordering::Acquire)) {
-                // SAFETY: it came from `into_raw` of an array of this length, is freed here only, and `&mut self` means that no
-                // reference to an element is left.
+                // SAFETY: it came from `into_raw` of an array of this length, and is freed here
+                // only. `&mut self` means that no reference to an element is left.
                 drop(unsafe { ZeroedSlice::from_raw(first, Self::segment_len(segment)) });
             }
         }
@@ -163,6 +177,6 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> Drop for SegmentedArray<T, FIRS
 
 // SAFETY: the array owns its elements, and nothing else that is bound to a thread.
 unsafe impl<T: Send, const FIRST: u32, const SEGMENTS: usize> Send for SegmentedArray<T, FIRST, SEGMENTS> {}
-// SAFETY: sharing it shares its elements (`Sync`), and an element made by one thread may be dropped by another (`Send`).
-// The array's own state is atomic.
+// SAFETY: sharing the array shares its elements (`Sync`), and one thread may drop an element that
+// another has made (`Send`). The array's own state is atomic.
 unsafe impl<T: Send + Sync, const FIRST: u32, const SEGMENTS: usize> Sync for SegmentedArray<T, FIRST, SEGMENTS> {}

@@ -1,8 +1,8 @@
-//! Atomics, cells and threads: `portable-atomic`'s and std's; loom's under `cfg(loom)`, and shuttle's under `cfg(shuttle)`. The
-//! only file that names any of them.
+//! Atomics, cells and threads. They are `portable-atomic`'s and std's, loom's under `cfg(loom)`,
+//! and shuttle's under `cfg(shuttle)`. No other file names any of these.
 //!
-//! Everything else in the crate is written against this module, so that a loom model, or a schedule of shuttle's, runs the very
-//! code that ships.
+//! All other code of the crate uses this module. So a loom model, or a schedule of shuttle's, runs
+//! the very code that ships.
 
 #[cfg(bellwether_count)]
 use super::counted as atomics;
@@ -18,7 +18,8 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
 #[cfg(shuttle)]
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
-/// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only report.
+/// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only
+/// report.
 pub(crate) mod untracked {
     pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
@@ -30,7 +31,8 @@ pub(crate) use shuttle::thread_local;
 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
 pub(crate) use std::thread_local;
 
-/// To start threads, and to park them. (Not loom's: there a thread that waits for a time is parked unseen.)
+/// To start threads, and to park them. (Not loom's: under loom, a thread that waits for a time is
+/// parked unseen.)
 #[cfg(all(feature = "std", shuttle))]
 pub(crate) use shuttle::thread;
 #[cfg(all(feature = "std", not(shuttle)))]
@@ -39,13 +41,14 @@ pub(crate) use std::thread;
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
-/// For the stand-in of the system's futex.
+/// For the model of the system's futex.
 #[cfg(all(feature = "std", loom))]
 pub(crate) use loom::thread::{Thread, current, park};
 #[cfg(all(feature = "std", shuttle))]
 pub(crate) use shuttle::thread::{Thread, current, park};
 
-/// A cell whose content is reached only through closures, as loom's is, so that loom sees every access.
+/// A cell whose content is reached only through closures, as loom's is, so that loom sees every
+/// access.
 #[cfg(not(loom))]
 #[repr(transparent)]
 pub(crate) struct UnsafeCell<T>(core::cell::UnsafeCell<T>);
@@ -80,10 +83,10 @@ impl<T> core::ops::Deref for CachePadded<T> {
     }
 }
 
-/// An acquire fence, after a relaxed access of this atomic.
+/// Executes an acquire fence, after a relaxed access of this atomic.
 ///
-/// ThreadSanitizer knows no fences: for it, a load that acquires. (To loom that would be one more step, of which it would try
-/// every order.)
+/// ThreadSanitizer knows no fences, so under it this is a load that acquires. (Under loom that load
+/// would be one more step, and loom would try every order of it.)
 #[inline(always)]
 #[allow(dead_code, reason = "this file is also included by models that do not need it")]
 pub(crate) fn acquire(_after: &AtomicU32) {
@@ -93,7 +96,7 @@ pub(crate) fn acquire(_after: &AtomicU32) {
     fence(Ordering::Acquire);
 }
 
-/// Lets another thread go on, where this one can only look again.
+/// Lets another thread run, where this one can only look again.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn yield_now() {
     core::hint::spin_loop();

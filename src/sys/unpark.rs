@@ -1,4 +1,4 @@
-//! A thread as a waker.
+//! A waker that unparks a thread.
 
 use super::sync::thread::{self, Thread};
 use alloc::{sync::Arc, task::Wake};

@@ -1,36 +1,38 @@
-//! What a node and a bucket cell have in common: a place in the list.
+//! The part that a node and a bucket cell have in common: a link of the list.
 
 use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU32, Ordering};
 use core::ptr::{self, NonNull};
 
-// The lowest bits of a pointer, which is to a multiple of 8: see `Next`, and nodes begin with one.
-/// Of a node's: that node is removed, and the pointer never changes again.
+// A pointer of the list is to a multiple of 8 (see `Next`; nodes begin with one). Its three low
+// bits have these meanings.
+/// The bit of a removed node: the node's pointer never changes again.
 const MARK: usize = 1;
-/// What it leads to is a node; if not, a cell, or nothing.
+/// The bit of a pointer that leads to a node. Without it, the pointer leads to a cell or nowhere.
 const NODE: usize = 2;
-/// Of a cell's: that cell is in the list.
+/// The bit of a cell that is in the list.
 const LINKED: usize = 4;
 const BITS: usize = MARK | NODE | LINKED;
 
-/// The pointer to what is next in the list. A cell is this and no more; a node begins with it.
+/// The pointer to the next link of the list. A cell is just this pointer. A node begins with it.
 ///
-/// A cell is UNINIT (all zero), CLAIMED by who puts it in the list, then LINKED.
-// (A pointer of 32 bits alone would be to a multiple of 4.)
+/// A cell is UNINIT (all zero), then CLAIMED by the thread that puts it in the list, then LINKED.
+// (Without `align`, a 32-bit pointer would be aligned to 4.)
 #[repr(C, align(8))]
 pub(crate) struct Next(AtomicPtr<Next>);
 
 const _: () = assert!(align_of::<Next>() > BITS);
 
-/// A value of [`Next`]: where it leads, and its bits.
+/// A value of [`Next`]: an address and its bits.
 #[derive(Clone, Copy)]
 pub(crate) struct Target(*mut Next);
 
 impl Target {
     pub(crate) const UNINIT: Self = Self(ptr::null_mut());
-    /// Of a cell that leads nowhere yet. Nobody mistakes it for a mark: nobody gets there.
+    /// The value of a claimed cell, which leads nowhere yet. No walk reaches such a cell, so none
+    /// mistakes this for a mark.
     const CLAIMED: Self = Self(ptr::without_provenance_mut(MARK));
-    /// The end of the list: no cell is there.
+    /// The end of the list. No cell has this address.
     pub(crate) const END: Self = Self(ptr::without_provenance_mut(BITS + 1));
 
     pub(crate) fn to_node(node: NonNull<Link>) -> Self {
@@ -41,14 +43,16 @@ impl Target {
         Self(ptr::from_ref(cell).cast_mut())
     }
 
-    /// The node that it leads to, if it is one.
+    /// Returns the node that this leads to, if it is a node.
     #[inline(always)]
     pub(crate) fn node(self) -> Option<NonNull<Link>> {
-        // SAFETY: NODE is set beside an address that is not null, by `to_node`, and goes wherever that goes.
+        // SAFETY: only `to_node` sets NODE, beside an address that is not null. The two stay
+        // together.
         (self.0.addr() & NODE != 0).then(|| unsafe { NonNull::new_unchecked(self.address().cast()) })
     }
 
-    /// As a cell's that is LINKED: the node that it leads to, if it is one.
+    /// Returns the node that this leads to, if this is the value of a LINKED cell and leads to a
+    /// node.
     #[inline(always)]
     pub(crate) fn first_node(self) -> Option<NonNull<Link>> {
         // SAFETY: as in `node`.
@@ -56,7 +60,7 @@ impl Target {
         (self.0.addr() & (NODE | LINKED) == NODE | LINKED).then(first)
     }
 
-    /// The cell that it leads to, if it is one.
+    /// Returns the cell that this leads to, if it is a cell.
     pub(crate) fn cell(self) -> Option<NonNull<Next>> {
         let address = self.address();
         if self.0.addr() & NODE != 0 || address == Self::END.0 { None } else { NonNull::new(address) }
@@ -71,24 +75,24 @@ impl Target {
         self.mark() != 0
     }
 
-    /// The mark by itself: 0 if there is none.
+    /// Returns the MARK bit in place, or 0 without it.
     #[inline(always)]
     pub(crate) fn mark(self) -> usize {
         self.0.addr() & MARK
     }
 
-    /// As a cell's: whether that is in the list.
+    /// Returns whether the cell with this value is in the list.
     #[inline(always)]
     pub(crate) fn linked(self) -> bool {
         self.0.addr() & LINKED != 0
     }
 
-    /// As a cell's: whether nobody has begun to put that in the list.
+    /// Returns whether no thread has begun to put the cell with this value in the list.
     pub(crate) fn uninit(self) -> bool {
         self.0.is_null()
     }
 
-    /// This, or the other. Without a branch.
+    /// Returns `self` if `stay`, else `other`. Compiles without a branch.
     #[inline(always)]
     pub(crate) fn if_else(self, stay: bool, other: Self) -> Self {
         let stay = usize::from(stay).wrapping_neg();
@@ -96,12 +100,13 @@ impl Target {
         Self(ptr::with_exposed_provenance_mut(chosen))
     }
 
-    /// Leads where `to` does; of the same link as this, so with its LINKED.
+    /// Returns a value for the same link that leads where `to` does. It keeps this link's LINKED
+    /// bit.
     pub(crate) fn led_to(self, to: Self) -> Self {
         Self(to.bare().0.map_addr(|a| a | self.0.addr() & LINKED))
     }
 
-    /// Without what it says about the link that it is of.
+    /// Returns the address and NODE, without the bits that describe the link itself.
     fn bare(self) -> Self {
         Self(self.0.map_addr(|a| a & !(MARK | LINKED)))
     }
@@ -112,42 +117,47 @@ impl Target {
 }
 
 impl Next {
-    /// Of a cell that is not in the list yet: all zero.
+    /// Makes a cell that is not in the list yet: all zero.
     pub(crate) fn cell() -> Self {
         Self(AtomicPtr::new(Target::UNINIT.0))
     }
 
-    /// Acquire: pairs with the Release of the CAS that put the pointer there, so what it leads to is initialised; or, of a cell that was
-    /// just linked, with that of [`set_linked`](Self::set_linked).
+    /// Reads the pointer. Acquire: pairs with the Release of the CAS that put the pointer there, so
+    /// the target is initialised. In a cell that was just linked, it pairs with the Release of
+    /// [`set_linked`](Self::set_linked).
     #[inline]
     pub(crate) fn load(&self) -> Target {
         Target(self.0.load(weakened("next load", Ordering::Acquire)))
     }
 
-    /// Before it is in the list. Relaxed: the CAS that links it publishes it.
+    /// Sets the pointer of a link that is not in the list yet. Relaxed: the CAS that links it
+    /// publishes it.
     pub(crate) fn prepare(&self, to: Target) {
         self.0.store(to.bare().0, Ordering::Relaxed);
     }
 
-    /// Leads to `to` instead, if it is still `from`, unmarked: links or unlinks.
+    /// Changes the pointer from `from`, unmarked, to `to`, which links or unlinks. Returns false if
+    /// the pointer was not `from` any more.
     pub(crate) fn swing(&self, from: Target, to: Target) -> bool {
         self.change(from, from.led_to(to))
     }
 
-    /// The same whatever it is: never to be done.
+    /// Changes the pointer without comparing it. Only mutants do this.
     pub(crate) fn force(&self, from: Target, to: Target) {
         self.0.store(from.led_to(to).0, Ordering::Relaxed);
     }
 
-    /// UNINIT to CLAIMED; false if somebody else was first.
+    /// Changes UNINIT to CLAIMED. Returns false if another thread was first.
     pub(crate) fn claim(&self) -> bool {
         let (uninit, claimed) = (Target::UNINIT.0, Target::CLAIMED.0);
         self.0.compare_exchange(uninit, claimed, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
-    /// To LINKED, by who has claimed it and put it in the list.
+    /// Sets LINKED. The caller has claimed the cell and put it in the list.
     pub(crate) fn set_linked(&self) {
-        // Release: for what it was prepared to lead to. Acquire: what a CAS has put there since then is handed on.
+        // Release: publishes the pointer that `prepare` stored. Acquire: since the cell is in the
+        // list, another thread's CAS may have changed the pointer, and this RMW passes on what that
+        // CAS released.
         let release = weakened("cell linked", Ordering::AcqRel);
         let mut now = self.load();
         loop {
@@ -162,25 +172,27 @@ impl Next {
         }
     }
 
-    // Release: what is linked was initialised before. Acquire: a loser goes on from what the winner linked.
+    // Release: the new target was initialised before. Acquire: a loser goes on from what the winner
+    // linked.
     fn change(&self, from: Target, to: Target) -> bool {
         let strong = weakened("link release", Ordering::AcqRel);
         self.0.compare_exchange(from.0, to.0, strong, Ordering::Acquire).is_ok()
     }
 }
 
-/// What a node begins with.
+/// The beginning of every node.
 #[repr(C)]
 pub(crate) struct Link {
     next: Next,
-    /// Odd. Fixed before the node is in the list, so Relaxed.
+    /// The place in the split order, odd. Relaxed, because it is fixed before the node is in the
+    /// list.
     order: AtomicU32,
-    /// A node's count of shares.
+    /// The node's reference count.
     refcount: AtomicU32,
 }
 
 impl Link {
-    /// For a node with this many shares.
+    /// Makes the link of a node with this many references.
     pub(crate) fn node(order: u32, shares: u32) -> Self {
         debug_assert_eq!(order & 1, 1);
         let next = Next(AtomicPtr::new(ptr::null_mut()));
@@ -201,13 +213,13 @@ impl Link {
         &self.refcount
     }
 
-    /// The place of the count, without a reference to the link.
+    /// Returns the place of the count, without making a reference to the link.
     ///
     /// # Safety
     /// The link is alive.
     #[inline]
     pub(crate) unsafe fn refcount_of(this: NonNull<Self>) -> NonNull<AtomicU32> {
-        // SAFETY: alive, so the place is within it, and is not null.
+        // SAFETY: the link is alive, so the place lies within it and is not null.
         unsafe { NonNull::new_unchecked((&raw const (*this.as_ptr()).refcount).cast_mut()) }
     }
 
@@ -216,18 +228,19 @@ impl Link {
         &self.next
     }
 
-    /// Whether this has been removed.
+    /// Returns whether this link is marked: its node is removed.
     pub(crate) fn is_marked(&self) -> bool {
         self.next.load().marked()
     }
 
-    /// Marks; false if somebody else has.
+    /// Marks this link. Returns false if another thread has marked it.
     pub(crate) fn mark(&self) -> bool {
         self.mark_with(|next| next)
     }
 
-    /// Marks and in the same step puts `new` behind this: the key is never absent. `new` must not be in the list;
-    /// its own pointer is set to what followed. False if this is marked already.
+    /// Marks this link, and in the same step puts `new` behind it, so the key is never absent.
+    /// `new` must not be in the list. Its own pointer is set to the link that followed this one.
+    /// Returns false if this link is marked already.
     pub(crate) fn replace_by(&self, new: &Link, to_new: Target) -> bool {
         self.mark_with(|next| {
             new.next.prepare(next);

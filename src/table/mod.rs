@@ -1,28 +1,38 @@
 //! The split-ordered list: one sorted linked list that is also a hash table.
 //!
-//! Shalev and Shavit, *Split-Ordered Lists: Lock-Free Extensible Hash Tables*, J. ACM 53(3), 2006, over the list of
-//! Michael, *High Performance Dynamic Lock-Free Hash Tables and List-Based Sets*, SPAA 2002. Nodes are sorted by their
-//! hash, and a bucket is what its first bits have in common, so a bucket's nodes are adjacent at every table size, and doubling
-//! the table splits each bucket without moving a node. A bucket is a *cell*: a link in the list itself, in an array of doubling
-//! segments: one pointer each, to what follows it.
+//! Shalev and Shavit, *Split-Ordered Lists: Lock-Free Extensible Hash Tables*, J. ACM 53(3), 2006,
+//! over the list of Michael, *High Performance Dynamic Lock-Free Hash Tables and List-Based Sets*,
+//! SPAA 2002.
 //!
-//! What differs from the papers:
-//! * They take the bucket from the hash's last bits, and sort by the hash reversed. It is the same with the first bits and without
-//!   reversing, which costs some twenty instructions a lookup where the processor has none for it. A bucket is told by the
-//!   order at which it starts; its cell, which does not move as the table grows, is found by the last bit that is set there.
-//! * A cell is initialised by one claimer (UNINIT → CLAIMED → LINKED); everybody else starts from the nearest LINKED
-//!   ancestor meanwhile, and waits for nobody. Its state is in the pointer's lowest bits, and so is, in whatever leads to it, that it is a
-//!   cell: where in the list it stands is told by its address. So it takes 8 bytes, and who comes to a bucket's end need not
-//!   have it fetched from memory.
-//! * Nodes of equal order are a *run*; a new key goes to its end, so two inserters of one key meet at one link.
-//! * *Replace* is one CAS: `old.next` from `succ` to `(new, marked)` with `new.next = succ`. It removes the old node and
-//!   links the new one at once, and the key is never absent in between.
-//! * Unlinking is anybody's; the list's share of a node is the affair of whoever won its mark, once [`Table::unlink`]
-//!   has returned.
+//! Nodes are sorted by their hash. A bucket is all nodes whose hashes have the first bits in
+//! common. So a bucket's nodes are adjacent at every table size, and doubling the table splits each
+//! bucket without moving a node. Each bucket has a *cell*: a link of the list itself, one pointer
+//! to the link that follows. Cells lie in an array of doubling segments.
 //!
-//! The cells are in [`buckets`](crate::table::buckets), and what is in a pointer of the list is in [`link`](crate::table::link).
+//! The differences from the papers:
 //!
-//! All references handed out live under a pin: an unlinked node is freed only after a grace period.
+//! * The papers take the bucket from the last bits of the hash, and sort by the reversed hash. This
+//!   table takes the first bits, which gives the same list and needs no reversal. A reversal would
+//!   cost each lookup several instructions on processors that have no single one for it. A bucket
+//!   is named by the order at which it starts. The last set bit of that order leads to its cell,
+//!   which does not move as the table grows.
+//! * One claimer initialises a cell (UNINIT → CLAIMED → LINKED). Meanwhile all other threads start
+//!   from the nearest LINKED ancestor, and wait for no thread. A cell's state is in the lowest bits
+//!   of its pointer. A pointer that leads to a cell says so in its own bits, and the cell's address
+//!   tells its place in the list. So a cell takes 8 bytes, and a walk that comes to the end of a
+//!   bucket need not fetch the next cell from memory.
+//! * Nodes of equal order are a *run*. A new key goes to the end of its run, so two inserters of
+//!   one key meet at one link.
+//! * *Replace* is one CAS: `old.next` from `succ` to `(new, marked)` with `new.next = succ`. It
+//!   removes the old node and links the new one at once, and the key is never absent in between.
+//! * Any thread may unlink a marked node. Only the winner of the mark disposes of the list's
+//!   reference to the node, once [`Table::unlink`] has returned.
+//!
+//! The cells are in [`buckets`](crate::table::buckets). The bits of a pointer are in
+//! [`link`](crate::table::link).
+//!
+//! All references that the table returns live under a pin: an unlinked node is freed only after a
+//! grace period.
 
 mod buckets;
 pub(crate) mod link;
@@ -41,28 +51,31 @@ use split_order::{parent, part_of, split_order};
 /// A hash table of links.
 pub(crate) struct Table {
     buckets: Buckets,
-    /// By stripes: insertions write them. As many as the policy has shards.
+    /// The counts of nodes, in stripes, because insertions write them. There are as many as the
+    /// policy has shards.
     nodes: Box<[CachePadded<AtomicUsize>]>,
 }
 
-/// Where a search ended.
+/// The place where a search ended.
 pub(crate) struct SearchPosition<'p> {
     previous: &'p Next,
-    /// Where that leads: to the first link behind the run, if nothing was found.
+    /// The value of `previous`. If nothing was found, it leads to the first link behind the run.
     next: Target,
-    /// The unmarked node that was looked for.
+    /// The unmarked node that was sought.
     pub(crate) found: Option<NonNull<Link>>,
 }
 
-/// Where a walk ended.
+/// The result of a walk.
 enum Walked {
     Ended(Option<NonNull<Link>>),
-    /// Before this cell, which may come before what is looked for, or the end.
+    /// The walk came to this cell, which may lie before the sought order, or to the end of the
+    /// list.
     ToCell(Target),
 }
 
 impl Table {
-    /// An empty table, with room for about `capacity` nodes before it grows, that counts them in `stripes` parts, a power of two.
+    /// Makes an empty table, with room for about `capacity` nodes before it grows. It counts them
+    /// in `stripes` parts, a power of two.
     pub(crate) fn new(capacity: usize, stripes: usize, huge_pages: bool) -> Self {
         Self {
             buckets: Buckets::new(capacity, huge_pages),
@@ -70,16 +83,16 @@ impl Table {
         }
     }
 
-    /// Where nodes of this order are counted.
+    /// Returns the count for nodes of this order.
     fn stripe(&self, order: u32) -> &AtomicUsize {
         &self.nodes[part_of(order, self.nodes.len())]
     }
 
-    /// Has something fetched that a search for this order will come by: its cell, or the `behind`th link behind that, which is
-    /// known when those before it are there already.
+    /// Prefetches the memory that a search for this order will visit: its cell (`behind` 0), or the
+    /// `behind`th link after the cell. The links before that one should have arrived already.
     #[inline]
     pub(crate) fn prefetch(&self, _pin: &Pin, order: u32, behind: usize) {
-        // (To loom it would be some loads more for each lookup, and nothing else.)
+        // Under loom this would only add some loads to each lookup.
         if cfg!(loom) {
             return;
         }
@@ -89,12 +102,14 @@ impl Table {
         }
         let mut target = self.buckets.start_of_bucket(bucket);
         if !target.linked() {
-            // What its claimer has prepared it to lead to may be gone before it is in the list.
+            // The node that the claimer has prepared the cell to lead to may be freed before the
+            // cell is in the list.
             return;
         }
         for _ in 1..behind {
             let Some(node) = target.node() else { return };
-            // SAFETY: reached through the list under the pin: not freed while that is held.
+            // SAFETY: reached through the list under the pin, which the caller holds: not freed
+            // meanwhile.
             target = unsafe { node.as_ref() }.next().load();
         }
         if let Some(node) = target.node() {
@@ -102,11 +117,13 @@ impl Table {
         }
     }
 
-    /// Where a reader starts whose bucket has no LINKED cell. It initialises it, as a writer would: otherwise what is only
-    /// read after the table has grown is walked to from far away, each time. Not by allocating its segment.
+    /// Returns a start for a reader whose bucket has no LINKED cell. It initialises the cell, as a
+    /// writer would. Otherwise keys that are only read after the table has grown would need a long
+    /// walk each time. It does not allocate a missing segment.
     fn approach(&self, pin: &Pin, bucket: u32) -> &Next {
         match self.buckets.cell(bucket) {
-            // (To loom it is the writer's initialisation, which has models; readers as well would multiply all others.)
+            // (The initialisation is the same as a writer's, which has loom models. Initialising
+            // readers would multiply the steps of all other models.)
             Some(cell) if !cfg!(loom) && cell.load().uninit() => {
                 self.initialise(pin, bucket, cell);
             }
@@ -115,7 +132,8 @@ impl Table {
         self.buckets.ancestor(bucket)
     }
 
-    /// Where to start looking for an order; initialises the bucket's cell if it is nobody's work yet.
+    /// Returns the link to start from for an order. Initialises the bucket's cell, if no thread has
+    /// begun to.
     fn start(&self, pin: &Pin, order: u32) -> &Next {
         let bucket = self.buckets.bucket(order);
         let cell = self.buckets.cell_or_grow(bucket);
@@ -135,8 +153,9 @@ impl Table {
         if mutant("unlinked cell") {
             cell.set_linked();
         }
-        // The parent's cell first, at most one for each bit: otherwise those of a table that begins large would have no ancestor but
-        // the whole list's, and be walked to from there.
+        // The parent's cell comes first, at most one for each bit of the order. Otherwise the cells
+        // of a table that begins large would have no ancestor but the cell of the whole list, and a
+        // long walk from there.
         let from = self.start(pin, parent(bucket));
         loop {
             let place = self.search_from(pin, from, bucket, ptr::null(), |_| false);
@@ -148,8 +167,9 @@ impl Table {
         cell.set_linked();
     }
 
-    /// Walks from `from`, unlinking marked nodes, to the first unmarked node of `order` that `hit` accepts, or behind
-    /// the run of `order`; and no further than to unlink `gone`.
+    /// Walks from `from` to the first unmarked node of `order` that `hit` accepts, or to the end of
+    /// the run of `order`. It unlinks marked nodes on its way, and stops early once it has unlinked
+    /// `gone`.
     fn search_from<'p>(
         &'p self,
         _pin: &'p Pin,
@@ -177,8 +197,10 @@ impl Table {
                     if mutant("blind unlink") {
                         previous.force(next, after);
                     } else if !previous.swing(next, after) {
-                        // Something was linked here (or it is a cell, and LINKED now), or `previous` is being removed itself: then a swing there would
-                        // be lost with it, and the node still be reachable from whatever comes before.
+                        // Another thread has linked a node here (or set LINKED, if `previous` is a
+                        // cell), or `previous` itself is being removed. In the last case a swing
+                        // there would be lost with it, and the node would still be reachable from
+                        // the link before.
                         continue 'again;
                     }
                     next = next.led_to(after);
@@ -199,7 +221,7 @@ impl Table {
         }
     }
 
-    /// Looks for a node to change something; helps to unlink what is marked on the way.
+    /// Searches for a node, to change something. Helps to unlink marked nodes on the way.
     pub(crate) fn search<'p>(
         &'p self,
         pin: &'p Pin,
@@ -210,11 +232,13 @@ impl Table {
         self.search_from(pin, self.start(pin, order), order, ptr::null(), hit)
     }
 
-    /// Looks for a node to read it. Writes nothing, never starts over: wait-free; but for the first one who comes by a bucket since
-    /// it was split, who initialises its cell.
+    /// Searches for a node, to read it. Wait-free: it writes nothing and never starts over. The one
+    /// exception is the first reader of a bucket since its split, which initialises the bucket's
+    /// cell.
     ///
-    /// Linearizable although it walks through marked nodes: their links are frozen, and one that was replaced leads to
-    /// its replacement. A key that is missed was absent at some moment of the walk.
+    /// It is linearizable although it walks through marked nodes. Their links are frozen, and a
+    /// replaced node leads to its replacement. If it misses a key, the key was absent at some
+    /// moment of the walk.
     #[inline]
     pub(crate) fn find(
         &self,
@@ -232,7 +256,8 @@ impl Table {
         }
     }
 
-    /// [`find`](Self::find) in a bucket whose cell is not LINKED, or that has another cell at its beginning.
+    /// Continues [`find`](Self::find) in a bucket whose cell is not LINKED, or which begins with
+    /// another cell.
     #[inline(never)]
     fn find_afar(
         &self,
@@ -245,7 +270,7 @@ impl Table {
         self.find_beyond(start, order, hit)
     }
 
-    /// The same over any number of cells. Out of the way of most.
+    /// Continues a search over any number of cells. Kept out of line, because few lookups need it.
     #[inline(never)]
     fn find_beyond(
         &self,
@@ -261,7 +286,8 @@ impl Table {
         }
     }
 
-    /// To a node of this order that `hit` accepts, behind the run of it, or to the next cell. The caller is pinned.
+    /// Walks to a node of this order that `hit` accepts, to the end of its run, or to the next
+    /// cell. The caller is pinned.
     #[inline(always)]
     fn walk(mut target: Target, order: u32, hit: &mut impl FnMut(NonNull<Link>) -> bool) -> Walked {
         loop {
@@ -272,7 +298,7 @@ impl Table {
             if mutant("find stops at a mark") && next.marked() {
                 return Walked::Ended(None);
             }
-            // One question instead of two: of this order, and not marked.
+            // One comparison instead of two: the node is of this order, and it is not marked.
             if (here ^ order) as usize | next.mark() == 0 && hit(current) {
                 return Walked::Ended(Some(current));
             }
@@ -283,11 +309,12 @@ impl Table {
         }
     }
 
-    /// The first node of a bucket if it is of this order, else what follows that.
+    /// Returns the first node of a bucket if it is of this order, else the target that follows it.
     ///
-    /// A node is the first of its bucket about two times in three, which a branch predictor cannot guess. A wrong guess is known
-    /// only when the node has come from memory, and everything begun since then is lost, the cache misses of the calls that
-    /// follow included. So this has no branch: which of the two it is, is computed.
+    /// The sought node is the first of its bucket about two times in three, which a branch
+    /// predictor cannot guess. A wrong guess shows only when the node has come from memory. All
+    /// work begun since then is lost, including the cache misses of the calls that follow. So this
+    /// computes the choice, without a branch.
     #[inline(always)]
     fn hop(start: Target, first: NonNull<Link>, order: u32) -> Target {
         // SAFETY: the caller reached it through the list under a pin that it still holds.
@@ -295,14 +322,14 @@ impl Table {
         start.if_else(link.order() == order, link.next().load())
     }
 
-    /// Links `node`, which is not in the list, at the end of its run, where `place` found nothing. False: something
-    /// changed there, search again.
+    /// Links `node`, which is not in the list, at the end of its run, where `place` found nothing.
+    /// Returns false if the list has changed there. Then the caller searches again.
     pub(crate) fn insert(&self, place: &SearchPosition<'_>, node: NonNull<Link>) -> bool {
         debug_assert!(place.found.is_none());
-        // SAFETY: the caller's own node, not yet shared.
+        // SAFETY: the node is the caller's own, and no other thread can reach it yet.
         let link = unsafe { node.as_ref() };
         link.next().prepare(place.next);
-        // Counted first: once it is linked, somebody may remove it and count it out.
+        // The count goes first: once the node is linked, a remover may remove it and count it out.
         let stripe = self.stripe(link.order());
         let nodes = stripe.fetch_add(1, Ordering::Relaxed) + 1;
         if mutant("blind insert") {
@@ -315,13 +342,15 @@ impl Table {
         true
     }
 
-    /// Puts `new`, which is not in the list, in the place of `old`, in one step. False: `old` is marked already.
+    /// Puts `new`, which is not in the list, in the place of `old`, in one step. Returns false if
+    /// `old` is marked already.
     pub(crate) fn replace(&self, old: &Link, new: NonNull<Link>) -> bool {
-        // SAFETY: the caller owns a share of `new`.
+        // SAFETY: the caller owns a reference to `new`.
         old.replace_by(unsafe { new.as_ref() }, Target::to_node(new))
     }
 
-    /// Marks `node` as removed. True for exactly one caller, who must then call [`Self::unlink`].
+    /// Marks `node` as removed. Returns true for exactly one caller, which must then call
+    /// [`Self::unlink`].
     pub(crate) fn mark(&self, node: &Link) -> bool {
         let won = node.mark();
         if won {
@@ -330,37 +359,39 @@ impl Table {
         won
     }
 
-    /// Makes sure that `node`, which is marked, cannot be reached from the list any more. No user code runs in here.
+    /// Makes sure that `node`, which is marked, cannot be reached from the list any more. Runs no
+    /// user code.
     pub(crate) fn unlink(&self, pin: &Pin, node: &Link) {
-        // The walk unlinks every marked node of the run until it has unlinked this one. If another has, it cannot end before it
-        // has passed the node's place.
+        // The walk unlinks every marked node of the run until it has unlinked this one. If another
+        // thread has unlinked it, the walk passes the place of the node before it ends.
         let order = node.order();
         let _ = self.search_from(pin, self.buckets.ancestor(self.buckets.bucket(order)), order, node, |_| false);
     }
 
-    /// The first node of the list.
+    /// Returns the first node of the list.
     pub(crate) fn first<'p>(&'p self, pin: &'p Pin) -> Option<NonNull<Link>> {
         self.behind(pin, 0)
     }
 
-    /// The next node behind `link`, marked or not; cells are passed over.
+    /// Returns the next node behind `link`, marked or not. Skips cells.
     pub(crate) fn after<'p>(&'p self, _pin: &'p Pin, link: &'p Link) -> Option<NonNull<Link>> {
         self.next_node(link.next().load(), 0)
     }
 
-    /// The first node whose order is above this one.
+    /// Returns the first node of a higher order than this one.
     pub(crate) fn behind<'p>(&'p self, _pin: &'p Pin, order: u32) -> Option<NonNull<Link>> {
         self.next_node(self.buckets.ancestor(self.buckets.bucket(order)).load(), order)
     }
 
-    /// The first node whose order is above `order`, from here. The caller is pinned.
+    /// Returns the first node of a higher order than `order`, from `target` on. The caller is
+    /// pinned.
     fn next_node(&self, mut target: Target, order: u32) -> Option<NonNull<Link>> {
         loop {
             let Some(current) = target.node() else {
                 target = self.buckets.cell_at(target)?.load();
                 continue;
             };
-            // SAFETY: reached through the list under the pin.
+            // SAFETY: reached through the list under the caller's pin.
             let link = unsafe { current.as_ref() };
             if link.order() > order {
                 return Some(current);
@@ -370,7 +401,8 @@ impl Table {
     }
 }
 
-// SAFETY: the table carries pointers between threads; the nodes behind them are `Send + Sync` by the bounds on `Core`.
+// SAFETY: the table carries pointers between threads. The nodes behind them are `Send + Sync`, by
+// the bounds on `Core`.
 unsafe impl Send for Table {}
 // SAFETY: as above.
 unsafe impl Sync for Table {}

@@ -1,17 +1,19 @@
-//! Where in the list a hash belongs: its *order*; and what is told from an order: bucket, cell, part.
+//! The *order* of a hash: its place in the list. Bucket, cell and part follow from the order.
 
-/// The most buckets of a table: 2²⁸.
+/// The most buckets of a table, as a power of two: 2²⁸.
 pub(crate) const MOST: u32 = if cfg!(loom) { 2 } else { 28 };
-/// Levels of cells: one for each place of an order's last bit, and one for 0.
+/// The levels of cells: one for each position of an order's last set bit, and one for 0.
 pub(crate) const LEVELS: usize = 33;
 
 /// 2⁶⁴ over the golden ratio.
 const FIBONACCI: u64 = 0x9E37_79B9_7F4A_7C15;
 
-/// Odd, so that a node comes behind its bucket's cell, whose order is even.
+/// Returns the order of a hash. It is odd, so that a node comes behind its bucket's cell, whose
+/// order is even.
 ///
-/// Fibonacci hashing (Knuth, *The Art of Computer Programming* 3, section 6.4): a hasher whose first bits say little, as that
-/// of a number by itself, does not gather all in one bucket. (Models name buckets by a key's last bits.)
+/// Fibonacci hashing (Knuth, *The Art of Computer Programming* 3, section 6.4): a hasher whose
+/// first bits say little, as an identity hash of integers, does not gather all keys in one bucket.
+/// (In models the last bits of a key choose its bucket.)
 #[inline(always)]
 pub(crate) fn split_order(hash: u64) -> u32 {
     match cfg!(loom) {
@@ -20,38 +22,39 @@ pub(crate) fn split_order(hash: u64) -> u32 {
     }
 }
 
-/// Which of so many parts, a power of two of at most 2¹⁰, what is of this order belongs to. By another multiplication: it has
-/// nothing to do with the bucket.
+/// Returns the part that an order belongs to, of `parts` parts, a power of two of at most 2¹⁰. A
+/// second multiplication makes the part independent of the bucket.
 pub(crate) fn part_of(order: u32, parts: usize) -> usize {
     debug_assert!(parts.is_power_of_two());
     (u64::from(order).wrapping_mul(FIBONACCI) >> 48) as usize & (parts - 1)
 }
 
-/// The bits of an order that tell its bucket, of 2^`bits` buckets.
+/// Returns the mask of the bits that name the bucket of an order, for 2^`bits` buckets.
 pub(crate) const fn mask(bits: u32) -> u32 {
     !(u32::MAX as u64 >> bits) as u32
 }
 
-/// The bucket that this one was split from: without its last bit.
+/// Returns the bucket that this one was split from: the same without its last set bit.
 #[inline]
 pub(crate) fn parent(bucket: u32) -> u32 {
     debug_assert_ne!(bucket, 0);
     bucket & (bucket - 1)
 }
 
-/// Level of the cell of the bucket that starts here, and its place there: on level n > 0, with 32 − n zeros at its end and
-/// the one before them left out, the number that remains has n − 1 bits, so it is less than 2^(n − 1), as many as the level has.
+/// Returns the level of the cell of the bucket that starts here, and its index on that level. On
+/// level n > 0 an order has 32 − n zeros at its end, and a one before them. Without these, n − 1
+/// bits remain. So the index is less than 2^(n − 1), the number of cells on that level.
 #[inline(always)]
 pub(crate) fn locate(start: u32) -> (usize, usize) {
-    // A bit above, so that the bucket at 0, on level 0, is no special case.
+    // A bit above the order, so that bucket 0, on level 0, is no special case.
     let zeros = (u64::from(start) | 1 << 32).trailing_zeros();
     (32 - zeros as usize, (u64::from(start) >> zeros >> 1) as usize)
 }
 
-/// The bucket whose cell is there: [`locate`] the other way round.
+/// Returns the bucket whose cell lies there: the inverse of [`locate`].
 #[inline]
 pub(crate) fn start_of(level: usize, index: usize) -> u32 {
-    // Of level 0 the shift leaves nothing.
+    // For level 0, the shift leaves nothing.
     ((index as u64 * 2 + 1) << (32 - level)) as u32
 }
 

@@ -1,4 +1,4 @@
-//! From settings to a cache: what is checked, and what follows from what.
+//! Turns settings into a cache: checks them, and derives the rest from them.
 
 use super::Builder;
 use crate::api::cache::Cache;
@@ -11,14 +11,16 @@ use crate::runtime::cache_time::{Source, Time};
 use crate::runtime::xfetch::{NEVER, nanos};
 use core::time::Duration;
 
-/// Entries below which a cache has one shard: splitting a small cache costs hit ratio and buys nothing.
+/// The fewest expected entries for each shard, where there is more than one. Splitting a small
+/// cache costs hit ratio and buys nothing.
 const ENTRIES_PER_SHARD: u64 = 4096;
 
-/// Bounds what a wrong `initial_capacity` can allocate: 4M entries are 64 MiB of cells. The table grows by itself.
+/// The most entries that `initial_capacity` makes room for, so that a wrong value cannot allocate
+/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
 const MOST_INITIAL: usize = 1 << 22;
 
 impl<K, V, S> Builder<K, V, S> {
-    /// The cache.
+    /// Builds the cache.
     ///
     /// # Errors
     /// If `max_capacity` is missing, a number is out of its bounds, a deadline or expiry has no
@@ -26,7 +28,8 @@ impl<K, V, S> Builder<K, V, S> {
     pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
         let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
         self.check()?;
-        // How many entries to expect; where weights say nothing about it, the user's own guess.
+        // How many entries to expect: the capacity, or, where a weigher makes that meaningless, the
+        // user's own `initial_capacity`.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
         let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
         let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
@@ -35,7 +38,7 @@ impl<K, V, S> Builder<K, V, S> {
             return Err(BuildError::Shards(shards));
         }
         let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
-        // With std there is a thread for our own clocks.
+        // With std, the crate's own timer thread serves the crate's own clocks.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
         let Limits {
             wait_timeout: wait,
@@ -90,7 +93,8 @@ impl<K, V, S> Builder<K, V, S> {
         Ok(Cache::from_parts(core, self.hasher))
     }
 
-    /// That each setting is within its bounds, and that no two of them make one without effect.
+    /// Checks that each setting is within its bounds, and that no setting robs another of its
+    /// effect.
     fn check(&self) -> Result<(), BuildError> {
         let Limits { soft_timeout: soft, hard_timeout: hard, lead_timeout: lead, .. } = self.limits;
         let stale = self.limits.max_stale() != 0;

@@ -21,7 +21,8 @@ use core::fmt;
 use core::time::Duration;
 
 impl<K, V> Cache<K, V> {
-    /// A cache for up to `max_capacity` entries that do not expire, with all else as by default.
+    /// Builds a cache for up to `max_capacity` entries that do not expire. All other settings are
+    /// the defaults.
     ///
     /// ```
     /// let cache = bellwether::Cache::new(1000);
@@ -33,13 +34,13 @@ impl<K, V> Cache<K, V> {
         Self::builder().max_capacity(max_capacity).build().expect("a capacity alone is a valid configuration")
     }
 
-    /// The settings of a cache to be.
+    /// Returns a builder with the default settings.
     pub fn builder() -> Builder<K, V> {
         Builder::new()
     }
 }
 
-/// The settings of a cache to be. From [`Cache::builder`](crate::Cache::builder).
+/// The settings of a cache that is to be built. From [`Cache::builder`](crate::Cache::builder).
 pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_capacity: Option<u64>,
     initial_capacity: usize,
@@ -121,77 +122,91 @@ impl<K, V> Builder<K, V> {
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Total weight that the cache may hold: the number of entries, unless a [`weigher`](Self::weigher) says otherwise.
-    /// Required. `u64::MAX` is unbounded; nothing is allocated in proportion to it.
+    /// Sets the total weight that the cache may hold: the number of entries, unless a
+    /// [`weigher`](Self::weigher) says otherwise. Required. `u64::MAX` is unbounded; the cache
+    /// allocates nothing in proportion to the capacity.
     #[doc(alias = "weight_capacity")]
     pub fn max_capacity(mut self, weight: u64) -> Self {
         self.max_capacity = Some(weight);
         self
     }
 
-    /// Entries to make room for at once: a hint, at most 4 million, and no more than the capacity where every entry weighs
-    /// 1. The table grows by itself, without a pause. Default 0.
+    /// Sets how many entries to make room for at once. It is a hint: at most 4 million count, and
+    /// no more than the capacity where every entry weighs 1. The table grows by itself, without a
+    /// pause. Default 0.
     #[doc(alias = "estimated_items_capacity")]
     pub fn initial_capacity(mut self, entries: usize) -> Self {
         self.initial_capacity = entries;
         self
     }
 
-    /// What an entry weighs. Called once for each value, when it is published; 0 counts as 1. Default: every entry 1.
+    /// Sets the function that weighs an entry. The cache calls it once for each value, when the
+    /// value is published; 0 counts as 1. Default: every entry weighs 1.
     ///
-    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other is there when its `insert` or
-    /// load is done, whatever it weighs, while there is another that can go: one that is not being refreshed.
+    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other
+    /// entry is in the cache when its `insert` or load is done, as long as another entry can be
+    /// evicted: one that is not being refreshed.
     #[doc(alias = "Weighter")]
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
         self
     }
 
-    /// The most parts that keys are spread over, 1 to 1024: the number is rounded down to a power of two. Default: one for every
-    /// core, up to 64.
+    /// Sets the most shards that keys are spread over, 1 to 1024; the number is rounded down to a
+    /// power of two. Default: one for every core, up to 64.
     ///
-    /// There is never more than one for every 4,096 entries that are expected: the capacity, or where a weigher is given,
-    /// `initial_capacity`. Where the entries become fewer later, fewer parts are used, and as many as before when they are many
-    /// again. So the hit ratio of a small cache depends neither on this nor on the number of cores.
+    /// The cache never has more than one shard for every 4,096 expected entries: the capacity, or,
+    /// with a weigher, `initial_capacity`. When the entries become fewer later, the cache uses
+    /// fewer shards; when they are many again, as many as before. So the hit ratio of a small cache
+    /// depends neither on this setting nor on the number of cores.
     pub fn shards(mut self, shards: usize) -> Self {
         self.shards = Some(shards);
         self
     }
 
-    /// Asks the system for huge pages (2 MiB) for the entries and the table of a large cache, so that a hit in one that is
-    /// far larger than the processor's caches need not wait for address translation as well. Default: no.
+    /// Asks the system for huge pages (2 MiB) for the entries and the table of a large cache. Then
+    /// a hit in a cache far larger than the processor's caches need not wait for address
+    /// translation as well. Default: no.
     ///
-    /// By `madvise`, so on Linux, with std, where `/sys/kernel/mm/transparent_hugepage/enabled` is `madvise` (where it is
-    /// `always` the system does so unasked: leave it off there); elsewhere it has no effect. What an entry takes besides its value's own allocations is in
-    /// chunks of 2 MiB as soon as there are 2 MiB of it; with this each of them is backed by memory as a whole when it is first
-    /// used, so it costs up to 2 MiB a cache, and up to 2 MiB more for each large part of the table. Smaller caches are not affected.
+    /// The request is made by `madvise`. So it has an effect on Linux with std only, where
+    /// `/sys/kernel/mm/transparent_hugepage/enabled` is `madvise`. (Where that is `always`, the
+    /// system uses huge pages unasked: leave the setting off there.)
+    ///
+    /// The memory of entries, apart from allocations that keys and values own, comes in chunks of
+    /// 2 MiB as soon as there are 2 MiB of it. With this setting, memory backs each chunk as a
+    /// whole when the chunk is first used. That costs up to 2 MiB for each cache, and up to 2 MiB
+    /// more for each large part of the table. Smaller caches are not affected.
     pub fn huge_pages(mut self, huge: bool) -> Self {
         self.huge_pages = huge;
         self
     }
 
-    /// A name for logs and metrics: what an [`observer`](Self::observer) is told. Default: empty.
+    /// Sets a name for logs and metrics; each [`observer`](Self::observer) receives it. Default:
+    /// empty.
     pub fn name(mut self, name: &str) -> Self {
         self.name = name.to_owned();
         self
     }
 
-    /// How long a value is good, from when its load completed. `Duration::MAX` is for ever, zero is not stored at all.
+    /// Sets how long a value is fresh, counted from the end of its load. `Duration::MAX` never
+    /// expires; a value with a time of zero is not stored at all.
     #[doc(alias = "expire_after_write")]
     pub fn time_to_live(mut self, ttl: Duration) -> Self {
         self.ttl = Some(ttl);
         self
     }
 
-    /// How long a value is good without being read. A hit then stores to the entry, at most once a tick of the clock.
+    /// Sets how long a value stays fresh without being read. A hit then stores to the entry, at
+    /// most once a tick of the clock.
     #[doc(alias = "expire_after_access")]
     pub fn time_to_idle(mut self, idle: Duration) -> Self {
         self.idle = Some(idle);
         self
     }
 
-    /// A time to live for each value; `None` falls through to [`time_to_live`](Self::time_to_live). Called once for each
-    /// value, when it is published.
+    /// Sets a function that gives each value a time to live; `None` falls through to
+    /// [`time_to_live`](Self::time_to_live). The cache calls it once for each value, when the value
+    /// is published.
     #[doc(alias = "Expiry")]
     #[doc(alias = "expire_after")]
     pub fn ttl_with(mut self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
@@ -199,12 +214,17 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// An entry's tags, for [`invalidate_tag`](crate::Cache::invalidate_tag): whatever hashes, the same tag in the same way.
+    /// Sets the function that adds an entry's tags, for
+    /// [`invalidate_tag`](crate::Cache::invalidate_tag). Anything that implements `Hash` can be a
+    /// tag; the same tag must always hash in the same way.
     ///
-    /// Called when a value is published, and then *at each hit of an entry that has tags*, under a pin: let it be quick, and
-    /// always say the same of the same key and value. Entries that it gives no tags cost nothing more (with a time to
-    /// live: two instructions); one that has tags takes 8 bytes more. 128 KiB for each cache that has
-    /// it, as pages that the system zeroes lazily.
+    /// The cache calls the function when a value is published, and then *at each hit of an entry
+    /// that has tags*, under a pin. So it must be quick, and must always give the same tags for the
+    /// same key and value.
+    ///
+    /// Cost: an entry without tags costs nothing more (with a time to live: two instructions); an
+    /// entry with tags takes 8 bytes more. Each cache with this setting takes 128 KiB, in pages
+    /// that the system zeroes lazily.
     ///
     /// ```
     /// use bellwether::{Cache, Tags};
@@ -223,48 +243,68 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Shortens times to live by a random share of each, up to this one (`0.0..1.0`), so that
+    /// Shortens each time to live by a random fraction of it, up to `share` (`0.0..1.0`), so that
     /// entries loaded together do not expire together. Default 0.
     ///
     /// | the time to live is from | |
     /// |---|---|
-    /// | [`time_to_live`](Self::time_to_live), [`ttl_with`](Self::ttl_with) | shortened |
-    /// | [`Request::ttl`](crate::Request::ttl), [`Detached::ttl`](crate::Detached::ttl), [`Loaded::NewFor`](crate::Loaded::NewFor) | shortened |
-    /// | [`Request::exact_ttl`](crate::Request::exact_ttl), [`Detached::exact_ttl`](crate::Detached::exact_ttl), [`Loaded::NewForExactly`](crate::Loaded::NewForExactly) | exact |
-    /// | [`insert_with_ttl`](crate::Cache::insert_with_ttl), [`Lease::fulfil_with_ttl`](crate::Lease::fulfil_with_ttl) | exact |
+    /// | [`time_to_live`], [`ttl_with`] | shortened |
+    /// | [`Request::ttl`], [`Detached::ttl`], [`Loaded::NewFor`] | shortened |
+    /// | [`Request::exact_ttl`], [`Detached::exact_ttl`], [`Loaded::NewForExactly`] | exact |
+    /// | [`insert_with_ttl`], [`Lease::fulfil_with_ttl`] | exact |
     ///
-    /// A value that is renewed ([`Lease::renew`](crate::Lease::renew),
-    /// [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as one that is loaded anew.
-    /// `Duration::MAX` is never shortened. Nor are `time_to_idle`, `negative_ttl` and the times
-    /// that an old value is served for.
+    /// [`time_to_live`]: Self::time_to_live
+    /// [`ttl_with`]: Self::ttl_with
+    /// [`Request::ttl`]: crate::Request::ttl
+    /// [`Detached::ttl`]: crate::Detached::ttl
+    /// [`Loaded::NewFor`]: crate::Loaded::NewFor
+    /// [`Request::exact_ttl`]: crate::Request::exact_ttl
+    /// [`Detached::exact_ttl`]: crate::Detached::exact_ttl
+    /// [`Loaded::NewForExactly`]: crate::Loaded::NewForExactly
+    /// [`insert_with_ttl`]: crate::Cache::insert_with_ttl
+    /// [`Lease::fulfil_with_ttl`]: crate::Lease::fulfil_with_ttl
+    ///
+    /// A renewed value ([`Lease::renew`](crate::Lease::renew),
+    /// [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as long as one that is loaded
+    /// anew. The jitter never shortens `Duration::MAX`, `time_to_idle`, `negative_ttl`, or the
+    /// windows in which old values are served.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.jitter = share;
         self
     }
 
-    /// Called for each value that was stored and is removed: by the thread that removes it, after it has become
-    /// unreachable, and outside of any pin, so it may use the cache. Not called when the cache is dropped.
+    /// Sets a function that is called for each stored value that is removed. The thread that
+    /// removes the value calls it, after the value has become unreachable and outside of any pin,
+    /// so it may use the cache. It is not called when the cache is dropped.
     ///
-    /// Called with [`RemovalCause::Rejected`] for each value that the cache was given by an insert or a load and did not keep: it
-    /// was too heavy, its time to live was zero, or too much removed memory waits to be freed. Not for one that
-    /// [`try_insert`](crate::Cache::try_insert) gives back, for one that was loaded on the terms that it is not kept
-    /// ([`Loaded::Unstored`](crate::Loaded), a time to live of zero that the caller or the loader has named), or for one that lost to
-    /// a newer write or removal.
+    /// It is called with [`RemovalCause::Rejected`] for each value that an insert or a load gave to
+    /// the cache and the cache did not keep: the value was too heavy, its time to live was zero, or
+    /// too much removed memory waits to be freed. It is not called for
     ///
-    /// A panic in it reaches the caller whose operation removed the value, after that operation is complete.
+    /// * a value that [`try_insert`](crate::Cache::try_insert) gives back;
+    /// * a value loaded on the condition that it is not kept ([`Loaded::Unstored`](crate::Loaded),
+    ///   or a time to live of zero that the caller or the loader named);
+    /// * a value that lost to a newer write or removal.
+    ///
+    /// A panic of the function reaches the caller whose operation removed the value, after that
+    /// operation is complete.
     #[doc(alias = "Lifecycle")]
     pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
         self
     }
 
-    /// Called for each load that ends in an error or a panic, of whatever face, once: with its key, why, and what it was for. These are
-    /// the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts. (One that a caller runs for itself alone,
-    /// `bypassed`, is not among them: its error is that caller's.)
+    /// Sets a function that is called once for each load that ends in an error or a panic, no
+    /// matter by which verb it began. The arguments are the key, the failure, and what the load was
+    /// for. These are the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts.
+    /// (A load that a caller runs for itself alone, `bypassed`, is not among them: its error is
+    /// that caller's.)
     ///
-    /// By the thread on which the load has ended, after that, and outside of any pin, so it may use the cache. A panic in it
-    /// reaches that thread as one of an [`Observer`] does; while the load's own panic unwinds, it is swallowed. Without it a load that
-    /// fails pays a branch.
+    /// The thread on which the load ended calls the function, after the end and outside of any pin,
+    /// so it may use the cache. A panic of the function reaches that thread as a panic of an
+    /// [`Observer`] does; while the load's own panic unwinds, it is swallowed.
+    ///
+    /// Cost: without such a function, a load that fails pays a branch.
     ///
     /// ```
     /// use bellwether::Cache;
@@ -273,7 +313,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// let lines = log.clone();
     /// let cache: Cache<String, u64> = Cache::builder()
     ///     .max_capacity(100)
-    ///     .on_load_error(move |key, failure, kind| lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})")))
+    ///     .on_load_error(move |key, failure, kind| {
+    ///         lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})"));
+    ///     })
     ///     .build()?;
     /// assert!(cache.try_get_with("answer", || Err::<u64, _>("no route to host")).is_err());
     /// assert_eq!(*log.lock().unwrap(), ["answer: no route to host (Missing)"]);
@@ -284,8 +326,9 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Is told what the cache does, for metrics and logs: see [`Observer`], which says what is told, where, and at what cost.
-    /// One more is added to those that were given before, which are told first. Default: none.
+    /// Adds an observer, which receives the cache's events, for metrics and logs. See [`Observer`]
+    /// for the events, the thread that calls it, and the cost. Observers that were added before are
+    /// called first. Default: none.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
         self.observer = Some(match self.observer.take() {
             None => Box::new(observer),
@@ -294,9 +337,12 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Lets the [`observer`](Self::observer) see keys, by their `Debug`: see [`Observer::observe_key`], and `on_load_error` where it is
-    /// about failures. Default: it sees hashes. Costs an increment and decrement of a reference count for each event, and for some
-    /// (`Bypassed`, `Refused`, `WaitTimedOut`, `StaleServed`) a clone of the key.
+    /// Lets the [`observer`](Self::observer) see keys, by their `Debug`: see
+    /// [`Observer::observe_key`]. (For failures alone, see `on_load_error`.) Default: the observer
+    /// sees hashes.
+    ///
+    /// Cost: an increment and decrement of a reference count for each event, and a clone of the key
+    /// for some events (`Bypassed`, `Refused`, `WaitTimedOut`, `StaleServed`).
     pub fn observe_keys(mut self) -> Self
     where
         K: fmt::Debug,
@@ -305,13 +351,14 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
-    /// Counts hits and misses, in per-thread cells; everything else in [`Stats`](crate::Stats) is always counted.
+    /// Counts hits and misses, in per-thread cells. The cache always counts everything else in
+    /// [`Stats`](crate::Stats).
     pub fn record_stats(mut self) -> Self {
         self.record_stats = true;
         self
     }
 
-    /// The hasher. Default: [`DefaultHashBuilder`].
+    /// Sets the hasher. Default: [`DefaultHashBuilder`].
     #[doc(alias = "build_with_hasher")]
     pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
         Builder {
@@ -347,35 +394,38 @@ impl<K, V, S> Builder<K, V, S> {
         }
     }
 
-    /// The clock. Default with std: [`CoarseClock`](crate::CoarseClock); without: none, and then nothing can expire. Where hits of
-    /// entries with a time to live must be as cheap as can be: [`TickerClock`](crate::TickerClock).
+    /// Sets the clock. Default with std: [`CoarseClock`](crate::CoarseClock). Default without std:
+    /// none, and then nothing can expire. For the cheapest hits of entries with a time to live, use
+    /// a [`TickerClock`](crate::TickerClock).
     pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
         self.clock = Some(Source::of(clock));
         self
     }
 
-    /// What ends a wait by a custom clock: each deadline under one needs it. A
-    /// [`ManualClock`](crate::ManualClock) is its own timer.
+    /// Sets the timer that ends waits under a custom clock. Each deadline under a custom clock
+    /// needs one. A [`ManualClock`](crate::ManualClock) is its own timer.
     pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
         self.timer = Some(Box::new(timer));
         self
     }
 
-    /// What runs loads in the background: of [`detached`](crate::Cache::detached) requests and of a
-    /// [`loader`](Self::loader).
+    /// Sets the spawner that runs loads in the background: those of
+    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
     ///
-    /// Default: with the feature `tokio` the runtime that the load is spawned from; outside of all
-    /// runtimes, and without that feature, a thread for each load
-    /// ([`ThreadSpawn`](crate::ThreadSpawn)); without std none. On such a thread, futures panic
-    /// that need a runtime, as those of sockets, timers and most clients do. Their load is lost
-    /// each time: their callers see `Abandoned`, and the text of the panic says what is missing. So
-    /// give this the runtime, where the default does not find it.
+    /// Default: with the feature `tokio`, the runtime that the load is spawned from. Outside of all
+    /// runtimes, and without that feature, each load gets a thread
+    /// ([`ThreadSpawn`](crate::ThreadSpawn)). Without std there is no default.
+    ///
+    /// On such a thread, a future that needs a runtime panics, as those of sockets, timers and most
+    /// clients do. Each such load is lost: its callers get `Abandoned`, and the text of the panic
+    /// says what is missing. So give the runtime here where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
         self.spawner = Some(Box::new(spawner));
         self
     }
 
-    /// Makes XFetch's dice and the jitter repeatable: one sequence of random numbers for the cache, in the order of use.
+    /// Makes XFetch's dice and the jitter repeatable: the cache draws all its random numbers from
+    /// one sequence, in the order of use.
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
         self

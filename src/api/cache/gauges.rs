@@ -1,18 +1,21 @@
-//! What a cache holds, for the `metrics` facade.
+//! The contents of a cache as gauges, for the `metrics` facade.
 
 use super::Cache;
 use alloc::borrow::ToOwned;
 use metrics::{counter, gauge};
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Tells the recorder of the `metrics` facade what the cache holds now, and how many hits and misses there were: what no event
-    /// tells. To be called at intervals: where metrics are scraped, or by a timer.
+    /// Reports to the recorder of the `metrics` facade what no event reports: what the cache holds
+    /// now, and how many hits and misses there were. Call it at intervals: where metrics are
+    /// scraped, or by a timer.
     ///
-    /// All have the label `cache`, with the cache's [`name`](Self::name): the gauges `bellwether_entries`, `bellwether_weight`,
-    /// `bellwether_capacity` and `bellwether_retired_bytes`; the counters `bellwether_hits_total` and
-    /// `bellwether_misses_total`, set to [`Stats::hits`](crate::Stats::hits) and `misses` (with
-    /// [`record_stats`](crate::Builder::record_stats) only). Caches of one name overwrite each other's.
-    /// [`MetricsObserver`](crate::MetricsObserver) describes them, and has the rest.
+    /// All metrics have the label `cache`, with the cache's [`name`](Self::name). The gauges are
+    /// `bellwether_entries`, `bellwether_weight`, `bellwether_capacity` and
+    /// `bellwether_retired_bytes`. The counters are `bellwether_hits_total` and
+    /// `bellwether_misses_total`, set to [`Stats::hits`](crate::Stats::hits) and `misses` (only
+    /// with [`record_stats`](crate::Builder::record_stats)). Caches of one name overwrite each
+    /// other's metrics. [`MetricsObserver`](crate::MetricsObserver) describes these metrics, and
+    /// reports all others.
     ///
     /// ```
     /// use bellwether::{Cache, MetricsObserver};
@@ -20,7 +23,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// let cache: Cache<u32, String> = builder.observer(MetricsObserver::new()).build()?;
     /// cache.get(&1);
     /// cache.publish_metrics();
-    /// // bellwether_misses_total{cache="pages"} and bellwether_capacity{cache="pages"} are 1 and 100.
+    /// // bellwether_misses_total{cache="pages"} is 1; bellwether_capacity{cache="pages"} is 100.
     /// # Ok::<(), bellwether::BuildError>(())
     /// ```
     #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]

@@ -1,4 +1,5 @@
-//! A thread that removes expired entries every so often, so that their memory does not wait for somebody to need room.
+//! A thread that removes expired entries at intervals, so that their memory does not wait until
+//! another entry needs room.
 
 use crate::api::cache::Cache;
 use crate::engine::wait::thread::ParkUntil;
@@ -10,7 +11,7 @@ use core::time::Duration;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The handle of a cache's janitor; dropping it ends the thread. From [`Cache::start_janitor`].
+/// The handle of a cache's janitor. Dropping it ends the thread. From [`Cache::start_janitor`].
 #[must_use = "dropping it ends the janitor"]
 pub struct Janitor {
     thread: Option<JoinHandle<()>>,
@@ -23,14 +24,18 @@ where
     V: Send + Sync + 'static,
     S: Send + Sync + 'static,
 {
-    /// Starts a thread that calls [`purge_expired`](Self::purge_expired) at intervals of `every`: an expired value stays for at
-    /// most that long (and its time for `stale_while_refresh`), the time of one such call, and, if a reader holds a pin, until
-    /// that ends.
+    /// Starts a thread that calls [`purge_expired`](Self::purge_expired) at intervals of `every`.
+    /// An expired value then stays for at most the sum of that interval, the value's window for
+    /// `stale_while_refresh`, the time of one such call, and, if a reader holds a pin, the time
+    /// until that pin ends.
     ///
-    /// `every` is by the system's monotonic clock, or under a custom clock by that and its timer. The eviction listener and
-    /// drops of values run on the thread. It ends with the handle, or when it would have come next after the cache was dropped:
-    /// it holds a weak reference. (Under a custom clock only the timer, or the drop of the handle, wakes it for that. If the
-    /// last `Arc` is dropped while it purges, the thread drops the cache, a moment later.)
+    /// The system's monotonic clock measures `every`; under a custom clock, that clock and its
+    /// timer do. The eviction listener and the drops of values run on the thread.
+    ///
+    /// The thread ends with the handle, or at its next turn after the cache was dropped: it holds a
+    /// weak reference. (Under a custom clock, only the timer or the drop of the handle wakes the
+    /// thread for that. If the last `Arc` is dropped while the thread purges, the thread drops the
+    /// cache, a moment later.)
     ///
     /// # Errors
     /// If `every` is zero, if a custom clock has no timer, or if the system refuses another thread.
@@ -52,28 +57,30 @@ where
     }
 }
 
-/// Sleeps; false if there is nothing more to do.
+/// Sleeps until the next purge is due. Returns false if the cache or the handle was dropped.
 fn nap<K, V, S>(cache: &Weak<Cache<K, V, S>>, every: Duration, stop: &AtomicBool) -> bool {
     let mut deadline = None;
     loop {
-        // Acquire: pairs with the Release of the handle's drop.
+        // Acquire: pairs with the Release store in the handle's drop.
         if stop.load(Ordering::Acquire) {
             return false;
         }
-        // The clock is the cache's, which must not be kept for it.
+        // The clock belongs to the cache. The thread must not keep the cache alive for it while it
+        // sleeps, so it upgrades its weak reference for each look.
         let Some(cache) = cache.upgrade() else { return false };
         let deadline = *deadline.get_or_insert_with(|| cache.core().config.wait_end(nanos(every)));
         if cache.core().config.has_come(deadline) {
             return true;
         }
-        // Anew each time: the clock may have stepped back since it was woken.
+        // Built anew on each round: the clock may have stepped back since the thread was woken.
         let nap = ParkUntil::until(cache.core(), deadline);
         drop(cache);
         nap.park();
     }
 }
 
-/// False if the cache is gone. A panic of a listener or a drop has been reported by then; the janitor goes on.
+/// Purges the cache. Returns false if the cache was dropped. A panic of a listener or of a drop has
+/// been reported by the panic hook; the janitor goes on.
 fn purge<K, V, S>(cache: &Weak<Cache<K, V, S>>) -> bool {
     let Some(cache) = cache.upgrade() else { return false };
     let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| cache.purge_expired()));
@@ -85,7 +92,8 @@ impl Drop for Janitor {
         self.stop.store(true, Ordering::Release);
         let Some(thread) = self.thread.take() else { return };
         thread.thread().unpark();
-        // A listener or a value that owns the handle may drop it on the janitor's own thread.
+        // A listener or a value may own the handle, and so drop it on the janitor's own thread,
+        // which cannot join itself.
         if thread.thread().id() != thread::current().id() {
             let _ = thread.join();
         }

@@ -20,13 +20,13 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash};
 use equivalent::Equivalent;
 
-/// A concurrent cache in which a value that many ask for is computed once.
+/// A concurrent cache that computes a value once, however many callers ask for it.
 ///
-/// Share it by `Arc` or in a static; every method takes `&self`. Keys are compared in full, values are given as clones,
-/// borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+/// Share it by `Arc` or in a static; every method takes `&self`. Lookups compare keys in full.
+/// Values come as clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
 ///
-/// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only callers who wait for the load
-/// of another sleep.
+/// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only a caller
+/// that waits for another caller's load sleeps.
 pub struct Cache<K, V, S = DefaultHashBuilder> {
     core: Core<K, V>,
     hasher: S,
@@ -54,36 +54,37 @@ impl<K, V, S> Cache<K, V, S> {
         self.hasher.hash_one(q)
     }
 
-    /// Entries stored now. Loads in flight do not count; entries that have expired and were not yet removed do. Exact
-    /// when no other thread is changing the cache.
+    /// Returns the number of entries stored now. Loads in flight do not count; entries that have
+    /// expired and were not yet removed do. The number is exact when no other thread changes the
+    /// cache.
     #[doc(alias = "entry_count")]
     pub fn len(&self) -> usize {
         self.core.entries()
     }
 
-    /// Whether no entry is stored now.
+    /// Returns whether no entry is stored now.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The weight of the entries stored now; as exact as [`len`](Self::len).
+    /// Returns the weight of the entries stored now; as exact as [`len`](Self::len).
     #[doc(alias = "weighted_size")]
     pub fn weight(&self) -> u64 {
         self.core.weight()
     }
 
-    /// The weight that the cache may hold.
+    /// Returns the weight that the cache may hold.
     #[doc(alias = "policy")]
     pub fn capacity(&self) -> u64 {
         self.core.capacity()
     }
 
-    /// The name it was built with; empty if none.
+    /// Returns the name that the cache was built with; empty if it was given none.
     pub fn name(&self) -> &str {
         &self.core.config.name
     }
 
-    /// What the cache has done so far.
+    /// Returns what the cache has done so far.
     pub fn stats(&self) -> Stats {
         let (nodes, weight) = self.core.limbo().retired();
         Stats {
@@ -93,27 +94,33 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// For this crate's own tests and fuzzers, with no other thread at work: whether each entry is in one slot of the
-    /// eviction rings, and all counts are right.
+    /// Checks that each entry is in one slot of the eviction rings, and that all counts are right.
+    /// For this crate's own tests and fuzzers, with no other thread at work.
     #[doc(hidden)]
     pub fn validate(&self) -> Result<(), alloc::string::String> {
         self.core.validate()
     }
 
-    /// For this crate's own tests: slots in use, holes included, rounded up to whole segments.
+    /// Returns the number of slots in use, holes included, rounded up to whole segments. For this
+    /// crate's own tests.
     #[doc(hidden)]
     pub fn slots(&self) -> usize {
         self.core.slots()
     }
 
-    /// Invalidates all entries with this tag ([`Builder::tags_with`](crate::Builder::tags_with)), and what loads that have
-    /// begun come to: those who already wait for it get it, and whoever comes after this call loads anew. Whether an entry is
-    /// the old value of a [`Lease`](crate::Lease) all the same, for conditional requests: yes; it is not served as stale.
+    /// Invalidates all entries with this tag ([`Builder::tags_with`](crate::Builder::tags_with)),
+    /// and the results of loads that have begun. A caller that already waits for such a load gets
+    /// its result; a caller that comes after this call loads anew. An invalidated value is still
+    /// available from [`Lease::stale`](crate::Lease::stale) for conditional requests, but is never
+    /// served.
     ///
-    /// Cost: two atomic operations, however many entries there are. They are not found any more from now on, and removed as they
-    /// are asked for, evicted, [purged](Self::purge_expired) or come by as others are stored; until then they count in
-    /// [`len`](Self::len), and then in [`Stats::invalidations`]. Without `tags_with` there are no tags, and nothing happens. A
-    /// failure that is kept (`negative_ttl`) has no tags.
+    /// Cost: two atomic operations, however many entries there are. Lookups no longer find the
+    /// entries from now on. The cache removes them as they are asked for, evicted,
+    /// [purged](Self::purge_expired), or met while other values are stored. Until then they count
+    /// in [`len`](Self::len); once removed, they count in [`Stats::invalidations`].
+    ///
+    /// Without `tags_with` there are no tags, and the call does nothing. A failure that is kept
+    /// (`negative_ttl`) has no tags.
     pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
         if let Some(groups) = &self.core.config.groups {
             groups.invalidate(tag);
@@ -121,10 +128,11 @@ impl<K, V, S> Cache<K, V, S> {
         }
     }
 
-    /// Gets on board at a key and gives the protocol into the caller's hands: a value, or the lease of the load, or a
-    /// place among those who wait for it.
+    /// Looks a key up and returns the caller's role in the protocol: a value, the lease of the
+    /// load, or a waiter for a load in flight.
     ///
-    /// Never waits, and calls no loader. XFetch's dice are rolled. Without std, prefer [`Local::lease`](crate::Local::lease).
+    /// The call never waits, and calls no loader. It rolls XFetch's dice. Without std, prefer
+    /// [`Local::lease`](crate::Local::lease).
     ///
     /// ```
     /// use bellwether::{Cache, Lookup};
@@ -155,7 +163,7 @@ impl<K, V, S> Cache<K, V, S> {
         Lookup::at(self.kept(), self.hash(q), q, || self.core.limbo().enter())
     }
 
-    /// The core, kept alive by the handle.
+    /// Returns the core, kept alive by the reference itself.
     pub(crate) fn kept(self: &Arc<Self>) -> CoreRef<'static, K, V>
     where
         K: Send + Sync + 'static,
@@ -163,7 +171,8 @@ impl<K, V, S> Cache<K, V, S> {
         S: Send + Sync + 'static,
     {
         let keep: Arc<dyn Any + Send + Sync> = self.clone();
-        // SAFETY: the core is a field of what the Arc keeps alive, at a fixed address.
+        // SAFETY: the core is a field of the `Cache` that `keep` owns a reference to, and an `Arc`
+        // keeps its contents at a fixed address.
         unsafe { CoreRef::kept(&self.core, keep) }
     }
 }

@@ -1,4 +1,4 @@
-//! Everything that neither loads nor waits, written once: on a pin.
+//! All operations that neither load nor wait, written once: on a pin.
 
 use crate::api::cache::Cache;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
@@ -19,10 +19,12 @@ use core::ptr::NonNull;
 use core::time::Duration;
 use equivalent::Equivalent;
 
-/// A pin for many calls in a row: each then costs a fifth less (some 10 ns less where pins execute a fence, that is, not on Linux). From [`Cache::pin`] or [`Local::pin`].
+/// A pin for many calls in a row. Each call then costs a fifth less. (Where pins execute a fence,
+/// that is, not on Linux, each call costs some 10 ns less.) From [`Cache::pin`] or [`Local::pin`].
 ///
-/// While it is held, no memory that is retired can be freed, and eviction listeners of what its calls remove are not
-/// yet called, nor is an [`Observer`](crate::Observer): that happens when it is dropped. Hold it briefly. It cannot be sent to another thread.
+/// While the pin is held, no retired memory can be freed. The eviction listener and the
+/// [`Observer`](crate::Observer) are called for its calls' effects only when the pin is dropped. So
+/// hold it briefly. It cannot be sent to another thread.
 pub struct Pinned<'c, K, V, S> {
     operation: Operation<'c, K, V>,
     cache: &'c Cache<K, V, S>,
@@ -61,7 +63,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let node = self.find_live(q)?;
-        // SAFETY: seen valued under the pin, which `self` holds for as long as the reference borrows it.
+        // SAFETY: the word was seen to have a value under the pin, which `self` holds for as long
+        // as the reference borrows it.
         Some(unsafe { Ref::new(self.operation.core, NonNull::from(node), None) })
     }
 
@@ -72,7 +75,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let core = self.operation.core;
         let node = core.find_counted(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
-        // SAFETY: the share just taken; seen valued under the pin.
+        // SAFETY: `find_counted` took the reference that is handed over; the word was seen to have
+        // a value under the pin.
         Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
     }
 
@@ -120,7 +124,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.operation.core.loading(self.operation.pin(), hash, |k| q.equivalent(k))
     }
 
-    /// As [`Cache::insert`]; a value that is not kept is dropped when this pin is.
+    /// As [`Cache::insert`]. A value that is not kept is dropped when this pin is dropped.
     pub fn insert(&self, key: K, value: V)
     where
         K: Hash + Eq,
@@ -130,7 +134,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         }
     }
 
-    /// As [`Cache::insert_with_ttl`]; a value that is not kept is dropped when this pin is.
+    /// As [`Cache::insert_with_ttl`]. A value that is not kept is dropped when this pin is dropped.
     pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
     where
         K: Hash + Eq,
@@ -172,7 +176,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.put(key, value, Some(ttl), None).map_err(|rejected| self.operation.give_back(rejected))
     }
 
-    /// `cost`: what the value takes to load; None: as the key's last load, or as loads usually do.
+    /// Stores a value. `cost` is the time that the value takes to load. With None, XFetch assumes
+    /// the time of the key's last load, or the time that loads usually take.
     fn put(&self, key: K, value: V, ttl: Option<Duration>, cost: Option<Duration>) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
@@ -194,7 +199,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let is_key = |k: &K| q.equivalent(k);
         let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit)?;
         self.operation.promptly();
-        // SAFETY: `before` is valued if it serves, and the node is alive under the pin.
+        // SAFETY: `was_fresh` is true only if `before` is the word of an entry, which has a value;
+        // the node is alive under the pin.
         self.operation.was_fresh(node, before).then(|| unsafe { node.value() }.clone())
     }
 
@@ -209,7 +215,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             let Some(node) = self.operation.core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else {
                 break None;
             };
-            // SAFETY: the word is valued where `serves`, and the node is alive under the pin.
+            // SAFETY: called only after `is_entry` held, so the word has a value; the node is alive
+            // under the pin.
             let value = || unsafe { node.value() };
             if !node.word.load().is_entry() || self.operation.core.is_expired(node) || !doomed(node.key(), value()) {
                 break None;
@@ -220,7 +227,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
                 break Some(value().clone());
             }
         };
-        // The value is a local still as this goes.
+        // The value is still in a local while this drop, which is user code, runs: if it panics,
+        // unwinding drops the value.
         drop(doomed);
         removed
     }
@@ -247,7 +255,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         loop {
             let Some(node) = core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else { return false };
             if matches!(node.word.load().state(), State::Failed(_)) {
-                // A failure that is kept: the next one loads anew.
+                // The node keeps a failure. It is removed, so the next caller loads anew.
                 self.operation.remove(core.shard(hash), node, RemovalCause::Explicit);
                 self.operation.promptly();
                 return false;
@@ -256,7 +264,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
                 return false;
             }
             core.end_time(self.operation.pin(), node);
-            // Replaced meanwhile: what is there now may have been loaded before this call.
+            // If the node was replaced meanwhile, the replacement may have been loaded before this
+            // call: look again.
             if !node.link().is_marked() {
                 return true;
             }
@@ -307,16 +316,17 @@ impl<K, V, S> fmt::Debug for Pinned<'_, K, V, S> {
     }
 }
 
-/// A thread's registration with a cache: what pins without std. From [`Cache::register`].
+/// A thread's registration with a cache: a way to pin without std. From [`Cache::register`].
 ///
-/// It costs some 400 ns to make, so make one a thread (or task) and keep it. It cannot be sent to another thread.
+/// It costs some 400 ns to make, so make one for each thread (or task) and keep it. It cannot be
+/// sent to another thread.
 pub struct Local<'c, K, V, S> {
     cache: &'c Cache<K, V, S>,
     handle: Handle,
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// Registers the calling thread: what pins without std. Costs some 400 ns.
+    /// Registers the calling thread, so that it can pin without std. Costs some 400 ns.
     pub fn register(&self) -> Local<'_, K, V, S> {
         Local::new(self)
     }
@@ -327,12 +337,12 @@ impl<'c, K, V, S> Local<'c, K, V, S> {
         Self { cache, handle: cache.core().limbo().register() }
     }
 
-    /// A pin, for everything that neither loads nor waits.
+    /// Pins the thread, for all operations that neither load nor wait.
     pub fn pin(&self) -> Pinned<'c, K, V, S> {
         Pinned::new(self.cache, self.handle.enter())
     }
 
-    /// As [`Cache::lease`], without registering anew.
+    /// As [`Cache::lease`], without a new registration.
     pub fn lease<Q>(&self, q: &Q) -> Lookup<'c, K, V>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,

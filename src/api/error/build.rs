@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Why [`Builder::build`](crate::Builder::build) refused a configuration.
+/// The reason why [`Builder::build`](crate::Builder::build) refused a configuration.
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq)]
 pub enum BuildError {
@@ -16,21 +16,22 @@ pub enum BuildError {
     Jitter(f64),
     /// `time_to_idle` is zero: no entry could ever be read.
     ZeroTimeToIdle,
-    /// `stale_while_refresh` or `stale_if_error` together with `time_to_idle`: what was not read
-    /// for so long is not served any more, so they would have no effect.
+    /// `stale_while_refresh` or `stale_if_error` was given together with `time_to_idle`. They would
+    /// have no effect: a value that was not read for that long is no longer served.
     StaleWithIdle,
     /// `lead_timeout` is zero: every leader would be replaced at once.
     ZeroLeadTimeout,
-    /// `soft_timeout` without `stale_while_refresh` and `stale_if_error`: no value would be old and
-    /// still good enough to go on with.
+    /// `soft_timeout` was given without `stale_while_refresh` or `stale_if_error`: a caller would
+    /// never have an old value to go on with.
     SoftTimeoutWithoutStale,
     /// `soft_timeout` is longer than `hard_timeout`, which would always come first.
     SoftAboveHard,
-    /// `max_loads` is 0: nothing would ever be stored by a load.
+    /// `max_loads` is 0: no load would ever store a value.
     ZeroMaxLoads,
-    /// `lead_timeout` with a `max_waiters` of 0: it is those who wait that take over.
+    /// `lead_timeout` was given with a `max_waiters` of 0: no caller waits for a leader, and
+    /// waiters are the callers that take over.
     LeadTimeoutWithoutWaiters,
-    /// An expiry or deadline was asked for and there is no clock (without `std`, `clock` must be
+    /// An expiry or a deadline was asked for, and there is no clock (without `std`, `clock` must be
     /// given).
     MissingClock,
     /// A deadline was asked for under a custom clock, and no `timer` was given that could end a

@@ -1,10 +1,10 @@
-//! What can be said of an error whose type nobody knows: the types that are common.
+//! Text and source of an error of unknown type. Both are found by trying the common types.
 
 use alloc::{borrow::Cow, boxed::Box, string::String, sync::Arc};
 use core::any::Any;
 use core::error::Error;
 
-/// Its words, if it is no more than that.
+/// Returns the error's text, if the error is only a text.
 pub(super) fn text(any: &dyn Any) -> Option<&str> {
     macro_rules! texts {
         ($($text:ty),*) => {
@@ -14,7 +14,7 @@ pub(super) fn text(any: &dyn Any) -> Option<&str> {
     texts![&'static str, String, Cow<'static, str>, Box<str>, Arc<str>]
 }
 
-/// As an error, if it is one.
+/// Returns the error as an `Error`, if it is of a common type that implements the trait.
 pub(super) fn error(any: &(dyn Any + Send + Sync)) -> Option<&(dyn Error + 'static)> {
     macro_rules! errors {
         ($($(#[$on:meta])? $error:ty),* $(,)?) => {{

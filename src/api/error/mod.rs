@@ -1,4 +1,4 @@
-//! What can go wrong: building a cache, and loading a value.
+//! Errors of building a cache, and of loading a value.
 
 mod build;
 mod foreign;
@@ -13,14 +13,15 @@ use core::error::Error;
 use core::fmt;
 use core::ops::Deref;
 
-/// Why a read-through call gave no value.
+/// The reason why a read-through call returned no value.
 ///
-/// One failing load is one call of the loader; its error is shared, not repeated, by all who waited.
+/// One failing load is one call of the loader. All callers that waited share its error; none of
+/// them repeats the load.
 ///
-/// It is an [`Error`] if `E` is: its text says what failed, its [`source`](Error::source) why. So
-/// `?` turns it into `Box<dyn Error + Send + Sync>`, `anyhow::Error` and their like. For loaders
-/// that return such an error (which is no `Error` itself), [`into_dyn`](Self::into_dyn) comes
-/// first:
+/// `LoadError` is an [`Error`] if `E` is one. Its text says what failed; its
+/// [`source`](Error::source) says why. So `?` turns it into `Box<dyn Error + Send + Sync>`,
+/// `anyhow::Error` and their like. A loader may itself return such an error, which does not
+/// implement `Error`. Then [`into_dyn`](Self::into_dyn) comes first:
 ///
 /// ```
 /// use bellwether::{Cache, LoadError};
@@ -41,47 +42,48 @@ use core::ops::Deref;
 ///
 /// let cache = Cache::new(10);
 /// assert_eq!(typed(&cache).unwrap(), 80);
-/// assert_eq!(format!("{:#}", anyhow(&cache).unwrap_err()), "the load failed: invalid digit found in string");
+/// let error = anyhow(&cache).unwrap_err();
+/// assert_eq!(format!("{error:#}"), "the load failed: invalid digit found in string");
 /// let error = boxed(&cache).unwrap_err();
 /// assert_eq!(error.to_string(), "the load failed");
 /// assert!(error.source().unwrap().is::<std::num::ParseIntError>());
 /// ```
 ///
-/// Where there is no source to say why, the text does: if the error is a `String`, `&str` or the
-/// like.
+/// Where the error is a `String`, `&str` or the like, there is no source; then the text says why.
 #[non_exhaustive]
 pub enum LoadError<E> {
-    /// The load failed with this error: one's own, or that of the caller who was loading.
+    /// The load failed with this error: the caller's own load, or the one it waited for.
     Load(Arc<E>),
-    /// The load that one waited for failed with an error of another type than one's own loader's.
-    /// The text or the source is there if it is of a common type: a string, an error of std, a
-    /// `Box<dyn Error + Send + Sync>` or an `Arc` of that.
+    /// The load that the caller waited for failed with an error of another type than its own
+    /// loader's. The text or the source is available if the error is of a common type: a string, an
+    /// error of std, a `Box<dyn Error + Send + Sync>`, or an `Arc` of that.
     Foreign(Arc<dyn Any + Send + Sync>),
-    /// The load that one waited for was failed without an error ([`Lease::fail`](crate::Lease::fail));
-    /// or the caller's own load, in the background, was taken over by another leader
-    /// (`lead_timeout`), who came to nothing.
+    /// The leader that the caller waited for ended the load without an error
+    /// ([`Lease::fail`](crate::Lease::fail)). Or another leader took the caller's own background
+    /// load over (`lead_timeout`), and produced no value.
     Abandoned,
-    /// The load panicked, with this message: the caller's own, in the background or in a bulk call; or
-    /// those of all who led the flight that one waited for, as often as
+    /// The load panicked, with this message. It was the caller's own load, in the background or in
+    /// a bulk call; or the caller waited for a flight whose leaders all panicked, as often as
     /// [`max_handovers`](crate::Builder::max_handovers) permits. (A panic of a load that its caller
     /// runs itself reaches that caller.)
     Panicked(Arc<str>),
     /// The spawner dropped the load before its end, or could not run it: its runtime is shut down,
     /// its queue is full, or the system refuses another thread.
     NotRun,
-    /// The load answered [`Loaded::NotModified`](crate::Loaded::NotModified), and there was no old
+    /// The load returned [`Loaded::NotModified`](crate::Loaded::NotModified), and there was no old
     /// value.
     NotModified,
-    /// One's own `wait_timeout` or `hard_timeout` ran out; the load goes on.
+    /// The caller's own `wait_timeout` or `hard_timeout` ran out; the load goes on.
     TimedOut,
-    /// The loader of this key asked for this key on its own thread: waiting would never end.
+    /// The loader of this key asked for this key on its own thread. The wait would never end.
     Reentrant,
-    /// Too many callers wait for this key (`max_waiters`), or too many loads are in flight (`max_loads`).
+    /// Too many callers wait for this key (`max_waiters`), or too many loads are in flight
+    /// (`max_loads`).
     Overloaded,
 }
 
 impl<E: Send + Sync + 'static> LoadError<E> {
-    /// The error of a flight, as a caller with error type `E` sees it.
+    /// Turns the error of a flight into the error of a caller with error type `E`.
     pub(crate) fn of_flight(error: Option<SharedError>) -> Self {
         match error {
             None => Self::Abandoned,
@@ -95,7 +97,7 @@ impl<E: Send + Sync + 'static> LoadError<E> {
 }
 
 impl LoadError<Infallible> {
-    /// With a loader's error as what it is, where a call had no type for it.
+    /// Restores the type of a loader's error, for a call that had no type for it.
     pub(crate) fn typed<E: Send + Sync + 'static>(self) -> LoadError<E> {
         match self {
             Self::Load(never) => match *never {},
@@ -128,7 +130,7 @@ impl<E> Clone for LoadError<E> {
 }
 
 impl<E> LoadError<E> {
-    /// The error of one's own type that a loader has failed with, if it is that.
+    /// Returns the loader's error, if the load failed with an error of the caller's own type.
     ///
     /// ```
     /// # use bellwether::Cache;
@@ -140,9 +142,9 @@ impl<E> LoadError<E> {
         if let Self::Load(error) = self { Some(error) } else { None }
     }
 
-    /// As an [`Error`], where a loader returns errors of all types as one that is no `Error`
-    /// itself: `Box<dyn Error + Send + Sync>`, `anyhow::Error`. Most often
-    /// `.map_err(LoadError::into_dyn)?`.
+    /// Turns this error into an [`Error`], for a loader whose error type is type-erased and does
+    /// not implement `Error` itself: `Box<dyn Error + Send + Sync>`, `anyhow::Error`. Most often
+    /// used as `.map_err(LoadError::into_dyn)?`.
     pub fn into_dyn(self) -> DynLoadError<E>
     where
         E: Deref<Target = dyn Error + Send + Sync>,
@@ -171,8 +173,8 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
     }
 }
 
-/// What failed. Why, its [`source`](Error::source) says; or the text itself, if the error is no
-/// more than a text.
+/// Writes what failed. The [`source`](Error::source) says why, or, if the error is only a text,
+/// that text does.
 impl<E: 'static> fmt::Display for LoadError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (failure, text) = match self {
@@ -201,19 +203,19 @@ impl<E: Error + 'static> Error for LoadError<E> {
     }
 }
 
-/// A [`LoadError`] whose loader returns errors of all types as one: itself an [`Error`]. From
+/// A [`LoadError`] of a loader with a type-erased error, which implements [`Error`] itself. From
 /// [`LoadError::into_dyn`].
 ///
 /// Its source is the loader's own error, which can be downcast.
 pub struct DynLoadError<E>(LoadError<E>);
 
 impl<E> DynLoadError<E> {
-    /// What it was made of.
+    /// Returns the error that this one was made of.
     pub fn get(&self) -> &LoadError<E> {
         &self.0
     }
 
-    /// What it was made of.
+    /// Returns the error that this one was made of, by value.
     pub fn into_inner(self) -> LoadError<E> {
         self.0
     }

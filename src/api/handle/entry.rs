@@ -15,13 +15,16 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::time::Duration;
 
-/// The cache that a handle belongs to: borrowed for `'c`, or kept alive.
+/// A reference to the cache that a handle belongs to: borrowed for `'c`, or keeping the cache
+/// alive.
 ///
-/// `&'c Core<K, V>` would make the type valid only for `K: 'c` and `V: 'c`. The compiler cannot
-/// prove that within a task that is to be `Send`, where it forgets that a lifetime in `K` is
-/// `'static`. So the borrow is of the lifetime alone. The bounds hold for each value of this type
-/// all the same: [`borrowed`](Self::borrowed) takes `&'c Core<K, V>`, `'c` can only become shorter
-/// afterwards, and `K` and `V` cannot change (`Core` is invariant in them).
+/// A field `&'c Core<K, V>` would make the type valid only for `K: 'c` and `V: 'c`. The compiler
+/// cannot prove these bounds within a task that must be `Send`, where it forgets that a lifetime in
+/// `K` is `'static`. So this type borrows the lifetime alone.
+///
+/// The bounds still hold for each value of this type: [`borrowed`](Self::borrowed) takes a
+/// `&'c Core<K, V>`, `'c` can only become shorter afterwards, and `K` and `V` cannot change (`Core`
+/// is invariant in them).
 pub(crate) struct CoreRef<'c, K, V> {
     core: NonNull<Core<K, V>>,
     keep: Option<Arc<dyn Any + Send + Sync>>,
@@ -34,13 +37,14 @@ impl<'c, K, V> CoreRef<'c, K, V> {
     }
 
     /// # Safety
-    /// `core` lies in what `keep` keeps alive, at a fixed address.
+    /// `core` lies, at a fixed address, in an object that `keep` keeps alive.
     pub(crate) unsafe fn kept(core: &Core<K, V>, keep: Arc<dyn Any + Send + Sync>) -> Self {
         Self { core: NonNull::from(core), keep: Some(keep), _borrow: PhantomData }
     }
 
     pub(crate) fn get(&self) -> &Core<K, V> {
-        // SAFETY: borrowed for 'c, which outlives self; or kept alive by `keep`, by the contract of `kept`.
+        // SAFETY: the core is borrowed for 'c, which outlives `self`; or `keep` keeps it alive, by
+        // the contract of `kept`.
         unsafe { self.core.as_ref() }
     }
 }
@@ -51,8 +55,9 @@ impl<K, V> Clone for CoreRef<'_, K, V> {
     }
 }
 
-// SAFETY: it is a shared reference to a `Core` (and an `Arc` of something Send + Sync), and `&Core` may move between
-// threads where keys and values may be shared and moved between them.
+// SAFETY: the type is a shared reference to a `Core`, and an `Arc` of a `Send + Sync` object.
+// `&Core` may move to another thread if keys and values may be shared between threads and moved
+// between them.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for CoreRef<'_, K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for CoreRef<'_, K, V> {}
@@ -70,34 +75,36 @@ fn age<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Duration {
 
 macro_rules! accessors {
     ($this:ident, $node:expr, $core:expr) => {
-        /// The key.
+        /// Returns the key.
         pub fn key($this: &Self) -> &K {
             $node.shown_key()
         }
 
-        /// The time until the value expires by its time to live: `None` for never, zero once it has. At the grain of
-        /// the clock. Costs a read of the clock.
+        /// Returns the time until the value expires by its time to live: `None` if it never does,
+        /// zero if it has. The time has the resolution of the clock. Costs a read of the clock.
         pub fn expires_in($this: &Self) -> Option<Duration> {
             expires_in($core, $node)
         }
 
-        /// The time since the value was loaded or inserted (a renewal does not change it). At the grain of the clock.
-        /// Costs a read of the clock.
+        /// Returns the time since the value was loaded or inserted; a renewal does not change it.
+        /// The time has the resolution of the clock. Costs a read of the clock.
         pub fn age($this: &Self) -> Duration {
             age($core, $node)
         }
 
-        /// What the value weighs against the capacity; 0 if it was only handed over and is not stored.
+        /// Returns the value's weight against the capacity; 0 if the value was only handed over and
+        /// is not stored.
         pub fn weight($this: &Self) -> u32 {
             $node.stored_weight()
         }
     };
 }
 
-/// A value borrowed from the cache, under an epoch pin: no reference count is touched.
+/// A value borrowed from the cache, under an epoch pin. It touches no reference count.
 ///
-/// It stays readable whatever becomes of the entry. While it is held, **no** memory that any bellwether cache of the
-/// process retires can be freed: hold it briefly, take an [`Entry`] for longer. It cannot be sent to another thread.
+/// The value stays readable even if the entry is removed. While a `Ref` is held, **no** memory that
+/// any bellwether cache of the process retires can be freed. So hold it briefly, and take an
+/// [`Entry`] for longer. It cannot be sent to another thread.
 pub struct Ref<'c, K, V> {
     core: &'c Core<K, V>,
     node: NonNull<Node<K, V>>,
@@ -107,14 +114,15 @@ pub struct Ref<'c, K, V> {
 
 impl<'c, K, V> Ref<'c, K, V> {
     /// # Safety
-    /// `node` was found, and its word was seen to be valued, under `pin`; without `pin`, under one that is held for
-    /// all of `'c`.
+    /// `node` was found, and its word was seen to have a value, under `pin`; without `pin`, under a
+    /// pin that is held for all of `'c`.
     pub(crate) unsafe fn new(core: &'c Core<K, V>, node: NonNull<Node<K, V>>, pin: Option<Pin>) -> Self {
         Self { core, node, _pin: pin, _not_send: PhantomData }
     }
 
     fn node(&self) -> &Node<K, V> {
-        // SAFETY: alive while the pin is held, which is at least as long as `self` (see `new`).
+        // SAFETY: the node is alive while the pin is held, and the pin is held for as long as
+        // `self` (see `new`).
         unsafe { self.node.as_ref() }
     }
 
@@ -125,7 +133,7 @@ impl<K, V> Deref for Ref<'_, K, V> {
     type Target = V;
     #[inline]
     fn deref(&self) -> &V {
-        // SAFETY: seen valued under the pin (see `new`).
+        // SAFETY: the word was seen to have a value, under the pin that is held (see `new`).
         unsafe { self.node().value() }
     }
 }
@@ -136,9 +144,10 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Ref<'_, K, V> {
     }
 }
 
-/// A value of the cache, counted: it can be kept and sent, and holds up nothing but its own memory.
+/// A counted reference to a value of the cache. It can be kept and sent, and holds up no memory but
+/// its own.
 ///
-/// Taking and dropping one costs an atomic increment and decrement each.
+/// Taking an entry costs an atomic increment; dropping it costs an atomic decrement.
 #[doc(alias = "into_value")]
 pub struct Entry<'c, K, V> {
     core: CoreRef<'c, K, V>,
@@ -147,32 +156,36 @@ pub struct Entry<'c, K, V> {
 
 impl<'c, K, V> Entry<'c, K, V> {
     /// # Safety
-    /// The caller hands over a share of `node`, whose word it has seen to be valued.
+    /// The caller hands over a reference to `node`, whose word it has seen to have a value.
     pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, node: Ptr<K, V>) -> Self {
         Self { core, node }
     }
 
-    /// Of a value that never was in the cache.
+    /// Makes an entry of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();
         let stamps = Timestamps { born, expires: NEVER, hot: ExpiryWord::NEVER_EXPIRES, tag_sequence: 0 };
-        // It weighs nothing: it is not stored. Its one share, which would be the list's, is the entry's.
+        // The node has no weight, because it is not stored. Its one reference, which would be the
+        // list's, is the entry's.
         let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, stamps);
-        // SAFETY: just made.
+        // SAFETY: the node was just allocated, and no other thread can reach it.
         unsafe { node.as_ref() }.detach();
-        // SAFETY: as just said; a node of that making is READY.
+        // SAFETY: the node's one reference is handed over; `Node::entry` makes a READY node, which
+        // has a value.
         unsafe { Self::new(core, node) }
     }
 
-    /// Of a value that has been seen, if it may be served for want of another: up to `window` past its time to live.
+    /// Returns an entry for the old value in `node`, if it may be served instead of a new one: up
+    /// to `window` past its time to live.
     pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
         let served = core.get().servable_stale(node, window) && node.inc_ref();
-        // SAFETY: the share just taken; an entry that has a successor, as all have that are asked about, has its value.
+        // SAFETY: `inc_ref` just took the reference that is handed over. All callers ask about an
+        // entry that has a successor, and such an entry has its value.
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
 
     fn node(&self) -> &Node<K, V> {
-        // SAFETY: we own a share.
+        // SAFETY: the entry owns a reference to the node, which keeps it alive.
         unsafe { self.node.as_ref() }
     }
 
@@ -180,7 +193,8 @@ impl<'c, K, V> Entry<'c, K, V> {
 }
 
 impl<K, V> Entry<'_, K, V> {
-    /// As a value that may be served past its time: see [`Self::servable_stale`].
+    /// Returns whether the value may be served, up to `window` past its time: see
+    /// [`Self::servable_stale`].
     pub(crate) fn may_be_served(this: &Self, window: u64) -> bool {
         this.core.get().servable_stale(this.node(), window)
     }
@@ -190,7 +204,8 @@ impl<K, V> Deref for Entry<'_, K, V> {
     type Target = V;
     #[inline]
     fn deref(&self) -> &V {
-        // SAFETY: seen valued, and we own a share (see `new`).
+        // SAFETY: the word was seen to have a value, and the entry owns a reference to the node
+        // (see `new`).
         unsafe { self.node().value() }
     }
 }
@@ -205,7 +220,8 @@ impl<K, V> Clone for Entry<'_, K, V> {
 
 impl<K, V> Drop for Entry<'_, K, V> {
     fn drop(&mut self) {
-        // SAFETY: the share is ours, and this is its end.
+        // SAFETY: the reference is the entry's; it is given back once, here, and the node is not
+        // used afterwards.
         unsafe { self.core.get().release_unpinned(self.node) };
     }
 }
@@ -216,8 +232,9 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Entry<'_, K, V> {
     }
 }
 
-// SAFETY: an entry is a counted shared reference to the node and a `CoreRef`; dropping the last one may move the key
-// and value to this thread's collecting, which Send permits.
+// SAFETY: an entry consists of a counted shared reference to the node and a `CoreRef`. When the
+// last entry is dropped, this thread's collection may drop the key and the value, which `Send`
+// permits.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Entry<'_, K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Entry<'_, K, V> {}

@@ -1,4 +1,4 @@
-//! Walking over a cache.
+//! Iteration over the entries of a cache.
 
 use crate::api::handle::entry::Ref;
 use crate::engine::{Core, Walk};
@@ -6,17 +6,19 @@ use crate::reclaim::Pin;
 use core::fmt;
 use core::ptr::NonNull;
 
-/// The live entries of a cache, in no order. From [`Cache::iter`](crate::Cache::iter).
+/// An iterator over the live entries of a cache, in no order. From
+/// [`Cache::iter`](crate::Cache::iter).
 ///
-/// Weakly consistent: an entry that is there throughout is seen once; one that comes or goes meanwhile may be seen or
-/// not. It holds a pin.
+/// The iteration is weakly consistent: an entry that is there throughout is seen once; an entry
+/// that comes or goes meanwhile may be seen or not. The iterator holds a pin.
 pub struct Iter<'p, K, V> {
     core: &'p Core<K, V>,
     walk: Walk<K, V>,
     pin: Held<'p>,
 }
 
-/// An iterator with a pin of its own gives references with pins of their own: they may outlive it.
+/// The iterator's pin. If the iterator owns it, each reference that it returns has a pin of its
+/// own, because the reference may outlive the iterator.
 enum Held<'p> {
     #[cfg_attr(not(feature = "std"), allow(dead_code))]
     Own(Pin),
@@ -43,7 +45,8 @@ impl<'p, K, V> Iterator for Iter<'p, K, V> {
             Held::Borrowed(pin) => pin,
         };
         loop {
-            // SAFETY: the pin is held from before the first step of the walk.
+            // SAFETY: all steps are on the same core, and the pin is held from before the first
+            // step of the walk.
             let node = unsafe { self.walk.step(self.core, pin) }?;
             if node.link().is_marked() || !node.word.load().is_entry() || self.core.is_expired(node) {
                 continue;
@@ -52,7 +55,8 @@ impl<'p, K, V> Iterator for Iter<'p, K, V> {
                 Held::Own(_) => Some(self.core.limbo().enter()),
                 Held::Borrowed(_) => None,
             };
-            // SAFETY: seen valued under a pin that is held still: it has a nested one, or borrows one for 'p.
+            // SAFETY: the word was seen to have a value under a pin that is still held. The
+            // reference has a nested pin, or borrows one for all of 'p.
             return Some(unsafe { Ref::new(self.core, NonNull::from(node), nested) });
         }
     }

@@ -1,4 +1,4 @@
-//! What a call hands to its caller: entries, leases, waiters, iterators.
+//! The handles that calls return: entries, leases, waiters, iterators.
 
 pub(crate) mod entry;
 pub(crate) mod iter;

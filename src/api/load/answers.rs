@@ -1,4 +1,4 @@
-//! What a bulk load answers, key by key.
+//! The answers of a bulk load, key by key.
 
 use crate::sys::sync::untracked::{AtomicUsize, Ordering};
 use alloc::sync::Arc;
@@ -7,42 +7,47 @@ use core::fmt;
 use core::hash::{BuildHasher, Hash, Hasher};
 use equivalent::Equivalent;
 
-/// What a bulk load came to, by the place of the key: None where it gave no answer.
+/// The answers of a bulk load, in the order of its keys; None for a key without an answer.
 pub(crate) type Given<V, E> = Vec<Option<Result<V, Arc<E>>>>;
 
-/// A hasher's function, whatever its type.
+/// A hash function for keys of any type that hashes as the cache's keys do.
 pub(crate) type HashBy<'a> = &'a (dyn Fn(&dyn Hashed) -> u64 + Send + Sync);
 
 /// Takes the answers of a bulk load, by key: see [`Load::load_all`](crate::Load::load_all).
 ///
-/// A key is anything that hashes as the cache's own keys do and compares with them ([`Equivalent`]), so a `&str` does for a
-/// `String`. The order of the answers does not matter. Of a key that is given no answer the load counts as abandoned.
+/// A key is a value of any type that hashes as the cache's own keys do and compares with them
+/// ([`Equivalent`]), so a `&str` stands for a `String`. The order of the answers does not matter.
+/// The load of a key without an answer counts as abandoned.
 ///
-/// Each answer says whether it was taken. It is not if nobody asked for its key, or if there is an answer already: then it is
-/// dropped, [`Stats::unasked_answers`](crate::Stats::unasked_answers) counts it, and an observer is told
-/// ([`CacheEvent::AnswerRefused`](crate::CacheEvent::AnswerRefused)).
+/// Each answer returns whether it was taken. It is refused if its key was not asked for, or has an
+/// answer already. A refused answer is dropped,
+/// [`Stats::unasked_answers`](crate::Stats::unasked_answers) counts it, and an observer gets
+/// [`CacheEvent::AnswerRefused`](crate::CacheEvent::AnswerRefused).
 ///
-/// Nothing is stored before the bulk load returns. An answer costs a hash and a binary search.
+/// No value is stored before the bulk load returns. An answer costs a hash and a binary search.
 pub struct Answers<'a, K, V, E> {
     keys: &'a [&'a K],
     hash: HashBy<'a>,
-    /// The hash of each key, with the key's place; sorted.
+    /// The hash of each key and the key's index; sorted.
     places: Vec<(u64, usize)>,
     given: Given<V, E>,
     refused: &'a AtomicUsize,
-    /// Behind the key that was answered last by its address.
+    /// The index after the key that [`answer_same`](Self::answer_same) answered last: its next
+    /// search begins here.
     next: usize,
 }
 
 impl<'a, K, V, E> Answers<'a, K, V, E> {
-    /// `hashes` are those of the keys, by `hash`.
+    /// Makes room for one answer a key. `hashes` are the hashes of the keys, by `hash`; `refused`
+    /// counts refused answers.
     pub(crate) fn new(keys: &'a [&'a K], hashes: &[u64], hash: HashBy<'a>, refused: &'a AtomicUsize) -> Self {
         let mut places: Vec<_> = hashes.iter().copied().zip(0..keys.len()).collect();
         places.sort_unstable();
         Self { keys, hash, places, given: keys.iter().map(|_| None).collect(), refused, next: 0 }
     }
 
-    /// The value of a key, or why it could not be loaded. Whether the answer was taken.
+    /// Gives the value of a key, or the error that kept it from being loaded. Returns whether the
+    /// answer was taken.
     pub fn answer<Q>(&mut self, q: &Q, answer: Result<V, E>) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -50,7 +55,7 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.take(self.place(q), answer)
     }
 
-    /// The value of a key. Whether the answer was taken.
+    /// Gives the value of a key. Returns whether the answer was taken.
     pub fn put<Q>(&mut self, q: &Q, value: V) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -58,7 +63,8 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.answer(q, Ok(value))
     }
 
-    /// Why a key's value could not be loaded. Whether the answer was taken.
+    /// Gives the error that kept a key's value from being loaded. Returns whether the answer was
+    /// taken.
     pub fn fail<Q>(&mut self, q: &Q, error: E) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -66,13 +72,15 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.answer(q, Err(error))
     }
 
-    /// One error for all keys that have no answer yet, shared by them: of a query that failed as a whole.
+    /// Gives one error to all keys that have no answer yet, for example if the query failed as a
+    /// whole. They share it.
     pub fn fail_rest(&mut self, error: E) {
         let error = Arc::new(error);
         self.given.iter_mut().filter(|given| given.is_none()).for_each(|given| *given = Some(Err(error.clone())));
     }
 
-    /// The answer of a key that is one of those asked for, and not only equal to it.
+    /// Gives the answer of a key that is one of the references asked for, and not only equal to
+    /// one. Returns whether the answer was taken.
     pub(crate) fn answer_same(&mut self, key: &K, answer: Result<V, E>) -> bool {
         let all = self.keys.len();
         let mut places = (self.next..all).chain(0..self.next.min(all));
@@ -81,6 +89,7 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.take(place, answer)
     }
 
+    /// Finds the index of a key that was asked for and equals `q`.
     fn place<Q>(&self, q: &Q) -> Option<usize>
     where
         Q: ?Sized + Hash + Equivalent<K>,
@@ -91,6 +100,7 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         alike.map(|&(_, place)| place).find(|&place| q.equivalent(self.keys[place]))
     }
 
+    /// Takes an answer for the key at this index, unless there is none or it has an answer.
     fn take(&mut self, place: Option<usize>, answer: Result<V, E>) -> bool {
         match place.map(|place| &mut self.given[place]) {
             Some(given @ None) => {
@@ -98,7 +108,7 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
                 true
             }
             Some(Some(_)) | None => {
-                // Relaxed: a number, read once the load is over.
+                // Relaxed: a counter that orders nothing, and is read after the load is over.
                 self.refused.fetch_add(1, Ordering::Relaxed);
                 false
             }
@@ -117,7 +127,7 @@ impl<K, V, E> fmt::Debug for Answers<'_, K, V, E> {
     }
 }
 
-/// Something that can be hashed, whatever its type.
+/// A value that can be hashed, whose type is erased.
 pub(crate) trait Hashed {
     fn hash_into(&self, hasher: &mut dyn Hasher);
 }
@@ -128,8 +138,9 @@ impl<Q: ?Sized + Hash> Hashed for &Q {
     }
 }
 
-/// The hash of a key whose type is not known. A hasher may have its own way with types that it knows, so the hashes of the keys
-/// that are asked for are taken in this way as well.
+/// Hashes a key whose type is erased. A `BuildHasher` may treat types that it knows in its own way,
+/// so this hash may differ from `hash_one` of the key itself. For that reason the keys that are
+/// asked for are hashed by this function as well.
 pub(crate) fn hash_of(hasher: &impl BuildHasher, q: &dyn Hashed) -> u64 {
     struct Erased<'q>(&'q dyn Hashed);
     impl Hash for Erased<'_> {

@@ -1,4 +1,4 @@
-//! The blocking face: how a thread waits, and the read-through verbs for threads.
+//! The blocking API: how a thread waits, and the read-through verbs for threads.
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
@@ -20,27 +20,29 @@ use equivalent::Equivalent;
 use std::thread;
 
 impl<'c, K, V> Waiter<'c, K, V> {
-    /// Sleeps until the flight has ended, or this waiter takes it on.
+    /// Sleeps until the flight has ended, or this waiter gets its lease.
     pub fn wait(mut self) -> Waited<'c, K, V> {
         self.wait_until(NEVER).map_or(Waited::TimedOut, Waited::from)
     }
 
-    /// The same for at most `timeout`: by the system's monotonic clock, or under a custom clock with a timer, by that.
+    /// As [`wait`](Self::wait), for at most `timeout`. The system's monotonic clock measures it;
+    /// under a custom clock with a timer, that clock does.
     ///
     /// # Errors
-    /// The waiter itself, still in its place, if the time is over first.
+    /// The waiter itself, still registered with the flight, if the timeout passes first.
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<Waited<'c, K, V>, Self> {
         let end = self.core().config.wait_end(nanos(timeout));
         self.wait_until(end).map(Waited::from).ok_or(self)
     }
 
-    /// Waits as a thread, until a time; None: that has come.
+    /// Waits as a thread. Returns None if the time `at` comes first.
     pub(crate) fn wait_until(&mut self, at: u64) -> Option<Woken<'c, K, V>> {
         loop {
             if let Some((core, listening, due)) = self.parked() {
                 sleep(core, listening, at.min(due));
             }
-            // The flight may have ended in the same moment.
+            // Read the clock before the check: the flight may have ended just as the time came, and
+            // then its result counts.
             let over = self.core().config.has_come(at);
             match self.check() {
                 Some(woken) => return Some(woken),
@@ -56,7 +58,8 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
     F: ReturnAs<'c, K, V>,
 {
-    /// Sees the lookup through, as a thread. (Never inlined: a hit of `get_with` would be called for it.)
+    /// Runs the lookup to its end, as a thread. (Never inlined: inlining it here would keep
+    /// `get_with` from being inlined, and each hit would cost a call.)
     #[inline(never)]
     pub(crate) fn run<E: Send + Sync + 'static>(
         mut self,
@@ -66,7 +69,9 @@ where
             let woken = waiter.wait_until(at);
             self.on(woken);
         }
-        // What it ends with is a local still as the loader and the rest of this go.
+        // In each arm the loader and this lookup are dropped while the result is a local. If one of
+        // these drops panics, the result is dropped, too; a result that is already being returned
+        // would leak.
         match self.end() {
             Resolution::Value(value) => {
                 drop((load, self));
@@ -86,7 +91,7 @@ where
     }
 }
 
-/// What [`Cache::compute`] does to the entry.
+/// The decision of [`Cache::compute`]'s closure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Op<V> {
@@ -99,25 +104,30 @@ pub enum Op<V> {
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
-    /// The value of a key, loaded by `load` if there is none: by one caller, once, while the others wait for it.
+    /// Returns the value of a key. If there is none, one caller loads it by its `load`, once, while
+    /// the others wait for it.
     ///
-    /// An entry that is about to expire may be refreshed by this caller before it does (XFetch), while the others keep
-    /// using it. If the caller who loads panics, one of those who wait takes over, with its own `load`; so it does if
-    /// a loader of [`try_get_with`](Self::try_get_with) fails.
+    /// If an entry is about to expire, this caller may refresh it early (XFetch), while the others
+    /// keep using it. If the leader's `load` panics, one of the waiters takes over with its own
+    /// `load`. One of the waiters of this method also takes over if the leader is a caller of
+    /// [`try_get_with`](Self::try_get_with) whose loader fails.
     ///
-    /// This method has no way to report an error. A caller whose `wait_timeout` runs out, or that
-    /// `max_waiters` or `max_loads` refuses, gets a stale value if it may, and else waits on. With
-    /// [`bypass`](crate::Builder::bypass) it runs its own `load` then, and its value is not stored
-    /// ([`Stats::bypassed`] counts it). So does a caller that asks, from within a loader of this key, for
-    /// this key again; one whose `wait_timeout` runs out, or that is refused, within the loader of
-    /// another key; and any while too much retired memory waits to be freed.
+    /// This method cannot report an error. A caller whose `wait_timeout` runs out, or which
+    /// `max_waiters` or `max_loads` refuses, gets a stale value if one may be served, and waits on
+    /// if not. With [`bypass`](crate::Builder::bypass), or within the loader of another key, it
+    /// runs its own `load` instead of waiting on. A caller that asks for this key from within a
+    /// loader of this same key does so, too, and so does a caller that finds no value while too
+    /// much retired memory waits to be freed. The value of such a load is not stored;
+    /// [`Stats::bypassed`] counts it.
     ///
-    /// Blocks while another thread loads. A loader that waits, by way of other keys, for its own caller waits for ever,
-    /// unless a `wait_timeout` is set: cycles over several keys cannot be seen.
+    /// Blocks while another thread loads. A loader that waits for its own caller by way of other
+    /// keys waits for ever, unless a `wait_timeout` is set: the cache cannot see cycles over
+    /// several keys.
     ///
     /// # Panics
-    /// If `load` does: it reaches this caller only. If it waited for a flight whose leaders have
-    /// panicked as often as [`max_handovers`](crate::Builder::max_handovers) permits.
+    /// If `load` panics; the panic reaches this caller only. Also if this caller waited for a
+    /// flight whose leaders have panicked as often as
+    /// [`max_handovers`](crate::Builder::max_handovers) permits.
     ///
     /// [`Stats::bypassed`]: crate::Stats::bypassed
     #[doc(alias = "get_with_by_ref")]
@@ -132,7 +142,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     {
         match self.begin(q, true) {
             Attempt::Hit(value) => {
-                // The value is a local still as that goes.
+                // The value is a local while `load` is dropped, so it does not leak if that panics.
                 drop(load);
                 value
             }
@@ -140,18 +150,23 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         }
     }
 
-    /// As [`get_with`](Self::get_with), with a loader that can fail: one failing load is one call, and all who waited for
-    /// it get its error. Nothing is stored then, and the next caller loads anew.
+    /// As [`get_with`](Self::get_with), with a loader that can fail. A failing load is called once,
+    /// and all callers that waited for it get its error. No value is stored then, and the next
+    /// caller loads anew.
     ///
-    /// If an early refresh fails while the old value is still good, that is returned, and the entry is left alone for
-    /// the `error_cooldown`.
+    /// If an early refresh fails while the old value is still fresh, the caller gets the old value,
+    /// and the entry is not refreshed again during the `error_cooldown`.
     ///
     /// # Errors
-    /// [`LoadError::Load`], `Foreign` or `Abandoned` if the load failed; `TimedOut` after one's own `wait_timeout`;
-    /// `Reentrant` if this thread is loading this very key; `Overloaded` if no more may wait or load.
+    /// * [`LoadError::Load`], `Foreign` or `Abandoned` if the load failed.
+    /// * `Panicked` if the leaders of the flight panicked as often as
+    ///   [`max_handovers`](crate::Builder::max_handovers) permits.
+    /// * `TimedOut` after this caller's own `wait_timeout` or `hard_timeout`.
+    /// * `Reentrant` if this thread is loading this same key.
+    /// * `Overloaded` if no more callers may wait or load.
     ///
     /// # Panics
-    /// If `load` does: it reaches this caller only, and one of those who wait takes over.
+    /// If `load` panics. The panic reaches this caller only, and one of the waiters takes over.
     #[doc(alias = "get_or_insert_with")]
     #[doc(alias = "optionally_get_with")]
     #[inline]
@@ -170,14 +185,16 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         }
     }
 
-    /// Decides on a key, once, while nobody else loads or computes it: `f` gets the value, if there is one that has not
-    /// expired, and says what becomes of it. Waits for a load in flight. Readers keep the old value meanwhile, and
-    /// `insert` and `remove` do not wait: they win. So does whoever takes over by the `lead_timeout`: what `f` says then comes to
-    /// nothing.
+    /// Decides on a key, once, while no other caller loads or computes it. `f` gets the value, if
+    /// there is one that has not expired, and returns what to do with the entry.
+    ///
+    /// Waits for a load in flight. Readers keep the old value meanwhile. `insert` and `remove` do
+    /// not wait, and win. If one of them runs meanwhile, or another caller takes the lease over
+    /// (`lead_timeout`), the decision of `f` has no effect.
     ///
     /// # Panics
-    /// If `f` does (nothing is changed then), and if this thread is loading or computing this very key: it would wait for
-    /// itself.
+    /// If `f` panics; the entry is not changed then. Also if this thread is loading or computing
+    /// this same key: it would wait for itself.
     #[doc(alias = "and_compute_with")]
     #[doc(alias = "and_upsert_with")]
     pub fn compute<Q>(&self, q: &Q, f: impl FnOnce(Option<&V>) -> Op<V>)

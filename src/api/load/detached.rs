@@ -30,8 +30,9 @@ use equivalent::Equivalent;
 
 /// A read-through of one key whose load runs in the background. From [`Cache::detached`].
 ///
-/// What is not set is as the cache was built. It ends in one of four verbs, which do as those of [`Cache`], and give an
-/// [`Entry`](crate::Entry) and the [`Outcome`](crate::Outcome).
+/// A setting that is not given is the cache's. The request ends in one of four verbs, which do as
+/// the verbs of [`Cache`] and return an [`Entry`](crate::Entry) and the
+/// [`Outcome`](crate::Outcome).
 #[must_use = "a request does nothing before one of its verbs is called"]
 pub struct Detached<'q, K, V, S, Q: ?Sized> {
     cache: Arc<Cache<K, V, S>>,
@@ -40,10 +41,13 @@ pub struct Detached<'q, K, V, S, Q: ?Sized> {
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// A read-through whose load, if this caller is the one to load, is run by the cache's
-    /// [`spawner`](crate::Builder::spawner). So it goes on if this caller is cancelled or does not wait any longer
-    /// (`soft_timeout`, `hard_timeout`), a task that is not polled holds up nobody, and nobody pays for an early refresh, or for
-    /// one while a stale value may be served: its caller gets the old value at once.
+    /// Begins a read-through whose load, if this caller leads, is run by the cache's
+    /// [`spawner`](crate::Builder::spawner).
+    ///
+    /// So the load goes on if this caller is cancelled or stops waiting (`soft_timeout`,
+    /// `hard_timeout`), and a task that is not polled holds up no other caller. A caller that leads
+    /// an early refresh, or a refresh while a stale value may be served, gets the old value at
+    /// once.
     ///
     /// ```
     /// use bellwether::{Cache, Outcome};
@@ -53,8 +57,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!((*entry, outcome), (42, Outcome::Computed));
     /// ```
     ///
-    /// Costs an allocation, and what the spawner does, for each load; nothing for a hit. Without std, where no spawner was given, a
-    /// load panics.
+    /// Each load costs an allocation and the spawner's own cost; a hit costs neither. Without std,
+    /// a load panics if no spawner was given.
     pub fn detached<'q, Q: ?Sized>(self: &Arc<Self>, q: &'q Q) -> Detached<'q, K, V, S, Q> {
         Detached { cache: self.clone(), q, limits: self.core().config.limits }
     }
@@ -75,22 +79,28 @@ where
         ReadThrough::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, infallible)
     }
 
-    /// As [`Cache::get_with`], by a thread that sleeps meanwhile. After the `hard_timeout` it gets an old value if it may; where
-    /// there is none it waits on: it has no other loader, and no way to report an error.
+    /// As [`Cache::get_with`]; the calling thread sleeps while the load runs. After the
+    /// `hard_timeout` the caller gets an old value if one may be served. If there is none it waits
+    /// on: it has no other loader, and no way to report an error.
     ///
     /// # Panics
-    /// If the load panics, is dropped by the spawner, or is taken over (`lead_timeout`) by one that fails, and there is neither a
-    /// value nor an old one that may be served; one of those who wait takes over.
+    /// If the load comes to nothing, and there is neither a value nor an old value that may be
+    /// served. The load comes to nothing if it panics, if the spawner drops it (in both cases one
+    /// of the waiters takes over), or if another caller takes it over (`lead_timeout`) and fails.
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V + Send + 'static) -> Found<'static, K, V> {
         not_lost(run_detached(self.through(true), false, || Ok(Loaded::New(load()))))
     }
 
-    /// As [`Cache::try_get_with`], by a thread that sleeps meanwhile.
+    /// As [`Cache::try_get_with`]; the calling thread sleeps while the load runs.
     ///
     /// # Errors
-    /// As [`Cache::try_get_with`]; `TimedOut` after the `hard_timeout`, too; `Abandoned` if the load panics, or is dropped by the
-    /// spawner: then one of those who wait takes over.
+    /// As [`Cache::try_get_with`], and:
+    ///
+    /// * `TimedOut` after the `hard_timeout`.
+    /// * `Panicked` if the load panics, and `NotRun` if the spawner drops it or cannot run it. In
+    ///   both cases one of the waiters takes over.
+    /// * `Abandoned` if another caller takes the load over (`lead_timeout`) and comes to nothing.
     #[cfg(feature = "std")]
     pub fn try_get_with<E>(
         self,
@@ -135,8 +145,11 @@ where
     }
 }
 
-/// The value of a lookup that can fail only because its load was lost: it panicked, was dropped, or was taken over by one that
-/// failed.
+/// Returns the value of an infallible lookup in the background.
+///
+/// # Panics
+/// If there is none. Such a lookup fails only if its load was lost: it panicked, was dropped, or
+/// was taken over by a leader that failed.
 fn not_lost<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
@@ -144,7 +157,8 @@ fn not_lost<T>(found: Result<T, LoadError<Infallible>>) -> T {
     }
 }
 
-/// Sees a lookup through, as a thread. `here`: a load for which nobody could go on sooner runs on this very thread.
+/// Runs a lookup to its end, as a thread. With `here`, a load that the caller must wait for in any
+/// case runs on this thread.
 #[cfg(feature = "std")]
 pub(crate) fn run_detached<K, V, Q, F, E>(
     mut through: ReadThrough<'static, '_, K, V, Q, F>,
@@ -165,7 +179,8 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            // What it ends with is a local still as the loader and the rest of this go.
+            // In these arms the loader and the lookup are dropped while the result is a local: it
+            // would leak if it were already being returned and a drop panicked.
             (Resolution::Value(value), load) => {
                 drop((load, through));
                 return Ok(value);
@@ -189,23 +204,23 @@ where
     }
 }
 
-/// A load that is run in the background, or by its caller alone.
+/// A load that runs in the background, or for its caller alone.
 ///
-/// A task that waits for the load holds it. That task is `Send` for all `K` and `V` only if this
-/// type names neither the loader's error nor its future: the compiler cannot find these within a
-/// task, where it knows nothing of the lifetimes in `K` and `V`. So both are behind these
-/// functions, and an error has no type until the caller is told.
+/// A task that waits for the load holds this value. That task is `Send` for all `K` and `V` only if
+/// this type names neither the loader's error nor its future: within a task the compiler knows
+/// nothing of the lifetimes in `K` and `V`, and so cannot find these types. For that reason both
+/// are hidden behind these functions, and an error has no type until the caller gets it.
 pub(crate) trait Background<K, V> {
-    /// Has it run by the cache's spawner.
+    /// Has the cache's spawner run the load.
     fn spawn(self, lease: Lease<'static, K, V>, job: Job);
-    /// Runs it for its caller alone.
+    /// Returns the load as a future, for its caller alone.
     fn alone(self) -> Alone<V>;
 }
 
-/// A load for one caller alone.
+/// A load for one caller alone; its value is not stored.
 pub(crate) type Alone<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>, SharedError>> + Send>>;
 
-/// A loader, and what its output means.
+/// A loader, and the function that interprets its output.
 struct Closure<L, T>(L, T);
 
 impl<K, V, E, L, Fut, T> Background<K, V> for Closure<L, T>
@@ -225,7 +240,7 @@ where
     }
 }
 
-/// A loader's future, for one caller alone.
+/// Makes a load for one caller alone of a loader's future.
 pub(crate) fn alone<V, E, Fut>(
     loading: Fut,
     as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
@@ -237,8 +252,8 @@ where
     Box::pin(async move { as_loaded(loading.await).map_err(|error| Arc::new(error) as SharedError) })
 }
 
-/// The same, as a task. A loader's error comes back [`Foreign`](LoadError::Foreign), until it is
-/// [`typed`](LoadError::typed).
+/// Runs a lookup to its end, as a task. An error of the loader is returned as
+/// [`Foreign`](LoadError::Foreign), until [`typed`](LoadError::typed) gives it its type.
 pub(crate) async fn run_detached_async<'q, K, V, Q, F, L>(
     begin: impl FnOnce() -> ReadThrough<'static, 'q, K, V, Q, F>,
     load: L,
@@ -256,7 +271,8 @@ where
             through.on(woken);
         }
         match (through.end(), load.take()) {
-            // What it ends with is a local still as the loader and the rest of this go.
+            // As in `run_detached`: the result is a local while the loader and the lookup are
+            // dropped.
             (Resolution::Value(value), load) => {
                 drop((load, through));
                 return Ok(value);
@@ -280,21 +296,21 @@ where
     }
 }
 
-/// What a load in the background is given beside its lease and its loader.
+/// The parts of a load in the background beside its lease and its loader.
 pub(crate) struct Job {
     pub(crate) limits: Limits,
     pub(crate) fate: Fate,
-    /// The flights that wait for it.
+    /// The flights whose loads wait for this one.
     pub(crate) serves: Vec<FlightId>,
 }
 
 impl Job {
-    /// Of a load that no caller waits for.
+    /// Returns the job of a load that no caller waits for.
     pub(crate) fn unattended(limits: Limits) -> Self {
         Self { limits, fate: Fate::default(), serves: Vec::new() }
     }
 
-    /// The flights that the loader must not wait for: its own, and those that wait for it.
+    /// Returns the flights that the loader must not wait for: its own, and those that wait for it.
     fn flights<K, V>(&self, lease: &Lease<'_, K, V>) -> Vec<FlightId> {
         let mut flights = self.serves.clone();
         flights.push(lease.flight());
@@ -302,7 +318,7 @@ impl Job {
     }
 }
 
-/// Runs a load in the background, on a thread that it may block.
+/// Has the spawner run a load as blocking work.
 #[cfg(feature = "std")]
 pub(crate) fn spawn_blocking<K, V, E>(
     mut lease: Lease<'static, K, V>,
@@ -323,7 +339,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
     })));
 }
 
-/// Runs a load in the background, as a task.
+/// Has the spawner run a load as a task.
 pub(crate) fn spawn<K, V, E, Fut>(
     mut lease: Lease<'static, K, V>,
     load: impl FnOnce() -> Fut + Send + 'static,

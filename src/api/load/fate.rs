@@ -1,17 +1,19 @@
-//! What became of a load that the spawner runs, for its caller.
+//! The fate of a load that the spawner runs, for the caller that waits for it.
 
 use crate::api::error::LoadError;
 use crate::sys::sync::untracked::{AtomicBool, Ordering};
 use crate::sys::unwind;
 use alloc::sync::Arc;
 
-/// What a caller learns of its load in the background if that is lost.
+/// Why a caller's load in the background was lost, if it was. The load and the caller share it.
 #[derive(Clone)]
 pub(crate) struct Fate(Arc<Known>);
 
 struct Known {
-    /// The loader has returned: the rest is the flight's affair.
+    /// Whether the loader has returned. After that, a load without a result was lost by its flight
+    /// (`Abandoned`), not by the spawner (`NotRun`).
     returned: AtomicBool,
+    /// The message of the loader's panic.
     #[cfg(feature = "std")]
     panicked: std::sync::OnceLock<Arc<str>>,
 }
@@ -27,9 +29,9 @@ impl Default for Fate {
 }
 
 impl Fate {
-    /// Runs the loader, or polls it. A panic goes on, and is noted before.
+    /// Runs or polls the loader. Notes a panic before the panic goes on.
     pub(crate) fn of<R>(&self, run: impl FnOnce() -> R) -> R {
-        // The panic goes on below, so nothing that it left half-done is used.
+        // The panic goes on below, so no state that it left half-changed is used.
         unwind::caught(run).unwrap_or_else(|payload| {
             #[cfg(feature = "std")]
             let _ = self.0.panicked.set(unwind::text_of(&*payload));
@@ -37,19 +39,20 @@ impl Fate {
         })
     }
 
-    /// The loader has returned.
+    /// Notes that the loader has returned.
     pub(crate) fn returned(&self) {
-        // Release: pairs with the Acquire in `error`. (The lease that is given up afterwards orders it
-        // as well.)
+        // Release: pairs with the Acquire in `error`. (The end of the lease, which follows, orders
+        // this store as well.)
         self.0.returned.store(true, Ordering::Release);
     }
 
-    /// Why the load was lost.
+    /// Returns why the load was lost.
     pub(crate) fn error<E>(&self) -> LoadError<E> {
         #[cfg(feature = "std")]
         if let Some(message) = self.0.panicked.get() {
             return LoadError::Panicked(message.clone());
         }
+        // Acquire: pairs with the Release in `returned`.
         if self.0.returned.load(Ordering::Acquire) { LoadError::Abandoned } else { LoadError::NotRun }
     }
 }

@@ -1,4 +1,4 @@
-//! In what form callers want values.
+//! The forms in which callers get values.
 
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::key::ToKey;
@@ -6,34 +6,37 @@ use crate::engine::outcome::Outcome;
 use crate::flight::node::Node;
 use core::ptr::NonNull;
 
-/// In what form a caller wants a value.
+/// The form in which a caller gets a value.
 ///
-/// Its implementations have no bounds on `'c`, `K` and `V`: a task that holds an `Out` across an
+/// Its implementations have no bounds on `'c`, `K` and `V`. A task that holds an `Out` across an
 /// `.await` is `Send` only if the compiler finds the implementation for lifetimes of which it knows
 /// nothing.
 pub(crate) trait ReturnAs<'c, K, V> {
     type Out;
-    /// Of what was found; None: look again.
+    /// Makes the result of a hit. None: the node was retired meanwhile; look the key up again.
     ///
     /// # Safety
-    /// The node's word was seen valued, under a pin that is held.
+    /// The caller has seen, in the node's word, that the node has a value, under a pin that is
+    /// still held.
     unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out>;
+    /// Makes the result of a counted handle.
     fn of_entry(entry: Entry<'c, K, V>, outcome: Outcome) -> Self::Out;
-    /// Of a value that this caller has loaded for itself alone.
+    /// Makes the result of a value that this caller has loaded for itself alone.
     fn alone<Q: ?Sized + ToKey<K>>(core: &CoreRef<'c, K, V>, q: &Q, hash: u64, value: V) -> Self::Out;
 }
 
-/// A clone of the value.
+/// The form of a clone of the value.
 pub(crate) struct AsValue;
 
 impl<'c, K, V: Clone> ReturnAs<'c, K, V> for AsValue {
     type Out = V;
     unsafe fn of_hit(_: &CoreRef<'c, K, V>, node: &Node<K, V>, _: Outcome) -> Option<V> {
-        // SAFETY: as for this function.
+        // SAFETY: the node has a value and a pin is held, by the contract of this function.
         Some(unsafe { node.value() }.clone())
     }
     fn of_entry(entry: Entry<'c, K, V>, _: Outcome) -> V {
-        // A local as the entry goes, which may drop values of the user's: what is just being returned would be lost if that panics.
+        // The value is a local while the entry is dropped, which may drop values of the user's. A
+        // value that is already being returned would leak if such a drop panicked.
         let value = V::clone(&entry);
         drop(entry);
         value
@@ -43,13 +46,14 @@ impl<'c, K, V: Clone> ReturnAs<'c, K, V> for AsValue {
     }
 }
 
-/// A counted handle, with how it was come by.
+/// The form of a counted handle, with its outcome.
 pub(crate) struct AsEntry;
 
 impl<'c, K, V> ReturnAs<'c, K, V> for AsEntry {
     type Out = (Entry<'c, K, V>, Outcome);
     unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
-        // SAFETY: the share just taken is handed over; seen valued, as for this function.
+        // SAFETY: called only if `inc_ref` has added a reference, which passes to the entry. The
+        // node has a value, by the contract of this function.
         let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
         node.inc_ref().then(|| (entry(), outcome))
     }

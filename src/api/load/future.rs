@@ -1,4 +1,5 @@
-//! The asynchronous face: how a task waits, and the read-through verbs for tasks. It knows no runtime.
+//! The asynchronous API: how a task waits, and the read-through verbs for tasks. It depends on no
+//! runtime.
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
@@ -15,8 +16,8 @@ use core::pin::{Pin, pin};
 use core::task::{Context, Poll};
 use equivalent::Equivalent;
 
-/// A loader's future, polled, and dropped, as what it is: if it asks for a key that it loads, it is told so rather than left
-/// to wait for itself.
+/// A loader's future, which is polled and dropped as the load of `flights`. If it asks for a key of
+/// theirs, it gets an error (`Reentrant`) instead of waiting for itself.
 pub(crate) struct Loading<'l, Fut> {
     flights: &'l [FlightId],
     future: Pin<&'l mut Option<Fut>>,
@@ -36,7 +37,8 @@ impl<Fut: Future> Future for Loading<'_, Fut> {
         let Some(future) = self.future.as_mut().as_pin_mut() else { unreachable!("it is there until it has ended") };
         let polled = reentry::during(flights, || future.poll(cx));
         if polled.is_ready() {
-            // Here, where its output is a local: what is just being returned would be lost if that panics.
+            // Drop the future here, where its output is a local: an output that is already being
+            // returned would leak if this drop panicked.
             reentry::during(flights, || self.future.set(None));
         }
         polled
@@ -50,15 +52,17 @@ impl<Fut> Drop for Loading<'_, Fut> {
 }
 
 impl<'c, K, V> Waiter<'c, K, V> {
-    /// Waits as a task, until a time; None: that has come.
+    /// Waits as a task. Returns None if the time `at` comes first.
     pub(crate) fn wait_async(&mut self, at: u64) -> impl Future<Output = Option<Woken<'c, K, V>>> {
         poll_fn(move |cx| self.poll_until(cx, at))
     }
 }
 
-/// Sees a lookup through, as a task. `begin` begins it, `as_loaded` is what the loader's output means.
+/// Runs a lookup to its end, as a task. `begin` begins the lookup, `as_loaded` interprets the
+/// loader's output, and `finish` makes the result.
 ///
-/// One block for all verbs, and nothing that wraps it: each more would hold the loader once more.
+/// All verbs share this one async block, and no other future wraps it: each further layer would
+/// store the loader once more.
 #[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 pub(crate) fn run_async<'c, 'q, K, V, Q, F, E, Fut, T>(
     begin: impl FnOnce() -> Attempt<'c, 'q, K, V, Q, F>,
@@ -77,7 +81,8 @@ where
     async move {
         let mut through = match begin() {
             Attempt::Hit(value) => {
-                // The value is a local still as the loader goes; so are those below.
+                // The value is a local while the loader is dropped; so are the values below. A
+                // value that is already being returned would leak if such a drop panicked.
                 drop((load, as_loaded));
                 return finish(Ok(value));
             }
@@ -109,9 +114,11 @@ where
             Poll::Pending => through.poll_limit(&mut limit, lease.as_ref(), cx).map(Err),
         });
         let ended = ended.await;
-        // The load first, and then the lease: another caller who takes it on must not meet this load.
+        // Drop the load before the lease: a caller that takes the flight over must not run beside
+        // what is left of this load.
         drop(loading);
-        // (Before there is a result, which would be lost if a waker panics as it is dropped.)
+        // Drop the limit before there is a result: its waker may panic when it is dropped, and the
+        // result would leak.
         drop(limit);
         let output = match ended {
             Ok(output) => output,
@@ -129,12 +136,14 @@ where
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
-    /// As [`get_with`](Cache::get_with), for tasks: the value of a key, loaded by the future that `load` makes if there is
-    /// none, by one caller, once, while the others wait for it. Threads and tasks share one flight.
+    /// As [`get_with`](Cache::get_with), for tasks: returns the value of a key. If there is none,
+    /// one caller loads it, once, by the future that its `load` makes, while the others wait for
+    /// it. Threads and tasks share one flight.
     ///
-    /// Lazy: nothing happens before it is polled. The loader's future is polled within this one, so it runs as long as this
-    /// is polled; nothing is boxed, and no runtime is needed. It is `Send` if `F` and its future are, `Q: Sync`,
-    /// `K, V: Send + Sync` and `S: Sync`. `wait_timeout` is by the cache's [`Timer`](crate::Timer).
+    /// The future is lazy: nothing happens before it is polled. It polls the loader's future
+    /// itself, so a load runs only while this future is polled. Nothing is boxed, and no runtime is
+    /// needed. It is `Send` if `F` and its future are, `Q: Sync`, `K, V: Send + Sync` and
+    /// `S: Sync`. The cache's [`Timer`](crate::Timer) measures the `wait_timeout`.
     ///
     /// ```
     /// # use std::task::{Context, Poll, Waker};
@@ -142,17 +151,18 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// let cache: Cache<String, usize> = Cache::new(10);
     /// let length = cache.get_with_async("Seattle", || async { "Seattle".len() });
     /// # let mut length = std::pin::pin!(length);
-    /// # let Poll::Ready(length) = length.as_mut().poll(&mut Context::from_waker(Waker::noop())) else { panic!() };
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # let Poll::Ready(length) = length.as_mut().poll(&mut context) else { panic!() };
     /// # assert_eq!((length, cache.get("Seattle")), (7, Some(7)));
     /// ```
     ///
     /// # Cancellation
-    /// Dropping the future of the caller who loads, at any `.await`, hands the load over: one of those who wait takes it on
-    /// with its own `load`. Dropping that of one who waits leaves the flight at once. (A leader that is neither polled nor
-    /// dropped holds the others up, until their `wait_timeout`.)
+    /// If the leader's future is dropped, at any `.await`, one of the waiters takes the load over
+    /// with its own `load`. If a waiter's future is dropped, it leaves the flight at once. (A
+    /// leader that is neither polled nor dropped holds the others up, until their `wait_timeout`.)
     ///
     /// # Panics
-    /// If `load` or its future does: it reaches this caller only.
+    /// If `load` or its future panics; the panic reaches this caller only.
     #[doc(alias = "get_or_insert_async")]
     #[doc(alias = "singleflight")]
     pub fn get_with_async<'c, Q, F, Fut>(&'c self, q: &'c Q, load: F) -> impl Future<Output = V>
@@ -165,10 +175,12 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         run_async(|| self.begin(q, true), |_| load(), |value| Ok(Loaded::New(value)), certain)
     }
 
-    /// As [`try_get_with`](Cache::try_get_with), for tasks; see [`get_with_async`](Self::get_with_async).
+    /// As [`try_get_with`](Cache::try_get_with), for tasks; see
+    /// [`get_with_async`](Self::get_with_async).
     ///
     /// # Errors
-    /// As [`try_get_with`](Cache::try_get_with); `Reentrant` if the loader's future of this very key asks for it.
+    /// As [`try_get_with`](Cache::try_get_with); `Reentrant` if the loader's future of this same
+    /// key asks for the key.
     ///
     /// # Cancellation, panics
     /// As [`get_with_async`](Self::get_with_async).
@@ -189,16 +201,21 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     }
 }
 
-/// Without the bounds of [`Cache::get_with_async`] its future is not `Send`. (With them it is: `tests/laws/tasks.rs`.)
+/// Without the bounds of [`Cache::get_with_async`] its future is not `Send`. (The test
+/// `futures_are_send` checks that with them it is.)
 ///
-/// A loader's future that is not:
+/// A loader's future that is not `Send`:
 /// ```compile_fail
 /// # use {bellwether::Cache, std::rc::Rc};
 /// fn send<T: Send>(_: T) {}
 /// let cache: Cache<u32, u32> = Cache::new(1);
-/// send(cache.get_with_async(&1, || async { let rc = Rc::new(1); std::future::ready(()).await; *rc }));
+/// send(cache.get_with_async(&1, || async {
+///     let rc = Rc::new(1);
+///     std::future::ready(()).await;
+///     *rc
+/// }));
 /// ```
-/// A closure that is not:
+/// A closure that is not `Send`:
 /// ```compile_fail
 /// # use {bellwether::Cache, std::rc::Rc};
 /// fn send<T: Send>(_: T) {}
@@ -206,27 +223,40 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
 /// let rc = Rc::new(1);
 /// send(cache.get_with_async(&1, move || std::future::ready(*rc)));
 /// ```
-/// A query that is not `Sync`, though it is `Send`:
+/// A query that is `Send` and not `Sync`:
 /// ```compile_fail
 /// # use {bellwether::{Cache, Equivalent, ToKey}, std::{cell::Cell, hash::{Hash, Hasher}}};
 /// # struct Query(Cell<u32>);
-/// # impl Hash for Query { fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) } }
-/// # impl Equivalent<u32> for Query { fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k } }
+/// # impl Hash for Query {
+/// #     fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) }
+/// # }
+/// # impl Equivalent<u32> for Query {
+/// #     fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k }
+/// # }
 /// # impl ToKey<u32> for Query { fn to_key(&self) -> u32 { self.0.get() } }
 /// fn send<T: Send>(_: T) {}
 /// let cache: Cache<u32, u32> = Cache::new(1);
 /// let query = Query(Cell::new(1));
 /// send(cache.get_with_async(&query, || std::future::ready(1)));
 /// ```
-/// The very same, without `send`, compile:
+/// The same code without `send` compiles:
 /// ```
-/// # use {bellwether::{Cache, Equivalent, ToKey}, std::{cell::Cell, hash::{Hash, Hasher}, rc::Rc}};
+/// # use bellwether::{Cache, Equivalent, ToKey};
+/// # use std::{cell::Cell, hash::{Hash, Hasher}, rc::Rc};
 /// # struct Query(Cell<u32>);
-/// # impl Hash for Query { fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) } }
-/// # impl Equivalent<u32> for Query { fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k } }
+/// # impl Hash for Query {
+/// #     fn hash<H: Hasher>(&self, h: &mut H) { self.0.get().hash(h) }
+/// # }
+/// # impl Equivalent<u32> for Query {
+/// #     fn equivalent(&self, k: &u32) -> bool { self.0.get() == *k }
+/// # }
 /// # impl ToKey<u32> for Query { fn to_key(&self) -> u32 { self.0.get() } }
 /// let cache: Cache<u32, u32> = Cache::new(1);
-/// drop(cache.get_with_async(&1, || async { let rc = Rc::new(1); std::future::ready(()).await; *rc }));
+/// drop(cache.get_with_async(&1, || async {
+///     let rc = Rc::new(1);
+///     std::future::ready(()).await;
+///     *rc
+/// }));
 /// let rc = Rc::new(1);
 /// drop(cache.get_with_async(&1, move || std::future::ready(*rc)));
 /// let query = Query(Cell::new(1));

@@ -1,4 +1,4 @@
-//! The deadlines of a task that runs its own load: when it stops waiting for that.
+//! The deadlines of a task that polls its own load: when the task stops waiting for it.
 //!
 //! (A thread that runs its own closure cannot be stopped.)
 
@@ -9,18 +9,18 @@ use crate::runtime::xfetch::NEVER;
 use alloc::boxed::Box;
 use core::task::{Context, Poll};
 
-/// Until when a task waits for the load that it polls. (Boxed: most have no deadlines.)
+/// How long a task waits for the load that it polls. (Boxed: most tasks have no deadlines.)
 pub(crate) struct InlineLimit(Option<Box<Deadlines>>);
 
 struct Deadlines {
-    /// As long as there is an old value.
+    /// The deadline if there is an old value.
     soft: u64,
-    /// In any case.
+    /// The deadline in any case.
     hard: u64,
     alert: TaskDeadline,
 }
 
-/// Which deadline has come.
+/// The deadline that has come.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Due {
     Soft,
@@ -28,7 +28,8 @@ pub(crate) enum Due {
 }
 
 impl InlineLimit {
-    /// `began`: when the caller began to wait, `NEVER` if it has not.
+    /// Returns the limit of a caller. `began` is when the caller began to wait, or `NEVER` if it
+    /// has not.
     pub(crate) fn new<K, V>(core: &CoreRef<'_, K, V>, limits: &Limits, began: u64) -> Self {
         let config = &core.get().config;
         let Limits { soft_timeout: soft, hard_timeout: hard, .. } = *limits;
@@ -40,7 +41,8 @@ impl InlineLimit {
         Self(Some(Box::new(Deadlines { soft, hard, alert: TaskDeadline::NONE })))
     }
 
-    /// Ready with a deadline that has come, once; until then the task is woken at the next one.
+    /// Returns `Ready` with a deadline that has come, each at most once. Until then the task is
+    /// woken at the next deadline.
     pub(crate) fn poll<K, V>(&mut self, core: &CoreRef<'_, K, V>, cx: &Context<'_>) -> Poll<Due> {
         let Some(deadlines) = &mut self.0 else { return Poll::Pending };
         let (soft, hard) = (deadlines.soft, deadlines.hard);

@@ -1,4 +1,5 @@
-//! Reading through: a caller's own loader, a loader of the cache's, in the foreground and in the background, one key or many.
+//! Read-through: with a loader of the caller's or of the cache's, in the foreground or in the
+//! background, for one key or many.
 
 pub(crate) mod answers;
 #[cfg(feature = "std")]

@@ -1,4 +1,4 @@
-//! A read-through with settings of its own, which tells how it came by its value.
+//! A read-through with settings of its own, which returns the outcome beside the value.
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
@@ -18,29 +18,29 @@ use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
 use equivalent::Equivalent;
 
-/// What a request gives: the value, and how it came by it.
+/// The result of a request: the value, and how the caller came by it.
 pub type Found<'c, K, V> = (Entry<'c, K, V>, Outcome);
 
-/// The settings of a call, for each kind of request.
+/// The settings of one call, as methods of each kind of request.
 macro_rules! settings {
     ($this:ident, $limits:expr) => {
-        /// The time to live of the value, if this caller loads it: `Duration::MAX` is never; zero is handed over and not stored.
-        /// The cache's [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
+        /// The time to live of the value, if this caller loads it. `Duration::MAX` means that it
+        /// never expires; a value with zero is handed over and not stored. The cache's
+        /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
         pub fn ttl(mut $this, ttl: Duration) -> Self {
             $limits.ttl = Some(Ttl::jittered(ttl));
             $this
         }
 
-        /// As [`ttl`](Self::ttl), exactly that long, whatever the cache's jitter. The last one
-        /// given counts.
+        /// As [`ttl`](Self::ttl), without the cache's jitter. If both are set, the last one counts.
         pub fn exact_ttl(mut $this, ttl: Duration) -> Self {
             $limits.ttl = Some(Ttl::exactly(ttl));
             $this
         }
 
-        /// As [`Builder::wait_timeout`](crate::Builder::wait_timeout), for this caller. Like all deadlines it is by the cache's
-        /// clock and timer, or under a custom clock that was given no timer by the system's clock. (Without std and a timer,
-        /// nothing ends a wait.)
+        /// As [`Builder::wait_timeout`](crate::Builder::wait_timeout), for this caller. As for all
+        /// deadlines, the cache's clock and timer measure it; under a custom clock without a timer,
+        /// the system's clock does. (Without std and without a timer, no deadline ends a wait.)
         pub fn wait_timeout(mut $this, timeout: Duration) -> Self {
             $limits.wait_timeout = nanos(timeout);
             $this
@@ -58,17 +58,18 @@ macro_rules! settings {
             $this
         }
 
-        /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this caller waits for; zero: takes over
-        /// at once.
+        /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this
+        /// caller waits for. With zero the caller takes over at once.
         pub fn lead_timeout(mut $this, timeout: Duration) -> Self {
             $limits.lead_timeout = nanos(timeout);
             $this
         }
 
-        /// How long past its time to live this caller takes a value, whatever the cache's
+        /// How long past its time to live this caller accepts a value, instead of the cache's
         /// [`stale_while_refresh`](crate::Builder::stale_while_refresh) and
-        /// [`stale_if_error`](crate::Builder::stale_if_error) are; zero: not at all. (A value is sure to be kept for as long as these
-        /// say; past that it may have been removed.)
+        /// [`stale_if_error`](crate::Builder::stale_if_error). With zero it accepts none. (The
+        /// cache is sure to keep a value for as long as its own two settings say; later the value
+        /// may have been removed.)
         pub fn max_stale(mut $this, stale: Duration) -> Self {
             ($limits.stale_while_refresh, $limits.stale_if_error) = (nanos(stale), nanos(stale));
             $this
@@ -79,22 +80,35 @@ pub(crate) use settings;
 
 /// A read-through of one key with settings of its own. From [`Cache::entry`].
 ///
-/// What is not set is as the cache was built. It ends in one of four verbs, which do as those of [`Cache`] and give an
-/// [`Entry`] and the [`Outcome`].
+/// A setting that is not given is the cache's. The request ends in one of four verbs, which do as
+/// the verbs of [`Cache`] and return an [`Entry`] and the [`Outcome`].
 ///
 /// # Deadlines
-/// Which of them ends which wait, and with what. They count from when the caller first has to wait.
-/// *Old* is a value that may be served past its time ([`stale_while_refresh`](crate::Builder::stale_while_refresh),
-/// [`stale_if_error`](crate::Builder::stale_if_error), [`max_stale`](Self::max_stale)).
+/// A deadline counts from the moment at which the caller first has to wait. The table says what the
+/// caller gets when it runs out.
 ///
-/// | who waits | `wait_timeout` | `soft_timeout` | `hard_timeout` |
+/// | the caller waits for | `wait_timeout` | `soft_timeout` | `hard_timeout` |
 /// |---|---|---|---|
-/// | a thread or a task, for the load of another | old, or [`TimedOut`](LoadError::TimedOut) | old; if there is none, it waits on | old, or `TimedOut` |
-/// | a task that polls its own load (the `_async` verbs of `Cache` and `Request`) | none: it waits for nobody | old, and the load is dropped and so handed over; if there is none, it goes on | the load is dropped; old, or `TimedOut` |
-/// | a thread that runs its own closure | none | none: a closure cannot be stopped | none |
-/// | one whose load the spawner runs ([`detached`](Cache::detached), [`LoadingCache`](crate::LoadingCache)) | none: it waits for its own load | old; the load goes on | old, or `TimedOut`; the load goes on |
-/// | `get_with` and its like, which cannot report an error | where the row above says `TimedOut`: it waits on, or with [`bypass`](crate::Builder::bypass) loads for itself | as the rows above | the same |
-/// | `load_all`, bulk | each key as alone | each key as alone | each key as alone |
+/// | the load of another caller | old or error | old or wait | old or error |
+/// | its own load, which it polls as a task | – | old or wait | old or error |
+/// | its own load, which it runs as a thread | – | – | – |
+/// | its own load, which the spawner runs | – | old or wait | old or error |
+///
+/// * *old*: a value past its time to live that may be served
+///   ([`stale_while_refresh`](crate::Builder::stale_while_refresh),
+///   [`stale_if_error`](crate::Builder::stale_if_error), [`max_stale`](Self::max_stale)).
+/// * *or error*: if there is no such value, [`TimedOut`](LoadError::TimedOut). `get_with` and its
+///   like cannot report an error: they wait on. Where they wait for the load of another caller,
+///   they run their own loader with [`bypass`](crate::Builder::bypass) instead.
+/// * *or wait*: if there is no such value, the caller waits on.
+/// * –: the deadline has no effect. A `wait_timeout` is for the loads of others only, and a closure
+///   that a thread runs cannot be stopped.
+/// * The `_async` verbs of `Cache` and `Request` poll their own loads. If a deadline ends the wait,
+///   such a load is dropped, and so handed over to one of its waiters.
+/// * The spawner runs the loads of [`detached`](Cache::detached) and of a
+///   [`LoadingCache`](crate::LoadingCache). They go on after a deadline, as do loads of other
+///   callers.
+/// * In a bulk call (`load_all`), each key has the deadlines of a call for that key alone.
 ///
 /// A `lead_timeout` ends no wait: it lets another caller load.
 #[must_use = "a request does nothing before one of its verbs is called"]
@@ -105,7 +119,7 @@ pub struct Request<'c, 'q, K, V, S, Q: ?Sized> {
 }
 
 impl<K, V, S> Cache<K, V, S> {
-    /// A read-through with settings of its own, which tells how it came by its value.
+    /// Begins a read-through with settings of its own, which returns the outcome beside the value.
     ///
     /// ```
     /// use bellwether::{Cache, Outcome};
@@ -135,8 +149,8 @@ where
         ReadThrough::new(core, self.q, self.cache.hash(self.q), self.limits, infallible)
     }
 
-    /// As [`Cache::get_with`]. A value that this caller loaded for itself alone is in an entry that is not stored, and has no
-    /// time to live.
+    /// As [`Cache::get_with`]. If this caller loads a value for itself alone, the entry is not
+    /// stored, and has no time to live.
     ///
     /// # Panics
     /// As [`Cache::get_with`].
@@ -158,15 +172,17 @@ where
         self.through(false).run(|_| load().map(Loaded::New))
     }
 
-    /// As [`try_get_with`](Self::try_get_with), with a loader that is given the value that it replaces, good or over, if there
-    /// is one, and that may answer that this is still right (a conditional request), or say how long its value is kept.
+    /// As [`try_get_with`](Self::try_get_with), with a loader that gets the value that it replaces,
+    /// fresh or expired, if there is one. The loader may answer that this value is still right (a
+    /// conditional request), or say how long its new value is kept.
     ///
     /// ```
     /// use bellwether::{Cache, Entry, Loaded};
     /// use std::convert::Infallible;
     /// let pages: Cache<String, (u32, String)> = Cache::new(10);
     /// let fetch = |old: Option<Entry<'_, String, (u32, String)>>| match old.map(|page| page.0) {
-    ///     Some(7) => Ok::<_, Infallible>(Loaded::NotModified), // what the server says to `If-None-Match: 7`
+    ///     // The server's answer to `If-None-Match: 7`.
+    ///     Some(7) => Ok::<_, Infallible>(Loaded::NotModified),
     ///     _ => Ok(Loaded::New((7, "<html>".to_owned()))),
     /// };
     /// let (page, _) = pages.entry("/").revalidate_with(fetch)?;
@@ -175,7 +191,8 @@ where
     /// ```
     ///
     /// # Errors
-    /// As [`Cache::try_get_with`]; `Abandoned` if it answers [`Loaded::NotModified`] where there was no old value.
+    /// As [`Cache::try_get_with`]; `NotModified` if the loader answers [`Loaded::NotModified`] and
+    /// there was no old value.
     ///
     /// # Panics
     /// As [`Cache::try_get_with`].

@@ -1,4 +1,4 @@
-//! What the ready observers call things.
+//! The names that the ready-made observers use for kinds, endings and causes.
 
 use crate::engine::events::{LoadEnding, LoadKind, RemovalCause, WaitEnding};
 use crate::engine::rejected::RejectionCause;

@@ -1,47 +1,59 @@
-//! What a cache does, for the `metrics` facade.
+//! An observer that reports a cache's events to the `metrics` facade.
 
 use super::labels;
 use crate::engine::events::{CacheEvent, LoadEnding, Observer};
 use alloc::borrow::ToOwned;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 
-/// Tells the recorder of the [`metrics`] facade what a cache does.
+/// An observer that reports a cache's events to the recorder of the [`metrics`] facade.
 ///
-/// All have the label `cache`, with the cache's [`name`](crate::Builder::name); so one observer, or one each, does for all caches.
+/// All metrics have the label `cache`, with the cache's [`name`](crate::Builder::name). So all
+/// caches can share one observer, or have one each.
 ///
-/// | metric | its other labels | counts, or measures |
+/// | metric | other labels | counts or measures |
 /// |---|---|---|
-/// | `bellwether_loads_total` | `kind`: `missing`, `expired`, `early`, `taken_over`, `compute` | loads that began |
-/// | `bellwether_load_duration_seconds` (histogram) | `kind`; `ending`: `stored`, `not_stored`, `renewed`, `failed`, `panicked`, `given_up` | loads that ended |
+/// | `bellwether_loads_total` | `kind` | loads that began |
+/// | `bellwether_load_duration_seconds` (histogram) | `kind`, `ending` | loads that ended |
 /// | `bellwether_load_failures_total` | `kind` | loads that ended in an error or a panic |
-/// | `bellwether_waits_total` | | callers who waited for the load of another |
-/// | `bellwether_wait_duration_seconds` (histogram) | `ending`: `ready`, `failed`, `took_over`, `abandoned`, `left` | their waits, once they end |
+/// | `bellwether_waits_total` | | callers that waited for another caller's load |
+/// | `bellwether_wait_duration_seconds` (histogram) | `ending` | these waits, once they end |
 /// | `bellwether_wait_timeouts_total` | | waits that a deadline ended |
-/// | `bellwether_stale_serves_total` | | old values given |
-/// | `bellwether_evictions_total` | `cause`: `size`, `expired`, `explicit`, `replaced` | values removed |
-/// | `bellwether_rejected_total` | `cause`: `too_heavy`, `zero_time_to_live`, `retired_memory` | values given to the cache and not kept |
+/// | `bellwether_stale_serves_total` | | old values served |
+/// | `bellwether_evictions_total` | `cause` | values removed |
+/// | `bellwether_rejected_total` | `cause` | values given to the cache and not kept |
 /// | `bellwether_bypassed_total` | | loads for one caller alone, not stored |
-/// | `bellwether_refused_total` | | callers who could neither load nor wait |
-/// | `bellwether_answers_refused_total` | | answers of bulk loads for keys that nobody asked for, or that had one |
+/// | `bellwether_refused_total` | | callers that could neither load nor wait |
+/// | `bellwether_answers_refused_total` | | refused answers of bulk loads |
+/// | `bellwether_flights` (gauge) | | loads that have begun and not ended |
 ///
-/// | `bellwether_flights` (gauge) | | loads in progress: begun, and not ended (one whose lease was forgotten stays) |
+/// A forgotten lease stays in `bellwether_flights`. A bulk load's answer is refused if no caller
+/// asked for its key, or if the key had an answer already. The labels have these values:
 ///
-/// [`CacheEvent`] says what each of them means.
+/// * `kind`: `missing`, `expired`, `early`, `taken_over`, `compute`.
+/// * `ending` of a load: `stored`, `not_stored`, `renewed`, `fenced`, `failed`, `panicked`,
+///   `given_up`.
+/// * `ending` of a wait: `ready`, `failed`, `took_over`, `abandoned`, `left`.
+/// * `cause` of a removal: `size`, `expired`, `explicit`, `replaced`.
+/// * `cause` of a rejection: `too_heavy`, `zero_time_to_live`, `retired_memory`.
 ///
-/// Hits are not observed, so that they cost nothing. They, and what a cache holds, are told when they are asked for:
-/// [`Cache::publish_metrics`](crate::Cache::publish_metrics), to be called at intervals, adds the gauges `bellwether_entries`,
-/// `bellwether_weight`, `bellwether_capacity` and `bellwether_retired_bytes`, and the counters `bellwether_hits_total` and
-/// `bellwether_misses_total`.
+/// [`CacheEvent`] explains each event.
 ///
-/// Histograms are of seconds. Loads and waits take from some ten microseconds to some ten seconds, so the buckets that exporters
-/// have by default may not suit: [`BUCKETS`](Self::BUCKETS) do, for both.
+/// Hits are not observed, so that they cost nothing.
+/// [`Cache::publish_metrics`](crate::Cache::publish_metrics) reports hits and the contents of the
+/// cache. Call it at intervals: it adds the gauges `bellwether_entries`, `bellwether_weight`,
+/// `bellwether_capacity` and `bellwether_retired_bytes`, and the counters `bellwether_hits_total`
+/// and `bellwether_misses_total`.
 ///
-/// Cost: for each event, what the recorder takes to look its metrics up, and an allocation for the labels of each.
+/// Histograms are in seconds. Loads and waits take from some ten microseconds to some ten seconds,
+/// so an exporter's default buckets may not suit. [`BUCKETS`](Self::BUCKETS) suit both.
+///
+/// Cost: for each event, the recorder's look-ups of its metrics, and an allocation for the labels
+/// of each metric.
 ///
 /// ```
 /// use bellwether::{Cache, MetricsObserver};
 ///
-/// // Once a recorder has been installed (an exporter's `install`), so that it gets the descriptions.
+/// // Install a recorder first (an exporter's `install`), so that it gets the descriptions.
 /// let cache: Cache<u32, String> =
 ///     Cache::builder().max_capacity(100).name("pages").observer(MetricsObserver::new()).build()?;
 /// cache.get_with(&1, || "one".to_owned());
@@ -53,13 +65,14 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 pub struct MetricsObserver(());
 
 impl MetricsObserver {
-    /// Boundaries of histogram buckets, in seconds, that suit loads and waits: 10 µs to 30 s. For an exporter of Prometheus:
-    /// `set_buckets_for_metric(Matcher::Suffix("_duration_seconds".into()), &MetricsObserver::BUCKETS)`.
+    /// Boundaries of histogram buckets, in seconds, that suit loads and waits: 10 µs to 30 s. For
+    /// an exporter of Prometheus: `set_buckets_for_metric(matcher, &MetricsObserver::BUCKETS)` with
+    /// the matcher `Matcher::Suffix("_duration_seconds".into())`.
     pub const BUCKETS: [f64; 16] =
         [1e-5, 1e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 1e-2, 2.5e-2, 5e-2, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0];
 
-    /// The observer; describes its metrics to the recorder that is installed now. (It reports to the one that is installed
-    /// when something happens.)
+    /// Creates the observer, and describes its metrics to the recorder that is installed now. (Each
+    /// event goes to the recorder that is installed when the event happens.)
     pub fn new() -> Self {
         let counters = [
             ("bellwether_loads_total", "Loads that began."),

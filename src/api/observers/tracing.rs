@@ -1,20 +1,22 @@
-//! What a cache does, as events of `tracing`.
+//! An observer that emits a cache's events as events of `tracing`.
 
 use super::labels;
 use crate::engine::events::{CacheEvent, LoadEnding, Observer};
 use tracing::{debug, error, trace, warn};
 
-/// Where the events come from, for filters.
+/// The target of all events, for filters.
 const TARGET: &str = "bellwether";
 
-/// Emits what a cache does as events of [`tracing`], in the span of the caller whose operation it is.
+/// An observer that emits a cache's events as events of [`tracing`]. Each event is in the span of
+/// the caller whose operation caused it.
 ///
-/// The target of all is `bellwether`; all have the field `cache`, with the cache's [`name`](crate::Builder::name).
+/// All events have the target `bellwether` and the field `cache`, with the cache's
+/// [`name`](crate::Builder::name).
 ///
-/// | message | level | its other fields |
+/// | message | level | other fields |
 /// |---|---|---|
 /// | `load started` | debug | `kind` |
-/// | `load ended` | debug; if it failed, warn; if it panicked, error | `kind`, `ending`, `took_seconds` |
+/// | `load ended` | debug, or as below | `kind`, `ending`, `took_seconds` |
 /// | `wait started` | trace | |
 /// | `wait ended` | trace | `ending`, `took_seconds` |
 /// | `wait timed out` | warn | |
@@ -25,10 +27,12 @@ const TARGET: &str = "bellwether";
 /// | `caller refused` | warn | |
 /// | `answer refused` | warn | |
 ///
-/// [`CacheEvent`] says what each of them means; `kind`, `ending` and `cause` are strings in snake case, and times are floats. Hits
-/// and misses are not observed.
+/// `load ended` has the level warn if the load failed or its lease was taken over, and error if the
+/// loader panicked. [`CacheEvent`] explains each event. `kind`, `ending` and `cause` are strings in
+/// snake case; times are floats. Hits and misses are not observed.
 ///
-/// Cost: for each event, what the subscriber takes; a few instructions where its level is off.
+/// Cost: for each event, the subscriber's own cost; a few instructions where the event's level is
+/// off.
 ///
 /// ```
 /// use bellwether::{Cache, TracingObserver};
@@ -37,7 +41,7 @@ const TARGET: &str = "bellwether";
 ///     Cache::builder().max_capacity(100).name("pages").observer(TracingObserver::new()).build()?;
 /// cache.get_with(&1, || "one".to_owned());
 /// // DEBUG bellwether: load started cache="pages" kind="missing"
-/// // DEBUG bellwether: load ended cache="pages" kind="missing" ending="stored" took_seconds=0.000002
+/// // DEBUG bellwether: load ended cache="pages" kind="missing" ending="stored" took_seconds=2e-6
 /// # Ok::<(), bellwether::BuildError>(())
 /// ```
 #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
@@ -45,7 +49,7 @@ const TARGET: &str = "bellwether";
 pub struct TracingObserver(());
 
 impl TracingObserver {
-    /// The observer.
+    /// Creates the observer.
     pub const fn new() -> Self {
         Self(())
     }

@@ -1,4 +1,4 @@
-//! How a caller waits: by which clock, and how a thread or a task sleeps until a deadline.
+//! Waiting: the clock that measures waits, and how a thread or a task sleeps until a deadline.
 
 mod clock;
 pub(crate) mod task;

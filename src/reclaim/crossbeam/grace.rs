@@ -1,4 +1,4 @@
-//! The bags that wait, where the back end says of each when its wait is over.
+//! The waiting bags, for a back end that says of each bag when its wait has ended.
 
 use super::{Epoch, Pin};
 use crate::sys::mutants::mutant;
@@ -7,13 +7,14 @@ use alloc::sync::Arc;
 
 /// The most tries to move the epoch on in one call.
 const TRIES: usize = 256;
-/// Epochs until what is retired now is ripe: after so many tries without effect somebody is pinned.
+/// The number of epochs until a node retired now is ripe. After as many tries without effect, some
+/// thread is pinned.
 const GENERATIONS: usize = 3;
 
-/// How a bag learns that every pin that was held as it was sealed has ended.
+/// A bag's flag, which says that every pin held as the bag was sealed has ended.
 pub(crate) struct Grace(Arc<Flag>);
 
-/// What a bag waits for.
+/// The state that a bag waits for. It is empty, because the flag says it.
 #[derive(Clone, Copy)]
 pub(crate) struct Mark;
 
@@ -25,25 +26,27 @@ impl Grace {
 
 pub(crate) struct Flag {
     over: AtomicBool,
-    /// Bags of the same limbo whose wait is over, so that nobody looks for one in vain.
+    /// The number of bags of the same limbo that are ripe and not yet taken, so that no thread
+    /// looks for one in vain.
     ripened: Arc<AtomicUsize>,
 }
 
 impl Flag {
-    /// The back end's call. Release: whatever ran under the pins that ended happens before this is seen (with the back
-    /// end's own ordering between their end and this call). Pairs with the Acquire in `passed`.
+    /// Ends the wait, called by the back end. Release: the reads under the pins that ended happen
+    /// before this is seen (together with the back end's own ordering between their end and this
+    /// call). Pairs with the Acquire in `passed`.
     pub(super) fn ripen(&self) {
         self.ripened.fetch_add(1, Ordering::Relaxed);
         self.over.store(true, Ordering::Release);
     }
 }
 
-/// The bags of a cache that wait.
+/// The waiting bags of a cache.
 pub(crate) struct Graces {
     ripened: Arc<AtomicUsize>,
 }
 
-/// The moment for which it is asked what is over.
+/// The moment of a look at the waiting bags.
 pub(crate) struct Horizon<'g>(&'g Graces);
 
 impl Graces {
@@ -55,19 +58,20 @@ impl Graces {
         Grace(Arc::new(Flag { over: AtomicBool::new(false), ripened: self.ripened.clone() }))
     }
 
-    /// A bag is sealed: its nodes are unlinked, all of them.
+    /// Begins the grace period of a sealed bag. All of its nodes are unlinked.
     pub(crate) fn seal(&self, pin: &Pin, grace: &Grace) {
         pin.after_grace(grace.0.clone());
         pin.flush();
     }
 
-    /// Whether it is worth while to begin: always.
+    /// Returns whether it is worth while to begin waits. It always is.
     pub(crate) fn ready(&self, _epoch: &Epoch) -> bool {
         true
     }
 
-    /// Begins the wait of bags that the caller took from the list of the sealed ones: tries to move the epoch on. A bag is
-    /// ripe some epochs after it was sealed, and a back end ripens only a few bags a try: so it is tried as long as that helps.
+    /// Begins the wait of bags that the caller took from the list of sealed bags: tries to move the
+    /// epoch on. A bag is ripe some epochs after it was sealed, and the back end ripens only a few
+    /// bags in one try. So this tries as long as that helps.
     pub(crate) fn begin<'b>(&self, epoch: &Epoch, _bags: impl Iterator<Item = &'b Grace>) -> bool {
         let mut vain = 0;
         for _ in 0..TRIES {
@@ -81,22 +85,22 @@ impl Graces {
         true
     }
 
-    /// A bag is in the list of those that wait.
+    /// Records that a bag is in the list of waiting bags. Does nothing here.
     pub(crate) fn waits(&self, _mark: Mark) {}
 
-    /// Whether the wait of some bag may be over.
+    /// Returns whether the wait of some bag may have ended.
     pub(crate) fn due(&self, _epoch: &Epoch) -> bool {
         self.ripened.load(Ordering::Relaxed) > 0 || mutant("no grace")
     }
 
-    /// Takes all bags that wait by `take`, and says for which of them the wait is over.
+    /// Takes all waiting bags by `take`, and returns the horizon that tells which of them are ripe.
     pub(crate) fn look<B>(&self, _epoch: &Epoch, take: impl FnOnce() -> B) -> (B, Horizon<'_>) {
         (take(), Horizon(self))
     }
 }
 
 impl Horizon<'_> {
-    /// Whether the wait of a bag is over: all readers of its nodes are done.
+    /// Returns whether the wait of a bag has ended: no reader has its nodes any more.
     pub(crate) fn passed(&self, grace: &Grace) -> bool {
         if grace.0.over.load(Ordering::Acquire) {
             self.0.ripened.fetch_sub(1, Ordering::Relaxed);

@@ -1,6 +1,8 @@
-//! The back end on `crossbeam-epoch`: one collector for all caches of the process with std, one a cache without.
+//! The back end on `crossbeam-epoch`: one collector for all caches of the process with std, one for
+//! each cache without.
 //!
-//! Not crossbeam's global collector: a pin held for long in some other crate must not hold up our memory.
+//! It is not crossbeam's global collector, because a pin held for long in another crate must not
+//! hold up the memory of this one.
 
 mod grace;
 
@@ -9,7 +11,8 @@ use crossbeam_epoch::{Collector, Guard, LocalHandle};
 use grace::Flag;
 pub(crate) use grace::{Grace, Graces};
 
-/// While it is held, nothing that was reachable when it was taken is freed. Re-entrant, `!Send`.
+/// A pin. While it is held, nothing that was reachable when it was taken is freed. Re-entrant,
+/// `!Send`.
 pub(crate) struct Pin(Guard);
 
 /// A thread's registration.
@@ -52,13 +55,13 @@ impl Epoch {
         return &self.collector;
     }
 
-    /// Registers the calling thread; costs some 400 ns, so do it once a thread.
+    /// Registers the calling thread. This is slow, so a thread does it once.
     pub(crate) fn register(&self) -> Handle {
         Handle(self.collector().register())
     }
 
-    /// Pins the calling thread: by its thread-local handle with std, else (or while the thread is being torn down)
-    /// by a registration for just this once.
+    /// Pins the calling thread by its thread-local handle. Without std, or while the thread is
+    /// being torn down, the registration is for this pin alone.
     #[inline]
     pub(crate) fn enter(&self) -> Pin {
         #[cfg(feature = "std")]
@@ -83,7 +86,7 @@ impl Pin {
         self.0.defer(move || grace.ripen());
     }
 
-    /// Hands over what is deferred and tries to move the epoch on.
+    /// Hands over the deferred calls, and tries to move the epoch on.
     pub(crate) fn flush(&self) {
         self.0.flush();
     }

@@ -1,8 +1,10 @@
-//! The back end on Linux: a pin is a few plain loads and stores, and the fence that it would need is issued for it by
-//! who frees ([`barrier`]). [`collector`] has the protocol, and the argument for it.
+//! The back end on Linux. A pin is a few plain loads and stores. The thread that frees issues the
+//! fence that a pin would need ([`barrier`]). [`collector`] has the protocol, and the argument for
+//! it.
 //!
-//! A pin of `crossbeam-epoch` executes a locked instruction, through which the cache misses of successive calls do not overlap.
-//! What this one costs is a system call for each batch of retired nodes ([`limbo`](super::limbo)).
+//! A pin of `crossbeam-epoch` executes a locked instruction, and the cache misses of successive
+//! calls do not overlap across that. This back end costs a system call for each batch of retired
+//! nodes ([`limbo`](super::limbo)).
 
 mod barrier;
 mod collector;
@@ -17,9 +19,9 @@ use std::sync::OnceLock;
 pub(crate) use grace::{Grace, Graces};
 
 std::thread_local! {
-    /// The thread's registration. Without a destructor, so that reading it is one load.
+    /// The thread's registration. It has no destructor, so that reading it is one load.
     static CURRENT: Cell<Option<&'static Participant>> = const { Cell::new(None) };
-    /// Ends the registration with the thread.
+    /// Ends the registration when the thread ends.
     static EXIT: Exit = const { Exit(Cell::new(None)) };
 }
 
@@ -34,29 +36,33 @@ impl Drop for Exit {
     }
 }
 
-/// One for all caches of the process. (A static of which each pin knows the address.)
+/// The collector of all caches of the process. It is a static, so that each pin knows its address.
 static COLLECTOR: Collector = Collector::new();
 
-/// Has a child of this process let go of what other threads had pinned.
+/// Registers [`forked`], so that a child of this process drops the pins of its parent's other
+/// threads.
 fn watch_forks() {
     #[cfg(not(miri))]
     {
         static WATCHED: OnceLock<()> = OnceLock::new();
-        // SAFETY: it takes functions, of which `forked` may be called as a child begins: see there. If there is no memory for it
-        // nothing is registered, and a child cannot free what other threads had pinned.
+        // SAFETY: the call takes functions. `forked` may be called as a child begins: see there. If
+        // there is no memory for the registration, nothing is registered, and a child cannot free
+        // what other threads had pinned.
         WATCHED.get_or_init(|| unsafe {
             libc::pthread_atfork(None, None, Some(forked));
         });
     }
 }
 
-/// What no other thread has that lives: the address of a thread-local. A child's thread has that of the one that forked.
+/// Returns an address that no other living thread has: that of a thread-local. The thread of a
+/// child process has the address of the thread that forked.
 fn this_thread() -> usize {
     CURRENT.with(|current| core::ptr::from_ref(current).addr())
 }
 
-/// Called in a child of this process, by its only thread, before `fork` returns there. It only stores to atomics: it takes no lock,
-/// allocates nothing and does not unwind.
+/// Ends the pins of other threads. The only thread of a child process calls this before `fork`
+/// returns there. It only stores to atomics: it takes no lock, allocates nothing and does not
+/// unwind.
 #[cfg(not(miri))]
 extern "C" fn forked() {
     COLLECTOR.forked(this_thread());
@@ -67,7 +73,8 @@ pub(crate) struct Epoch(());
 
 impl Epoch {
     pub(crate) fn new() -> Self {
-        // Here, and not as the first one reads: see there how long it may take.
+        // The membarrier is registered here, and not by the first reader, because the call may take
+        // long (see there).
         let _ = barrier::readers_fence();
         watch_forks();
         Self(())
@@ -77,7 +84,7 @@ impl Epoch {
         &COLLECTOR
     }
 
-    /// Registers the calling thread, by a registration of its own.
+    /// Registers the calling thread, with a registration of its own.
     pub(crate) fn register(&self) -> Handle {
         Handle(COLLECTOR.join(this_thread()), PhantomData)
     }
@@ -91,7 +98,8 @@ impl Epoch {
         }
     }
 
-    /// Registers the thread first; while it is being torn down, for just this once.
+    /// Registers the thread and pins it. While the thread is being torn down, the registration is
+    /// for this pin alone.
     #[cold]
     #[inline(never)]
     fn enter_first(&self) -> Pin {
@@ -124,7 +132,8 @@ impl Drop for Handle {
     }
 }
 
-/// While it is held, nothing that was reachable when it was taken is freed. Re-entrant, `!Send`.
+/// A pin. While it is held, nothing that was reachable when it was taken is freed. Re-entrant,
+/// `!Send`.
 pub(crate) struct Pin(&'static Participant, PhantomData<*const ()>);
 
 impl Pin {

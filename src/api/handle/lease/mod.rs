@@ -22,29 +22,32 @@ use core::mem::ManuallyDrop;
 use core::time::Duration;
 use timing::Timing;
 
-/// The right and duty to load a key's value: held by one caller at a time.
+/// The right and duty to load a key's value. One caller at a time holds it.
 ///
 /// End it with [`fulfil`](Self::fulfil), [`fail`](Self::fail), [`fail_with`](Self::fail_with) or
-/// [`renew`](Self::renew). Dropping it, by a panic too, gives the flight up: one of those who wait takes it on, at
-/// once. Forgetting it (`mem::forget`) leaves those who wait without an answer but their own deadlines.
+/// [`renew`](Self::renew). Dropping it, also by a panic, gives the flight up: a waiter takes the
+/// load over, at once. Forgetting it (`mem::forget`) leaves the waiters without an answer, until
+/// their own deadlines.
 ///
-/// It can be sent to another thread. A loader that is run by hand is timed from when the lease was
-/// given; one that the cache runs, from when it begins to run.
+/// A lease can be sent to another thread. The load time of a loader that is run by hand counts from
+/// when the lease was given; that of a loader that the cache runs, from when the loader begins to
+/// run.
 pub struct Lease<'c, K, V> {
     pub(super) core: CoreRef<'c, K, V>,
     pub(super) flight: Flight<K, V>,
     number: u32,
     timing: Timing,
-    /// The number for its tags that the load began with.
+    /// The tag sequence number that the load began with.
     pub(super) tag_sequence: u64,
     kind: LoadKind,
-    /// Whether it counts for `max_loads`.
+    /// Whether the lease counts for `max_loads`.
     counted: bool,
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
-    /// The caller hands over this lease of the flight, with its shares; if it is `counted`, its count.
+    /// The caller hands over this lease of the flight, with the lease's references to the flight's
+    /// nodes; if the lease is `counted`, its count, too.
     pub(crate) unsafe fn new(
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
@@ -52,59 +55,63 @@ impl<'c, K, V> Lease<'c, K, V> {
         kind: LoadKind,
         (timed, counted): (bool, bool),
     ) -> Self {
-        // First of all, so that it is given up if the clock panics.
+        // The lease is built first: if the clock panics, the drop of the lease gives the flight up.
         let timing = Timing::given(None);
         let mut lease = Self { core, flight, number, timing, tag_sequence: 0, kind, counted };
         let (config, node) = (&lease.core.get().config, lease.node());
-        // The first lease began with its flight. (No model knows the time.)
+        // A first lease began with its flight, which has noted the time. (Models have no time.)
         if number != 1 && !cfg!(loom) {
             node.set_begun_again(number, config.wait_now());
         }
-        // What was just noted will do, if that is by the same clock.
+        // The time that the node has noted for this lease saves a second reading, if the same clock
+        // gave it. It may not, under a user's clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
         let now = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
         (lease.timing, lease.tag_sequence) = (Timing::given(now), lease.core.get().tag_sequence());
         lease
     }
 
-    /// The loader begins to run now.
+    /// Notes that the loader begins to run now.
     pub(crate) fn begin_load(&mut self) {
         self.timing.begin(|| self.core.get().config.time.now_precisely());
     }
 
-    /// The loader has run to its end.
+    /// Notes that the loader has run to its end.
     pub(crate) fn end_load(&mut self) {
         self.timing.end(|| self.core.get().config.time.now_precisely());
     }
 
     fn node(&self) -> &Node<K, V> {
-        // SAFETY: the lease owns a share.
+        // SAFETY: the lease owns a reference to the node, which keeps it alive.
         unsafe { self.flight.node.as_ref() }
     }
 
     fn old(&self) -> Option<&Node<K, V>> {
-        // SAFETY: the lease owns a share.
+        // SAFETY: the lease owns a reference to the old entry, which keeps it alive.
         self.flight.old.map(|old| unsafe { old.as_ref() })
     }
 
-    /// The key to load.
+    /// Returns the key to load.
     pub fn key(&self) -> &K {
         self.node().key()
     }
 
-    /// The value that the load will replace, still good or expired, if there is one: for conditional requests.
+    /// Returns the value that the load will replace, fresh or expired, if there is one. It serves
+    /// conditional requests.
     pub fn stale(&self) -> Option<&V> {
-        // SAFETY: an entry that a successor hangs from has its value; the lease owns a share of it.
+        // SAFETY: an entry that a successor hangs from has its value, and the lease owns a
+        // reference to the entry.
         self.old().map(|old| unsafe { old.value() })
     }
 
-    /// The value to go on with if this load fails: the old one, up to `window` past its time to live.
+    /// Returns the old value as a substitute if this load fails: up to `window` past its time to
+    /// live.
     pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
         Entry::servable_stale(&self.core, self.old()?, window)
     }
 
-    /// Whether the old value was still good as the lease was given; of one that was taken over,
-    /// whether it is still good now. That asks the user's `tags_with`.
+    /// Returns whether the old value was fresh when the lease was given. For a lease that was taken
+    /// over, returns whether the old value is still fresh now; that calls the user's `tags_with`.
     pub(crate) fn is_early(&self) -> bool {
         match self.kind {
             LoadKind::Early => true,
@@ -115,12 +122,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         }
     }
 
-    /// What the observer is told of its end; `delta` is how long it took, in ns (0: not measured).
+    /// Returns the observer's event for the end of this load. `delta` is the load time in ns (0:
+    /// not measured).
     fn end_event(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         self.end_event_after(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
     }
 
-    /// The same; `took`: how long it took, in ns.
+    /// As [`end_event`](Self::end_event), with a load time of `took` ns.
     fn end_event_after(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
         let kind = self.kind;
@@ -131,31 +139,34 @@ impl<'c, K, V> Lease<'c, K, V> {
         &self.core
     }
 
-    /// The flight under this lease, to compare.
+    /// Returns the identity of the flight under this lease, for comparisons.
     pub(crate) fn flight(&self) -> FlightId {
         FlightId::of(self.node(), self.number)
     }
 
-    /// How long the load has taken, in ns; 0 if it is not timed.
+    /// Returns how long the load has taken, in ns; 0 if it is not timed.
     fn elapsed(&self) -> u64 {
         self.timing.took(|| self.core.get().config.time.now_precisely())
     }
 
-    /// Gives the value to everyone who waits and stores it, for the cache's time to live.
+    /// Hands the value to all waiters, and stores it for the cache's time to live.
     ///
-    /// `Ok` if it was stored; `Err` if it was only handed over, because the key was removed or overwritten during the
-    /// load, the time to live is zero, it is heavier than the whole capacity, or too much retired memory waits to be
-    /// freed. `Err` too if the lease was taken over (`lead_timeout`): then only this caller gets the value.
+    /// Returns `Ok` if the value was stored. Returns `Err` if it was only handed over: because the
+    /// key was removed or overwritten during the load, the time to live is zero, the value is
+    /// heavier than the whole capacity, or too much retired memory waits to be freed. Returns
+    /// `Err`, too, if the lease was taken over (`lead_timeout`); then only this caller gets the
+    /// value.
     ///
     /// # Panics
-    /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction listener, or of a value
-    /// that is dropped to make room, reaches the caller after the value was published.
+    /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction
+    /// listener, or of a value that is dropped to make room, reaches the caller after the value was
+    /// published.
     pub fn fulfil(self, value: V) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         self.fulfil_for(value, None)
     }
 
-    /// As [`fulfil`](Self::fulfil), with a time to live of its own, exactly that long: zero is
-    /// handed over and not stored, `Duration::MAX` is never.
+    /// As [`fulfil`](Self::fulfil), with a time to live for this value alone, exactly that long. A
+    /// value with a time of zero is handed over and not stored; `Duration::MAX` never expires.
     ///
     /// # Panics
     /// As [`fulfil`](Self::fulfil).
@@ -168,8 +179,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.publish(value, ttl, Some(delta))
     }
 
-    /// Ends the lease with what a loader gave. None: that was not modified, there is no old value, and
-    /// the flight is given up.
+    /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
+    /// there is no old value; the flight is given up then.
     pub(crate) fn finish(self, loaded: Loaded<V>, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
         let (value, ttl) = match loaded {
             Loaded::New(value) => (value, ttl),
@@ -182,7 +193,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         Some(entry)
     }
 
-    /// `took`: how long the value took to load; None: it was not loaded.
+    /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
+    /// loaded.
     pub(crate) fn publish(
         self,
         value: V,
@@ -194,16 +206,19 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.core.get().note_cost(took.unwrap_or(0));
         let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_sequence, delta)));
         if ttl.is_some_and(Ttl::is_zero) {
-            // Its caller asked for that: the value is handed over, and not rejected.
+            // The caller asked for a time of zero. So the value is handed over, and does not count
+            // as rejected.
             terms.rejected = None;
         }
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares.
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `publish` is the lease's end.
         let (node, ending) = match unsafe { operation.publish(flight, number, value, terms) } {
             Published::Stored => (flight.node, LoadEnding::Stored),
             Published::HandedOver => (flight.node, LoadEnding::NotStored),
-            // The lease's share goes to that node, which gives it back.
+            // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
+            // gives it back at its own end.
             Published::Fenced(value) => {
                 if mutant("fenced handle lost") {
                     core::mem::forget(core.clone());
@@ -212,22 +227,28 @@ impl<'c, K, V> Lease<'c, K, V> {
             }
         };
         core.get().lease_over(counted, ending == LoadEnding::Fenced);
-        // Made before the scope ends: it must go, too, if a listener panics there.
-        // SAFETY: the lease's own share, or that of a node just made; READY, both.
+        // The entry is built before the operation ends: if a listener panics there, unwinding must
+        // drop the entry's reference, too.
+        // SAFETY: the reference handed over is the lease's own to the flight's node, or the only
+        // one to the fenced node just built. Both nodes are READY, and so have a value.
         let entry = unsafe { Entry::new(core.clone(), node) };
-        // SAFETY: the lease's share.
+        // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference, directly or
+        // through the fenced node.
         operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
         if let Some(old) = flight.old {
-            // SAFETY: the lease's share.
+            // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
+            // entry is not used afterwards.
             unsafe { operation.release(old) };
         }
         drop(operation);
         if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
     }
 
-    /// The old value is confirmed: it stays, with its time to live begun anew, and so do those who wait get it. `None`,
-    /// and the flight is given up, if there is no old value; the entry is given even if it was removed meanwhile, and as it is if
-    /// the lease was taken over (`lead_timeout`).
+    /// Confirms the old value: it stays, its time to live begins anew, and all waiters get it.
+    ///
+    /// Returns `None` if there is no old value; the flight is given up then. Returns the entry even
+    /// if it was removed meanwhile. If the lease was taken over (`lead_timeout`), returns the entry
+    /// as it is.
     ///
     /// # Panics
     /// If `ttl_with` panics; the flight is given up then.
@@ -242,33 +263,38 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.end_event(delta);
         let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_sequence, delta)));
         let (core, flight, number, counted) = self.into_parts();
-        // SAFETY: the lease's share of the old entry, whose word is valued, becomes the entry's.
+        // SAFETY: the lease's reference to the old entry is handed over; an entry with a successor
+        // has its value.
         let entry = unsafe { Entry::new(core.clone(), old) };
         let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: as in `land`; there is an old entry.
+        // SAFETY: as in `publish`: `into_parts` ended the lease without giving it up. The flight
+        // has an old entry, which `entry` keeps alive.
         let renewed = unsafe { operation.renew(flight, number, stamps) };
         core.get().lease_over(counted, !renewed);
-        // SAFETY: the lease's share.
+        // SAFETY: the lease's reference keeps the node alive; it is given back below.
         operation.observe_of(unsafe { flight.node.as_ref() }, || {
             ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
         });
-        // SAFETY: the lease's share.
+        // SAFETY: the reference is the lease's; it is given back once, and the node is not used
+        // afterwards.
         unsafe { operation.release(flight.node) };
         drop(operation);
         Some(entry)
     }
 
-    /// Runs user code on behalf of the load: if it asks for this key, it is told so rather than left to wait for itself.
+    /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes
+    /// the call as re-entrant, and does not let it wait for itself.
     pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {
         reentry::during(&[self.flight()], || run(self.core.get()))
     }
 
-    /// Ends the flight without a value: those who wait see it as abandoned.
+    /// Ends the flight without a value. Its waiters see it as abandoned
+    /// ([`Waited::Abandoned`](crate::Waited::Abandoned)).
     pub fn fail(self) {
         self.end_by_hand(None);
     }
 
-    /// Ends the flight with an error, shared with all who wait.
+    /// Ends the flight with an error, which all waiters share.
     pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
         self.end_by_hand(Some(Arc::new(error)));
     }
@@ -278,15 +304,19 @@ impl<'c, K, V> Lease<'c, K, V> {
         drop(self.end(error, window));
     }
 
-    /// `window`: how long past its time an old value may be served instead. A failure is only kept where there is none.
+    /// Ends the flight with an error, or as abandoned. `window` is how long past its time to live
+    /// an old value may be served instead: a failure is kept only where there is no such value.
     pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
         let ended = self.end_event(0);
-        // Before the lease is taken apart: it asks for the old value's tags.
+        // Computed before the lease is taken apart: `negative_stamps` calls `tags_with` for the old
+        // value, and a panic there must still drop the lease.
         let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
         let kind = self.kind;
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `fail` is the lease's end, and the references are given back
+        // once, last.
         let unkept = unsafe {
             operation.load_failed(flight.node, kind, error.as_ref(), false);
             let unkept = operation.fail(flight, number, error, kept);
@@ -301,8 +331,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         core
     }
 
-    /// The lease, without its `Drop`: the flight with its shares, the lease's number, and whether it
-    /// is counted, which the caller must [count out](Core::lease_over).
+    /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
+    /// references, the lease's number, and whether the lease is counted; the caller must [count it
+    /// out](Core::lease_over).
     fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32, bool) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
@@ -315,10 +346,10 @@ impl<K, V> Drop for Lease<'_, K, V> {
     fn drop(&mut self) {
         let (core, panicked) = (self.core.get(), unwind::panicking());
         let operation = core.operation(core.limbo().enter());
-        // The flight is to be given up, whatever becomes of the user's clock.
+        // A panic of the user's clock must not keep the flight from being given up.
         let took = operation.ask(|| if core.observed() { self.elapsed() } else { 0 }).unwrap_or(0);
         let ended = self.end_event_after(took);
-        // SAFETY: the lease and its shares are ours, and end here.
+        // SAFETY: the lease and its references are ours, and the lease ends here.
         let fenced = unsafe {
             if panicked && self.number > core.config.max_handovers {
                 self.fail_by_panics(&operation)
@@ -332,7 +363,7 @@ impl<K, V> Drop for Lease<'_, K, V> {
         };
         core.lease_over(self.counted, fenced);
         if panicked {
-            // SAFETY: the lease's share.
+            // SAFETY: the lease still owns its reference to the node.
             unsafe { operation.load_failed(self.flight.node, self.kind, None, true) };
         }
         operation.observe_of(self.node(), || {
@@ -342,7 +373,8 @@ impl<K, V> Drop for Lease<'_, K, V> {
                 (false, false) => LoadEnding::GivenUp,
             })
         });
-        // SAFETY: as above.
+        // SAFETY: the references are the lease's. They are given back once, here, and the nodes are
+        // not used afterwards.
         unsafe { operation.release_flight(self.flight) };
     }
 }
@@ -353,49 +385,53 @@ impl<K: fmt::Debug, V> fmt::Debug for Lease<'_, K, V> {
     }
 }
 
-// SAFETY: a lease is counted references to nodes and a `CoreRef`; no part of it belongs to a thread.
+// SAFETY: a lease consists of counted references to nodes and a `CoreRef`; no part of it is tied to
+// a thread. The nodes may be sent because their keys and values are `Send + Sync`.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Lease<'_, K, V> {}
-// SAFETY: `&Lease` gives `&K` and `&V` only.
+// SAFETY: `&Lease` gives access to `&K` and `&V` only.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Lease<'_, K, V> {}
 
 impl<'c, K, V> Lease<'c, K, V> {
-    /// Ends the flight for all who wait: as many leaders as may be have panicked, one after the
-    /// other. True: the lease was taken over.
+    /// Ends the flight for all waiters, after as many leaders as `max_handovers` permits have
+    /// panicked, one after the other. Returns whether the lease was taken over.
     ///
-    /// The failure is kept where failures are (`negative_ttl`), but for one of a refresh: whether
-    /// the old value may be served instead is for `tags_with` to say, and that is not to be called
-    /// while the thread unwinds.
+    /// The failure is kept for the `negative_ttl`, unless the flight is a refresh: only `tags_with`
+    /// can tell whether the old value may be served instead, and it must not be called while the
+    /// thread unwinds.
     ///
     /// # Safety
-    /// The lease ends here; its shares stay the caller's.
+    /// The lease ends here; its references remain the caller's.
     unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
         let core = self.core.get();
         let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
         let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
-        // SAFETY: as for this function.
+        // SAFETY: by this function's contract, the caller holds this lease and its references, and
+        // the lease ends here.
         let unkept = unsafe { operation.fail(self.flight, self.number, Some(error), kept) };
         unkept.fenced()
     }
 
-    /// The old value, if it was still good as the lease was given.
+    /// Returns the old value, if it was fresh when the lease was given.
     pub(crate) fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
         if self.is_early() { self.old_entry() } else { None }
     }
 
-    /// A handle of the old value, whatever its time.
+    /// Returns the old value as an entry, fresh or expired.
     pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
         let old = self.old()?;
         let shared = old.inc_ref();
         debug_assert!(shared, "our own share keeps the count above zero");
-        // SAFETY: the share just taken; an entry with a successor has its value.
+        // SAFETY: `inc_ref` just took the reference that is handed over; an entry with a successor
+        // has its value.
         Some(unsafe { Entry::new(self.core.clone(), self.flight.old?) })
     }
 
-    /// The old value, if it may be served: what `compute` shows.
+    /// Returns the old value, if it has not expired: the value that `compute` shows to its closure.
     #[cfg(feature = "std")]
     pub(crate) fn present(&self) -> Option<&V> {
         let old = self.old().filter(|old| !self.core.get().is_expired(old))?;
-        // SAFETY: as in `stale`.
+        // SAFETY: as in `stale`: an entry with a successor has its value, and the lease owns a
+        // reference to it.
         Some(unsafe { old.value() })
     }
 
@@ -408,7 +444,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.end_event(0);
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up; we hold its shares, and give them back once.
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; the flight has an old entry. `remove_refreshed` is the
+        // lease's end, and the references are given back once, last.
         unsafe {
             let retracted = operation.remove_refreshed(flight, number);
             core.get().lease_over(counted, !retracted);

@@ -1,42 +1,42 @@
-//! How long a load takes: the run of its loader, and the time that it waited to be run.
+//! How long a load takes: the time its loader runs, and the time before that.
 
 use crate::runtime::xfetch::NEVER;
 
 /// The times of a lease, in ns of the cache's precise clock.
 #[derive(Clone, Copy)]
 pub(super) struct Timing {
-    /// `NEVER`: it does not matter.
+    /// When the lease was given. `NEVER`: the lease is not timed.
     given: u64,
     started: u64,
-    /// `NEVER`: it has not.
+    /// When the loader ended. `NEVER`: it has not.
     ended: u64,
 }
 
 impl Timing {
-    /// Of a lease that is given now. None: it is not timed.
+    /// Starts the times of a lease that is given `now`. None: the lease is not timed.
     ///
-    /// A load that its caller runs at once begins with its lease. A load that is run later, by a
-    /// spawner, [begins](Self::begin) then.
+    /// A load that its caller runs at once begins with its lease. A load that a spawner runs later
+    /// [begins](Self::begin) then.
     pub(super) fn given(now: Option<u64>) -> Self {
         let at = now.unwrap_or(NEVER);
         Self { given: at, started: at, ended: NEVER }
     }
 
-    /// The loader begins to run.
+    /// Notes that the loader begins to run.
     pub(super) fn begin(&mut self, now: impl FnOnce() -> u64) {
         if self.given != NEVER {
             self.started = now();
         }
     }
 
-    /// The loader has run to its end; what follows is not its time.
+    /// Notes that the loader has run to its end; later work does not count as load time.
     pub(super) fn end(&mut self, now: impl FnOnce() -> u64) {
         if self.given != NEVER {
             self.ended = now();
         }
     }
 
-    /// How long the loader has run.
+    /// Returns how long the loader has run; 0 if the lease is not timed.
     pub(super) fn took(&self, now: impl FnOnce() -> u64) -> u64 {
         if self.given == NEVER {
             return 0;
@@ -45,7 +45,7 @@ impl Timing {
         ended.saturating_sub(self.started)
     }
 
-    /// How long it was before the loader ran.
+    /// Returns how long the lease waited until the loader ran.
     pub(super) fn waited(&self) -> u64 {
         self.started.saturating_sub(self.given)
     }

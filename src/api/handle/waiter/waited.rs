@@ -1,4 +1,4 @@
-//! How waiting for a load ended.
+//! How a wait for a load ended.
 
 use crate::api::handle::entry::Entry;
 use crate::api::handle::lease::Lease;
@@ -6,31 +6,36 @@ use crate::flight::failure::{Panicked, SharedError};
 use alloc::sync::Arc;
 use core::any::Any;
 
-/// How waiting for a load ended.
+/// How a wait for a load ended.
 #[non_exhaustive]
 #[derive(Debug)]
 pub enum Waited<'c, K, V> {
-    /// With its value: even if the entry was removed, evicted or over the moment it was published.
+    /// The load ended with this value, even if the entry was removed or evicted, or has expired,
+    /// the moment it was published.
     Ready(Entry<'c, K, V>),
-    /// Its leader gave up, or has held its lease for longer than the `lead_timeout`: this waiter takes the load on.
+    /// The leader gave up, or held its lease for longer than the `lead_timeout`. This waiter leads
+    /// the load now.
     Lead(Lease<'c, K, V>),
-    /// With its leader's error.
+    /// The load ended with its leader's error.
     Failed(Arc<dyn Any + Send + Sync>),
-    /// Without value or error: its leader called [`Lease::fail`], as many leaders as
-    /// [`max_handovers`](crate::Builder::max_handovers) says have panicked, or what it would load was
-    /// removed, and its leader gave up or held its lease for too long. Look again.
+    /// The flight ended without value or error. Either its leader called [`Lease::fail`], or as
+    /// many leaders as [`max_handovers`](crate::Builder::max_handovers) permits panicked, or the
+    /// key was removed and the leader gave up or held its lease for too long. Look the key up
+    /// again.
     Abandoned,
-    /// No more may wait for this key, or load, or too much retired memory waits to be freed.
+    /// No more callers may wait for this key, or load, or too much retired memory waits to be
+    /// freed.
     Overloaded,
     /// The deadline passed first. The load goes on.
     TimedOut,
 }
 
-/// The same, with the two sorts of `Abandoned` apart.
+/// As [`Waited`], with the two kinds of `Abandoned` apart: a failure without an error, and a flight
+/// after which the caller must look again.
 pub(crate) enum Woken<'c, K, V> {
     Ready(Entry<'c, K, V>),
     Lead(Lease<'c, K, V>),
-    /// With the value that was to be refreshed, if there was one.
+    /// The failure comes with the value that was to be refreshed, if there was one.
     Failed(Option<SharedError>, Option<Entry<'c, K, V>>),
     Again,
     Overloaded,
@@ -42,7 +47,8 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
             Woken::Ready(entry) => Self::Ready(entry),
             Woken::Lead(lease) => Self::Lead(lease),
             Woken::Failed(Some(error), old) if !error.is::<Panicked>() => {
-                // The error is a local still as that goes, which may drop values of the user's.
+                // The drop of `old` may drop values, which is user code. If that panics, the error
+                // is still in a local, which unwinding drops.
                 drop(old);
                 Self::Failed(error)
             }

@@ -1,8 +1,13 @@
 //! Loading many keys at once.
 //!
-//! A bulk load gets on board at each key first, without waiting for any. What it leads is loaded by one call and published, and
-//! only then does it wait for what others load: so no two of them wait for each other. Where it comes to lead while it waits, as
-//! others give their loads up, it looks at all that it waits for, without waiting, and loads what it leads by then in one call.
+//! A bulk load works in three steps:
+//!
+//! 1. It joins or leads the flight of each key, without waiting for any.
+//! 2. It loads all keys that it leads by one call of the loader, and publishes their values.
+//! 3. Only then does it wait for the loads of others. So no two bulk loads wait for each other.
+//!
+//! While it waits it may come to lead, because another leader gives up. Then it checks all keys
+//! that it waits for, without waiting, and loads those that it leads by now in one call.
 
 mod parts;
 
@@ -39,7 +44,8 @@ use core::pin::{Pin, pin};
 use equivalent::Equivalent;
 use parts::{Alone, Bulk, Led, One, Todo};
 
-/// The answers to a load whose values are not stored.
+/// A load for this caller alone, whose values are not stored: its answers, in the order of the
+/// keys.
 type Unstored<V> = Pin<Box<dyn Future<Output = Vec<Option<Result<V, LoadError<Infallible>>>>> + Send>>;
 
 impl<K, V, L, S> LoadingCache<K, V, L, S>
@@ -48,13 +54,24 @@ where
     V: Clone + Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// The values of several keys, in their order. Those that are missing, and that nobody else is loading, are loaded by one call of
-    /// the loader ([`Load::load_all`]); with those that somebody loads, alone or in bulk, this caller waits for them.
+    /// Returns the values of several keys, in their order. One call of the loader
+    /// ([`Load::load_all`]) loads the keys that are missing and that no other caller is loading.
+    /// For keys that another caller loads, alone or in bulk, this caller waits.
     ///
-    /// A key may come more than once. Where it is loaded, and its errors: as [`load`](Self::load), key by key; `Abandoned` for a
-    /// key that the loader gives no answer for; `Panicked` if it panics, be it on this thread or in the background: then nothing of
-    /// its call is stored, an old value is given where [`stale_if_error`](crate::Builder::stale_if_error) has it, and callers who wait
-    /// for one of its keys take over. A caller who has come to lead several keys in this way loads them by one call, too.
+    /// A key may occur more than once. Whether a load runs on this thread or in the background is
+    /// decided for each key as by [`load`](Self::load).
+    ///
+    /// If another leader gives up, this caller may come to lead keys that it waited for. It loads
+    /// these by one call, too.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), key by key, and:
+    ///
+    /// * `Abandoned` for a key that the loader gives no answer for.
+    /// * `Panicked` if the loader panics, on this thread or in the background. Then no value of its
+    ///   call is stored. A key has its old value instead of the error where
+    ///   [`stale_if_error`](crate::Builder::stale_if_error) permits that. Callers that wait for one
+    ///   of the keys take over.
     #[cfg(feature = "std")]
     pub fn load_all<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<L::Error>>>
     where
@@ -78,7 +95,8 @@ where
         bulk.results()
     }
 
-    /// As [`load_all`](Self::load_all), for tasks; by [`LoadAsync::load_all`], in the background.
+    /// As [`load_all`](Self::load_all), for tasks. The loads run in the background, by
+    /// [`LoadAsync::load_all`].
     ///
     /// # Errors
     /// As [`load_all`](Self::load_all), key by key.
@@ -96,6 +114,8 @@ where
         Typed::<_, K, V, L>::new(self.load_all_untyped(keys))
     }
 
+    /// Does the work of [`load_all_async`](Self::load_all_async), with errors that have no type
+    /// yet.
     async fn load_all_untyped<'q, Q>(
         &self,
         keys: impl IntoIterator<Item = &'q Q>,
@@ -126,14 +146,14 @@ where
         bulk.results()
     }
 
-    /// Gets on board at each key.
+    /// Joins or leads the flight of each key, without waiting.
     fn begin_all<'q, Q, E>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Bulk<'q, K, V, Q, E>
     where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
     {
         let keys: Vec<&Q> = keys.into_iter().collect();
-        // User code that runs meanwhile must not wait for what this call leads. The call itself may: for a key that comes again it
-        // does so once it has loaded it.
+        // User code that runs meanwhile must not wait for a flight that this call leads. The call
+        // itself may: if a key occurs again, it waits for that key after loading it.
         let (mut all, mut flights) = (Vec::with_capacity(keys.len()), Vec::new());
         for q in &keys {
             let one = match reentry::during(&flights, || self.begin_among(*q, &flights)) {
@@ -148,7 +168,8 @@ where
         Bulk { keys, all, fate: Fate::default() }
     }
 
-    /// Loads what a bulk load has to load now; what it leads for itself alone or has nothing better to do than, on this thread.
+    /// Loads the keys that a bulk load has to load now. Has the spawner run the loads that the
+    /// caller need not wait for. Runs the others, and those for the caller alone, on this thread.
     #[cfg(feature = "std")]
     fn run_all<Q>(&self, bulk: &mut Bulk<'_, K, V, Q, L::Error>, todo: Todo<K, V>)
     where
@@ -165,7 +186,7 @@ where
         }
     }
 
-    /// Loads on this thread what a bulk load leads, and ends its leases.
+    /// Loads on this thread the keys that a bulk load leads, and ends their leases.
     #[cfg(feature = "std")]
     fn load_here<Q>(&self, bulk: &mut Bulk<'_, K, V, Q, L::Error>, mut led: Led<K, V>)
     where
@@ -176,7 +197,8 @@ where
             return;
         }
         let (tally, flights, places) = (self.refcount(), led.flights(), led.places.clone());
-        // What there is if the loader panics. Its leases go while the thread unwinds: that is what tells how they ended.
+        // The old values, in case the loader panics. The leases are dropped while the thread
+        // unwinds, which is how a lease learns that its load has panicked.
         let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.stale_if_error {
             0 => Vec::new(),
             _ => led.leases.iter().map(Lease::old_entry).collect(),
@@ -207,7 +229,7 @@ where
         }
     }
 
-    /// Asks the loader for all of these keys.
+    /// Asks the loader for all of these keys, and returns its answers.
     #[cfg(feature = "std")]
     fn ask(&self, keys: &[&K], hashes: &[u64], tally: &Tally<K, V>) -> Given<V, L::Error>
     where
@@ -219,7 +241,7 @@ where
         answers.given()
     }
 
-    /// The same, as a task.
+    /// As `ask`, as a task. The loader's future is polled as the load of `flights`.
     async fn ask_async(
         &self,
         keys: &[&K],
@@ -239,6 +261,7 @@ where
         answers.given()
     }
 
+    /// Has the spawner run a load as blocking work, if there is any.
     #[cfg(feature = "std")]
     fn spawn_all(&self, mut led: Led<K, V>, fate: Fate)
     where
@@ -259,6 +282,7 @@ where
         })));
     }
 
+    /// Has the spawner run a load as a task, if there is any.
     fn spawn_all_async(&self, mut led: Led<K, V>, fate: Fate)
     where
         L: LoadAsync<K, V>,
@@ -281,7 +305,8 @@ where
         })));
     }
 
-    /// Loads what is not stored, as a task. Errors are typed at the very end: see [`Typed`].
+    /// Loads, as a task, keys whose values are not stored. Their errors get a type at the very end:
+    /// see [`Typed`].
     fn ask_alone(&self, keys: Vec<K>, hashes: Vec<u64>) -> Unstored<V>
     where
         L: LoadAsync<K, V>,
@@ -305,7 +330,8 @@ where
     }
 }
 
-/// Answers that were refused in a load: counted and told when that has ended.
+/// Counts the answers of a load that were refused. When it is dropped, after the load, the cache's
+/// statistics and the observer get them.
 struct Tally<K: 'static, V: 'static> {
     core: CoreRef<'static, K, V>,
     refused: AtomicUsize,
@@ -313,7 +339,8 @@ struct Tally<K: 'static, V: 'static> {
 
 impl<K: 'static, V: 'static> Drop for Tally<K, V> {
     fn drop(&mut self) {
-        // Relaxed: those who counted have been joined with by now.
+        // Relaxed: the load is over and its `Answers` are gone, so each thread that counted has
+        // synchronised with this one.
         let refused = self.refused.load(Ordering::Relaxed);
         self.core.get().count_many(Event::UnaskedAnswer, refused);
     }

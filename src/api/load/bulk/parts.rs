@@ -1,4 +1,4 @@
-//! The keys of one bulk load, and what is to be loaded for it.
+//! The keys of one bulk load, and the loads that it has to run.
 
 use crate::api::error::LoadError;
 use crate::api::handle::lease::Lease;
@@ -16,13 +16,14 @@ use core::hash::{BuildHasher, Hash};
 use core::ops::Range;
 use equivalent::Equivalent;
 
-/// What a loader gave for the keys of one caller alone.
+/// A loader's answers for the keys of one caller alone.
 type Unshared<V, E> = Vec<Option<Result<V, LoadError<E>>>>;
 
-/// What becomes of one of the keys.
+/// The state of one key.
 #[allow(clippy::large_enum_variant, reason = "most are going until the end, and a box for each would cost more")]
 pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
-    /// `tried`: its load was given to the loader once, and is not begun a second time.
+    /// A key whose lookup has not ended. `tried`: its load was given to the loader once, and is not
+    /// begun a second time.
     Going {
         through: ReadThrough<'static, 'q, K, V, Q, AsValue>,
         tried: bool,
@@ -30,37 +31,40 @@ pub(super) enum One<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
     Done(Result<V, LoadError<E>>),
 }
 
-/// The keys of one call, in its order.
+/// The keys of one call, in the caller's order.
 pub(super) struct Bulk<'q, K: 'static, V: Clone + 'static, Q: ?Sized, E> {
     pub(super) keys: Vec<&'q Q>,
     pub(super) all: Vec<One<'q, K, V, Q, E>>,
-    /// What becomes of its loads in the background.
+    /// The fate of the call's loads in the background.
     pub(super) fate: Fate,
 }
 
-/// What is to be loaded by one call.
+/// Keys that this caller leads, to be loaded by one call of the loader. The first three fields have
+/// one element a key.
 pub(super) struct Led<K: 'static, V: 'static> {
     pub(super) leases: Vec<Lease<'static, K, V>>,
     pub(super) hashes: Vec<u64>,
+    /// The index of each key in [`Bulk::keys`].
     pub(super) places: Vec<usize>,
-    /// The flights of the caller, who waits for these.
+    /// The flights that the waiting caller is loading itself.
     pub(super) serves: Vec<FlightId>,
 }
 
-/// What is to be loaded and not stored, each key once.
+/// Keys to be loaded for this caller alone and not stored, each key once.
 pub(super) struct Alone<K> {
     pub(super) keys: Vec<K>,
     pub(super) hashes: Vec<u64>,
-    /// Which caller's place gets the answer of which key.
+    /// Pairs of an index in [`Bulk::keys`] and the index of that key in `keys`.
     pub(super) places: Vec<(usize, usize)>,
 }
 
-/// What a bulk load has to load now.
+/// The loads that a bulk load has to run now.
 pub(super) struct Todo<K: 'static, V: 'static> {
-    /// On the caller's thread, which can do nothing else before.
+    /// On the caller's thread: the caller must wait for these in any case.
     pub(super) here: Led<K, V>,
     /// In the background.
     pub(super) elsewhere: Led<K, V>,
+    /// For this caller alone; not stored.
     pub(super) alone: Option<Alone<K>>,
 }
 
@@ -82,22 +86,22 @@ impl<K: 'static, V: 'static> Led<K, V> {
         self.leases.iter().map(Lease::key).collect()
     }
 
-    /// The flights that the loader must not wait for.
+    /// Returns the flights that the loader must not wait for.
     pub(super) fn flights(&self) -> Vec<FlightId> {
         self.leases.iter().map(Lease::flight).chain(self.serves.iter().copied()).collect()
     }
 
-    /// The call of the loader begins: it is the load of each of these keys.
+    /// Notes that the call of the loader begins. For each key it is that key's load.
     pub(super) fn begin_load(&mut self) {
         self.leases.iter_mut().for_each(Lease::begin_load);
     }
 
-    /// The call of the loader has ended.
+    /// Notes that the call of the loader has ended.
     pub(super) fn end_load(&mut self) {
         self.leases.iter_mut().for_each(Lease::end_load);
     }
 
-    /// Ends all leases with what was loaded for them, in the background.
+    /// Ends all leases of a load in the background with its answers.
     pub(super) fn deliver<E: Send + Sync + 'static>(self, given: Given<V, E>) {
         let mut given = given.into_iter();
         self.each(|lease, _| {
@@ -109,8 +113,8 @@ impl<K: 'static, V: 'static> Led<K, V> {
         });
     }
 
-    /// Ends the leases one by one; `end` is told each one's place. User code that runs meanwhile must
-    /// not wait for those that are still to come.
+    /// Ends the leases one by one; `end` gets each lease and its index in [`Bulk::keys`]. User code
+    /// that runs meanwhile must not wait for a flight whose lease has not ended yet.
     pub(super) fn each(self, mut end: impl FnMut(Lease<'static, K, V>, usize)) {
         let flights = self.flights();
         for (n, (lease, place)) in self.leases.into_iter().zip(self.places).enumerate() {
@@ -120,8 +124,10 @@ impl<K: 'static, V: 'static> Led<K, V> {
 }
 
 impl<K> Alone<K> {
+    /// Adds a key and the caller's index for it, unless the key is there; then only the index.
     pub(super) fn push<Q: ?Sized + Equivalent<K> + ToKey<K>>(&mut self, q: &Q, hash: u64, place: usize) {
-        // Few are asked for twice, and only when there is no room for another flight.
+        // A linear search: this path runs only while no further flight may begin, and few keys
+        // occur twice.
         let same = |at: &usize| self.hashes[*at] == hash && q.equivalent(&self.keys[*at]);
         let at = (0..self.keys.len()).find(same).unwrap_or_else(|| {
             self.keys.push(q.to_key());
@@ -139,8 +145,9 @@ where
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     E: Send + Sync + 'static,
 {
-    /// Sorts what has come to an end within `range`, without waiting. `here`: a load for which the caller cannot go on sooner runs on its
-    /// own thread.
+    /// Takes the result of each key in `range` that has come to an end, without waiting, and
+    /// returns the loads that follow. With `here`, a load that the caller must wait for in any case
+    /// runs on the caller's thread.
     pub(super) fn sort<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, range: Range<usize>, here: bool) -> Todo<K, V>
     where
         S: BuildHasher + Send + Sync + 'static,
@@ -178,7 +185,8 @@ where
         todo
     }
 
-    /// What follows now that the wait for one key has ended, with what other keys have come to meanwhile if it is a load that follows.
+    /// Goes on after the wait for one key has ended. If the caller leads that key now, the later
+    /// keys that have ended meanwhile are included, so that one call loads all of them.
     pub(super) fn go_on<L, S>(&mut self, cache: &LoadingCache<K, V, L, S>, place: usize, here: bool) -> Todo<K, V>
     where
         S: BuildHasher + Send + Sync + 'static,
@@ -196,7 +204,7 @@ where
         self.sort(cache, place..self.all.len(), here)
     }
 
-    /// The result of a key whose load has ended.
+    /// Sets the result of a key whose load has ended.
     #[cfg(feature = "std")]
     pub(super) fn finish(
         &mut self,
@@ -208,7 +216,7 @@ where
         }
     }
 
-    /// The results of keys that were loaded for this caller alone.
+    /// Sets the results of keys that were loaded for this caller alone.
     pub(super) fn settle_alone(&mut self, places: Vec<(usize, usize)>, given: Result<Unshared<V, E>, Arc<str>>) {
         for (place, at) in places {
             self.all[place] = One::Done(match &given {

@@ -1,4 +1,4 @@
-//! A cache that knows how to load its values.
+//! A cache with a loader of its own.
 
 mod typed;
 
@@ -28,25 +28,29 @@ use core::hash::{BuildHasher, Hash};
 use core::ops::Deref;
 use equivalent::Equivalent;
 
-/// Loads the values of a [`LoadingCache`], blocking. Closures `Fn(&K) -> Result<V, E>` do.
+/// Loads the values of a [`LoadingCache`], blocking. A closure `Fn(&K) -> Result<V, E>` is a
+/// loader.
 pub trait Load<K, V>: Send + Sync + 'static {
-    /// Why a value could not be loaded.
+    /// The error of a load that gives no value.
     type Error: Send + Sync + 'static;
 
-    /// The value of a key.
+    /// Loads the value of a key.
     fn load(&self, key: &K) -> Result<V, Self::Error>;
 
-    /// Loads several keys, each of them once: those that [`load_all`](LoadingCache::load_all) did not find. What it comes to is given
-    /// to `answers`, by key, in any order.
+    /// Loads several keys, each of them once: those that [`load_all`](LoadingCache::load_all) did
+    /// not find. It gives its results to `answers`, by key, in any order.
     ///
-    /// By default one after the other, by [`load`](Self::load). (Who calls that default gives it keys out of the slice that it was
-    /// given itself, by reference: it knows them by their address.)
+    /// By default it calls [`load`](Self::load) for one key after the other. (The default
+    /// recognises keys by their addresses. So code that calls it with fewer keys must pass
+    /// references out of the slice that it was given itself.)
     ///
     /// ```
     /// use bellwether::{Answers, Cache, Load};
     /// # struct Database;
     /// # impl Database {
-    /// #     fn rows(&self, _: &[&u32]) -> Result<Vec<(u32, String)>, String> { Ok(vec![(2, "two".into()), (1, "one".into())]) }
+    /// #     fn rows(&self, _: &[&u32]) -> Result<Vec<(u32, String)>, String> {
+    /// #         Ok(vec![(2, "two".into()), (1, "one".into())])
+    /// #     }
     /// # }
     /// impl Load<u32, String> for Database {
     ///     type Error = String;
@@ -55,7 +59,9 @@ pub trait Load<K, V>: Send + Sync + 'static {
     ///     }
     ///     fn load_all(&self, keys: &[&u32], answers: &mut Answers<'_, u32, String, String>) {
     ///         match self.rows(keys) {
-    ///             Ok(rows) => rows.into_iter().for_each(|(key, text)| drop(answers.put(&key, text))),
+    ///             Ok(rows) => {
+    ///                 rows.into_iter().for_each(|(key, text)| drop(answers.put(&key, text)));
+    ///             }
     ///             Err(error) => return answers.fail_rest(error),
     ///         }
     ///         answers.fail_rest("no such row".into());
@@ -86,17 +92,19 @@ where
     }
 }
 
-/// Loads the values of a [`LoadingCache`], as tasks. Closures `Fn(&K) -> impl Future<Output = Result<V, E>>` do, whose futures
-/// do not borrow the key.
+/// Loads the values of a [`LoadingCache`], as tasks. A closure
+/// `Fn(&K) -> impl Future<Output = Result<V, E>>` whose futures do not borrow the key is a loader.
 pub trait LoadAsync<K, V>: Send + Sync + 'static {
-    /// Why a value could not be loaded.
+    /// The error of a load that gives no value.
     type Error: Send + Sync + 'static;
 
-    /// The value of a key.
+    /// Loads the value of a key.
     fn load(&self, key: &K) -> impl Future<Output = Result<V, Self::Error>> + Send;
 
-    /// Loads several keys, each of them once: those that [`load_all_async`](LoadingCache::load_all_async) did not find. What it
-    /// comes to is given to `answers`, by key, in any order. By default one after the other, as [`Load::load_all`].
+    /// Loads several keys, each of them once: those that
+    /// [`load_all_async`](LoadingCache::load_all_async) did not find. It gives its results to
+    /// `answers`, by key, in any order. By default it loads one key after the other, as
+    /// [`Load::load_all`].
     fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) -> impl Future<Output = ()> + Send
     where
         K: Sync,
@@ -123,10 +131,11 @@ where
     }
 }
 
-/// A cache with a loader of its own, so that values are loaded, and refreshed, without a closure from their caller. From
+/// A cache with a loader of its own: callers give no closure to load or refresh a value. From
 /// [`Builder::loader`]. It is a handle: clones share one cache.
 ///
-/// All of [`Cache`] is there, too (by `Deref`): what is inserted, removed or loaded otherwise changes nothing about the loader.
+/// It has all methods of [`Cache`], too (by `Deref`). Inserting, removing or loading values by
+/// those methods does not affect the loader.
 ///
 /// ```
 /// use bellwether::Cache;
@@ -140,28 +149,28 @@ where
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Whoever asks for a value that is there waits for nothing: early refreshes, and those of values that are stale but may be served,
-/// run in the background, by the [`spawner`](Builder::spawner).
+/// A caller that asks for a value that is there does not wait. The [`spawner`](Builder::spawner)
+/// runs early refreshes, and refreshes of stale values that may be served, in the background.
 pub struct LoadingCache<K, V, L, S = crate::DefaultHashBuilder> {
     cache: Arc<Cache<K, V, S>>,
     loader: Arc<L>,
 }
 
-/// The settings of a [`LoadingCache`] to be: those of its cache, and the loader.
+/// The settings of a [`LoadingCache`] that is not built yet: its cache's settings, and its loader.
 pub struct LoadingBuilder<K, V, L, S> {
     builder: Builder<K, V, S>,
     loader: L,
 }
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Gives the cache a loader, [`Load`] or [`LoadAsync`]: the last setting.
+    /// Gives the cache a loader, a [`Load`] or a [`LoadAsync`]. This is the last setting.
     pub fn loader<L>(self, loader: L) -> LoadingBuilder<K, V, L, S> {
         LoadingBuilder { builder: self, loader }
     }
 }
 
 impl<K, V, L, S> LoadingBuilder<K, V, L, S> {
-    /// The cache.
+    /// Builds the cache.
     ///
     /// # Errors
     /// As [`Builder::build`].
@@ -171,7 +180,7 @@ impl<K, V, L, S> LoadingBuilder<K, V, L, S> {
 }
 
 impl<K, V, L, S> LoadingCache<K, V, L, S> {
-    /// The cache, to share without the loader.
+    /// Returns the cache, to share it without the loader.
     pub fn cache(&self) -> &Arc<Cache<K, V, S>> {
         &self.cache
     }
@@ -187,16 +196,23 @@ where
     V: Send + Sync + 'static,
     S: BuildHasher + Send + Sync + 'static,
 {
-    /// The value of a key, loaded if there is none: by one caller, once, while the others wait.
+    /// Returns the value of a key. If there is none, one caller loads it, once, while the others
+    /// wait.
     ///
-    /// On this thread, if it must wait for the value and has no deadline for that (`soft_timeout`, `hard_timeout`); else in the
-    /// background.
+    /// The load runs on this thread if this caller must wait for the value and has no deadline for
+    /// its own load (`soft_timeout`, `hard_timeout`). Otherwise it runs in the background.
     ///
     /// # Errors
-    /// As [`Cache::try_get_with`]; `TimedOut` after the `hard_timeout`; `Abandoned` if a load in the background panics.
+    /// As [`Cache::try_get_with`], and:
+    ///
+    /// * `TimedOut` after the `hard_timeout`.
+    /// * `Panicked` if a load in the background panics, and `NotRun` if the spawner drops it or
+    ///   cannot run it.
+    /// * `Abandoned` if another caller takes a load in the background over (`lead_timeout`) and
+    ///   comes to nothing.
     ///
     /// # Panics
-    /// If the loader does, on this thread.
+    /// If the loader panics on this thread.
     #[cfg(feature = "std")]
     pub fn load<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
     where
@@ -213,7 +229,8 @@ where
         }
     }
 
-    /// As [`load`](Self::load), for tasks. Loads run in the background, by the [`spawner`](Builder::spawner).
+    /// As [`load`](Self::load), for tasks. All loads run in the background, by the
+    /// [`spawner`](Builder::spawner).
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -237,11 +254,12 @@ where
         })
     }
 
-    /// Begins to load a key's value anew in the background, whatever value there is: those who ask for it then have it until
-    /// it is replaced. False if it is being loaded already, or `max_loads` are.
+    /// Begins to load a key's value anew in the background, whether there is a value or not.
+    /// Callers that ask for the key get the old value until it is replaced. Returns false if the
+    /// key is being loaded already, or if `max_loads` loads are in flight.
     ///
     /// # Panics
-    /// If the spawner does.
+    /// If the spawner panics.
     #[cfg(feature = "std")]
     pub fn refresh<Q>(&self, q: &Q) -> bool
     where
@@ -255,7 +273,7 @@ where
     /// As [`refresh`](Self::refresh), by a task.
     ///
     /// # Panics
-    /// If the spawner does.
+    /// If the spawner panics.
     pub fn refresh_async<Q>(&self, q: &Q) -> bool
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -265,7 +283,8 @@ where
         lease.map(|lease| job.spawn(lease, Job::unattended(self.core().config.limits))).is_some()
     }
 
-    /// Takes the key's lease for a refresh, whatever value there is; None if it is being loaded.
+    /// Takes the key's lease for a refresh, whether there is a value or not. Returns None if the
+    /// key is being loaded, or if no more loads may begin.
     fn lead<Q>(&self, q: &Q) -> Option<Lease<'static, K, V>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -278,6 +297,7 @@ where
         }
     }
 
+    /// Begins a lookup of a key.
     pub(crate) fn begin<'q, Q>(&self, q: &'q Q) -> Attempt<'static, 'q, K, V, Q, AsValue>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -286,7 +306,7 @@ where
         self.begin_among(q, &[])
     }
 
-    /// The same, of a caller who leads these flights already.
+    /// As `begin`, for a caller that leads the flights `led` already.
     pub(crate) fn begin_among<'q, Q>(&self, q: &'q Q, led: &[FlightId]) -> Attempt<'static, 'q, K, V, Q, AsValue>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
@@ -302,13 +322,13 @@ where
         }
     }
 
-    /// One load, to be run wherever.
+    /// Makes the load of a key, to run on this thread or in the background.
     pub(crate) fn job<Q: ?Sized + ToKey<K>>(&self, q: &Q) -> KeyLoad<K, L> {
         KeyLoad { loader: self.loader.clone(), key: q.to_key() }
     }
 }
 
-/// The load of a key.
+/// The load of one key: the loader, and the key.
 pub(crate) struct KeyLoad<K, L> {
     loader: Arc<L>,
     key: K,
@@ -320,7 +340,8 @@ impl<K, L> KeyLoad<K, L> {
     where
         L: Load<K, V>,
     {
-        // A local as the key goes: what is just being returned would be lost if that panics.
+        // The result is a local while the key is dropped. A result that is already being returned
+        // would leak if that drop panicked.
         let loaded = self.loader.load(&self.key).map(Loaded::New);
         drop(self);
         loaded
@@ -330,7 +351,7 @@ impl<K, L> KeyLoad<K, L> {
     where
         L: LoadAsync<K, V>,
     {
-        // A local as the key goes, as above.
+        // As in `run`: the result is a local while the key is dropped.
         let loaded = self.loader.load(&self.key).await;
         drop(self);
         loaded

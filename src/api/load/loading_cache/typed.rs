@@ -9,7 +9,7 @@ use core::marker::PhantomData;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 
-/// What a lookup gives whose error is [`Foreign`](LoadError::Foreign) still.
+/// The result of a lookup whose error is still [`Foreign`](LoadError::Foreign).
 pub(crate) trait Untyped<E> {
     type Typed;
     fn typed(self) -> Self::Typed;
@@ -29,11 +29,11 @@ impl<T: Untyped<E>, E> Untyped<E> for Vec<T> {
     }
 }
 
-/// A lookup of a loader's cache.
+/// A lookup of a loader's cache, which gives the error its type when it ends.
 ///
-/// `L::Error` is found by way of `K` and `V`, so no part of a task that is to be `Send` may name
-/// it: neither what it holds nor, for an `async` block, what it returns. Here only the
-/// implementation of `Future` does.
+/// The compiler finds `L::Error` by way of `K` and `V`. So no part of a task that is to be `Send`
+/// may name it: neither a value that the task holds nor, for an `async` block, its output. Here
+/// only the implementation of `Future` names it.
 pub(crate) struct Typed<Fut, K, V, L> {
     lookup: Fut,
     #[allow(clippy::type_complexity, reason = "of none of these is there a value")]
@@ -55,9 +55,9 @@ where
     type Output = <Fut::Output as Untyped<L::Error>>::Typed;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: `lookup` is pinned whenever this is: nothing moves it out, this type has no
-        // `Drop`, it is `Unpin` only if its fields are (the other one is always), and it is not
-        // packed.
+        // SAFETY: `lookup` is pinned whenever `self` is. No code moves it out. This type has no
+        // `Drop`, and is not packed. It is `Unpin` only if its fields are (the other field always
+        // is).
         let lookup = unsafe { self.map_unchecked_mut(|this| &mut this.lookup) };
         Poll::Ready(ready!(lookup.poll(cx)).typed())
     }

@@ -9,14 +9,14 @@ use crate::engine::key::ToKey;
 use core::hash::{BuildHasher, Hash};
 use equivalent::Equivalent;
 
-/// What a lookup begins with: a plain hit, most often, or else something to see through.
+/// The beginning of a lookup: most often a plain hit, and else a lookup to run to its end.
 #[allow(clippy::large_enum_variant, reason = "it is taken apart on the spot")]
 pub(crate) enum Attempt<'c, 'q, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> {
     Hit(F::Out),
     ReadThrough(ReadThrough<'c, 'q, K, V, Q, F>),
 }
 
-/// The value, if nothing but a plain hit can come of looking the key up.
+/// Returns the value if the lookup is a plain hit, and None if it needs more than that.
 #[inline]
 pub(crate) fn plain_hit<K, V, Q>(core: &Core<K, V>, q: &Q, hash: u64) -> Option<V>
 where
@@ -27,7 +27,7 @@ where
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
-    /// Looks a key up.
+    /// Begins a lookup of a key.
     #[inline]
     pub(crate) fn begin<'q, Q>(&'q self, q: &'q Q, infallible: bool) -> Attempt<'q, 'q, K, V, Q, AsValue>
     where

@@ -1,7 +1,8 @@
-//! Reading through: what a caller who wants a value does next, however it waits.
+//! Read-through as a state machine: the next step of a caller that wants a value.
 //!
-//! One machine for threads and tasks. It never waits, holds no pin between its steps, and leaves two things to its driver
-//! ([`blocking`](crate::api::load::blocking), [`future`](crate::api::load::future)): to run the loader, and to sleep on a [`Waiter`] until a time.
+//! Threads and tasks share one machine. It never waits, and holds no pin between its steps. Its
+//! drivers ([`blocking`](crate::api::load::blocking), [`future`](crate::api::load::future)) do two
+//! things for it: they run the loader, and they sleep on a [`Waiter`] until a time.
 
 mod attempt;
 mod own;
@@ -29,26 +30,30 @@ use core::convert::Infallible;
 use core::marker::PhantomData;
 use equivalent::Equivalent;
 
-/// A lookup that loads what it does not find.
+/// A lookup that loads the value if it does not find it.
 pub(crate) struct ReadThrough<'c, 'q, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> {
     core: CoreRef<'c, K, V>,
     q: &'q Q,
     hash: u64,
     limits: Limits,
-    /// There is no way to report an error: the failure of another is no answer, and a refusal means to load alone.
+    /// Whether the caller has no way to report an error. Then the failure of another caller's load
+    /// is no answer to it, and instead of a refusal it loads alone.
     infallible: bool,
-    /// Whether the lookup was counted, as a hit. It is when a value that was there is given; else it is a miss, once it has ended.
+    /// Whether the lookup was counted as a hit, which happens when it gives a value that was there.
+    /// A lookup that was not counted when it is dropped counts as a miss.
     counted: bool,
-    /// Whether what is waited for is this caller's own load, which the spawner runs.
+    /// Whether the caller waits for its own load, which the spawner runs.
     own: bool,
-    /// Whether its `wait_timeout` is over, and it waits on, as it has nothing else to do.
+    /// Whether the caller's time to wait has run out, and it waits on because it has no
+    /// alternative.
     waits_on: bool,
-    /// When it began to wait; `NEVER`: it did not.
+    /// When the caller began to wait; `NEVER` if it has not.
     began: u64,
     stage: Progress<'c, K, V, F::Out>,
     _form: PhantomData<fn() -> F>,
 }
 
+/// The state of the machine.
 enum Progress<'c, K, V, T> {
     Wait(Waiter<'c, K, V>),
     Resolution(Resolution<'c, K, V, T>),
@@ -57,9 +62,9 @@ enum Progress<'c, K, V, T> {
 /// How the lookup ends.
 pub(crate) enum Resolution<'c, K, V, T> {
     Value(T),
-    /// This caller loads, and [lands](ReadThrough::finish) what comes of it.
+    /// This caller leads: it loads, and [finishes](ReadThrough::finish) the lease.
     Lead(Lease<'c, K, V>),
-    /// It loads for itself [alone](ReadThrough::alone).
+    /// This caller loads for itself [alone](ReadThrough::alone).
     Alone,
     Refused(Refusal),
 }
@@ -90,12 +95,13 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
     F: ReturnAs<'c, K, V>,
 {
-    /// Gets on board.
+    /// Begins a lookup: finds the value, or joins or leads the flight of the key.
     pub(crate) fn new(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, limits: Limits, infallible: bool) -> Self {
         Self::among(core, q, hash, limits, infallible, &[])
     }
 
-    /// The same, of a caller who leads these flights, and may wait for them: it ends them before it waits.
+    /// As [`new`](Self::new), for a caller that leads the flights `led`. It may wait for them,
+    /// because it ends them before it waits.
     pub(crate) fn among(
         core: CoreRef<'c, K, V>,
         q: &'q Q,
@@ -105,10 +111,10 @@ where
         led: &[FlightId],
     ) -> Self {
         limits.negative = !infallible;
-        // One bulk call is one load.
+        // One bulk call counts as one load.
         limits.counted = led.is_empty();
-        // A loader that waits for another load may wait for itself, by way of other keys: it had
-        // better load for itself alone.
+        // A loader that waits for another load may, by way of other keys, wait for itself. So
+        // within a load the caller does not wait on, but loads for itself alone.
         limits.waits_on = infallible && !core.get().config.bypass && !reentry::within_a_load();
         let stage = Progress::Resolution(Resolution::Alone);
         let (counted, own, waits_on, began) = (false, false, false, NEVER);
@@ -122,17 +128,20 @@ where
         self.limits
     }
 
+    /// Looks the key up: gives its value, or joins or leads its flight.
     fn join_or_lead(&mut self, led: &[FlightId]) -> Progress<'c, K, V, F::Out> {
         let (handle, core, q) = (&self.core, self.core.get(), self.q);
         let outcome = Cell::new(Outcome::Hit);
         let take = |node: &Node<K, V>, how| {
             outcome.set(how);
-            // SAFETY: a hit's word was seen valued, and this runs under the pin it was found under.
+            // SAFETY: `take` is called only for a hit, whose word was seen to have a value, under
+            // the pin under which the node was found.
             unsafe { F::of_hit(handle, node, how) }
         };
         self.own = false;
         if core.overloaded() {
-            // Not a flight more; what is there is served all the same.
+            // Too much retired memory waits to be freed, so no further flight may begin. A value
+            // that is there is still served.
             let pin = core.limbo().enter();
             let live = core.find_live_uncounted(&pin, self.hash, |k| q.equivalent(k));
             let value = live.and_then(|node| take(node, Outcome::Hit));
@@ -148,7 +157,8 @@ where
             OwnedRole::Failed(error) => self.refused(None, Refusal::Failed(error)),
             OwnedRole::Wait(waiter) if waiter.is_reentrant(led) => {
                 let old = waiter.servable_stale(self.limits.max_stale()).filter(|_| self.infallible);
-                // The observer is told of its end: before there is a value that would be lost if that panics.
+                // The drop tells the observer that the wait has ended. So it comes before there is
+                // a result, which would leak if the observer panicked.
                 drop(waiter);
                 self.refused(old, Refusal::Reentrant)
             }
@@ -156,7 +166,7 @@ where
         }
     }
 
-    /// Begins to wait; its deadlines count from the first time.
+    /// Begins to wait. The caller's deadlines count from the first time that it does.
     fn wait(&mut self, waiter: Waiter<'c, K, V>) -> Progress<'c, K, V, F::Out> {
         let Limits { wait_timeout: wait, soft_timeout: soft, hard_timeout: hard, .. } = self.limits;
         if self.began == NEVER && wait.min(soft).min(hard) != NEVER {
@@ -165,7 +175,7 @@ where
         Progress::Wait(waiter)
     }
 
-    /// This caller is given a value, in this way.
+    /// Ends the lookup with a value that the caller came by in this way.
     fn served(&mut self, value: F::Out, outcome: Outcome) -> Resolution<'c, K, V, F::Out> {
         self.count_lookup(outcome);
         Resolution::Value(value)
@@ -176,24 +186,27 @@ where
         self.core.get().count_query(self.q, self.hash, event);
     }
 
+    /// Counts the lookup as a hit, once, if the outcome is one.
     fn count_lookup(&mut self, outcome: Outcome) {
         if matches!(outcome, Outcome::Hit | Outcome::Stale) && !core::mem::replace(&mut self.counted, true) {
             self.core.get().counters.lookup(true);
         }
     }
 
-    /// Makes do with an old value.
+    /// Serves an old value in place of a new one.
     fn make_do(&mut self, old: Entry<'c, K, V>) -> F::Out {
         self.count_lookup(Outcome::Stale);
         self.count(Event::StaleServe);
         F::of_entry(old, Outcome::Stale)
     }
 
-    /// Makes do with an old value, or goes without.
+    /// Ends the lookup without a new value: by an old one if there is one. If not, an infallible
+    /// caller loads alone, and any other is refused.
     fn refused(&mut self, old: Option<Entry<'c, K, V>>, why: Refusal) -> Progress<'c, K, V, F::Out> {
         Progress::Resolution(match old {
             Some(old) => {
-                // An error of the user's, perhaps: it goes first, for the reason that `ReturnAs::of_entry` has.
+                // `why` may hold a user's error. Drop it before there is a result, which would leak
+                // if that drop panicked.
                 drop(why);
                 Resolution::Value(self.make_do(old))
             }
@@ -202,17 +215,20 @@ where
         })
     }
 
-    /// How long it waits: as long as there is no old value for it, and if there is one.
+    /// Returns how long the caller waits: first if there is no old value for it, second if there is
+    /// one.
     fn lengths(&self) -> (u64, u64) {
         let Limits { wait_timeout: wait, soft_timeout: soft, hard_timeout: hard, .. } = self.limits;
         let longest = if self.own { hard } else { hard.min(wait) };
-        // Without a way to report that it takes too long, this caller has nothing but the load to wait
-        // for: its own, which the spawner runs, or once its time is over, that of another.
+        // An infallible caller cannot report that a wait takes too long. So it waits on for its own
+        // load, which the spawner runs. Once `waits_on` is set, it does so for another's load, too.
         let without = if self.own && self.infallible || self.waits_on { NEVER } else { longest };
         (without, if self.waits_on { NEVER } else { longest.min(soft) })
     }
 
-    /// What to sleep on, and until when; then go [`on`](Self::on). None: it has come to an [`end`](Self::end).
+    /// Returns the waiter to sleep on, and until when; after the sleep the driver calls
+    /// [`on`](Self::on). None: there is nothing to wait for, and the driver calls
+    /// [`end`](Self::end).
     pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
         let ((without, with), patience) = (self.lengths(), self.limits.max_stale());
         let Progress::Wait(waiter) = &mut self.stage else { return None };
@@ -223,7 +239,7 @@ where
         Some((waiter, self.began.saturating_add(limit)))
     }
 
-    /// After a sleep that was answered, or (None) ended by its time.
+    /// Goes on after a sleep: with the answer to the wait, or with None if its time has come first.
     pub(crate) fn on(&mut self, woken: Option<Woken<'c, K, V>>) {
         self.stage = match woken {
             Some(Woken::Ready(entry)) => {
@@ -232,13 +248,16 @@ where
             }
             Some(Woken::Lead(lease)) => Progress::Resolution(Resolution::Lead(lease)),
             Some(Woken::Failed(error, old)) => {
-                // Good again: a later flight has confirmed it. That is a hit like any other.
+                // The old value is fresh again: a later flight has renewed it. So looking again
+                // finds a hit.
                 let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
                 let old = old.filter(|old| Entry::may_be_served(old, self.limits.stale_if_error));
-                // (Where loaders panic each time, its own would be the next.)
+                // An infallible caller looks again after an error, and not after panics: if loaders
+                // panic each time, its own would be the next.
                 let again = if old.is_some() { renewed } else { self.infallible && !is_panic(error.as_ref()) };
                 if again {
-                    // Before there is a lease or a value that would be lost if a drop of these panics.
+                    // Drop these before there is a lease or a value, which would leak if a drop of
+                    // the user's panicked.
                     drop((error, old));
                     self.join_or_lead(&[])
                 } else if old.is_none() && self.infallible {
@@ -254,7 +273,8 @@ where
                 let old = waiter.servable_stale(self.limits.max_stale());
                 let without = self.began.saturating_add(self.lengths().0);
                 if old.is_none() && self.core.get().config.wait_now() < without {
-                    // The old value was removed meanwhile, or is too old by now: there is nothing but to wait on.
+                    // The old value was removed meanwhile, or is too old by now. Only the load is
+                    // left to wait for.
                     return;
                 }
                 if old.is_none() && self.limits.waits_on {
@@ -267,7 +287,7 @@ where
         };
     }
 
-    /// How it ended. Called once, when there is nothing to wait for.
+    /// Returns how the lookup ended. The driver calls it once, when there is nothing to wait for.
     pub(crate) fn end(&mut self) -> Resolution<'c, K, V, F::Out> {
         match core::mem::replace(&mut self.stage, Progress::Resolution(Resolution::Alone)) {
             Progress::Resolution(end) => {
@@ -289,21 +309,24 @@ impl<'c, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> Drop for ReadThrough<'c, '_, K,
     }
 }
 
-/// What it means that a loader gives a value, or an error.
+/// Interprets the output of a loader that gives a value or an error.
 pub(crate) fn as_loaded<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
     output.map(Loaded::New)
 }
 
-/// Whether a flight ended because too many leaders have panicked.
+/// Returns whether a flight ended because too many leaders panicked.
 fn is_panic(error: Option<&SharedError>) -> bool {
     error.is_some_and(|error| error.is::<Panicked>())
 }
 
-/// The value of a lookup that cannot fail but by panics.
+/// Returns the value of an infallible lookup.
+///
+/// # Panics
+/// If the leaders that the caller waited for have panicked too often.
 pub(crate) fn certain<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
-        // A lenient lookup refuses nothing else, and its loader has no error.
+            // An infallible lookup is refused only because of panics, and its loader has no error.
         Err(failed) => panic!("{failed}"),
     }
 }

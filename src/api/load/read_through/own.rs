@@ -1,4 +1,4 @@
-//! What becomes of the load that this caller leads, and what it gets for it.
+//! The load that this caller leads: how it ends, and what the caller gets for it.
 
 use super::{Progress, ReadThrough, Resolution};
 use crate::api::error::LoadError;
@@ -24,7 +24,8 @@ where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
     F: ReturnAs<'c, K, V>,
 {
-    /// The load that this caller had was lost, and it has no other: what it gets, if anything. The lease that it may be given is
+    /// Ends the lookup of a caller whose load was lost and that has no other: with an old value if
+    /// one may be served, and else with `why`. A lease that the caller was given meanwhile is
     /// handed over.
     pub(crate) fn lost<E>(
         &mut self,
@@ -37,7 +38,7 @@ where
         old.map(|old| self.make_do(old)).ok_or(why)
     }
 
-    /// A load that this caller leads has come to nothing.
+    /// Ends a load that this caller leads and that gave no answer.
     #[cfg(feature = "std")]
     pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
         let old = lease.servable_stale(self.limits.stale_if_error);
@@ -45,15 +46,16 @@ where
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
 
-    /// The flight that it leads, if it has come to that.
+    /// Returns the flight that this caller leads, if the lookup has come to that.
     pub(crate) fn flight(&self) -> Option<FlightId> {
         if let Progress::Resolution(Resolution::Lead(lease)) = &self.stage { Some(lease.flight()) } else { None }
     }
 
-    /// Gives a lease to somebody else to load: this caller waits like any other, or goes on with an old value that may be
-    /// served.
+    /// Gives a lease to another thread or task to load. This caller then waits as any other does,
+    /// or goes on with an old value that may be served.
     ///
-    /// `load` is told which flights the load serves beside its own: this caller's, if it waits.
+    /// `load` also gets the flights that the load serves beside its own: those that this thread is
+    /// loading, if the caller waits.
     pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
         let old = self.meanwhile(&lease);
         let waiter = if old.is_none() { Waiter::of(&lease) } else { None };
@@ -68,7 +70,7 @@ where
         };
     }
 
-    /// The value to serve while a lease's load runs, if one may be.
+    /// Returns the value to serve while the load of a lease runs, if one may be served.
     pub(crate) fn meanwhile(&self, lease: &Lease<'c, K, V>) -> Option<(Entry<'c, K, V>, Outcome)> {
         if let Some(old) = lease.entry_of_old() {
             return Some((old, Outcome::Hit));
@@ -79,7 +81,8 @@ where
         Some((old, Outcome::Stale))
     }
 
-    /// A load that this caller led has panicked on its own thread: what it gets for it.
+    /// Ends a load that this caller led and that has panicked on the caller's thread: with the old
+    /// value if it may be served, and else with the panic's message.
     #[cfg(feature = "std")]
     pub(crate) fn lost_to_panic<E>(
         &mut self,
@@ -90,7 +93,7 @@ where
         old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
     }
 
-    /// Whether a leader cannot go on before its own load has ended.
+    /// Returns whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
         let patient = self.limits.soft_timeout.min(self.limits.hard_timeout) == NEVER;
         patient
@@ -98,13 +101,13 @@ where
             && (self.limits.stale_while_refresh == 0 || lease.servable_stale(self.limits.stale_while_refresh).is_none())
     }
 
-    /// The deadlines of this caller for a load that it polls itself.
+    /// Returns the deadlines of this caller for a load that it polls itself.
     pub(crate) fn inline_limit(&self) -> InlineLimit {
         InlineLimit::new(&self.core, &self.limits, self.began)
     }
 
-    /// Whether a caller that polls its own load stops waiting for it: ready with what it gets instead.
-    /// None: it polls for itself alone.
+    /// Checks the deadlines of a caller that polls its own load. Ready if the caller stops waiting,
+    /// with the result that it gets instead. `lease` is None for a load for the caller alone.
     pub(crate) fn poll_limit<E>(
         &mut self,
         limit: &mut InlineLimit,
@@ -117,7 +120,7 @@ where
             let old = lease.and_then(|lease| lease.guarded(|_| lease.servable_stale(patience)));
             let refused = due == Due::Hard && !self.infallible;
             if old.is_none() && !refused {
-                // There is nothing but the load to wait for.
+                // There is no alternative to the load.
                 continue;
             }
             self.count(Event::WaitTimeout);
@@ -125,7 +128,7 @@ where
         }
     }
 
-    /// Ends a lease with what this caller's load came to.
+    /// Ends a lease with the result of this caller's load.
     pub(crate) fn finish<E>(
         &mut self,
         lease: Lease<'c, K, V>,
@@ -137,8 +140,8 @@ where
         self.finish_shared(lease, loaded.map_err(Arc::new))
     }
 
-    /// The same, with an error that other loads may have ended with, too. If the load failed, the old value is given while it may
-    /// be served.
+    /// As [`finish`](Self::finish), with an error that other loads may share. If the load failed,
+    /// the caller gets the old value if it may be served.
     pub(crate) fn finish_shared<E>(
         &mut self,
         lease: Lease<'c, K, V>,
@@ -161,12 +164,13 @@ where
         let Some(old) = old else { return Err(LoadError::Load(error)) };
         self.count_lookup(Outcome::Stale);
         self.count(Event::StaleServe);
-        // The value is a local still as the error goes.
+        // The result is a local while the error is dropped. It would leak if it were already being
+        // returned and that drop panicked.
         drop(error);
         Ok(old)
     }
 
-    /// A value that is not stored: of a caller that runs its loader for itself alone.
+    /// Returns the result of a caller that runs its loader for itself alone; a value is not stored.
     pub(crate) fn alone<E>(&self, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>> {
         match loaded {
             Ok(
@@ -181,7 +185,7 @@ where
     }
 }
 
-/// Ends the lease of a load in the background. Its caller, if there is one, waits like any other.
+/// Ends the lease of a load in the background. A caller that began it waits as any other does.
 pub(crate) fn deliver<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, E>, limits: &Limits)
 where
     E: Send + Sync + 'static,
@@ -189,7 +193,7 @@ where
     deliver_shared(lease, loaded.map_err(Arc::new), limits);
 }
 
-/// The same, with an error that other loads may have ended with, too.
+/// As [`deliver`], with an error that other loads may share.
 pub(crate) fn deliver_shared<K, V, E>(lease: Lease<'_, K, V>, loaded: Result<Loaded<V>, Arc<E>>, limits: &Limits)
 where
     E: Send + Sync + 'static,
