@@ -124,7 +124,7 @@ fn root(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn binary<const SIZE: usize>(name: String, bytes: &[u8], key: impl Fn([u8; SIZE]) -> u64) -> Result<Trace> {
-    if bytes.len() % SIZE != 0 {
+    if !bytes.len().is_multiple_of(SIZE) {
         let length = bytes.len();
         return Err(format!("truncated, or no trace of {SIZE}-byte keys: {length} bytes are no multiple of {SIZE}"));
     }

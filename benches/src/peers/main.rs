@@ -7,16 +7,14 @@
 //! The exit code is 2 for bad arguments and for a trace that cannot be read, and 1 if a replay contradicts what a cache
 //! promises or its results cannot be written.
 
-// The example uses more of these modules than is used here.
+// The demo uses more of these modules than is used here.
 #[path = "../../../demos/replay/args.rs"]
 #[allow(dead_code)]
 mod args;
 #[path = "../../../demos/replay/belady.rs"]
 mod belady;
 mod caches;
-// The example is to compile with Rust 1.85, which has no `is_multiple_of`; this package names no version.
 #[path = "../../../demos/replay/decode.rs"]
-#[allow(clippy::manual_is_multiple_of)]
 mod decode;
 mod race;
 #[path = "../../../demos/replay/replay.rs"]
