@@ -103,12 +103,12 @@ impl<K, V> Operation<'_, K, V> {
             self.undo_weight(shard, &weighed);
             node.set_weight(0);
         }
-        let gone = first.unwrap_or_else(|| node.word.publish_failure(error)).removed();
+        let removed = first.unwrap_or_else(|| node.word.publish_failure(error)).removed();
         match (listed, old) {
             // The remover of the node found neither value nor failure in the word, so it left the
             // weight to this publisher. The weight in the node stays: the node may be in a slot
             // until the remover clears that, and the weight of an entry in a slot is fixed.
-            (true, _) if gone => {
+            (true, _) if removed => {
                 if !mutant("failure's weight left") {
                     self.release_weight(shard, 1);
                 }

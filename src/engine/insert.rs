@@ -27,7 +27,7 @@ impl<K, V> Operation<'_, K, V> {
         &self,
         hash: u64,
         (key, value): (K, V),
-        (terms, guess): (impl FnOnce(&K, &V) -> EntryMeta, bool),
+        (meta, guess): (impl FnOnce(&K, &V) -> EntryMeta, bool),
         is_key: impl Fn(&K, &K) -> bool,
     ) -> Result<(), Rejected<K, V>> {
         let (table, order) = (&self.core.table, split_order(hash));
@@ -41,8 +41,8 @@ impl<K, V> Operation<'_, K, V> {
             }
         };
         fetch(0);
-        let terms = terms(&key, &value);
-        if let Some(cause) = terms.rejected {
+        let meta = meta(&key, &value);
+        if let Some(cause) = meta.rejected {
             // The old value is out of date even though the new one is not kept.
             if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
                 self.promptly();
@@ -50,7 +50,7 @@ impl<K, V> Operation<'_, K, V> {
             self.core.counters.count(Event::Rejection);
             return Err(Rejected::new((key, value), cause, order));
         }
-        let node = Node::entry(self.core.nodes(), order, (key, value), terms.weight, terms.stamps);
+        let node = Node::entry(self.core.nodes(), order, (key, value), meta.weight, meta.stamps);
         fetch(1);
         let new = OwnedNode(self.core, node);
         // SAFETY: the node is this caller's own, and not shared before it is linked. The pin keeps
@@ -67,9 +67,9 @@ impl<K, V> Operation<'_, K, V> {
             let place = table.search(self.pin(), hash, hit);
             let old = place.found.map(|link| self.node(link));
             if let Some(old) = old.filter(|_| guess) {
-                self.cost_as(entry, old, &terms.stamps);
+                self.cost_as(entry, old, &meta.stamps);
             }
-            let weighed = self.reserve_weight(shard, terms.weight, old);
+            let weighed = self.reserve_weight(shard, meta.weight, old);
             let linked = match old {
                 Some(old) => table.replace(old.link(), Node::as_link(node)),
                 None => table.insert(&place, Node::as_link(node)),

@@ -39,7 +39,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         &'s self,
         hash: u64,
         q: &Q,
-        wanted: Intent<'_>,
+        intent: Intent<'_>,
         spare: &mut PendingNode<'c, K, V>,
     ) -> Role<'s, K, V>
     where
@@ -53,43 +53,43 @@ impl<'c, K, V> Operation<'c, K, V> {
                 // Asked here and again below: `to_key` is user code. It is not to be called in
                 // vain, nor while a lease is counted, which a panic would lose.
                 // Two references: one for the list, one for the lease.
-                if self.core.leases_full(self.most_leases(wanted)) {
+                if self.core.leases_full(self.most_leases(intent)) {
                     return Role::Full;
                 }
-                let node = self.begin(spare, || q.to_key(), (hash, wanted), 2);
-                if !self.lease_begins(wanted) {
+                let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
+                if !self.lease_begins(intent) {
                     return Role::Full;
                 }
                 if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
-                    let kind = wanted.or(LoadKind::Missing);
-                    return self.leads(Flight { node, old: None }, 1, kind, wanted.counted());
+                    let kind = intent.or(LoadKind::Missing);
+                    return self.leads(Flight { node, old: None }, 1, kind, intent.counted());
                 }
-                self.lease_unused(wanted);
+                self.lease_unused(intent);
                 continue;
             };
-            let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, wanted), 1);
-            if let Some(boarded) = self.join_at(shard, self.node(found), wanted, spare, begin) {
-                return boarded;
+            let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
+            if let Some(role) = self.join_at(shard, self.node(found), intent, spare, begin) {
+                return role;
             }
         }
     }
 
     /// Returns the bound on leases for this caller. There is none for `compute`, which must have
     /// its turn, and none for a lease that is not counted.
-    fn most_leases(&self, wanted: Intent<'_>) -> usize {
-        let unbounded = matches!(wanted, Intent::Lease) || !wanted.counted();
+    fn most_leases(&self, intent: Intent<'_>) -> usize {
+        let unbounded = matches!(intent, Intent::Lease) || !intent.counted();
         if unbounded { usize::MAX } else { self.core.config.max_loads }
     }
 
     /// Counts the lease of a new flight. Returns false if there are too many leases.
-    fn lease_begins(&self, wanted: Intent<'_>) -> bool {
-        !wanted.counted() || self.core.lease_begins(self.most_leases(wanted))
+    fn lease_begins(&self, intent: Intent<'_>) -> bool {
+        !intent.counted() || self.core.lease_begins(self.most_leases(intent))
     }
 
     /// Counts out a lease whose flight did not come about.
-    fn lease_unused(&self, wanted: Intent<'_>) {
-        if wanted.counted() {
+    fn lease_unused(&self, intent: Intent<'_>) {
+        if intent.counted() {
             self.core.lease_ends();
         }
     }
@@ -99,12 +99,12 @@ impl<'c, K, V> Operation<'c, K, V> {
         &self,
         spare: &mut PendingNode<'c, K, V>,
         key: impl FnOnce() -> K,
-        (hash, wanted): (u64, Intent<'_>),
+        (hash, intent): (u64, Intent<'_>),
         shares: u32,
     ) -> Ptr<K, V> {
         let node = spare.ready(key, split_order(hash), shares);
         // SAFETY: the node is this caller's own, and not yet shared.
-        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), wanted.counted());
+        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), intent.counted());
         node
     }
 
@@ -112,10 +112,10 @@ impl<'c, K, V> Operation<'c, K, V> {
     fn serve_stale<'s>(
         &self,
         node: &'s Node<K, V>,
-        wanted: Intent<'_>,
+        intent: Intent<'_>,
         window: impl FnOnce(&Limits) -> u64,
     ) -> Option<Role<'s, K, V>> {
-        let Intent::Value(limits) = wanted else { return None };
+        let Intent::Value(limits) = intent else { return None };
         self.core.within_grace(node, window(limits)).then(|| {
             self.count_of(node, Event::StaleServe);
             Role::Hit(node, Outcome::Stale)
@@ -134,39 +134,39 @@ impl<'c, K, V> Operation<'c, K, V> {
         &'s self,
         shard: &Shard<K, V>,
         node: &'s Node<K, V>,
-        wanted: Intent<'_>,
+        intent: Intent<'_>,
         spare: &mut PendingNode<'c, K, V>,
         begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
     ) -> Option<Role<'s, K, V>> {
         let flight = Flight { node: NonNull::from(node), old: None };
         match node.word.load().state() {
-            State::Computing { lease, .. } if self.overdue(node, lease, wanted) => self.relieve(flight, lease),
-            State::Computing { .. } | State::Publishing => self.join(flight, wanted),
+            State::Computing { lease, .. } if self.overdue(node, lease, intent) => self.relieve(flight, lease),
+            State::Computing { .. } | State::Publishing => self.join(flight, intent),
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
                 let (hot, freshness) = (node.hot(), self.core.freshness(node));
                 let hit = || Some(Role::Hit(node, Outcome::Hit));
-                if wanted.value() && freshness == Freshness::Fresh {
+                if intent.value() && freshness == Freshness::Fresh {
                     return hit();
                 }
                 if freshness == Freshness::Expired && self.core.in_cooldown(node) {
-                    if let Some(stale) = self.serve_stale(node, wanted, |l| l.stale_if_error) {
+                    if let Some(stale) = self.serve_stale(node, intent, |l| l.stale_if_error) {
                         return Some(stale);
                     }
                 }
-                match self.refresh(node, (hot, freshness), wanted, spare, begin) {
+                match self.refresh(node, (hot, freshness), intent, spare, begin) {
                     // Another caller refreshes the entry, or no more loads may begin. The value is
                     // fresh all the same.
-                    None | Some(Role::Full) if wanted.value() && freshness == Freshness::Early => hit(),
+                    None | Some(Role::Full) if intent.value() && freshness == Freshness::Early => hit(),
                     Some(Role::Full) => {
-                        let stale = self.serve_stale(node, wanted, Limits::max_stale);
+                        let stale = self.serve_stale(node, intent, Limits::max_stale);
                         stale.or(Some(Role::Full))
                     }
                     refreshing => refreshing,
                 }
             }
-            State::Refreshing(next) => self.join_successor(shard, node, next.cast(), wanted),
-            State::Failed(error) if self.is_kept_failure(node, wanted) => {
+            State::Refreshing(next) => self.join_successor(shard, node, next.cast(), intent),
+            State::Failed(error) if self.is_kept_failure(node, intent) => {
                 // SAFETY: the node was found under this operation's pin, which keeps it alive.
                 Some(Role::Failed(unsafe { Failure::shared(error) }))
             }
@@ -178,8 +178,8 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     /// Returns whether a failed flight is an answer to this caller.
-    fn is_kept_failure(&self, node: &Node<K, V>, wanted: Intent<'_>) -> bool {
-        matches!(wanted, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
+    fn is_kept_failure(&self, node: &Node<K, V>, intent: Intent<'_>) -> bool {
+        matches!(intent, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
     }
 
     /// Hangs a successor from an entry.
@@ -187,24 +187,24 @@ impl<'c, K, V> Operation<'c, K, V> {
         &'s self,
         old: &'s Node<K, V>,
         (hot, freshness): (ExpiryWord, Freshness),
-        wanted: Intent<'_>,
+        intent: Intent<'_>,
         spare: &mut PendingNode<'c, K, V>,
         begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
     ) -> Option<Role<'s, K, V>> {
-        if self.core.leases_full(self.most_leases(wanted)) {
+        if self.core.leases_full(self.most_leases(intent)) {
             return Some(Role::Full);
         }
         let next = begin(spare);
-        if !self.lease_begins(wanted) {
+        if !self.lease_begins(intent) {
             return Some(Role::Full);
         }
         if !old.inc_ref() {
-            self.lease_unused(wanted);
+            self.lease_unused(intent);
             return None;
         }
         let this = NonNull::from(old);
         if !old.word.refresh(next.cast()) {
-            self.lease_unused(wanted);
+            self.lease_unused(intent);
             // SAFETY: the reference was taken above; the node is used only under this operation's
             // pin.
             unsafe { self.release(this) };
@@ -215,10 +215,10 @@ impl<'c, K, V> Operation<'c, K, V> {
         // With a time to idle, the expiry word of a fresh entry says nothing: each use may change
         // it.
         let telling = freshness == Freshness::Expired || self.core.config.idle == NEVER;
-        if wanted.value() && telling && old.hot() != hot {
+        if intent.value() && telling && old.hot() != hot {
             // Since this caller looked at the entry, another refreshed it, and failed or confirmed
             // it. Look again.
-            self.lease_unused(wanted);
+            self.lease_unused(intent);
             // SAFETY: the lease and its references are this caller's own, and end here.
             unsafe {
                 if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
@@ -228,11 +228,11 @@ impl<'c, K, V> Operation<'c, K, V> {
             }
             return None;
         }
-        if freshness == Freshness::Early && wanted.value() {
+        if freshness == Freshness::Early && intent.value() {
             self.core.counters.count(Event::EarlyRefresh);
         }
         let kind = if freshness == Freshness::Expired { LoadKind::Expired } else { LoadKind::Early };
-        Some(self.leads(flight, 1, wanted.or(kind), wanted.counted()))
+        Some(self.leads(flight, 1, intent.or(kind), intent.counted()))
     }
 
     /// Gives the caller a role at an entry that has a successor.
@@ -241,7 +241,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         shard: &Shard<K, V>,
         old: &'s Node<K, V>,
         successor: Ptr<K, V>,
-        wanted: Intent<'_>,
+        intent: Intent<'_>,
     ) -> Option<Role<'s, K, V>> {
         // SAFETY: read from an entry that was found unmarked under the present pin, which keeps the
         // successor alive (see `Core::serving_successor`).
@@ -250,17 +250,17 @@ impl<'c, K, V> Operation<'c, K, V> {
         match next.word.load().state() {
             // The first caller that meets a leader that hangs replaces it, even if the old value
             // may be served.
-            State::Computing { lease, .. } if self.overdue(next, lease, wanted) => self.relieve(flight, lease),
-            _ if wanted.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
+            State::Computing { lease, .. } if self.overdue(next, lease, intent) => self.relieve(flight, lease),
+            _ if intent.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
             State::Computing { .. } | State::Publishing => {
-                self.serve_stale(old, wanted, |l| l.stale_while_refresh).or_else(|| self.join(flight, wanted))
+                self.serve_stale(old, intent, |l| l.stale_while_refresh).or_else(|| self.join(flight, intent))
             }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
                 old.word.refresh_ended(successor.cast());
                 None
             }
-            _ if !wanted.value() => {
+            _ if !intent.value() => {
                 // The publisher is one step from putting the successor in the old entry's place. No
                 // user code runs in between.
                 yield_now();
@@ -277,8 +277,8 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     /// Returns whether a leader has held its lease for longer than this caller would wait for it.
-    fn overdue(&self, node: &Node<K, V>, lease: u32, wanted: Intent<'_>) -> bool {
-        let limits = if let Intent::Value(limits) = wanted { limits } else { &self.core.config.limits };
+    fn overdue(&self, node: &Node<K, V>, lease: u32, intent: Intent<'_>) -> bool {
+        let limits = if let Intent::Value(limits) = intent { limits } else { &self.core.config.limits };
         self.core.noted_end(node, lease, limits.lead_timeout).is_some_and(|end| self.core.config.has_come(end))
     }
 
@@ -324,7 +324,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         None
     }
 
-    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, wanted: Intent<'_>) -> Option<Role<'s, K, V>> {
+    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, intent: Intent<'_>) -> Option<Role<'s, K, V>> {
         // Register with the bell first, then be counted in: see `Bells::ring`.
         // SAFETY: the registration goes into a `Waiter`, which keeps the core and its bells alive,
         // or is dropped in this function.
@@ -335,14 +335,14 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
         // SAFETY: the node was found under this operation's pin, which keeps it alive.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
-        let most = match wanted {
+        let most = match intent {
             Intent::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
             _ => u32::MAX,
         };
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
-                if wanted.value() {
+                if intent.value() {
                     self.count_of(node, Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
@@ -359,14 +359,14 @@ impl<'c, K, V> Operation<'c, K, V> {
         let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
         match joined {
             Joined::Full => {
-                let stale = old.and_then(|old| self.serve_stale(old, wanted, |l| l.stale_if_error));
+                let stale = old.and_then(|old| self.serve_stale(old, intent, |l| l.stale_if_error));
                 stale.or(Some(Role::Full))
             }
             // Not if one of its tags was invalidated: that may have happened before this caller
             // came.
             Joined::Moved(word)
                 if word.has_value()
-                    && wanted.value()
+                    && intent.value()
                     && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
             {
                 // The load was in flight when this caller came. So its value answers the caller,

@@ -26,11 +26,11 @@ impl<K, V> Operation<'_, K, V> {
     ///
     /// # Safety
     /// The caller holds this lease of this flight, with its references. The lease ends here.
-    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, terms: EntryMeta) -> Published<V> {
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, meta: EntryMeta) -> Published<V> {
         // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
-        node.reserve(self.core.nodes(), &terms.stamps);
+        node.reserve(self.core.nodes(), &meta.stamps);
         if !node.word.begin_publish(lease) {
             return Published::Fenced(value);
         }
@@ -38,10 +38,10 @@ impl<K, V> Operation<'_, K, V> {
             self.prefetch_insert(shard, node.link().order());
         }
         // SAFETY: this leader has just won the transition into PUBLISHING, and not left it yet.
-        unsafe { node.write(self.core.nodes(), value, terms.stamps) };
+        unsafe { node.write(self.core.nodes(), value, meta.stamps) };
         let stored = match old {
-            None => self.publish_cold(shard, node, terms.weight),
-            Some(old) => self.publish_successor(shard, node, old, terms.weight),
+            None => self.publish_cold(shard, node, meta.weight),
+            Some(old) => self.publish_successor(shard, node, old, meta.weight),
         };
         if stored && old.is_none() {
             // The slot's reference. It cannot be refused: the lease owns one.
@@ -52,7 +52,7 @@ impl<K, V> Operation<'_, K, V> {
         let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
         self.make_room(shard, newcomer.as_ref());
         self.ring(flight.node);
-        if let Some(cause) = terms.rejected {
+        if let Some(cause) = meta.rejected {
             self.hand_back(node, cause);
         }
         if stored { Published::Stored } else { Published::HandedOver }
@@ -87,13 +87,13 @@ impl<K, V> Operation<'_, K, V> {
             return false;
         }
         let weighed = self.reserve_weight(shard, weight, None);
-        let gone = node.word.publish().removed();
-        if gone && !mutant("weight left behind") {
+        let removed = node.word.publish().removed();
+        if removed && !mutant("weight left behind") {
             self.undo_weight(shard, &weighed);
             // The remover found no value in the word, so it left the weight to this publisher.
             node.set_weight(0);
         }
-        !gone
+        !removed
     }
 
     fn publish_successor(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: &Node<K, V>, weight: u32) -> bool {

@@ -21,7 +21,7 @@ impl<K, V> Core<K, V> {
     /// Runs the weigher, `ttl_with` and `tags_with`. `own` is a time to live of this value alone.
     /// `delta` is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
     /// sequence with which the load began ([`Core::tag_sequence`]).
-    pub(crate) fn terms(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> EntryMeta {
+    pub(crate) fn entry_meta(&self, key: &K, value: &V, own: Option<Ttl>, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));
         let rejected = match stamps.expires == stamps.born {

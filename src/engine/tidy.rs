@@ -157,10 +157,10 @@ impl<K, V> Operation<'_, K, V> {
     /// or whose tags were invalidated. Returns how many it removed.
     fn go_round(&self, looks: usize, now: u64) -> usize {
         let rounds = &self.core.rounds;
-        let begun = Attempt { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
+        let part = RoundPart { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
         let mut found = 0;
-        let more = self.visit(&mut Walk::behind(begun.at as u32), looks, &mut |operation, node| {
-            begun.order.set(node.link().order());
+        let more = self.visit(&mut Walk::behind(part.at as u32), looks, &mut |operation, node| {
+            part.order.set(node.link().order());
             match node.word.load().state() {
                 State::Ready if operation.sweep_entry(node, now) => found += 1,
                 State::Failed(_) if operation.sweep_failure(node, now) => found += 1,
@@ -169,20 +169,20 @@ impl<K, V> Operation<'_, K, V> {
                 _ => {}
             }
         });
-        begun.ends(more);
+        part.ends(more);
         found
     }
 }
 
 /// One caller's part of a round.
-struct Attempt<'r> {
+struct RoundPart<'r> {
     rounds: &'r Rounds,
     at: u64,
     /// The order of the node that the caller looked at last.
     order: Cell<u32>,
 }
 
-impl Attempt<'_> {
+impl RoundPart<'_> {
     /// Ends the part, and with it the round unless there is `more`.
     fn ends(&self, more: bool) {
         let round = self.at >> 32;
@@ -195,7 +195,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for RoundPart<'_> {
     /// Moves the round on if the caller panics (`tags_with` may), so that the next caller goes on
     /// behind the node that this one looked at.
     fn drop(&mut self) {

@@ -77,11 +77,11 @@ impl<K, V> Node<K, V> {
             NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
-        self.set_tag_start(nodes, &stamps);
+        self.set_tag_sequence(nodes, &stamps);
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
-    fn set_tag_start(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
+    fn set_tag_sequence(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         if stamps.hot.tagged() {
             // SAFETY: as in `extra`.
             let start = unsafe { nodes.extra_or_grow(TAG_SEQUENCE, NonNull::from(self)) };
@@ -171,7 +171,7 @@ impl<K, V> Node<K, V> {
     /// must. The entry is never both quiet and expired. SeqCst, because each of the two makes two
     /// stores, and no weaker order forbids that outcome.
     pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: Timestamps) {
-        self.set_tag_start(nodes, &stamps);
+        self.set_tag_sequence(nodes, &stamps);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }

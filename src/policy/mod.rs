@@ -220,10 +220,10 @@ impl<T: PolicyEntry> Policy<T> {
         self.weight(Which::Small) + self.weight(Which::Main)
     }
 
-    fn main_has_room(&self, room: Budget) -> bool {
-        let slack = (room.capacity >> SLACK).max((room.capacity >> LEAST_SLACK_WITHIN).min(LEAST_SLACK));
-        let small = self.share.of(room.capacity) + slack;
-        self.weight(Which::Main) < room.capacity.saturating_sub(small)
+    fn main_has_room(&self, budget: Budget) -> bool {
+        let slack = (budget.capacity >> SLACK).max((budget.capacity >> LEAST_SLACK_WITHIN).min(LEAST_SLACK));
+        let small = self.share.of(budget.capacity) + slack;
+        self.weight(Which::Main) < budget.capacity.saturating_sub(small)
     }
 
     /// Prefetches the memory that [`admit`](Self::admit) needs for this key, and the memory that
@@ -233,8 +233,8 @@ impl<T: PolicyEntry> Policy<T> {
     ///
     /// The caller is pinned.
     #[inline]
-    pub(crate) fn prefetch_insert(&self, newcomer: u32, room: Budget, follow: impl Fn(&T, usize)) {
-        if room.capacity == u64::MAX {
+    pub(crate) fn prefetch_insert(&self, newcomer: u32, budget: Budget, follow: impl Fn(&T, usize)) {
+        if budget.capacity == u64::MAX {
             return;
         }
         let hash = mixed(newcomer);
@@ -261,33 +261,33 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Gives a new entry its slot, and the reference that the caller has taken for the slot.
-    pub(crate) fn admit(&self, entry: NonNull<T>, room: Budget, keeper: &impl Evictor<T>) {
+    pub(crate) fn admit(&self, entry: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) {
         // SAFETY: the caller owns a reference to the entry.
         let hash = mixed(unsafe { entry.as_ref() }.hash());
         let mut ring = Which::Small;
-        if room.capacity != u64::MAX && self.remembered(hash, room) && self.enters_main(hash, room, keeper) {
-            self.sketch.add(self.sketch.seen(hash), 1, room.entries);
+        if budget.capacity != u64::MAX && self.remembered(hash, budget) && self.enters_main(hash, budget, evictor) {
+            self.sketch.add(self.sketch.seen(hash), 1, budget.entries);
             ring = Which::Main;
         }
-        self.put(ring, entry, keeper);
-        self.compact(ring, room, keeper);
+        self.put(ring, entry, evictor);
+        self.compact(ring, budget, evictor);
     }
 
     /// Returns whether a key was evicted lately. The share of small learns from it.
-    fn remembered(&self, hash: u64, room: Budget) -> bool {
+    fn remembered(&self, hash: u64, budget: Budget) -> bool {
         let [small, main] = self.ghosts.take(hash);
         if small == Some(Age::Near) {
-            self.share.grow(room.entries);
+            self.share.grow(budget.entries);
         }
         if main == Some(Age::Near) {
-            self.share.shrink(room.entries);
+            self.share.shrink(budget.entries);
         }
         small.is_some() || main.is_some()
     }
 
-    fn enters_main(&self, hash: u64, room: Budget, keeper: &impl Evictor<T>) -> bool {
-        self.main_has_room(room) || {
-            let victim = self.next_victim(room, keeper);
+    fn enters_main(&self, hash: u64, budget: Budget, evictor: &impl Evictor<T>) -> bool {
+        self.main_has_room(budget) || {
+            let victim = self.next_victim(budget, evictor);
             // Compares the count that the key will have once it is counted.
             victim.is_some_and(|victim| self.sketch.seen(hash).times + 1 > self.sketch.seen(victim).times)
         }
@@ -325,11 +325,11 @@ impl<T: PolicyEntry> Policy<T> {
     /// slot's reference.
     pub(crate) fn clear(&self, slot: u32, entry: NonNull<T>) -> bool {
         // SAFETY: the caller keeps the entry alive.
-        let member = unsafe { entry.as_ref() };
+        let resident = unsafe { entry.as_ref() };
         let cleared = self.rings.clear(slot & self.mask, entry);
         if cleared {
             // Read anew, as in `take_over`.
-            self.account(Self::ring_of(member.slot().load(Ordering::Relaxed)), -i64::from(member.weight()));
+            self.account(Self::ring_of(resident.slot().load(Ordering::Relaxed)), -i64::from(resident.weight()));
         }
         cleared
     }
@@ -382,37 +382,37 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Puts an entry, with its slot's reference, at the end of a ring.
-    fn put(&self, ring: Which, entry: NonNull<T>, keeper: &impl Evictor<T>) {
+    fn put(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
         // SAFETY: the caller owns the reference.
         self.account(ring, i64::from(unsafe { entry.as_ref() }.weight()));
-        self.push(ring, entry, keeper);
+        self.push(ring, entry, evictor);
     }
 
     /// Moves the first entry of a ring to its end, after `change`, or takes a hole away. Meanwhile
     /// the entry still counts for the ring.
-    fn pass_over(&self, ring: Which, keeper: &impl Evictor<T>, change: impl FnOnce(&T)) {
+    fn pass_over(&self, ring: Which, evictor: &impl Evictor<T>, change: impl FnOnce(&T)) {
         let Popped::Entry(entry) = self.rings.pop(ring) else { return };
         // SAFETY: the slot's reference is this thread's now.
-        let member = unsafe { entry.as_ref() };
-        let was = Self::ring_of(member.slot().load(Ordering::Relaxed));
+        let resident = unsafe { entry.as_ref() };
+        let was = Self::ring_of(resident.slot().load(Ordering::Relaxed));
         // (They differ if a late hand or a late push has brought the entry here.)
         if was != ring {
-            self.account(was, -i64::from(member.weight()));
-            self.account(ring, i64::from(member.weight()));
+            self.account(was, -i64::from(resident.weight()));
+            self.account(ring, i64::from(resident.weight()));
         }
-        change(member);
-        self.push(ring, entry, keeper);
+        change(resident);
+        self.push(ring, entry, evictor);
     }
 
     /// Puts an entry that counts already, with its slot's reference, at the end of a ring.
-    fn push(&self, ring: Which, entry: NonNull<T>, keeper: &impl Evictor<T>) {
+    fn push(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
         // SAFETY: the reference is this thread's until the entry is in a slot. After that, the
         // caller's pin keeps the entry alive.
-        let member = unsafe { entry.as_ref() };
+        let resident = unsafe { entry.as_ref() };
         let bit = self.number | if ring == Which::Main { IN_MAIN } else { 0 };
-        self.rings.push(ring, entry, |slot| member.slot().store(slot | bit, Ordering::Relaxed));
+        self.rings.push(ring, entry, |slot| resident.slot().store(slot | bit, Ordering::Relaxed));
         if ring == Which::Small || !mutant("main not settled") {
-            keeper.recheck(member);
+            evictor.recheck(resident);
         }
     }
 
@@ -421,17 +421,17 @@ impl<T: PolicyEntry> Policy<T> {
         let popped = self.rings.pop(ring);
         if let Popped::Entry(entry) = popped {
             // SAFETY: the slot's reference is this thread's now.
-            let member = unsafe { entry.as_ref() };
-            self.account(Self::ring_of(member.slot().load(Ordering::Relaxed)), -i64::from(member.weight()));
+            let resident = unsafe { entry.as_ref() };
+            self.account(Self::ring_of(resident.slot().load(Ordering::Relaxed)), -i64::from(resident.weight()));
         }
         popped
     }
 
     /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
-    fn compact(&self, ring: Which, room: Budget, keeper: &impl Evictor<T>) {
-        if self.rings.window(ring) <= 2 * room.entries + 4 * rings::SLOTS {
+    fn compact(&self, ring: Which, budget: Budget, evictor: &impl Evictor<T>) {
+        if self.rings.window(ring) <= 2 * budget.entries + 4 * rings::SLOTS {
             return;
         }
-        (0..MOVES).for_each(|_| self.pass_over(ring, keeper, |_| ()));
+        (0..MOVES).for_each(|_| self.pass_over(ring, evictor, |_| ()));
     }
 }

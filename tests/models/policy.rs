@@ -101,7 +101,7 @@ impl Alone {
         Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
     }
 
-    fn room(&self) -> Budget {
+    fn budget(&self) -> Budget {
         Budget { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
     }
 
@@ -118,9 +118,9 @@ impl Alone {
         self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
         self.shelf.touched.set(0);
         self.shelf.newcomer.set(key);
-        self.policy.admit(entry, self.room(), &self.shelf);
+        self.policy.admit(entry, self.budget(), &self.shelf);
         while self.shelf.weight.get() > self.capacity {
-            assert!(self.policy.evict(self.room(), &self.shelf));
+            assert!(self.policy.evict(self.budget(), &self.shelf));
         }
         self.most = self.most.max(self.shelf.touched.get());
         false

@@ -185,8 +185,9 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let hash = self.cache.hash(&key);
         let core = self.operation.core;
         let delta = cost.map_or_else(|| core.usual_cost(), nanos);
-        let terms = |key: &K, value: &V| core.terms(key, value, ttl.map(Ttl::exactly), (core.tag_sequence(), delta));
-        self.operation.insert(hash, (key, value), (terms, cost.is_none()), |a, b| a == b)
+        let meta =
+            |key: &K, value: &V| core.entry_meta(key, value, ttl.map(Ttl::exactly), (core.tag_sequence(), delta));
+        self.operation.insert(hash, (key, value), (meta, cost.is_none()), |a, b| a == b)
     }
 
     /// As [`Cache::remove`].

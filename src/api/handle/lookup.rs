@@ -48,18 +48,18 @@ pub(crate) fn acquire_role<'c, K, V, Q, T>(
     core: &CoreRef<'c, K, V>,
     hash: u64,
     q: &Q,
-    wanted: Intent<'_>,
+    intent: Intent<'_>,
     pin: impl Fn() -> Pin,
     take: impl Fn(&Node<K, V>, Outcome) -> Option<T>,
 ) -> OwnedRole<'c, K, V, T>
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
-    let limits = if let Intent::Value(limits) = wanted { limits } else { &core.get().config.limits };
+    let limits = if let Intent::Value(limits) = intent { limits } else { &core.get().config.limits };
     loop {
         let mut spare = PendingNode::none(core.get());
         let operation = core.get().operation(pin());
-        let mut met = match operation.join_or_lead(hash, q, wanted, &mut spare) {
+        let mut met = match operation.join_or_lead(hash, q, intent, &mut spare) {
             // None: the entry was removed a moment ago, so look again.
             Role::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(OwnedRole::Hit),
             Role::Lead { flight, lease, kind, counted } => {
@@ -72,7 +72,7 @@ where
                 // SAFETY: `join_or_lead` just gave us the place among the waiters and the
                 // references; the registration is with a bell of the core that `core` refers to.
                 let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead_timeout) };
-                Some(OwnedRole::Wait(if matches!(wanted, Intent::Value(_)) { waiter.observed() } else { waiter }))
+                Some(OwnedRole::Wait(if matches!(intent, Intent::Value(_)) { waiter.observed() } else { waiter }))
             }
             Role::Full => Some(OwnedRole::Full),
             Role::Failed(error) => Some(OwnedRole::Failed(error)),

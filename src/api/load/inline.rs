@@ -17,7 +17,7 @@ struct Deadlines {
     soft: u64,
     /// The deadline in any case.
     hard: u64,
-    alert: TaskDeadline,
+    deadline: TaskDeadline,
 }
 
 /// The deadline that has come.
@@ -38,7 +38,7 @@ impl InlineLimit {
         }
         let began = if began == NEVER { config.wait_now() } else { began };
         let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
-        Self(Some(Box::new(Deadlines { soft, hard, alert: TaskDeadline::NONE })))
+        Self(Some(Box::new(Deadlines { soft, hard, deadline: TaskDeadline::NONE })))
     }
 
     /// Returns `Ready` with a deadline that has come, each at most once. Until then the task is
@@ -46,7 +46,7 @@ impl InlineLimit {
     pub(crate) fn poll<K, V>(&mut self, core: &CoreRef<'_, K, V>, cx: &Context<'_>) -> Poll<Due> {
         let Some(deadlines) = &mut self.0 else { return Poll::Pending };
         let (soft, hard) = (deadlines.soft, deadlines.hard);
-        if !deadlines.alert.is_over(&core.get().config, soft.min(hard), cx) {
+        if !deadlines.deadline.is_over(&core.get().config, soft.min(hard), cx) {
             return Poll::Pending;
         }
         if soft < hard {

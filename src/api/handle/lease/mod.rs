@@ -204,17 +204,17 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
         self.core.get().note_cost(took.unwrap_or(0));
-        let mut terms = self.guarded(|core| core.terms(self.key(), &value, ttl, (self.tag_sequence, delta)));
+        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, ttl, (self.tag_sequence, delta)));
         if ttl.is_some_and(Ttl::is_zero) {
             // The caller asked for a time of zero. So the value is handed over, and does not count
             // as rejected.
-            terms.rejected = None;
+            meta.rejected = None;
         }
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
         // flight, and its references; `publish` is the lease's end.
-        let (node, ending) = match unsafe { operation.publish(flight, number, value, terms) } {
+        let (node, ending) = match unsafe { operation.publish(flight, number, value, meta) } {
             Published::Stored => (flight.node, LoadEnding::Stored),
             Published::HandedOver => (flight.node, LoadEnding::NotStored),
             // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
@@ -223,7 +223,7 @@ impl<'c, K, V> Lease<'c, K, V> {
                 if mutant("fenced handle lost") {
                     core::mem::forget(core.clone());
                 }
-                (Node::fenced(core.get().nodes(), flight.node, value, terms.stamps), LoadEnding::Fenced)
+                (Node::fenced(core.get().nodes(), flight.node, value, meta.stamps), LoadEnding::Fenced)
             }
         };
         core.get().lease_over(counted, ending == LoadEnding::Fenced);

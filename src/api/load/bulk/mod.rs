@@ -179,7 +179,7 @@ where
         self.spawn_all(todo.elsewhere, bulk.fate.clone());
         self.load_here(bulk, todo.here);
         if let Some(alone) = todo.alone {
-            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.refcount());
+            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.refusals());
             let own = |given: Result<V, Arc<L::Error>>| given.map_err(LoadError::Load);
             let given = unwind::caught(ask).map(|given| given.into_iter().map(|given| given.map(own)).collect());
             bulk.settle_alone(alone.places, given.map_err(|panic| unwind::text_of(&*panic)));
@@ -196,7 +196,7 @@ where
         if led.leases.is_empty() {
             return;
         }
-        let (tally, flights, places) = (self.refcount(), led.flights(), led.places.clone());
+        let (tally, flights, places) = (self.refusals(), led.flights(), led.places.clone());
         // The old values, in case the loader panics. The leases are dropped while the thread
         // unwinds, which is how a lease learns that its load has panicked.
         let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.stale_if_error {
@@ -272,7 +272,7 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
-            let tally = this.refcount();
+            let tally = this.refusals();
             led.begin_load();
             let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &tally));
             let given = reentry::during(&led.flights(), ask);
@@ -292,7 +292,7 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
-            let tally = this.refcount();
+            let tally = this.refusals();
             led.begin_load();
             let given = {
                 let (keys, flights) = (led.keys(), led.flights());
@@ -313,7 +313,7 @@ where
     {
         let this = self.clone();
         Box::pin(async move {
-            let tally = this.refcount();
+            let tally = this.refusals();
             let keys: Vec<&K> = keys.iter().collect();
             let given = this.ask_async(&keys, &hashes, &[], &tally).await;
             let foreign = |error: Arc<L::Error>| LoadError::of_flight(Some(error as SharedError));
@@ -325,7 +325,7 @@ where
         hash_of(self.hasher(), q)
     }
 
-    fn refcount(&self) -> Tally<K, V> {
+    fn refusals(&self) -> Tally<K, V> {
         Tally { core: self.cache().kept(), refused: AtomicUsize::new(0) }
     }
 }

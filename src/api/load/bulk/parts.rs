@@ -209,10 +209,10 @@ where
     pub(super) fn finish(
         &mut self,
         place: usize,
-        land: impl FnOnce(&mut ReadThrough<'static, 'q, K, V, Q, AsValue>) -> Result<V, LoadError<E>>,
+        finish: impl FnOnce(&mut ReadThrough<'static, 'q, K, V, Q, AsValue>) -> Result<V, LoadError<E>>,
     ) {
         if let One::Going { through, .. } = &mut self.all[place] {
-            self.all[place] = One::Done(land(through));
+            self.all[place] = One::Done(finish(through));
         }
     }
 

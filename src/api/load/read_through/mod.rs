@@ -326,7 +326,7 @@ fn is_panic(error: Option<&SharedError>) -> bool {
 pub(crate) fn certain<T>(found: Result<T, LoadError<Infallible>>) -> T {
     match found {
         Ok(value) => value,
-            // An infallible lookup is refused only because of panics, and its loader has no error.
+        // An infallible lookup is refused only because of panics, and its loader has no error.
         Err(failed) => panic!("{failed}"),
     }
 }
