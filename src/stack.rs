@@ -7,7 +7,8 @@
 //! address becomes a pointer where the list's taker walks it, from what pushers have exposed: what is in a list is alive
 //! there, so there is a pointer to it.
 
-use crate::sync::{AtomicPtr, Ordering, UnsafeCell, both, mutant, order};
+use crate::sync::under_lock::AtomicPtr;
+use crate::sync::{Ordering, UnsafeCell, mutant, order};
 use core::ptr::{self, NonNull};
 
 /// What can be in one of them, one at a time.
@@ -37,11 +38,6 @@ impl Below {
         // SAFETY: as in `set`.
         self.0.with(|below| unsafe { *below })
     }
-
-    /// Before it is freed: for loom, to which this is a write.
-    pub(crate) fn end(&mut self) {
-        self.0.with_mut(|_| ());
-    }
 }
 
 /// A list that others share. What is in it belongs to it.
@@ -67,9 +63,8 @@ impl<B: Linked> Stack<B> {
         loop {
             // SAFETY: alive, and the caller's until it is in the list, by contract. No reference to it is left at the CAS.
             unsafe { one.as_ref().below().set(head.addr()) };
-            // Release: pairs with the Acquire of `take`. Acquire: with the Release of `take`, if that came first (the RMWs of
-            // pushes in between carry it on).
-            let pushed = both("push unacquired", "push unreleased");
+            // Release: pairs with the Acquire of `take` (the RMWs of pushes in between carry it on).
+            let pushed = order("push unreleased", Ordering::Release);
             match self.0.compare_exchange_weak(head, one.as_ptr(), pushed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -79,9 +74,8 @@ impl<B: Linked> Stack<B> {
 
     /// All of them, the last one first: they are the caller's now, and others find nothing.
     pub(crate) fn take(&self) -> Chain<B> {
-        // Acquire: pairs with `push` and `put_back`; further down the RMWs of later pushes carry it on. Release: who pushes
-        // after this sees what came before it.
-        Chain { first: self.0.swap(ptr::null_mut(), both("take unacquired", "take unreleased")) }
+        // Acquire: pairs with `push` and `put_back`; further down the RMWs of later pushes carry it on.
+        Chain { first: self.0.swap(ptr::null_mut(), order("take unacquired", Ordering::Acquire)) }
     }
 
     /// Puts back what was taken, in one step if nothing has come since.
@@ -121,11 +115,6 @@ impl<B: Linked> Chain<B> {
         // SAFETY: alive and ours, by contract.
         unsafe { one.as_ref().below().set(self.first.addr()) };
         self.first = one.as_ptr();
-    }
-
-    /// The one that [`pop`](Self::pop) takes off next; null: none.
-    pub(crate) fn first(&self) -> *const B {
-        self.first
     }
 
     /// Takes the first one off.

@@ -20,7 +20,16 @@ pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU
 
 /// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only report.
 pub(crate) mod untracked {
-    pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use super::atomics::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+}
+
+/// Atomics that are used while another crate's lock is held (`flight::bell::wakers`). Shuttle does not know that lock: a thread of
+/// its that gave its turn away there would have the next one block all of them. So it does not watch these.
+pub(crate) mod under_lock {
+    #[cfg(shuttle)]
+    pub(crate) use super::atomics::{AtomicBool, AtomicPtr};
+    #[cfg(not(shuttle))]
+    pub(crate) use super::{AtomicBool, AtomicPtr};
 }
 
 #[cfg(all(feature = "std", loom))]
@@ -169,17 +178,6 @@ pub(crate) fn mutant(name: &str) -> bool {
 #[inline(always)]
 pub(crate) fn order(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
-}
-
-/// AcqRel, of which the mutant `unacquired` leaves the Release, and `unreleased` the Acquire.
-#[inline(always)]
-#[allow(dead_code, reason = "this file is also included by models that do not need it")]
-pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
-    match (mutant(unacquired), mutant(unreleased)) {
-        (true, _) => Ordering::Release,
-        (_, true) => Ordering::Acquire,
-        _ => Ordering::AcqRel,
-    }
 }
 
 /// Atomics that tell of each access, for `benches/src/writes`: only under `cfg(bellwether_count)`.
