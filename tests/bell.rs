@@ -1,6 +1,6 @@
 //! Those who wait for a load are woken, whatever the wakers of others do.
 
-use bellwether::{Cache, Lease, Lookup, Waited, Waiter};
+use bellwether::{Cache, Lease, Lookup, ManualClock, Waited, Waiter};
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Wake, Waker};
 use std::thread;
+use std::time::Duration;
 
 type Waits = Waiter<'static, u32, u32>;
 
@@ -105,6 +106,52 @@ fn who_is_about_to_sleep_hears_the_bell() {
     // SAFETY: its functions do what is asked of a waker's, and `ends` outlives the waiter, and so its clones.
     let waker = unsafe { Waker::from_raw(RawWaker::new((&raw const ends).cast(), &ENDS)) };
     assert!(matches!(poll(&mut waiter, &waker), Poll::Ready(Waited::Ready(v)) if *v == 7));
+}
+
+/// A waker that panics as it is cloned, so many clones from now; it wakes nothing.
+fn clones_panic(after: usize) -> Waker {
+    static LEFT: AtomicUsize = AtomicUsize::new(0);
+    static TABLE: RawWakerVTable = RawWakerVTable::new(
+        |data| {
+            assert_ne!(LEFT.fetch_sub(1, SeqCst), 1, "a clone panics, as it was told to");
+            RawWaker::new(data, &TABLE)
+        },
+        |_| (),
+        |_| (),
+        |_| (),
+    );
+    LEFT.store(after, SeqCst);
+    // SAFETY: the table's functions have no data, and do not touch it.
+    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
+}
+
+/// Whichever clone of a waker panics: polled by another afterwards, the waiter is woken, by the timer as by the bell.
+#[test]
+fn a_waker_whose_clone_panics_keeps_nobody_asleep() {
+    let mut panics = 0;
+    for after in 1..=4 {
+        let (clock, timeout) = (ManualClock::new(), Duration::from_secs(2));
+        let builder = Cache::<u32, u32>::builder().max_capacity(10).lead_timeout(timeout);
+        let cache = Arc::new(builder.clock(clock.clone()).timer(clock.clone()).build().unwrap());
+        let Lookup::Lead(_hangs) = cache.lease_owned(&1) else { panic!("nobody else loads it") };
+        let Lookup::Lead(lease) = cache.lease_owned(&2) else { panic!("nobody else loads it") };
+        let Lookup::Wait(mut rung) = cache.lease_owned(&2) else { panic!("it is loading") };
+        let mut timed = waiter(&cache);
+        for waiter in [&mut timed, &mut rung] {
+            assert!(poll(waiter, Waker::noop()).is_pending());
+            let by = clones_panic(after);
+            panics += usize::from(catch_unwind(AssertUnwindSafe(|| poll(waiter, &by))).is_err());
+        }
+        let counts: [Arc<Count>; 2] = Default::default();
+        assert!(poll(&mut timed, &Waker::from(counts[0].clone())).is_pending());
+        assert!(poll(&mut rung, &Waker::from(counts[1].clone())).is_pending());
+        assert!(lease.fulfil(7).is_ok());
+        clock.advance(timeout);
+        assert!(counts.iter().all(|count| count.0.load(SeqCst) > 0), "clone {after} panicked");
+        assert!(matches!(poll(&mut timed, Waker::noop()), Poll::Ready(Waited::Lead(_))));
+        assert!(matches!(poll(&mut rung, Waker::noop()), Poll::Ready(Waited::Ready(v)) if *v == 7));
+    }
+    assert_eq!(panics, 2 * 3, "two clones for the timer, and one for the bell");
 }
 
 /// Those who do not wait for the end leave nothing behind, and wake nobody.

@@ -5,10 +5,9 @@ use bellwether::{BuildError, Cache, Clock, CoarseClock, LoadError, Lookup, Manua
 use common::tasks::*;
 use common::*;
 use std::future::pending;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::{RawWaker, RawWakerVTable, Wake, Waker};
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 /// A cache whose callers wait for two seconds at most.
@@ -97,45 +96,6 @@ fn the_last_waker_is_woken_by_the_timer() {
     clock.advance(2 * SECOND);
     assert!(wakes[2].count() > 0);
     assert!(matches!(migrant.poll(), Some(Answer::Error(LoadError::TimedOut))));
-}
-
-/// A waker that panics as it is cloned, so many clones from now; it wakes nothing.
-fn clones_panic(after: u32) -> Waker {
-    static LEFT: AtomicU32 = AtomicU32::new(0);
-    static TABLE: RawWakerVTable = RawWakerVTable::new(
-        |data| {
-            assert_ne!(LEFT.fetch_sub(1, Ordering::SeqCst), 1, "a clone panics, as it was told to");
-            RawWaker::new(data, &TABLE)
-        },
-        |_| (),
-        |_| (),
-        |_| (),
-    );
-    LEFT.store(after, Ordering::SeqCst);
-    // SAFETY: the table's functions have no data, and do not touch it.
-    unsafe { Waker::from_raw(RawWaker::new(std::ptr::null(), &TABLE)) }
-}
-
-/// Whichever clone of a waker panics, the task is woken by the timer if it is polled by another afterwards.
-#[test]
-fn a_clone_that_panics_loses_no_alarm() {
-    let mut panics = 0;
-    for after in 1..=4 {
-        let (cache, clock) = two_seconds();
-        let mut leader = task(&cache, 1, &value(1), 1);
-        leader.step();
-        let mut waiter = task(&cache, 1, &value(2), 1);
-        waiter.step();
-        let polled = catch_unwind(AssertUnwindSafe(|| waiter.poll_by(&clones_panic(after)).is_none()));
-        panics += u32::from(polled.is_err());
-        let wakes: Arc<Wakes> = Arc::default();
-        assert!(waiter.poll_by(&Waker::from(wakes.clone())).is_none());
-        clock.advance(2 * SECOND);
-        assert!(wakes.count() > 0, "clone {after} panicked");
-        assert!(matches!(waiter.poll(), Some(Answer::Error(LoadError::TimedOut))));
-        leader.finish();
-    }
-    assert_eq!(panics, 3, "two clones for the timer, and one for the bell");
 }
 
 #[test]
