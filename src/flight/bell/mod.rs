@@ -3,24 +3,26 @@
 //! A cache has a small array of bells, and a node's address picks one, so nodes carry no event. A bell may wake
 //! waiters of another flight; they look at their own flight's word and park again.
 //!
-//! A bell has no lock. It is a word, which counts the rounds that were rung and tells whether anybody listens in this one,
-//! and a stack of the tasks that sleep. Threads sleep on the word itself where the system can do that, and one call wakes
-//! them all (`futex`); elsewhere they sleep as tasks, whose wakers unpark them. Whoever is woken has nothing to take
-//! back: the ring has emptied the stack, and the round it listened in is over.
+//! A bell is a word and an event. The word counts the rounds that were rung, and tells whether anybody listens in this one.
+//! Threads sleep on the word itself where the system can do that (Linux), and one call wakes them all (`futex`): they take no
+//! lock. Tasks wait on the event, whose list of listeners has a lock (`wakers`). Threads of other systems sleep as tasks, whose
+//! wakers unpark them.
 //!
-//! Measured against a list of listeners behind a mutex, as `event-listener` has it: that wakes threads one by one, by a
-//! system call each, under the mutex that each of them then asks for, too.
+//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless tasks sleep. Whoever is
+//! woken has left the event's list by the next time that it listens, or when it is dropped.
+//!
+//! Why threads do not wait on the event, too: it wakes them one by one, by a system call each, under the lock that each of
+//! them then asks for (benches/README.md has the figures).
 
 use crate::sys::futex::Futex;
 use crate::sys::mutants::{mutant, sized};
 use crate::sys::sync::{CachePadded, Ordering};
-use crate::sys::unwind;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
-use core::task::{Context, Poll, Waker};
+use core::task::{Context, Poll};
 #[cfg(feature = "std")]
 use core::time::Duration;
-use wakers::{Sleeper, Sleepers};
+use wakers::{WakerSlot, Wakers};
 
 mod wakers;
 
@@ -28,38 +30,42 @@ mod wakers;
 const BELLS: usize = sized(64, 1, 1);
 
 /// Somebody listens in this round.
-const HEARD: u64 = 0b01;
-/// A thread sleeps on the word, or is about to. Set after `HEARD`, and once a round.
-const ASLEEP: u64 = 0b10;
-const FLAGS: u64 = HEARD | ASLEEP;
+const SUBSCRIBED: u64 = 0b001;
+/// A thread sleeps on the word, or is about to. Set after `SUBSCRIBED`, and once a round.
+const THREAD: u64 = 0b010;
+/// A task listens to the event. Set after `SUBSCRIBED`, and by each task anew.
+const TASK: u64 = 0b100;
+const SLEEPERS: u64 = THREAD | TASK;
+const FLAGS: u64 = SUBSCRIBED | SLEEPERS;
 
 struct Bell {
-    /// The round, from bit 2 up, and the flags. 62 bits of a round never come around (a `Waiter` may lie about for hours before
-    /// it is polled); of those the kernel compares 30: see [`Listening::sleep`].
+    /// The round, from bit 3 up, and the flags. 61 bits of a round never come around (a `Waiter` may lie about for hours before
+    /// it is polled); of those the kernel compares 29: see [`Subscription::sleep`].
     word: Futex,
-    tasks: Sleepers,
+    tasks: Wakers,
 }
 
 /// The bells of a cache, and the one at which callers wait who may not load yet.
 pub(crate) struct Bells(Box<[CachePadded<Bell>]>);
 
 /// Registered to be woken. Dropping it takes the registration back.
-pub(crate) struct Listening {
+pub(crate) struct Subscription {
     bell: NonNull<Bell>,
-    /// The bell's word as it was heard, without `ASLEEP`. Another: it has rung since.
-    heard: u64,
-    /// The task's place in the bell's stack.
-    asleep: Option<Sleeper>,
+    /// The bell's word as it was heard, without `SLEEPERS`. Another: it has rung since.
+    round: u64,
+    /// The task's place among the bell's listeners.
+    slot: Option<WakerSlot>,
 }
 
-// SAFETY: a shared reference to a bell, which is made of atomics and a stack that may be shared, and a place in that.
-unsafe impl Send for Listening {}
+// SAFETY: a shared reference to a bell, which is made of atomics, an event and a list that may be shared; and a place among the
+// event's listeners, which may be sent.
+unsafe impl Send for Subscription {}
 // SAFETY: as above.
-unsafe impl Sync for Listening {}
+unsafe impl Sync for Subscription {}
 
 impl Bells {
     pub(crate) fn new() -> Self {
-        let bell = || CachePadded(Bell { word: Futex::new(0), tasks: Sleepers::new() });
+        let bell = || CachePadded(Bell { word: Futex::new(0), tasks: Wakers::new() });
         Self((0..=BELLS).map(|_| bell()).collect())
     }
 
@@ -75,8 +81,8 @@ impl Bells {
     ///
     /// # Safety
     /// The registration is dropped before these bells are.
-    pub(crate) unsafe fn listen(&self, address: usize) -> Listening {
-        self.of(address).listening()
+    pub(crate) unsafe fn listen(&self, address: usize) -> Subscription {
+        self.of(address).subscription()
     }
 
     /// Registers a caller who may not load yet. As for [`listen`](Self::listen), where the number of
@@ -84,8 +90,8 @@ impl Bells {
     ///
     /// # Safety
     /// As for [`listen`](Self::listen).
-    pub(crate) unsafe fn queue_up(&self) -> Listening {
-        self.0[BELLS].listening()
+    pub(crate) unsafe fn queue_up(&self) -> Subscription {
+        self.0[BELLS].subscription()
     }
 
     /// Wakes everyone who waits until it may load, after the number of loads was changed.
@@ -97,7 +103,7 @@ impl Bells {
 
     /// Wakes everyone who waits for the flight at `address`, after a transition of its word.
     ///
-    /// Nobody is missed. A waiter hears the bell (its word has `HEARD`) before its RMW on the flight's word; the ringer
+    /// Nobody is missed. A waiter hears the bell (its word has `SUBSCRIBED`) before its RMW on the flight's word; the ringer
     /// changes that by an RMW before it reads the bell's. The two RMWs are ordered: if the waiter's is first, the ringer's
     /// acquires from it and sees the round that the waiter has heard, or one that has begun since; if the ringer's is first,
     /// the waiter sees the new state and does not sleep.
@@ -109,85 +115,111 @@ impl Bells {
 }
 
 impl Bell {
-    fn listening(&self) -> Listening {
-        Listening { bell: NonNull::from(self), heard: self.hear(), asleep: None }
+    fn subscription(&self) -> Subscription {
+        Subscription { bell: NonNull::from(self), round: self.subscribe(), slot: None }
     }
 
-    /// Has this round's ring wake the caller, too; the word without `ASLEEP`.
-    fn hear(&self) -> u64 {
+    /// Has this round's ring wake the caller, too; the word without `SLEEPERS`.
+    fn subscribe(&self) -> u64 {
         // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and writes nothing.
         let word = self.word.load(Ordering::Relaxed);
-        if word & HEARD != 0 {
-            return word & !ASLEEP;
+        if word & SUBSCRIBED != 0 {
+            return word & !SLEEPERS;
         }
-        (self.word.fetch_or(HEARD, Ordering::Relaxed) | HEARD) & !ASLEEP
+        (self.word.fetch_or(SUBSCRIBED, Ordering::Relaxed) | SUBSCRIBED) & !SLEEPERS
     }
 
     /// Whether it has rung since this was heard. Acquire: pairs with the Release of `ring`, whose transition of the flight
     /// came before.
-    fn has_rung(&self, heard: u64) -> bool {
-        self.word.load(Ordering::Acquire) & !ASLEEP != heard
+    fn has_rung(&self, round: u64) -> bool {
+        self.word.load(Ordering::Acquire) & !SLEEPERS != round
+    }
+
+    /// Notes that a thread is about to sleep on the word: what that is then. None: the bell has rung.
+    #[cfg(feature = "std")]
+    fn note_thread(&self, round: u64) -> Option<u64> {
+        let mut now = self.word.load(Ordering::Relaxed);
+        while now & !SLEEPERS == round {
+            if now & THREAD != 0 {
+                return Some(now);
+            }
+            // Relaxed: the ringer changes the word by an RMW, and whoever sleeps has compared it.
+            match self.word.compare_exchange_weak(now, now | THREAD, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return Some(now | THREAD),
+                Err(other) => now = other,
+            }
+        }
+        None
+    }
+
+    /// Notes that a task listens to the event. False: the bell has rung.
+    fn note_task(&self, round: u64) -> bool {
+        let noted = |now: u64| (now & !SLEEPERS == round).then_some(now | TASK);
+        // Release: pairs with the Acquire of `ring`, so that the task listens before the ringer notifies. Always an RMW, even if
+        // the flag is set: the ringer acquires from this task, too (the RMWs of others in between carry it on). (The event's lock
+        // orders more than that, so no model sees these orderings. The event promises nothing of a listener that has no order
+        // with `notify`.) Acquire: see `has_rung`.
+        self.word.fetch_update(Ordering::Release, Ordering::Acquire, noted).is_ok()
     }
 
     fn ring(&self) {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
-            if word & HEARD == 0 {
+            if word & SUBSCRIBED == 0 {
                 // Nobody listens; or those who did are being woken by another, who has begun this round.
                 return;
             }
-            // The next round, without flags. Release: see `has_rung`.
+            // The next round, without flags. Release: see `has_rung`. Acquire: see `note_task`.
             let next = (word | FLAGS) + 1;
-            match self.word.compare_exchange_weak(word, next, Ordering::Release, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(_) if mutant("round skipped") => return,
                 Err(now) => word = now,
             }
         }
         // All of them at once, before any user code.
-        if word & ASLEEP != 0 {
+        if word & THREAD != 0 {
             self.word.wake_all();
         }
-        // After the round has begun: see `Listening::poll`.
-        let mut tasks = self.tasks.take();
-        if mutant("a task is left asleep") {
-            drop(tasks.next());
+        if word & TASK != 0 {
+            self.tasks.wake_all();
         }
-        unwind::each(tasks, Waker::wake);
     }
 }
 
-impl Listening {
+impl Subscription {
     fn bell(&self) -> &Bell {
         // SAFETY: the bells outlive the registration, by the contract of `listen`.
         unsafe { self.bell.as_ref() }
     }
 
     /// Registers anew, if the bell has rung.
-    pub(crate) fn renew(&mut self) {
-        let heard = self.bell().hear();
-        if heard != self.heard {
-            self.heard = heard;
-            self.rise();
+    pub(crate) fn resubscribe(&mut self) {
+        let round = self.bell().subscribe();
+        if round != self.round {
+            self.round = round;
+            self.slot = None;
         }
     }
 
-    /// Ready once the bell has rung (or as if it had); until then the task is woken when it does.
+    /// Ready once the bell has rung; until then the task is woken when it does.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.bell().has_rung(self.heard) {
+        if self.bell().has_rung(self.round) {
             return Poll::Ready(());
         }
-        if self.asleep.as_ref().is_some_and(|asleep| asleep.is_of(cx.waker())) {
+        if self.slot.as_ref().is_some_and(|slot| slot.is_of(cx.waker())) {
             return Poll::Pending;
         }
-        if !self.rise() {
-            // Whoever ended the last round took it for one of that.
-            return Poll::Ready(());
-        }
-        self.asleep = Some(self.bell().tasks.push(cx.waker().clone()));
-        // A ringer begins a new round and then takes the stack. If this was pushed in time for that, it is woken; if not, the
-        // push has acquired from the taking, and sees the new round.
-        if self.bell().has_rung(self.heard) && !mutant("sleeps through the ring") {
+        // Another waker than the last time; or the ringer of an earlier round has woken the task only now.
+        let task = cx.waker().clone();
+        let early = mutant("notes before it listens") && self.bell().note_task(self.round);
+        // SAFETY: the bell outlives this registration, and does not move: by the contract of `listen`.
+        let slot = unsafe { self.bell().tasks.listen(task) };
+        // The old one is dropped at the end: that may drop a user's waker, which may panic.
+        let _old = self.slot.replace(slot);
+        // A ringer changes the word and then notifies the event. If its change comes after the note, it has acquired from that,
+        // and the listener is in the event's list for it; if before, the note is refused.
+        if !early && !self.bell().note_task(self.round) && !mutant("sleeps through the ring") {
             return Poll::Ready(());
         }
         Poll::Pending
@@ -199,49 +231,23 @@ impl Listening {
         if !Futex::NATIVE {
             return self.sleep_as_task(longest);
         }
-        let (word, asleep) = (&self.bell().word, self.heard | ASLEEP);
-        let mut now = word.load(Ordering::Relaxed);
-        while now == self.heard {
-            // Relaxed: the ringer changes the word by an RMW, and whoever sleeps has compared it.
-            match word.compare_exchange_weak(now, asleep, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => now = asleep,
-                Err(other) => now = other,
-            }
-        }
-        if now == asleep {
-            // If it rings before the kernel compares, that sees another word, but for one who is held up here for a multiple of
-            // 2^30 rounds, to the round. Even then somebody sleeps in this round, and is woken together with it.
-            word.wait(asleep, longest);
+        if let Some(word) = self.bell().note_thread(self.round) {
+            // If it rings, or a task is noted, before the kernel compares, that sees another word, but for one who is held up here
+            // for a multiple of 2^29 rounds, to the round. Even then somebody sleeps in this round, and is woken together with it.
+            self.bell().word.wait(word, longest);
         }
     }
 
     /// The same where threads cannot sleep on the word.
     #[cfg(feature = "std")]
     fn sleep_as_task(&mut self, longest: Option<Duration>) {
-        let waker = Waker::from(crate::sys::unpark::Unpark::this_thread());
+        let waker = core::task::Waker::from(crate::sys::unpark::Unpark::this_thread());
         if self.poll(&Context::from_waker(&waker)).is_pending() {
             match longest {
                 Some(longest) => crate::sys::sync::thread::park_timeout(longest),
                 None => crate::sys::sync::thread::park(),
             }
         }
-    }
-
-    /// Takes the task's place back. False: it had one, and was woken.
-    fn rise(&mut self) -> bool {
-        let Some(asleep) = self.asleep.take() else { return true };
-        let Some(_waker) = asleep.rise() else { return false };
-        if self.bell().tasks.left() {
-            // What it left behind goes with the next ring. Those who sleep are woken for it: fewer than have left since the last.
-            self.bell().ring();
-        }
-        true
-    }
-}
-
-impl Drop for Listening {
-    fn drop(&mut self) {
-        self.rise();
     }
 }
 
@@ -252,23 +258,23 @@ mod tests {
     use std::thread;
 
     /// Sleeps by `sleep` until the flight has ended, as waiters do, and is woken by one ring.
-    fn all_are_woken(sleep: fn(&mut Listening, Option<Duration>), longest: Option<Duration>) {
+    fn all_are_woken(sleep: fn(&mut Subscription, Option<Duration>), longest: Option<Duration>) {
         const HERD: usize = 8;
-        let (bells, ended, asleep) = (Bells::new(), AtomicBool::new(false), AtomicUsize::new(0));
+        let (bells, ended, slot) = (Bells::new(), AtomicBool::new(false), AtomicUsize::new(0));
         thread::scope(|scope| {
             for _ in 0..HERD {
                 scope.spawn(|| {
                     // SAFETY: dropped before the bells are.
-                    let mut listening = unsafe { bells.listen(64) };
-                    asleep.fetch_add(1, SeqCst);
+                    let mut subscription = unsafe { bells.listen(64) };
+                    slot.fetch_add(1, SeqCst);
                     // An RMW, as on a flight's word.
                     while !ended.fetch_or(false, SeqCst) {
-                        sleep(&mut listening, longest);
-                        listening.renew();
+                        sleep(&mut subscription, longest);
+                        subscription.resubscribe();
                     }
                 });
             }
-            while asleep.load(SeqCst) < HERD {
+            while slot.load(SeqCst) < HERD {
                 thread::yield_now();
             }
             thread::sleep(Duration::from_millis(10));
@@ -279,24 +285,24 @@ mod tests {
 
     #[test]
     fn threads_are_woken() {
-        all_are_woken(Listening::sleep, None);
-        all_are_woken(Listening::sleep, Some(Duration::MAX));
+        all_are_woken(Subscription::sleep, None);
+        all_are_woken(Subscription::sleep, Some(Duration::MAX));
     }
 
     #[test]
     fn threads_are_woken_where_there_is_no_futex() {
-        all_are_woken(Listening::sleep_as_task, None);
-        all_are_woken(Listening::sleep_as_task, Some(Duration::from_secs(3600)));
+        all_are_woken(Subscription::sleep_as_task, None);
+        all_are_woken(Subscription::sleep_as_task, Some(Duration::from_secs(3600)));
     }
 
     #[test]
     fn a_time_ends_the_sleep() {
         let bells = Bells::new();
-        for sleep in [Listening::sleep, Listening::sleep_as_task] {
+        for sleep in [Subscription::sleep, Subscription::sleep_as_task] {
             // SAFETY: dropped before the bells are.
-            let mut listening = unsafe { bells.listen(64) };
-            sleep(&mut listening, Some(Duration::from_millis(1)));
-            assert!(!listening.bell().has_rung(listening.heard));
+            let mut subscription = unsafe { bells.listen(64) };
+            sleep(&mut subscription, Some(Duration::from_millis(1)));
+            assert!(!subscription.bell().has_rung(subscription.round));
         }
     }
 }
