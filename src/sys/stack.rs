@@ -67,7 +67,8 @@ impl<B: Linked> Stack<B> {
             // SAFETY: the item is alive, and the caller's until it is in the list, by contract. No
             // reference to it is left at the CAS.
             unsafe { one.as_ref().below().set(head.addr()) };
-            // Release: pairs with the Acquire of `take` (the RMWs of pushes in between carry it on).
+            // Release: pairs with the Acquire of `take` (the RMWs of pushes in between carry it
+            // on).
             let pushed = weakened("push unreleased", Ordering::Release);
             match self.0.compare_exchange_weak(head, one.as_ptr(), pushed, Ordering::Relaxed) {
                 Ok(_) => return,

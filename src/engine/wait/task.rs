@@ -1,4 +1,4 @@
-//! What wakes a task when its wait is over.
+//! The deadline of a task: what wakes it when its wait is over.
 
 use crate::engine::config::Config;
 use crate::runtime::xfetch::NEVER;
@@ -10,19 +10,20 @@ use atomic_waker::AtomicWaker;
 use core::mem;
 use core::task::{Context, Waker};
 
-/// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most waits need none.)
+/// Has the task that was polled last woken at a time. Its drop releases the task's waker. (Boxed:
+/// most waits need none.)
 pub(crate) struct TaskDeadline(Option<Box<Armed>>);
 
 struct Armed {
     waker: Arc<TimerWaker>,
-    /// When the alarm goes off.
+    /// When the timer wakes it.
     at: u64,
-    /// The waker that the alarm has.
+    /// The task's waker that `waker` has.
     task: Waker,
 }
 
-/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
-/// nobody waits any more.
+/// Wakes the task that was polled last, once. A timer keeps this until its time. So `Armed` takes
+/// the task's waker out before that if the task waits no longer.
 #[derive(Default)]
 struct TimerWaker {
     task: AtomicWaker,
@@ -31,8 +32,8 @@ struct TimerWaker {
 
 impl Wake for TimerWaker {
     fn wake(self: Arc<Self>) {
-        // Relaxed: `AtomicWaker` orders this before what `register` does after `take`. So a task that registers too late for this
-        // wake-up sees afterwards that the alarm is of no use any more.
+        // Relaxed: `AtomicWaker` orders this before what `register` does after `take`. So a task
+        // that registers too late for this wake-up sees afterwards that the timer has fired.
         self.gone_off.store(true, Ordering::Relaxed);
         self.task.wake();
     }
@@ -42,7 +43,7 @@ impl TaskDeadline {
     /// No time yet.
     pub(crate) const NONE: Self = Self(None);
 
-    /// Whether this time has come. If not, the task is woken then.
+    /// Returns whether this time has come. If not, the task is woken then.
     pub(crate) fn is_over<K, V>(&mut self, config: &Config<K, V>, at: u64, cx: &Context<'_>) -> bool {
         if at == NEVER {
             return false;
@@ -50,8 +51,8 @@ impl TaskDeadline {
         if config.has_come(at) {
             return true;
         }
-        // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
-        // back since.
+        // All polls share one waker, as timers keep wakers until their time. Another one is armed
+        // if this one was woken and the clock has stepped back since.
         if let Some(armed) = self.0.as_deref_mut().filter(|armed| armed.at == at) {
             armed.is_for(cx.waker());
             if !armed.waker.gone_off.load(Ordering::Relaxed) {
@@ -59,10 +60,10 @@ impl TaskDeadline {
             }
         }
         let armed = Box::new(Armed::new(at, cx.waker()));
-        // The timer has it before the one before it is dropped, which may panic.
+        // The timer has the new waker before the old one is dropped, which may panic.
         config.wake_at(at, Waker::from(armed.waker.clone()));
         self.0 = Some(armed);
-        // The timer may fire before it has been told.
+        // The timer may have fired before it got the waker.
         config.has_come(at)
     }
 }
@@ -74,11 +75,11 @@ impl Armed {
         armed
     }
 
-    /// From now on the task is woken by this waker.
+    /// Has the task woken by this waker from now on.
     ///
-    /// `AtomicWaker` clones a waker, and drops the one before it, in the middle of `register`. It wakes no task any more if one
-    /// of them panics there. So the one before it is taken out first; and if the clone panics, no poll finds this alarm any more
-    /// (its time is never asked for), and the next one sets another.
+    /// `AtomicWaker` clones the new waker, and drops the old one, in the middle of `register`. If
+    /// one of these panics there, it never wakes a task again. So the old waker is taken out first.
+    /// If the clone panics, `at` is a time that no poll asks for, and the next poll arms another.
     fn is_for(&mut self, task: &Waker) {
         if self.task.will_wake(task) {
             return;
@@ -88,7 +89,7 @@ impl Armed {
         let before = self.waker.task.take();
         self.waker.task.register(&task);
         self.at = at;
-        // Dropped last: that may panic, too.
+        // The old wakers are dropped last: that may panic, too.
         let _old = (before, mem::replace(&mut self.task, task));
     }
 }

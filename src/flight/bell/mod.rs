@@ -1,18 +1,20 @@
-//! Bells: where those who wait for a flight sleep, and how they are woken.
+//! Bells: where the waiters of a flight sleep, and how a ringer wakes them.
 //!
-//! A cache has a small array of bells, and a node's address picks one, so nodes carry no event. A bell may wake
-//! waiters of another flight; they look at their own flight's word and park again.
+//! A cache has a small array of bells. A node's address picks its bell, so nodes carry no event. A
+//! ring may wake waiters of another flight. They look at their own flight's word and sleep again.
 //!
-//! A bell is a word and an event. The word counts the rounds that were rung, and tells whether anybody listens in this one.
-//! Threads sleep on the word itself where the system can do that (Linux), and one call wakes them all (`futex`): they take no
-//! lock. Tasks wait on the event, whose list of listeners has a lock (`wakers`). Threads of other systems sleep as tasks, whose
-//! wakers unpark them.
+//! A bell is a word and an event. The word counts the rings and tells whether a waiter has
+//! subscribed to the present round. On Linux threads sleep on the word itself, and one system call
+//! wakes them all ([`futex`](crate::sys::futex)). They take no lock. Tasks wait on the event, whose
+//! list of listeners has a lock ([`wakers`]). Threads of other systems sleep as tasks whose wakers
+//! unpark them.
 //!
-//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless tasks sleep. Whoever is
-//! woken has left the event's list by the next time that it listens, or when it is dropped.
+//! A ringer touches the event only if the word says that a task listens. So a ring takes no lock
+//! unless tasks sleep. A woken waiter leaves the event's list as it subscribes anew, or as it is
+//! dropped.
 //!
-//! Why threads do not wait on the event, too: it wakes them one by one, by a system call each, under the lock that each of
-//! them then asks for (benches/README.md has the figures).
+//! Threads on Linux do not wait on the event: it would wake them one by one, by a system call each,
+//! under the lock that each of them then takes (benches/README.md has the figures).
 
 use crate::sys::futex::Futex;
 use crate::sys::mutants::{mutant, sized};
@@ -26,41 +28,43 @@ use wakers::{WakerSlot, Wakers};
 
 mod wakers;
 
-/// (One for models: which of several it is depends on where the allocator puts nodes, and nothing else of a schedule does.)
+/// Models have one bell. With several, a schedule would depend on the addresses of nodes.
 const BELLS: usize = sized(64, 1, 1);
 
-/// Somebody listens in this round.
+/// A waiter has subscribed to this round.
 const SUBSCRIBED: u64 = 0b001;
-/// A thread sleeps on the word, or is about to. Set after `SUBSCRIBED`, and once a round.
+/// A thread sleeps on the word, or is about to. Set after `SUBSCRIBED`, once a round.
 const THREAD: u64 = 0b010;
-/// A task listens to the event. Set after `SUBSCRIBED`, and by each task anew.
+/// A task listens to the event. Set after `SUBSCRIBED`, by each task anew.
 const TASK: u64 = 0b100;
 const SLEEPERS: u64 = THREAD | TASK;
 const FLAGS: u64 = SUBSCRIBED | SLEEPERS;
 
 struct Bell {
-    /// The round, from bit 3 up, and the flags. 61 bits of a round never come around (a `Waiter` may lie about for hours before
-    /// it is polled); of those the kernel compares 29: see [`Subscription::sleep`].
+    /// The round, from bit 3 up, and the flags. 61 bits of a round never wrap, however long a
+    /// `Waiter` is kept before it is polled. The kernel compares 29 of them: see
+    /// [`Subscription::sleep`].
     word: Futex,
     tasks: Wakers,
 }
 
-/// The bells of a cache, and the one at which callers wait who may not load yet.
+/// The bells of a cache, and one more: callers that may not load yet wait at the last.
 pub(crate) struct Bells(Box<[CachePadded<Bell>]>);
 
-/// Registered to be woken. Dropping it takes the registration back.
+/// A waiter's registration with a bell. Its drop takes the registration back.
 pub(crate) struct Subscription {
     bell: NonNull<Bell>,
-    /// The bell's word as it was heard, without `SLEEPERS`. Another: it has rung since.
+    /// The bell's word as the waiter subscribed, without `SLEEPERS`. If the word differs, the bell
+    /// has rung since.
     round: u64,
-    /// The task's place among the bell's listeners.
+    /// The task's place among the event's listeners.
     slot: Option<WakerSlot>,
 }
 
-// SAFETY: a shared reference to a bell, which is made of atomics, an event and a list that may be shared; and a place among the
-// event's listeners, which may be sent.
+// SAFETY: a subscription has a shared reference to a bell, which is made of atomics, an event and a
+// list that may be shared. Its place among the event's listeners may be sent.
 unsafe impl Send for Subscription {}
-// SAFETY: as above.
+// SAFETY: as above. A shared subscription gives shared access only.
 unsafe impl Sync for Subscription {}
 
 impl Bells {
@@ -71,22 +75,22 @@ impl Bells {
 
     #[allow(clippy::modulo_one, reason = "models have one bell")]
     fn of(&self, address: usize) -> &Bell {
-        // Nodes are 16 bytes apart at least; a multiplicative hash spreads them.
+        // Nodes are at least 16 bytes apart. A multiplicative hash spreads them.
         let hash = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
         &self.0[(hash >> (usize::BITS - 8)) % BELLS]
     }
 
-    /// Registers for the flight at `address`. The caller must then look at the flight's word once more, by an RMW,
-    /// before it sleeps.
+    /// Subscribes to the bell of the flight at `address`. The caller must then look at the flight's
+    /// word once more, by an RMW, before it sleeps.
     ///
     /// # Safety
-    /// The registration is dropped before these bells are.
+    /// The subscription is dropped before these bells are.
     pub(crate) unsafe fn listen(&self, address: usize) -> Subscription {
         self.of(address).subscription()
     }
 
-    /// Registers a caller who may not load yet. As for [`listen`](Self::listen), where the number of
-    /// loads is what it must look at once more.
+    /// Subscribes a caller that may not load yet. It must look at the number of loads once more, by
+    /// an RMW, before it sleeps.
     ///
     /// # Safety
     /// As for [`listen`](Self::listen).
@@ -94,18 +98,19 @@ impl Bells {
         self.0[BELLS].subscription()
     }
 
-    /// Wakes everyone who waits until it may load, after the number of loads was changed.
+    /// Wakes all callers that wait until they may load. Called after the number of loads changed.
     pub(crate) fn ring_queue(&self) {
         if !mutant("queue not rung") {
             self.0[BELLS].ring();
         }
     }
 
-    /// Wakes everyone who waits for the flight at `address`, after a transition of its word.
+    /// Wakes all waiters of the flight at `address`. Called after a transition of its word.
     ///
-    /// Nobody is missed. A waiter hears the bell (its word has `SUBSCRIBED`) before its RMW on the flight's word; the ringer
-    /// changes that by an RMW before it reads the bell's. The two RMWs are ordered: if the waiter's is first, the ringer's
-    /// acquires from it and sees the round that the waiter has heard, or one that has begun since; if the ringer's is first,
+    /// No waiter is missed. A waiter subscribes (the bell's word has `SUBSCRIBED`) before its RMW
+    /// of the flight's word. The ringer changes the flight's word by an RMW before it reads the
+    /// bell's. The two RMWs are ordered. If the waiter's is first, the ringer's acquires from it,
+    /// and the ringer sees the round of the subscription or a later one. If the ringer's is first,
     /// the waiter sees the new state and does not sleep.
     pub(crate) fn ring(&self, address: usize) {
         if !mutant("silent bell") {
@@ -119,9 +124,10 @@ impl Bell {
         Subscription { bell: NonNull::from(self), round: self.subscribe(), slot: None }
     }
 
-    /// Has this round's ring wake the caller, too; the word without `SLEEPERS`.
+    /// Has this round's ring wake the caller, too. Returns the word without `SLEEPERS`.
     fn subscribe(&self) -> u64 {
-        // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and writes nothing.
+        // Relaxed suffices: see `Bells::ring`. A flag that another waiter has set is as good, and
+        // this load writes nothing.
         let word = self.word.load(Ordering::Relaxed);
         if word & SUBSCRIBED != 0 {
             return word & !SLEEPERS;
@@ -129,13 +135,14 @@ impl Bell {
         (self.word.fetch_or(SUBSCRIBED, Ordering::Relaxed) | SUBSCRIBED) & !SLEEPERS
     }
 
-    /// Whether it has rung since this was heard. Acquire: pairs with the Release of `ring`, whose transition of the flight
-    /// came before.
+    /// Returns whether the bell has rung since this round. Acquire: pairs with the Release of
+    /// `ring`, whose transition of the flight came before.
     fn has_rung(&self, round: u64) -> bool {
         self.word.load(Ordering::Acquire) & !SLEEPERS != round
     }
 
-    /// Notes that a thread is about to sleep on the word: what that is then. None: the bell has rung.
+    /// Notes that a thread is about to sleep on the word. Returns the word then, or `None` if the
+    /// bell has rung.
     #[cfg(feature = "std")]
     fn note_thread(&self, round: u64) -> Option<u64> {
         let mut now = self.word.load(Ordering::Relaxed);
@@ -143,7 +150,7 @@ impl Bell {
             if now & THREAD != 0 {
                 return Some(now);
             }
-            // Relaxed: the ringer changes the word by an RMW, and whoever sleeps has compared it.
+            // Relaxed: the ringer changes the word by an RMW, and a sleeper has compared it.
             match self.word.compare_exchange_weak(now, now | THREAD, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return Some(now | THREAD),
                 Err(other) => now = other,
@@ -152,13 +159,14 @@ impl Bell {
         None
     }
 
-    /// Notes that a task listens to the event. False: the bell has rung.
+    /// Notes that a task listens to the event. Returns false if the bell has rung.
     fn note_task(&self, round: u64) -> bool {
         let noted = |now: u64| (now & !SLEEPERS == round).then_some(now | TASK);
-        // Release: pairs with the Acquire of `ring`, so that the task listens before the ringer notifies. Always an RMW, even if
-        // the flag is set: the ringer acquires from this task, too (the RMWs of others in between carry it on). (The event's lock
-        // orders more than that, so no model sees these orderings. The event promises nothing of a listener that has no order
-        // with `notify`.) Acquire: see `has_rung`.
+        // Release: pairs with the Acquire of `ring`, so that the task listens before the ringer
+        // notifies. It is an RMW even if the flag is set: so the ringer acquires from this task,
+        // too (the RMWs of other tasks in between carry it on). The event promises nothing about a
+        // listener that is not ordered with `notify`. (The event's lock orders more than this, so
+        // no model sees these two orderings.) Acquire: see `has_rung`.
         self.word.fetch_update(Ordering::Release, Ordering::Acquire, noted).is_ok()
     }
 
@@ -166,10 +174,10 @@ impl Bell {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & SUBSCRIBED == 0 {
-                // Nobody listens; or those who did are being woken by another, who has begun this round.
+                // No waiter has subscribed, or another ringer has begun this round and wakes them.
                 return;
             }
-            // The next round, without flags. Release: see `has_rung`. Acquire: see `note_task`.
+            // The next round has no flags. Release: see `has_rung`. Acquire: see `note_task`.
             let next = (word | FLAGS) + 1;
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Relaxed) {
                 Ok(_) => break,
@@ -177,7 +185,7 @@ impl Bell {
                 Err(now) => word = now,
             }
         }
-        // All of them at once, before any user code.
+        // All threads are woken at once, before any user code runs.
         if word & THREAD != 0 {
             self.word.wake_all();
         }
@@ -189,11 +197,11 @@ impl Bell {
 
 impl Subscription {
     fn bell(&self) -> &Bell {
-        // SAFETY: the bells outlive the registration, by the contract of `listen`.
+        // SAFETY: the bells outlive the subscription, by the contract of `listen`.
         unsafe { self.bell.as_ref() }
     }
 
-    /// Registers anew, if the bell has rung.
+    /// Subscribes anew, if the bell has rung.
     pub(crate) fn resubscribe(&mut self) {
         let round = self.bell().subscribe();
         if round != self.round {
@@ -202,7 +210,7 @@ impl Subscription {
         }
     }
 
-    /// Ready once the bell has rung; until then the task is woken when it does.
+    /// Is ready once the bell has rung. Until then the ring wakes the task.
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         if self.bell().has_rung(self.round) {
             return Poll::Ready(());
@@ -210,35 +218,40 @@ impl Subscription {
         if self.slot.as_ref().is_some_and(|slot| slot.is_of(cx.waker())) {
             return Poll::Pending;
         }
-        // Another waker than the last time; or the ringer of an earlier round has woken the task only now.
+        // The waker is not that of the last poll, or the ringer of an earlier round has woken the
+        // task only now.
         let task = cx.waker().clone();
         let early = mutant("notes before it listens") && self.bell().note_task(self.round);
-        // SAFETY: the bell outlives this registration, and does not move: by the contract of `listen`.
+        // SAFETY: the bell outlives this subscription, by the contract of `listen`, and does not
+        // move: it is in a box.
         let slot = unsafe { self.bell().tasks.listen(task) };
-        // The old one is dropped at the end: that may drop a user's waker, which may panic.
+        // The old slot is dropped at the end: that may drop a user's waker, which may panic.
         let _old = self.slot.replace(slot);
-        // A ringer changes the word and then notifies the event. If its change comes after the note, it has acquired from that,
-        // and the listener is in the event's list for it; if before, the note is refused.
+        // A ringer changes the word and then notifies the event. If its change comes after the
+        // note, the ringer has acquired from the note and finds the listener in the event's list.
+        // If the change comes before, the note is refused.
         if !early && !self.bell().note_task(self.round) && !mutant("sleeps through the ring") {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    /// The same as a thread: sleeps until the bell has rung, for that long at most; may return early.
+    /// Sleeps as a thread until the bell has rung, at most for `longest`. May return early.
     #[cfg(feature = "std")]
     pub(crate) fn sleep(&mut self, longest: Option<Duration>) {
         if !Futex::NATIVE {
             return self.sleep_as_task(longest);
         }
         if let Some(word) = self.bell().note_thread(self.round) {
-            // If it rings, or a task is noted, before the kernel compares, that sees another word, but for one who is held up here
-            // for a multiple of 2^29 rounds, to the round. Even then somebody sleeps in this round, and is woken together with it.
+            // If the bell rings, or a task is noted, before the kernel compares, the kernel sees
+            // another word and returns. It does not if this thread is held up here for an exact
+            // multiple of 2^29 rounds. Even then the thread has subscribed to the present round in
+            // effect: a waiter sleeps in it, and its ring wakes both.
             self.bell().word.wait(word, longest);
         }
     }
 
-    /// The same where threads cannot sleep on the word.
+    /// Sleeps where threads cannot sleep on the word.
     #[cfg(feature = "std")]
     fn sleep_as_task(&mut self, longest: Option<Duration>) {
         let waker = core::task::Waker::from(crate::sys::unpark::Unpark::this_thread());
@@ -257,7 +270,7 @@ mod tests {
     use crate::sys::sync::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::thread;
 
-    /// Sleeps by `sleep` until the flight has ended, as waiters do, and is woken by one ring.
+    /// Sleeps by `sleep` until the flight has ended, as waiters do. One ring wakes all of them.
     fn all_are_woken(sleep: fn(&mut Subscription, Option<Duration>), longest: Option<Duration>) {
         const HERD: usize = 8;
         let (bells, ended, slot) = (Bells::new(), AtomicBool::new(false), AtomicUsize::new(0));

@@ -1,18 +1,18 @@
-//! The tasks that sleep at a bell: they wait on an [`event_listener::Event`].
+//! The tasks that sleep at a bell. They wait on an [`event_listener::Event`].
 //!
-//! The event keeps its listeners in a list under a lock, and wakes wakers, and drops them, under that
-//! lock. A waker is user code: it may panic, drop a waiter (which takes the lock), or call the cache.
-//! So the event is never given a user's waker. It is given a [`Sleeper`]: that holds the user's waker
-//! and, when the event wakes it, only puts itself on a list. The ringer takes that list after the
-//! event has let go of its lock, and wakes the users' wakers from there.
+//! The event keeps its listeners in a list under a lock. It wakes wakers, and drops them, under
+//! that lock. A waker is user code: it may panic, drop a waiter (which takes the lock), or call the
+//! cache. So the event never gets a user's waker. It gets a [`Sleeper`], which holds the user's
+//! waker. When the event wakes a sleeper, the sleeper only puts itself on a list. The ringer takes
+//! that list after the event has released its lock, and wakes the users' wakers from there.
 //!
-//! Facts on which this file relies:
-//! 1. The event wakes a waker only within `notify`, or within the drop of a listener that was notified
-//!    and not discarded. This file discards every listener, so only ringers wake sleepers.
-//! 2. A registration holds its sleeper for as long as the event may hold one. So the event never drops
-//!    the last handle of a sleeper, and no user's waker is dropped under the lock.
-//! 3. With std the lock is a mutex. Without std it is a spinlock, or a critical section if the program
-//!    enables event-listener's feature of that name.
+//! This file relies on three facts:
+//! 1. The event wakes a waker only within `notify`, or within the drop of a listener that was
+//!    notified and not discarded. This file discards every listener, so only ringers wake sleepers.
+//! 2. A slot holds its sleeper for as long as the event may hold it. So the event never drops the
+//!    last handle of a sleeper, and no user's waker is dropped under the lock.
+//! 3. With std the lock is a mutex. Without std it is a spinlock, or a critical section if the
+//!    program enables event-listener's feature of that name.
 
 use crate::sys::mutants::mutant;
 use crate::sys::stack::{Below, Chain, Linked, Stack};
@@ -30,7 +30,7 @@ use event_listener::{Event, EventListener, Listener};
 /// The tasks that sleep at one bell.
 pub(super) struct Wakers {
     event: Event,
-    /// The sleepers that a ringer's `notify` has woken, and whose tasks it wakes next.
+    /// The sleepers that a ringer's `notify` has woken. The ringer wakes their tasks next.
     woken: Stack<Sleeper>,
 }
 
@@ -45,10 +45,10 @@ struct Sleeper {
     below: Below,
 }
 
-// SAFETY: the waker may be sent. The link is used only by the list's owner of this sleeper, and the list by shared
-// reference: it is made of an atomic.
+// SAFETY: the waker may be sent. Only the list, which owns the sleeper while it is in there, uses
+// the link. The list is used by shared reference: it is made of an atomic.
 unsafe impl Send for Sleeper {}
-// SAFETY: as above; what is shared is the waker, which is `Sync`, and an atomic.
+// SAFETY: as above. A shared sleeper shares the waker, which is `Sync`, and an atomic.
 unsafe impl Sync for Sleeper {}
 
 impl Linked for Sleeper {
@@ -60,31 +60,33 @@ impl Linked for Sleeper {
 impl Wake for Sleeper {
     /// Runs under the event's lock.
     fn wake(self: Arc<Self>) {
-        // A sleeper is put on a list at most once. Relaxed: the RMW decides that by itself; for `WakerSlot::is_of`, see there.
+        // A sleeper is put on a list at most once. Relaxed: the RMW alone decides that. For
+        // `WakerSlot::is_of` see there.
         if self.woken.swap(true, Ordering::Relaxed) {
             return;
         }
         let list = self.list;
         let this = Arc::into_raw(self);
-        // SAFETY: not null: from an `Arc`. The list takes over that handle, and `Woken` turns it back into one. The bell that
-        // the list is part of is alive: its ringer is within `notify` (fact 1).
+        // SAFETY: the pointer is from an `Arc`, so it is not null. The list takes over that handle,
+        // and `Woken` turns it back into an `Arc`: the sleeper is alive while it is in the list.
+        // The bell that the list is part of is alive: its ringer is within `notify` (fact 1).
         unsafe { list.as_ref().push(NonNull::new_unchecked(this.cast_mut())) };
     }
 }
 
-/// A task's place among the listeners. Dropping it takes the place back.
+/// A task's place among the listeners. Its drop takes the place back.
 #[must_use]
 pub(super) struct WakerSlot {
-    /// None only while it is dropped.
+    /// `None` only while the slot is dropped.
     listener: Option<EventListener>,
     sleeper: Arc<Sleeper>,
 }
 
 impl WakerSlot {
-    /// Whether the task sleeps, to be woken by this waker.
+    /// Returns whether the task sleeps and this waker wakes it.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
-        // Relaxed: a poll that misses the flag is not the one that the wake-up brings. The ringer sets the flag before it wakes
-        // the task, so that one sees it.
+        // Relaxed: the ringer sets the flag before it wakes the task. So the poll that the wake-up
+        // brings about sees the flag. A poll that misses it is an earlier one.
         let woken = self.sleeper.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
         !woken && self.sleeper.task.will_wake(waker)
     }
@@ -96,8 +98,9 @@ impl Drop for WakerSlot {
         if mutant("leaves its listener") {
             return core::mem::forget(listener);
         }
-        // Discarded, not dropped: that would pass a notification on to another listener. The event's handle of the sleeper goes
-        // here, and then the registration's, with which the user's waker may go (fact 2).
+        // The listener is discarded, not dropped: a drop would pass a notification on to another
+        // listener. The event's handle of the sleeper is dropped here, and the slot's afterwards,
+        // perhaps with the user's waker (fact 2).
         listener.discard();
     }
 }
@@ -107,37 +110,41 @@ impl Wakers {
         Self { event: Event::new(), woken: Stack::new() }
     }
 
-    /// Has the next ring wake a task, once it is noted on the bell's word that one listens.
+    /// Has the next ring wake a task, once the bell's word says that a task listens.
     ///
     /// # Safety
-    /// What is returned is dropped before these wakers are, and these do not move until then.
+    /// The slot is dropped before these wakers are, and these do not move until then.
     pub(super) unsafe fn listen(&self, task: Waker) -> WakerSlot {
         let (woken, list) = (AtomicBool::new(false), NonNull::from(&self.woken));
         let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing() });
         let waker = Waker::from(sleeper.clone());
         loop {
             let mut listener = self.event.listen();
-            // A ringer may notify the listener before it has the waker. The next one is for the ring after that.
+            // A ringer may notify the listener before that has the waker. The next listener is for
+            // the ring after that.
             if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() {
                 return WakerSlot { listener: Some(listener), sleeper };
             }
         }
     }
 
-    /// Wakes every task that listens. If a waker panics, the others are woken, and then the panic goes on.
+    /// Wakes every task that listens. If a waker panics, the others are woken, and then the panic
+    /// goes on.
     pub(super) fn wake_all(&self) {
-        // Relaxed leaves out a fence: the ringer has acquired, by the bell's word, what the tasks did before they noted there that
-        // they listen.
+        // The relaxed form leaves out a fence. The ringer has acquired, by the bell's word, what
+        // the tasks did before they noted there that they listen.
         self.event.notify_relaxed(usize::MAX);
-        // This ringer's sleepers are in the list now, or another ringer has taken them and wakes them. Also those of others.
+        // The sleepers of this ring are in the list now, or another ringer has taken them and wakes
+        // them. The list may have sleepers of other rings, too.
         let mut woken = Woken(self.woken.take());
         if mutant("a task is left asleep") {
             drop(woken.next());
         }
-        // The lock is free, and the list is this ringer's alone. The last one first: to turn the list around made no difference
-        // to the last task, with 64 tasks or 500.
+        // The lock is free, and the list is this ringer's alone. The last sleeper is woken first.
+        // To reverse the list made no difference to the last task.
         unwind::each(woken.0.iter(), |sleeper| sleeper.task.wake_by_ref());
-        // (`woken` goes here, or as the panic goes on: a waker that panics as it is dropped keeps no other from being dropped.)
+        // `woken` is dropped here, or as the panic goes on. A waker that panics as it is dropped
+        // does not keep the others from being dropped.
     }
 }
 
@@ -148,7 +155,8 @@ impl Iterator for Woken {
     type Item = Arc<Sleeper>;
 
     fn next(&mut self) -> Option<Arc<Sleeper>> {
-        // SAFETY: came from `Arc::into_raw`, with the handle that the list took over; taken off once.
+        // SAFETY: the pointer came from `Arc::into_raw`, with the handle that the list took over.
+        // It is taken off once.
         self.0.pop().map(|sleeper| unsafe { Arc::from_raw(sleeper.as_ptr().cast_const()) })
     }
 }
