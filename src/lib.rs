@@ -35,9 +35,14 @@
 //!
 //! Reads, writes, eviction and the bookkeeping of loads are lock-free: they are made of atomics, in a split-ordered list
 //! and slot rings, with memory reclaimed by epochs. A hit is wait-free but for the pin of the epoch. Those who *wait*
-//! for the load of another sleep at a bell, which has no lock either: threads on a word of which the system wakes all at
-//! once (Linux; elsewhere they are unparked one by one), tasks in a lock-free stack of wakers. A loader runs on the
-//! thread of the caller who leads, or is polled by its task.
+//! for the load of another sleep at a bell. Threads on 64-bit Linux sleep on a word, take no lock, and one system call wakes
+//! them all. Tasks, and threads elsewhere, wait on an `event_listener::Event`, whose list of waiters has a lock: a mutex, held
+//! for a few instructions a waiter. A leader takes it only if such waiters sleep, and no waker or other user code runs
+//! under it. A loader runs on the thread of the caller who leads, or is polled by its task.
+//!
+//! Without `std` that lock is a spinlock. A task that is preempted or interrupted under it has the others spin until it goes on;
+//! so do not call the cache from an interrupt handler, or from a thread of a higher priority on the same core, while tasks wait.
+//! (Or let the program depend on `event-listener` with its feature `critical-section`: then it is a critical section.)
 //!
 //! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
 //! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)
@@ -61,7 +66,8 @@
 //! `fork` of the C library; after a raw system call, and on other systems, it stays pinned: nothing can be freed, and past the bounds above new values are
 //! not kept.) What the parent's other threads were in the middle of does not end: their loads can only be taken over
 //! ([`Builder::lead_timeout`]), entries that they hold keep their memory, and [`ThreadTimer`], [`TickerClock`], a [`Janitor`] and a
-//! runtime of tasks have no thread in the child. So a child should build its caches anew, or end, or `exec`.
+//! runtime of tasks have no thread in the child. If one of those threads held the lock of an event (see above), tasks that wait at
+//! the same bell in the child wait for ever. So a child should build its caches anew, or end, or `exec`.
 //!
 //! # A sandbox
 //! Pins rely on Linux's `membarrier` if it is to be had as the first cache is built, and on fences if not. If a sandbox forbids the call

@@ -8,10 +8,10 @@
 //! lock. Tasks wait on the event, whose list of listeners has a lock (`wakers`). Threads of other systems sleep as tasks, whose
 //! wakers unpark them.
 //!
-//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless tasks sleep. Whoever is
-//! woken has left the event's list by the next time that it listens, or when it is dropped.
+//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless tasks sleep. A woken task
+//! leaves the event's list when it listens for the next round, or when its waiter is dropped.
 //!
-//! Why threads do not wait on the event, too: it wakes them one by one, by a system call each, under the lock that each of
+//! Threads do not wait on the event, because it wakes them one by one, by a system call each, under the lock that each of
 //! them then asks for (benches/README.md has the figures).
 
 use crate::futex::Futex;
@@ -181,6 +181,9 @@ impl Bell {
             self.word.wake_all();
         }
         if word & TASK != 0 {
+            // The event has no step that shuttle knows. Others may come in between the change and the waking.
+            #[cfg(shuttle)]
+            let _ = self.word.load(Ordering::Relaxed);
             self.tasks.wake_all();
         }
     }
