@@ -218,15 +218,18 @@ impl Scene {
             Deed::Panics => panic!("by a waker, as it was told to"),
             Deed::DropsAWaiter => drop(self.other.lock().unwrap().take()),
             Deed::CallsTheCache => {
-                // Of another flight at this bell, or any other; one of them leads, the other sleeps, and is woken.
-                for key in 100..300 {
+                // At so many flights, some of them are at this very bell.
+                let waits = (100..300).map(|key| {
                     let Lookup::Lead(lease) = self.cache.lease_owned(&key) else { panic!("nobody else loads {key}") };
                     let Lookup::Wait(mut waiter) = self.cache.lease_owned(&key) else { panic!("{key} is loading") };
                     assert!(poll(&mut waiter, Waker::noop()).is_pending());
+                    (lease, waiter)
+                });
+                for (lease, mut waiter) in waits.collect::<Vec<_>>() {
+                    let key = *lease.key();
                     assert!(lease.fulfil(key).is_ok());
                     assert!(matches!(poll(&mut waiter, Waker::noop()), Poll::Ready(Waited::Ready(v)) if *v == key));
                     assert_eq!(self.cache.get(&key), Some(key));
-                    self.cache.invalidate(&key);
                 }
             }
             Deed::EndsTheLoad => self.end(),
@@ -315,7 +318,7 @@ fn harmless(when: When, deed: Deed) {
 
 #[test]
 fn whatever_a_waker_does_as_it_is_woken_is_harmless() {
-    for deed in [Deed::Panics, Deed::DropsAWaiter, Deed::CallsTheCache, Deed::EndsTheLoad] {
+    for deed in [Deed::Panics, Deed::DropsAWaiter, Deed::CallsTheCache] {
         harmless(When::Woken, deed);
     }
 }
