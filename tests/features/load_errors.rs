@@ -64,6 +64,8 @@ fn each_face_tells_a_failed_load_once() {
         let failures = cache.stats().load_failures;
         drop(quietly(|| catch_unwind(AssertUnwindSafe(ask))));
         until("it ends", || (0..200).all(|key| !cache.is_loading(&key)));
+        // (In the background it is told after the flight has ended.)
+        until("it is told", || log.0.lock().unwrap().len() >= expected.len());
         let mut told = log.taken();
         told.sort();
         assert_eq!(told, expected, "{what}");

@@ -150,7 +150,8 @@ fn refreshes_keep_to_max_loads() {
     cache.insert(1, 1);
     assert_eq!([1, 2, 3, 4].map(|key| cache.refresh(&key)), [true, true, false, false]);
     gate.open();
-    until("they end", || !cache.is_loading(&1) && !cache.is_loading(&2));
+    // (Their places are free a moment after their flights have ended.)
+    until("they end", || !cache.is_loading(&1) && !cache.is_loading(&2) && cache.stats().loading == 0);
     assert_eq!((loader.calls(), cache.get(&1), cache.get(&3)), (2, Some(7), None));
     assert!(cache.refresh(&3));
     until("it ends", || !cache.is_loading(&3));

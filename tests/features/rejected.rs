@@ -123,8 +123,8 @@ fn what_is_refused_for_want_of_memory_is_told() {
     assert_eq!(cache.get_with(&1, || 2), 2);
     assert_eq!((taken(&told), taken(&events.0)), (vec![(1, 2, Rejected)], vec![RejectionCause::RetiredMemory; 3]));
     drop(held);
-    cache.invalidate_all();
-    assert!(cache.try_insert(1, 1).is_ok());
+    // (Pins of this binary's other tests hold up memory, too.)
+    until("memory is freed", || cache.try_insert(1, 1).is_ok());
 }
 
 /// What was loaded on these terms was not refused; nor was what lost to a newer write or removal.

@@ -55,17 +55,22 @@ fn without_tags_nothing_happens() {
 
 #[test]
 fn tags_and_a_time_to_idle_go_together() {
-    let (builder, clock) = timed();
-    let tags = |key: &u32, _: &u64, tags: &mut Tags<'_>| tags.add(&(key % 2));
-    let cache: TestCache = builder.tags_with(tags).time_to_idle(10 * SECOND).build().unwrap();
-    (1..=3).for_each(|key| cache.insert(key, 1));
-    for _ in 0..3 {
-        clock.advance(9 * SECOND);
-        assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), Some(1)), "each read moves the deadline on");
-    }
-    assert_eq!(cache.get(&3), None, "unread for longer");
-    cache.invalidate_tag(&1_u32);
-    assert_eq!((cache.get(&1), cache.get(&2)), (None, Some(1)));
+    let survives = |_| {
+        let (builder, clock) = timed();
+        let tags = |key: &u32, _: &u64, tags: &mut Tags<'_>| tags.add(&(key % 2));
+        let cache: TestCache = builder.tags_with(tags).time_to_idle(10 * SECOND).build().unwrap();
+        (1..=3).for_each(|key| cache.insert(key, 1));
+        for _ in 0..3 {
+            clock.advance(9 * SECOND);
+            assert_eq!((cache.get(&1), cache.get(&2)), (Some(1), Some(1)), "each read moves the deadline on");
+        }
+        assert_eq!(cache.get(&3), None, "unread for longer");
+        cache.invalidate_tag(&1_u32);
+        assert_eq!(cache.get(&1), None);
+        cache.get(&2) == Some(1)
+    };
+    // Two tags may share a cell, by chance: not in each of ten caches.
+    assert!((0..10).any(survives));
 }
 
 /// A load that began before the invalidation: those who waited get it, those who come afterwards do not.

@@ -5,6 +5,7 @@ mod common;
 
 use bellwether::Cache;
 use common::*;
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -69,4 +70,32 @@ fn a_purge_is_incremental() {
     assert!(MOST.load(SeqCst) < all / 4, "{} of {all} retired at once", MOST.load(SeqCst));
     cache.invalidate_all();
     assert_eq!(cache.len(), 0);
+}
+
+/// However many are freed sooner or later, no insertion does it for more than a few.
+#[test]
+fn no_insertion_drops_many() {
+    let _alone = alone();
+    thread_local!(static DROPS: Cell<usize> = const { Cell::new(0) });
+    struct Counted;
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPS.set(DROPS.get() + 1);
+        }
+    }
+    let (capacity, inserts) = (40_000, 200_000);
+    let cache = Cache::new(capacity as u64);
+    let mut most = 0;
+    for key in 0..inserts {
+        let before = DROPS.get();
+        cache.insert(key, Counted);
+        most = most.max(DROPS.get() - before);
+    }
+    let dropped = DROPS.get();
+    // What is retired and not yet freed is little.
+    assert!(dropped > inserts - capacity - capacity / 4, "{dropped}");
+    // Two bags of 64. (One at a time would not do: some are retired meanwhile.)
+    assert!((2..=128).contains(&most), "{most} at once");
+    drop(cache);
+    assert_eq!(DROPS.get(), inserts);
 }
