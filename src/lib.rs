@@ -1,202 +1,221 @@
-//! A lock-free, `no_std`-friendly in-process cache core that makes cache stampedes impossible.
+//! An in-process cache, async and blocking, that computes a missing value once, however many
+//! callers ask for it.
 //!
-//! When a hot entry expires, one caller computes it anew, and everyone else keeps the value that is still good or waits
-//! for the bell; [XFetch](Builder::xfetch) refreshes it before it ever expires.
+//! When a hot entry expires, one caller (the *leader*) loads it anew. All others keep the old
+//! value, if it may still be served, or wait for the leader's. [XFetch](Builder::xfetch) refreshes
+//! an entry before it expires.
 //!
 //! ```
-//! use bellwether::Cache;
+//! use bellwether::{BuildError, Cache, LoadError};
+//! use std::sync::Arc;
 //! use std::time::Duration;
 //!
-//! let pages: Cache<String, String> = Cache::builder()
-//!     .max_capacity(10_000)
-//!     .time_to_live(Duration::from_secs(60))
-//!     .build()?;
-//! // However many threads ask: one renders, the others wait for it, or keep the page that is still good.
-//! let page = pages.get_with("/", || format!("rendered {}", "/"));
-//! assert_eq!(page, "rendered /");
-//! # Ok::<(), bellwether::BuildError>(())
+//! #[derive(Debug)]
+//! enum DbError { NoSuchUser, Down }
+//!
+//! async fn query(id: u64) -> Result<String, DbError> {
+//!     if id == 7 { Ok("Ada".to_owned()) } else { Err(DbError::NoSuchUser) }
+//! }
+//!
+//! fn users() -> Result<Arc<Cache<u64, String>>, BuildError> {
+//!     let users = Cache::builder()
+//!         .max_capacity(10_000)
+//!         .time_to_live(Duration::from_secs(60))
+//!         .wait_timeout(Duration::from_secs(2))
+//!         .build()?;
+//!     Ok(Arc::new(users))
+//! }
+//!
+//! /// Answers a request with a status and a text.
+//! async fn user(users: Arc<Cache<u64, String>>, id: u64) -> (u16, String) {
+//!     // However many tasks ask for this user at once, one queries. The others await its answer.
+//!     match users.try_get_with_async(&id, || query(id)).await {
+//!         Ok(name) => (200, name),
+//!         // One query failed. Each caller that waited for it gets the same `Arc<DbError>`.
+//!         Err(LoadError::Load(error)) => match *error {
+//!             DbError::NoSuchUser => (404, "no such user".to_owned()),
+//!             DbError::Down => (502, "the database is down".to_owned()),
+//!         },
+//!         // This caller's deadline ran out, or a bound on waiters or loads refused it.
+//!         Err(LoadError::TimedOut | LoadError::Overloaded) => (503, "try again".to_owned()),
+//!         Err(error) => (500, format!("{error:?}")),
+//!     }
+//! }
+//! # use std::{pin::pin, task::{Context, Poll, Waker}};
+//! # fn block_on<T>(future: impl Future<Output = T>) -> T {
+//! #     let mut future = pin!(future);
+//! #     match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+//! #         Poll::Ready(done) => done,
+//! #         Poll::Pending => panic!("no other task is at work"),
+//! #     }
+//! # }
+//! # let users = users()?;
+//! # assert_eq!(block_on(user(users.clone(), 7)), (200, "Ada".to_owned()));
+//! # assert_eq!(users.get(&7).as_deref(), Some("Ada"));
+//! # assert_eq!(block_on(user(users, 8)), (404, "no such user".to_owned()));
+//! # Ok::<(), BuildError>(())
 //! ```
 //!
 //! # Choosing a verb
 //!
 //! | you want | call | waits? |
 //! |---|---|---|
-//! | the value if it is there | [`Cache::get`], [`get_ref`](Cache::get_ref), [`get_entry`](Cache::get_entry) | never |
-//! | the value, loaded once if it is not | [`Cache::get_with`], [`try_get_with`](Cache::try_get_with) | for the load of another |
-//! | the same in a task | [`Cache::get_with_async`], [`try_get_with_async`](Cache::try_get_with_async) | asynchronously |
-//! | the same with settings of this call, and how it went | [`Cache::entry`]: a [`Request`], an [`Outcome`] | as above |
-//! | the same, loaded in the background | [`Cache::detached`] | no longer than you like |
-//! | a cache that knows its loader; many keys at once | [`Builder::loader`]: a [`LoadingCache`] | as above |
-//! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`], with a [`Lease`] or a [`Waiter`] | only in [`Waiter::wait`] |
-//! | to decide on a value while nobody else does | [`Cache::compute`] | for a load in flight |
+//! | the value, if it is there | [`Cache::get`], [`get_ref`], [`get_entry`] | never |
+//! | the value, loaded once if not | [`Cache::get_with`], [`try_get_with`] | for another's load |
+//! | the same in a task | [`get_with_async`], [`try_get_with_async`] | asynchronously |
+//! | settings for one call; how the value came about | [`Cache::entry`] | as above |
+//! | a load in the background | [`Cache::detached`] | no longer than you like |
+//! | a loader of the cache's own; many keys at once | [`LoadingCache`] | as above |
+//! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`] | only in [`Waiter::wait`] |
+//! | to decide on a value while no other caller loads | [`Cache::compute`] | for a load in flight |
 //! | many plain calls in a row | [`Cache::pin`] | never |
 //!
-//! # What is lock-free and what blocks
+//! [`get_ref`]: Cache::get_ref
+//! [`get_entry`]: Cache::get_entry
+//! [`try_get_with`]: Cache::try_get_with
+//! [`get_with_async`]: Cache::get_with_async
+//! [`try_get_with_async`]: Cache::try_get_with_async
 //!
-//! Reads, writes, eviction and the bookkeeping of loads are lock-free: they are made of atomics, in a split-ordered list
-//! and slot rings, with memory reclaimed by epochs. A hit is wait-free but for the pin of the epoch. Those who *wait*
-//! for the load of another sleep at a bell, which has no lock either: threads on a word of which the system wakes all at
-//! once (Linux; elsewhere they are unparked one by one), tasks in a lock-free stack of wakers. A loader runs on the
-//! thread of the caller who leads, or is polled by its task.
+//! [`Request`] has a table of the deadlines: which one ends which wait, and with what.
 //!
-//! A [`Ref`], a [`Pinned`] and an [`Iter`] hold a pin: while one is held, no cache of this crate in the process can free
-//! retired memory. That is bounded: past 8 MiB of retired nodes (or, with a weigher, a capacity's worth of retired weight)
-//! new values are handed to their callers and not kept, past four times that, misses load without a flight, and all is
-//! well again when the pin is gone. [`Stats::retired_bytes`] and [`Stats::bypassed`] show it. (`lease` answers
-//! `Overloaded` then; `compute`, which has no way to decline, goes on.)
+//! # Pages
 //!
-//! A value that is removed by a caller's word ([`Cache::remove`] and its like, [`Cache::purge_expired`], [`Cache::retain`],
-//! [`Cache::set_capacity`], [`Op::Remove`]) is dropped before the call returns, where no thread holds a pin, or else with
-//! one of the next 16 removals after the pin's end; if an [`Entry`] of it is held, as the last one is dropped. One that is evicted, or replaced, is dropped by a
-//! later insert: at once where the capacity is below 16; else before an eighth of the capacity more has been removed, rounded up to a
-//! multiple of 64, and 4,096 at most (with a weigher, values of some 1/32 of the capacity). What is ripe then is freed over the
-//! inserts that follow. All values are dropped with the cache.
-//!
-//! On 32-bit targets without 64-bit atomics the entry's times are guarded by `portable-atomic`'s fallback locks, and a
-//! flight counts at most 16,383 waiters.
-//!
-//! # A process that forks
-//! A child of `fork` has one thread, the one that forked. On 64-bit Linux it may go on using its caches: they read, insert, load, remove
-//! and free as ever, and what that thread had pinned stays pinned. (What other threads had pinned is let go of as the child begins. That is for
-//! `fork` of the C library; after a raw system call, and on other systems, it stays pinned: nothing can be freed, and past the bounds above new values are
-//! not kept.) What the parent's other threads were in the middle of does not end: their loads can only be taken over
-//! ([`Builder::lead_timeout`]), entries that they hold keep their memory, and [`ThreadTimer`], [`TickerClock`], a [`Janitor`] and a
-//! runtime of tasks have no thread in the child. So a child should build its caches anew, or end, or `exec`.
-//!
-//! # A sandbox
-//! Pins rely on Linux's `membarrier` if it is to be had as the first cache is built, and on fences if not. If a sandbox forbids the call
-//! later, readers are told to fence from then on; for a tenth of a second nothing is freed, once. (A hit costs
-//! some 10 ns more then.)
+//! | page | it says |
+//! |---|---|
+//! | [`waiting`] | what is lock-free, and what blocks |
+//! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
+//! | [`eviction`] | which entry goes when room is needed, and the hit ratio |
+//! | [`hashers`] | which hasher suits which keys |
+//! | [`comparison`] | what other libraries do about stampedes, and its counterpart here |
+//! | [`verification`] | what is proved, within which bounds; what is tested; what is not covered |
 //!
 //! # Features
 //!
-//! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate needs `alloc` only, and
-//!   threads register ([`Cache::register`]) to pin. Where there is no clock ([`Builder::clock`]), nothing can expire.
-//! * `tokio`: loads in the background run in the tokio runtime that they are spawned from, if there is one; `TokioSpawn` and
-//!   `TokioTimer`: in one of your choice, and by its timer. Needs `std`.
-//! * `metrics`: `MetricsObserver`, an [`Observer`] that tells the recorder of the `metrics` facade what a cache does. Needs `std`.
-//! * `tracing`: `TracingObserver`, an [`Observer`] that emits it as events of `tracing`; loads in the background run in the span of
-//!   the caller on whose behalf they do. Needs `std`.
-//!
-//! # How far to trust it
-//!
-//! What is proved, within which bounds, what is only tested, and what is not covered: [`verification`].
+//! * `std` (default): blocking waits, thread-local pins, the default clock. Without it the crate
+//!   needs `alloc` only, and threads register ([`Cache::register`]) to pin. Where there is no clock
+//!   ([`Builder::clock`]), nothing can expire.
+//! * `tokio`: background loads run in the tokio runtime that they are spawned from, if there is
+//!   one; `TokioSpawn` and `TokioTimer` name another one. Needs `std`.
+//! * `metrics`: `MetricsObserver`, an [`Observer`] that reports to the recorder of the `metrics`
+//!   facade. Needs `std`.
+//! * `tracing`: `TracingObserver`, an [`Observer`] that emits events of `tracing`. Background loads
+//!   run in the span of the caller that began them. Needs `std`.
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 
+// Pages of the documentation: the files of `docs`, which are in the package, too.
+#[cfg(doc)]
+#[doc = include_str!("../docs/comparison.md")]
+pub mod comparison {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/eviction.md")]
+#[doc = "<style>.hit-ratio svg { width: 100%; height: auto; }</style><div class=\"hit-ratio\">"]
+#[doc = include_str!("../docs/hit-ratio.svg")]
+#[doc = "</div>"]
+pub mod eviction {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/hashers.md")]
+pub mod hashers {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/memory.md")]
+pub mod memory {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/verification.md")]
 pub mod verification {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/waiting.md")]
+pub mod waiting {}
 
-#[cfg(feature = "std")]
-mod alarms;
-mod alert;
-mod answers;
-mod buckets;
-mod builder;
-mod bulk;
-mod cache;
-mod clock;
-mod detached;
-mod doubling;
+// A map of the source. A folder imports from itself and from those below it, and from no other:
+// `tests/process/layers.rs` fails otherwise.
+//
+//   api      what users name: cache/ builder/ handle/ load/ observers/ error/
+//   engine   one operation under a pin: read, join, publish, end, insert, remove, evict, sweep;
+//            wait/ is how a caller sleeps
+//   flight   the protocol: PROTOCOL.md first; then word.rs and state.rs (the state word), node.rs
+//            (what carries it), expiry.rs and times.rs (its times), bell/ (where waiters sleep)
+//   table    the split-ordered list: which node has a key
+//   policy   which entry goes when room is needed
+//   reclaim  when the memory of a removed node may be freed
+//   runtime  clocks, timers, spawners, the arithmetic of XFetch
+//   sys      atomics, the futex, memory, small lock-free parts
+//
+// Five trips, each from the call of a user downward:
+//
+//   a hit          api/cache/plain.rs `get` -> engine/read.rs `read` -> table/mod.rs `find`
+//                  -> engine/read.rs `is_plain_hit`
+//   a cold miss    api/load/blocking.rs `get_with` or future.rs `get_with_async`
+//                  -> api/load/read_through/ -> api/handle/lookup.rs -> engine/join.rs
+//                  `join_or_lead`; the leader ends in api/handle/lease/ `finish` and
+//                  engine/publish.rs, a waiter sleeps in api/handle/waiter/
+//   early refresh  engine/freshness.rs `freshness` -> engine/join.rs `refresh`
+//                  -> engine/publish.rs `publish_successor`
+//   hand-over      api/handle/lease/ `drop` -> engine/end.rs `give_up` -> flight/bell/ `ring`
+//                  -> engine/join.rs `claim`
+//   eviction       engine/insert.rs -> engine/evict.rs `make_room` -> policy/evict.rs
+//                  -> engine/remove.rs `remove_held`
+mod api;
 mod engine;
-mod entry;
-mod error;
-mod expiry;
-mod failure;
-mod fate;
 mod flight;
-mod form;
-mod futex;
-mod future;
-mod hasher;
-mod inline;
-mod iter;
-mod key;
-mod lease;
-mod link;
-mod loading;
-mod lookup;
-mod observer;
-mod order;
-mod outcome;
-mod pinned;
 mod policy;
 mod reclaim;
-mod rejected;
-mod request;
-mod span;
-mod spawn;
-mod stack;
-mod stats;
-mod sync;
+mod runtime;
+mod sys;
 mod table;
-mod tags;
-mod through;
-mod time;
-mod timer;
-mod unwind;
-mod waiter;
-mod zeroed;
 
 #[cfg(feature = "std")]
-mod blocking;
+pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
-mod deadline;
-#[cfg(feature = "std")]
-mod janitor;
-#[cfg(feature = "std")]
-mod ticker;
-#[cfg(feature = "tokio")]
-mod tokio_rt;
-#[cfg(feature = "std")]
-mod unpark;
-
-#[cfg(feature = "std")]
-pub use alarms::ThreadTimer;
-pub use answers::Answers;
-#[cfg(feature = "std")]
-pub use blocking::Op;
-pub use builder::Builder;
-pub use cache::Cache;
-pub use clock::Clock;
-#[cfg(feature = "std")]
-pub use clock::CoarseClock;
-pub use detached::Detached;
-pub use entry::{Entry, Ref};
-pub use equivalent::Equivalent;
-pub use error::{BuildError, DynLoadError, LoadError};
-pub use failure::Failure;
-pub use hasher::{DefaultHashBuilder, DefaultHasher};
-pub use iter::Iter;
-#[cfg(feature = "std")]
-pub use janitor::Janitor;
-pub use key::ToKey;
-pub use lease::Lease;
-pub use loading::{Load, LoadAsync, LoadingBuilder, LoadingCache};
-pub use lookup::Lookup;
+pub use api::load::blocking::Op;
 #[cfg(feature = "metrics")]
-pub use observer::MetricsObserver;
+pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]
-pub use observer::TracingObserver;
-pub use observer::{CacheEvent, EventKey, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding};
-pub use outcome::{Loaded, Outcome};
-pub use pinned::{Local, Pinned};
-pub use rejected::{Rejected, RejectionCause};
-pub use request::{Found, Request};
-#[cfg(feature = "std")]
-pub use spawn::ThreadSpawn;
-pub use spawn::{Spawn, Task, Work};
-pub use stats::Stats;
-pub use tags::Tags;
-#[cfg(feature = "std")]
-pub use ticker::TickerClock;
-pub use timer::{ManualClock, Timer};
+pub use api::observers::TracingObserver;
+pub use api::{
+    builder::Builder,
+    cache::{
+        Cache,
+        pinned::{Local, Pinned},
+    },
+    error::{BuildError, DynLoadError, LoadError},
+    handle::{
+        entry::{Entry, Ref},
+        iter::Iter,
+        lease::Lease,
+        lookup::Lookup,
+        waiter::{Waited, Waiter},
+    },
+    load::{
+        answers::Answers,
+        detached::Detached,
+        loading_cache::{Load, LoadAsync, LoadingBuilder, LoadingCache},
+        request::{Found, Request},
+    },
+};
+pub use engine::{
+    event_key::EventKey,
+    events::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding},
+    failure::Failure,
+    key::ToKey,
+    outcome::{Loaded, Outcome},
+    rejected::{Rejected, RejectionCause},
+    stats::Stats,
+    tags::Tags,
+};
+pub use equivalent::Equivalent;
 #[cfg(feature = "tokio")]
-pub use tokio_rt::{NoTimeDriver, TokioSpawn, TokioTimer};
-pub use waiter::{Waited, Waiter};
+pub use runtime::tokio::{NoTimeDriver, TokioSpawn, TokioTimer};
+pub use runtime::{
+    clock::Clock,
+    manual_clock::ManualClock,
+    spawn::{Spawn, Task, Work},
+    timer::Timer,
+};
+#[cfg(feature = "std")]
+pub use runtime::{clock::CoarseClock, spawn::ThreadSpawn, thread_timer::ThreadTimer, ticker::TickerClock};
+pub use sys::hasher::{DefaultHashBuilder, DefaultHasher};
 
 /// The README's code runs as a doctest.
 #[cfg(all(doctest, feature = "std"))]

@@ -73,7 +73,7 @@ pub(crate) fn millis(duration: Duration) -> f64 {
 pub(crate) fn thousands(number: usize) -> String {
     let digits = number.to_string();
     let comma = |(at, digit): (usize, char)| {
-        let comma = at > 0 && (digits.len() - at) % 3 == 0;
+        let comma = at > 0 && (digits.len() - at).is_multiple_of(3);
         comma.then_some(',').into_iter().chain([digit])
     };
     digits.chars().enumerate().flat_map(comma).collect()

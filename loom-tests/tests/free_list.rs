@@ -5,14 +5,12 @@
 
 extern crate alloc;
 
-#[path = "../../src/reclaim/free.rs"]
-mod free;
-#[allow(dead_code, unused_imports, reason = "the list uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+#[path = "../../src/reclaim/free_list.rs"]
+mod free_list;
+mod sys;
 
 use bellwether_loom_tests::{bugs, model, spawn};
-use free::FreeList;
+use free_list::FreeList;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The bags that wait on Linux (`src/reclaim/asymmetric/graces.rs`): one thread stamps a bag and puts it into the list as another frees
+//! The bags that wait on Linux (`src/reclaim/membarrier/graces.rs`): one thread stamps a bag and puts it into the list as another frees
 //! what is there. With fences on both sides, as `membarrier` is a matter of `pins.rs`.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
@@ -6,14 +6,12 @@
 extern crate alloc;
 
 #[allow(dead_code, reason = "the face uses the rest")]
-#[path = "../../src/reclaim/asymmetric/collector.rs"]
+#[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
 #[allow(dead_code, reason = "the limbo uses the rest")]
-#[path = "../../src/reclaim/asymmetric/graces.rs"]
-mod graces;
-#[allow(dead_code, unused_imports, reason = "the sources use only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+#[path = "../../src/reclaim/membarrier/grace.rs"]
+mod grace;
+mod sys;
 
 mod barrier {
     use loom::sync::atomic::{AtomicBool, Ordering, fence};
@@ -38,7 +36,7 @@ mod barrier {
 
 use bellwether_loom_tests::{bugs, model, spawn};
 use collector::Collector;
-use graces::{Grace, Graces};
+use grace::{Grace, Graces};
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The pins of Linux (`src/reclaim/asymmetric/`), whose readers execute no fence. `membarrier` is a step of its own here: it
+//! The pins of Linux (`src/reclaim/membarrier/`), whose readers execute no fence. `membarrier` is a step of its own here: it
 //! interrupts each processor that runs a reader, at any of its `point`s, and goes on when all have executed a fence.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
@@ -6,12 +6,10 @@
 extern crate alloc;
 
 #[allow(dead_code, reason = "the face uses the rest")]
-#[path = "../../src/reclaim/asymmetric/collector.rs"]
+#[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
 mod pins_scene;
-#[allow(dead_code, unused_imports, reason = "the collector uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+mod sys;
 
 mod barrier {
     use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};

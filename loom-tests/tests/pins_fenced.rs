@@ -1,19 +1,17 @@
-//! The pins of Linux (`src/reclaim/asymmetric/`) where the kernel has no `membarrier`: with fences on both sides.
+//! The pins of Linux (`src/reclaim/membarrier/`) where the kernel has no `membarrier`: with fences on both sides.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 
 extern crate alloc;
 
 #[allow(dead_code, reason = "the face uses the rest")]
-#[path = "../../src/reclaim/asymmetric/collector.rs"]
+#[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
 mod pins_scene;
-#[allow(dead_code, unused_imports, reason = "the collector uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+mod sys;
 
 mod barrier {
-    use crate::sync::mutant;
+    use crate::sys::mutants::mutant;
     use loom::sync::atomic::{AtomicBool, Ordering, fence};
 
     pub(crate) fn readers_fence() -> bool {

@@ -1,4 +1,4 @@
-//! The pins of Linux (`src/reclaim/asymmetric/`) where the kernel refuses `membarrier` after readers rely on it: they are told to fence.
+//! The pins of Linux (`src/reclaim/membarrier/`) where the kernel refuses `membarrier` after readers rely on it: they are told to fence.
 //! That stores become visible in time is a step of its own here: it meets each processor that runs a reader at any of its `point`s,
 //! and goes on when what that has stored before is visible, and what was stored before is visible to it.
 #![cfg(loom)]
@@ -7,15 +7,13 @@
 extern crate alloc;
 
 #[allow(dead_code, reason = "the face uses the rest")]
-#[path = "../../src/reclaim/asymmetric/collector.rs"]
+#[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
 mod pins_scene;
-#[allow(dead_code, unused_imports, reason = "the collector uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+mod sys;
 
 mod barrier {
-    use crate::sync::mutant;
+    use crate::sys::mutants::mutant;
     use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
     use std::cell::Cell;
 

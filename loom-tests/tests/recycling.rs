@@ -4,19 +4,12 @@
 
 extern crate alloc;
 
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
 #[allow(dead_code, reason = "these models use only a part of it")]
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
 #[allow(dead_code, reason = "these models use only a part of it")]
 mod rings_scene;
-#[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+mod sys;
 
 use bellwether_loom_tests::bugs;
 use rings::Which::{Main, Small};

@@ -5,28 +5,21 @@
 
 extern crate alloc;
 
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
 #[allow(dead_code, reason = "the models use only a part of it")]
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
 mod rings_scene;
-#[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+mod sys;
 
 use Which::{Main, Small};
 use bellwether_loom_tests::{bugs, model, spawn};
-use doubling::Doubling;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicU32, Ordering};
 use rings::{Popped, Rings, SLOTS, Which};
 use rings_scene::{Scene, two};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use sys::segmented::SegmentedArray;
 
 /// Two reserve positions, and there is one left in this lap.
 /// Sees «blind reserve».
@@ -179,7 +172,7 @@ fn too_many_entries() {
 fn growth_meets_growth() {
     model(4, || {
         // SAFETY: under loom there is no requirement.
-        let array = Arc::new(unsafe { Doubling::<AtomicU32, 0, 3>::new(|| AtomicU32::new(0)) });
+        let array = Arc::new(unsafe { SegmentedArray::<AtomicU32, 0, 3>::new(|| AtomicU32::new(0)) });
         let other = array.clone();
         let thread = spawn(move || other.get_or_grow(2).fetch_add(1, Ordering::Relaxed));
         let _ = array.get_or_grow(3).fetch_add(1, Ordering::Relaxed);
@@ -200,7 +193,7 @@ fn growth_meets_a_reader() {
         cell.with_mut(|number| unsafe { *number = 7 });
         cell
     }
-    struct Watched(Doubling<UnsafeCell<u32>, 0, 2>);
+    struct Watched(SegmentedArray<UnsafeCell<u32>, 0, 2>);
     // SAFETY: loom checks every access to the cells.
     unsafe impl Send for Watched {}
     // SAFETY: as above.
@@ -214,7 +207,7 @@ fn growth_meets_a_reader() {
     }
     model(4, || {
         // SAFETY: under loom there is no requirement.
-        let array = Arc::new(Watched(unsafe { Doubling::new(make) }));
+        let array = Arc::new(Watched(unsafe { SegmentedArray::new(make) }));
         let other = array.clone();
         let thread = spawn(move || assert_eq!(other.read(true), Some(7)));
         assert!([None, Some(7)].contains(&array.read(false)));

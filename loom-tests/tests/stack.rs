@@ -5,18 +5,13 @@
 
 extern crate alloc;
 
-#[allow(dead_code, reason = "the limbo uses the rest")]
-#[path = "../../src/stack.rs"]
-mod stack;
-#[allow(dead_code, unused_imports, reason = "the list uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
+mod sys;
 
 use bellwether_loom_tests::{bugs, model, spawn};
 use loom::cell::UnsafeCell;
-use stack::{Below, Chain, Linked, Stack};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use sys::stack::{Below, Chain, Linked, Stack};
 
 /// A bag: its link, and what only its owner touches.
 struct Bag {

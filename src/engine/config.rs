@@ -1,22 +1,18 @@
-//! What a cache was built with.
+//! The settings that a cache was built with.
 
 use super::RemovalCause;
-use super::told::ShowKey;
+use super::events::{LoadKind, Observer};
+use super::failure::Failure;
+use super::observe::ShowKey;
+use super::tags::TagRegistry;
+use crate::flight::expiry::Ttl;
+use crate::runtime::cache_time::Time;
 #[cfg(feature = "std")]
-use crate::alarms::ThreadTimer;
-#[cfg(feature = "std")]
-use crate::clock::{Clock, CoarseClock};
-use crate::expiry::{NEVER, Ttl};
-use crate::failure::Failure;
-use crate::observer::{LoadKind, Observer};
-#[cfg(feature = "std")]
-use crate::spawn::DefaultSpawn;
-use crate::spawn::Spawn;
-use crate::tags::Groups;
-use crate::time::Time;
-use crate::timer::Timer;
+use crate::runtime::spawn::DefaultSpawn;
+use crate::runtime::spawn::Spawn;
+use crate::runtime::timer::Timer;
+use crate::runtime::xfetch::NEVER;
 use alloc::{boxed::Box, string::String};
-use core::task::Waker;
 use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -24,37 +20,40 @@ pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
 
-/// What a lookup may be told otherwise than the cache was built. Times in ns, `NEVER` for none.
+/// The settings that one lookup may change. Times are in ns; `NEVER` is none.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
-    /// The time to live of what this caller loads.
+    /// The time to live of the value that this caller loads.
     pub(crate) ttl: Option<Ttl>,
-    pub(crate) wait: u64,
-    pub(crate) soft: u64,
-    pub(crate) hard: u64,
-    pub(crate) lead: u64,
-    /// How long past its time to live a value is served while it is refreshed (0: not at all).
-    pub(crate) while_refresh: u64,
-    /// The same, where there is no other: its refresh has failed, or takes too long.
-    pub(crate) if_error: u64,
-    /// Whether a failure that was kept is an answer.
+    pub(crate) wait_timeout: u64,
+    pub(crate) soft_timeout: u64,
+    pub(crate) hard_timeout: u64,
+    pub(crate) lead_timeout: u64,
+    /// How long past its time to live a value is served while it is refreshed; 0: not at all.
+    pub(crate) stale_while_refresh: u64,
+    /// How long past its time to live a value is served where its refresh has failed or takes too
+    /// long.
+    pub(crate) stale_if_error: u64,
+    /// Whether a kept failure is an answer to this caller.
     pub(crate) negative: bool,
-    /// Whether it matters how long the load takes.
+    /// Whether the duration of the load is needed.
     pub(crate) timed: bool,
-    /// Whether the caller waits where others would be refused: it has no way to report that.
+    /// Whether the caller waits where others would be refused, because its verb cannot report a
+    /// refusal.
     pub(crate) waits_on: bool,
-    /// Whether its lease counts for `max_loads`. One of a bulk call counts for all of that.
+    /// Whether the caller's lease counts for `max_loads`. One lease of a bulk call counts for all
+    /// of its leases.
     pub(crate) counted: bool,
 }
 
 impl Limits {
-    /// How long past its time to live a value is taken, for want of another.
-    pub(crate) fn patience(&self) -> u64 {
-        self.while_refresh.max(self.if_error)
+    /// Returns the longest time past its time to live for which a value may be served.
+    pub(crate) fn max_stale(&self) -> u64 {
+        self.stale_while_refresh.max(self.stale_if_error)
     }
 }
 
-/// The settings of a cache, checked. Times in ns, `NEVER` for none.
+/// The checked settings of a cache. Times are in ns; `NEVER` is none.
 pub(crate) struct Config<K, V> {
     pub(crate) name: String,
     pub(crate) max_capacity: u64,
@@ -64,7 +63,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,
-    /// How to show keys to the observer, if it may see them.
+    /// Shows keys to the observer, if it may see them.
     pub(crate) show_key: Option<ShowKey<K>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
@@ -72,19 +71,20 @@ pub(crate) struct Config<K, V> {
     pub(crate) jitter: f64,
     pub(crate) beta: f64,
     pub(crate) cooldown: u64,
-    /// How long a failure is kept in the place of a value; 0: not at all.
+    /// How long a failure is kept in place of a value; 0: not at all.
     pub(crate) negative_ttl: u64,
     pub(crate) limits: Limits,
-    pub(crate) groups: Option<Groups<K, V>>,
-    /// Whether the quiet time of each entry is all that a hit has to look at.
+    pub(crate) groups: Option<TagRegistry<K, V>>,
+    /// Whether a hit may always go by the quiet time of the entry alone.
     pub(crate) quiet_hits: bool,
-    /// The flags of values whose quiet time is not all that a hit has to look at.
+    /// Flags of [`ExpiryWord`](crate::flight::expiry::ExpiryWord) with which a hit must not go by
+    /// the quiet time alone.
     pub(crate) restless: u64,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
-    /// How often a flight whose leader panics is handed over.
+    /// How often a flight whose leaders panic is handed over.
     pub(crate) max_handovers: u32,
-    /// Whether `get_with` runs its loader for itself alone where it would have to wait for longer.
+    /// Whether `get_with` runs its loader for its caller alone where it would have to wait on.
     pub(crate) bypass: bool,
     pub(crate) huge_pages: bool,
     pub(crate) record_stats: bool,
@@ -95,75 +95,21 @@ pub(crate) struct Config<K, V> {
 }
 
 impl<K, V> Config<K, V> {
-    /// Of a caller who asks for nothing special, with a loader that gives values and nothing else: if nothing in the cache
-    /// expires, neither will they, and nobody wants to know how long they took. (A look at the precise clock is a
-    /// twentieth of a miss.)
+    /// Returns the limits of a caller that changes none of them, and whose loader gives values
+    /// without times of their own. If nothing in the cache expires, such a value does not expire
+    /// either. Then only an observer needs the duration of the load; without one the load reads no
+    /// precise clock.
     pub(crate) fn plain_limits(&self) -> Limits {
         let expire = self.ttl != NEVER || self.ttl_with.is_some() || self.idle != NEVER || self.groups.is_some();
         Limits { timed: expire || self.observer.is_some(), ..self.limits }
     }
 }
 
-/// Waits are measured by the cache's clock, precisely. Under a custom clock without a timer nobody could tell when a time has
-/// come: then, by the system's.
 impl<K, V> Config<K, V> {
-    /// Whether a thread that waits can do so by the system's clock alone.
-    #[cfg(feature = "std")]
-    pub(crate) fn waits_by_system(&self) -> bool {
-        !self.time.is_users() || self.timer.is_none()
-    }
-
-    /// Whether nothing can tell when a time has come.
-    pub(crate) fn timeless(&self) -> bool {
-        cfg!(not(feature = "std")) && self.timer.is_none()
-    }
-
-    /// The time that waits are measured by, in ns.
-    pub(crate) fn wait_now(&self) -> u64 {
-        #[cfg(feature = "std")]
-        if self.time.is_users() && self.timer.is_none() {
-            return CoarseClock::new().precise();
-        }
-        self.time.now_precisely()
-    }
-
-    /// The end of a wait of this length.
-    pub(crate) fn wait_end(&self, timeout: u64) -> u64 {
-        if timeout == NEVER || self.timeless() { NEVER } else { self.wait_now().saturating_add(timeout) }
-    }
-
-    /// Whether a time of [`wait_now`](Self::wait_now) has come, by the coarse clock: later than it
-    /// has by its grain, at most.
-    pub(crate) fn has_come_coarsely(&self, at: u64) -> bool {
-        #[cfg(feature = "std")]
-        if self.time.is_users() && self.timer.is_none() {
-            return CoarseClock::new().now() >= at;
-        }
-        self.time.now() >= at
-    }
-
-    /// Whether a time of [`wait_now`](Self::wait_now) has come.
-    pub(crate) fn has_come(&self, at: u64) -> bool {
-        at != NEVER && self.wait_now() >= at
-    }
-
-    /// Has a waker woken at a time of [`wait_now`](Self::wait_now).
-    pub(crate) fn wake_at(&self, at: u64, waker: Waker) {
-        #[cfg(feature = "std")]
-        if self.timer.is_none() {
-            let at = if self.time.is_users() { at } else { self.time.to_clock(at) };
-            return ThreadTimer::new().wake_at(at, waker);
-        }
-        // `wait_end` gives no time that nothing could tell of.
-        if let Some(timer) = &self.timer {
-            timer.wake_at(self.time.to_clock(at), waker);
-        }
-    }
-
-    /// What runs loads in the background.
+    /// Returns the spawner that runs loads in the background.
     ///
     /// # Panics
-    /// Without std, if none was given.
+    /// Without std, if the builder was given no spawner.
     pub(crate) fn spawner(&self) -> &dyn Spawn {
         match &self.spawner {
             Some(spawner) => &**spawner,

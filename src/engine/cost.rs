@@ -1,35 +1,37 @@
-//! What it costs to load a value that was inserted, and not loaded: XFetch goes by it.
+//! The cost of loading a value that was inserted and not loaded: XFetch needs it as δ.
 //!
-//! The best guess is what the key's last load took. Where there was none, it is what a load of this
-//! cache usually takes: an average that gives the newest load an eighth of the weight.
+//! The best guess is the duration of the key's last load. Where there was none, the guess is the
+//! usual duration of this cache's loads: a moving average, in which the newest load has an eighth
+//! of the weight.
 
-use super::{Core, Scope};
-use crate::expiry::{self, Hot, NEVER};
+use super::{Core, Operation};
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::expiry::Timestamps;
 use crate::flight::node::Node;
-use crate::flight::times::Stamps;
-use crate::sync::Ordering;
+use crate::runtime::xfetch::{self, NEVER};
+use crate::sys::sync::Ordering;
 
-/// The newest load's part of the average.
+/// The divisor that gives the weight of the newest load in the average: one eighth.
 const PART: u64 = 8;
 
 impl<K, V> Core<K, V> {
-    /// A load has taken so long, in ns; 0: it was not measured.
+    /// Notes how long a load took, in ns; 0: it was not measured.
     pub(crate) fn note_cost(&self, delta: u64) {
         if delta == 0 {
             return;
         }
-        // Relaxed, and no update: a heuristic, in which a load may be lost.
+        // Relaxed, and no RMW: the average is a heuristic, and may lose a load.
         let usual = self.usual_cost.load(Ordering::Relaxed);
         let new = if usual == 0 { delta } else { usual - usual / PART + delta / PART };
         self.usual_cost.store(new, Ordering::Relaxed);
     }
 
-    /// What a load usually takes, in ns; 0: there was none.
+    /// Returns how long a load usually takes, in ns; 0: there was none.
     pub(crate) fn usual_cost(&self) -> u64 {
         self.usual_cost.load(Ordering::Relaxed)
     }
 
-    /// What a value takes to load that replaces this one, and was not loaded.
+    /// Returns the guessed cost of a value that replaces `old` and was not loaded.
     pub(crate) fn cost_after(&self, old: Option<&Node<K, V>>) -> u64 {
         match old.map_or(0, |old| old.hot().delta()) {
             0 => self.usual_cost(),
@@ -37,19 +39,20 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// What a hit of a value without tags looks at.
-    pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> Hot {
+    /// Returns the expiry word of a value without tags.
+    pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         let quiet = match self.config.idle {
-            NEVER => expiry::quiet_until(expires, delta, self.config.beta),
+            NEVER => xfetch::quiet_until(expires, delta, self.config.beta),
             _ => self.idle_deadline(born),
         };
-        Hot::new(quiet, delta)
+        ExpiryWord::new(quiet, delta)
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
-    /// A newcomer that was not loaded, and is not linked yet, costs what the key's last load took.
-    pub(super) fn cost_as(&self, new: &Node<K, V>, old: &Node<K, V>, stamps: &Stamps) {
+impl<K, V> Operation<'_, K, V> {
+    /// Gives a newcomer that was not loaded, and is not linked yet, the cost of the key's last
+    /// load.
+    pub(super) fn cost_as(&self, new: &Node<K, V>, old: &Node<K, V>, stamps: &Timestamps) {
         let delta = old.hot().delta();
         if stamps.expires != NEVER && delta != 0 {
             let hot = self.core.hot(stamps.born, stamps.expires, delta);

@@ -1,62 +1,91 @@
-//! The cache without its hasher: what the public types, whatever face they have, are made of.
+//! The cache without its hasher: the operations behind all public types.
 //!
-//! * this file: the parts of a cache;
-//! * [`scope`]: what an operation runs in, and what is done after it;
-//! * [`read`]: finding a value that may be served;
-//! * [`board`]: what a caller who wants a value meets, from a plain hit to leading a flight;
-//! * [`land`]: how a flight ends with a value, [`fail`]: how without;
-//! * [`loads`]: how many loads there are; [`cost`]: what they take;
-//! * [`removal`]: insertion, and everything behind a won mark;
-//! * [`hand`]: slots, and the eviction that they serve; [`spread`]: over how many shards;
-//! * [`sweep`]: what goes over all entries;
-//! * [`tidy`]: what is over goes as others come;
-//! * [`told`]: what the observer is told, and of which key;
-//! * [`validate`]: whether everything is in its place.
+//! Each file answers one question.
+//!
+//! * This file: which parts a cache has.
+//! * [`config`]: how a cache was set up, and what one call may set otherwise.
+//! * [`operation`]: which pin an operation holds, and what it defers until the pin is gone.
+//! * [`read`]: how a reader finds a value. [`freshness`]: whether the value may be served.
+//! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait. [`role`],
+//!   [`flight_ref`]: the types of that answer. [`wait`]: how the caller sleeps.
+//! * [`publish`]: how a flight ends with a value. [`end`]: how a flight ends without one.
+//! * [`terms`]: which weight and times a value gets. [`cost`]: how long loads take. [`loads`]: how
+//!   many loads are in flight.
+//! * [`insert`]: how a value is stored. [`remove`]: what the winner of a mark does. [`spare`]:
+//!   which nodes are not linked yet. [`rejected`]: which values were not kept.
+//! * [`slots`], [`evict`]: what the eviction policy needs from the cache. [`weight`]: what the
+//!   entries weigh. [`spread`]: how many shards are in use.
+//! * [`sweep`]: how a caller visits all entries. [`tidy`]: how expired entries go as others are
+//!   stored.
+//! * [`tags`]: which entries are invalidated together.
+//! * [`observe`]: how the observer is told of an event, and of its key. [`events`], [`event_key`],
+//!   [`outcome`], [`failure`], [`stats`]: the public types of such reports.
+//! * [`key`]: how a query becomes an owned key.
+//! * [`validate`]: whether a cache at rest is consistent (for tests).
 
-pub(crate) mod board;
 pub(crate) mod config;
 mod cost;
-pub(crate) mod fail;
-mod hand;
-pub(crate) mod land;
+pub(crate) mod end;
+pub(crate) mod event_key;
+pub(crate) mod events;
+mod evict;
+pub(crate) mod failure;
+pub(crate) mod flight_ref;
+mod freshness;
+mod insert;
+pub(crate) mod join;
+pub(crate) mod key;
 mod loads;
+pub(crate) mod observe;
+pub(crate) mod operation;
+pub(crate) mod outcome;
+pub(crate) mod publish;
 mod read;
-mod removal;
-pub(crate) mod scope;
+pub(crate) mod rejected;
+mod remove;
+pub(crate) mod role;
+mod slots;
+mod spare;
 mod spread;
+pub(crate) mod stats;
 mod sweep;
+pub(crate) mod tags;
+pub(crate) mod terms;
 mod tidy;
-pub(crate) mod told;
 mod validate;
+pub(crate) mod wait;
+mod weight;
 
-use crate::expiry::NEVER;
 use crate::flight::bell::Bells;
 use crate::flight::node::{Node, Nodes};
-pub(crate) use crate::observer::RemovalCause;
-use crate::order::{order_of, part_of};
 use crate::policy::Policy;
 use crate::reclaim::{Batch, Limbo, Upkeep, bytes};
-use crate::stats::Counters;
-use crate::sync::{AtomicU64, AtomicUsize, Ordering, Padded, sized, untracked};
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::sized;
+use crate::sys::sync::{AtomicU64, AtomicUsize, CachePadded, Ordering, untracked};
 use crate::table::Table;
+use crate::table::split_order::{part_of, split_order};
 use alloc::boxed::Box;
 use config::Config;
 use core::ptr::NonNull;
-pub(crate) use read::Freshness;
-pub(crate) use removal::Spare;
-pub(crate) use scope::Scope;
+pub(crate) use events::RemovalCause;
+pub(crate) use freshness::Freshness;
+pub(crate) use operation::Operation;
+pub(crate) use spare::PendingNode;
+use stats::Counters;
 pub(crate) use sweep::Walk;
 
-/// An address of a node, with no claim about its life.
+/// The address of a node. It says nothing about whether the node is alive.
 pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 
-/// A part of the eviction policy, which keys are spread over by hash.
+/// One part of the eviction policy. Keys are spread over the shards by hash.
 pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
-    /// How many have keys that belong here. It may be off, on either side of zero, by what is counted here and there as that
-    /// changes.
-    entries: Padded<untracked::AtomicUsize>,
-    /// Its place among the shards.
+    /// Number of entries whose keys belong to this shard. While the spread over shards changes, an
+    /// entry may be counted in at one shard and counted out at another. So the number may be off,
+    /// and even below zero, but the sum over all shards is right.
+    entries: CachePadded<untracked::AtomicUsize>,
+    /// The shard's index among the shards.
     index: usize,
 }
 
@@ -66,32 +95,35 @@ pub(crate) struct Core<K, V> {
     pub(crate) counters: Counters,
     pub(crate) bells: Bells,
     table: Table,
-    shards: Box<[Padded<Shard<K, V>>]>,
+    shards: Box<[CachePadded<Shard<K, V>>]>,
     spread: spread::Spread,
-    weight: Padded<AtomicU64>,
+    weight: CachePadded<AtomicU64>,
     capacity: AtomicU64,
     dice: AtomicU64,
-    /// What a load usually takes, in ns.
+    /// The usual duration of a load, in ns.
     usual_cost: untracked::AtomicU64,
-    /// Leases that are out, where `max_loads` bounds them.
+    /// Leases in force, if `max_loads` bounds them.
     leases: AtomicUsize,
-    rounds: Padded<tidy::Rounds>,
-    /// On lines of its own: every removal writes here, and a hit must not notice.
-    limbo: Padded<Limbo<Node<K, V>>>,
+    rounds: CachePadded<tidy::Rounds>,
+    /// On cache lines of its own: every removal writes here, which must not slow down hits.
+    limbo: CachePadded<Limbo<Node<K, V>>>,
 }
 
-/// Bytes of retired nodes past which new values are not kept. Far above what a thread that is descheduled while pinned
-/// lets pile up (some 100,000 removals); a pin that is held for good is meant.
+/// Bytes of retired nodes above which new values are not kept. While a pinned thread is
+/// descheduled, far fewer pile up. The bound (some 100,000 removals) is for a pin that is held for
+/// good.
 const SOFT_BYTES: usize = if cfg!(feature = "std") { 8 << 20 } else { 256 << 10 };
-/// The most nodes that are retired before somebody begins their grace period: where that is a system call, it interrupts the
-/// other processors for some microseconds, and one hit in ten thousand should not meet it even while another thread inserts.
+/// The largest batch: the most nodes that are retired before a caller begins their grace period.
+/// Where that takes a system call, the call interrupts the other processors for some microseconds.
+/// With this batch fewer than one hit in ten thousand meets it, even while another thread inserts.
 const MOST_BATCHED: usize = sized(4096, 4, 1);
-/// As many as that in large caches only, and as many as this where it is less than an eighth of what the cache may hold.
+/// Batch size: min(`USUALLY_BATCHED`, capacity / 8), or capacity / 32 if larger, capped at
+/// `MOST_BATCHED`.
 const USUALLY_BATCHED: u64 = sized(1024, 4, 1) as u64;
-/// That many times the soft bounds, and misses load without a flight.
+/// Factor from the soft bounds to the hard ones, above which misses load without a flight.
 const HARD: usize = 4;
 
-/// How much waits for its grace period (design section 7).
+/// How much retired memory waits for its grace period.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Pressure {
     Normal,
@@ -107,7 +139,7 @@ impl<K, V> Core<K, V> {
         let bits = config.shards.trailing_zeros();
         let shard = |index| {
             let policy = Policy::numbered(index, bits);
-            Padded(Shard { policy, entries: Padded(untracked::AtomicUsize::new(0)), index })
+            CachePadded(Shard { policy, entries: CachePadded(untracked::AtomicUsize::new(0)), index })
         };
         Self {
             counters: Counters::new(config.record_stats),
@@ -115,13 +147,13 @@ impl<K, V> Core<K, V> {
             table: Table::new(config.initial_capacity, config.shards, config.huge_pages),
             shards: (0..config.shards).map(shard).collect(),
             spread: spread::Spread::over(config.shards),
-            weight: Padded(AtomicU64::new(0)),
+            weight: CachePadded(AtomicU64::new(0)),
             capacity: AtomicU64::new(config.max_capacity),
             usual_cost: untracked::AtomicU64::new(0),
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
-            rounds: Padded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
-            limbo: Padded(Limbo::new(config.huge_pages)),
+            rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
+            limbo: CachePadded(Limbo::new(config.huge_pages)),
             config,
         }
     }
@@ -130,7 +162,7 @@ impl<K, V> Core<K, V> {
         &self.limbo
     }
 
-    /// Where this cache's nodes come from.
+    /// The arena that allocates this cache's nodes.
     pub(crate) fn nodes(&self) -> &Nodes<K, V> {
         self.limbo.arena()
     }
@@ -141,7 +173,7 @@ impl<K, V> Core<K, V> {
 
     #[inline]
     pub(crate) fn shard(&self, hash: u64) -> &Shard<K, V> {
-        self.shard_of_order(order_of(hash))
+        self.shard_of_order(split_order(hash))
     }
 
     pub(crate) fn shard_of_order(&self, order: u32) -> &Shard<K, V> {
@@ -164,19 +196,21 @@ impl<K, V> Core<K, V> {
         self.shards.iter().map(|s| s.entries.load(Ordering::Relaxed)).fold(0, usize::wrapping_add)
     }
 
-    /// 64 uniform bits. With a seed, one sequence a cache; without, a thread-local one.
+    /// Returns 64 uniform bits: from one sequence for the cache if it was given a seed, else from a
+    /// thread-local generator.
     fn random(&self) -> u64 {
         #[cfg(feature = "std")]
         if self.config.seed.is_none() {
             return fastrand::u64(..);
         }
-        // Each number seeds a generator of its own, so that the sequence is one shared counter.
+        // Each number seeds a generator of its own, so the sequence needs only one shared counter.
         let n = self.dice.fetch_add(0x9E37_79B9_7F4A_7C15, Ordering::Relaxed);
         fastrand::Rng::with_seed(n).u64(..)
     }
 
     pub(crate) fn pressure(&self) -> Pressure {
-        // No model gets there; looking would only multiply what loom has to explore.
+        // No model retires that much. These loads would only multiply the schedules that loom
+        // explores.
         if cfg!(loom) {
             return Pressure::Normal;
         }
@@ -192,7 +226,8 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Whether too much is retired for another flight; tries to free some first.
+    /// Returns whether too much memory is retired to begin another flight. Tries to free some
+    /// first.
     pub(crate) fn overloaded(&self) -> bool {
         self.pressure() == Pressure::Hard && {
             self.limbo.collect(Upkeep::All);
@@ -200,14 +235,15 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// How much is retired before somebody collects it: little beside what the cache may hold, and enough to share what that
-    /// costs, which may be a system call.
+    /// Returns how much is retired before a caller collects it: little compared with the capacity,
+    /// and enough to share the cost of a collection, which may be a system call.
     fn batch(&self) -> Batch {
         let capacity = self.capacity();
-        // Some three batches are retired at a time: well below what counts as pressure.
+        // Some three batches are retired at any time. That is well below the soft bound.
         let most = MOST_BATCHED.min(SOFT_BYTES / 16 / bytes::<Node<K, V>>());
         match self.config.weigher.is_some() {
-            // (By few that are heavy, or by an eighth of it if it can hold few.)
+            // The weight of a batch is capacity / 32; in a small cache capacity / 8, up to 64. A
+            // few heavy values reach it.
             true => Batch::new(most, (capacity / 32).max((capacity / 8).min(64))),
             false => {
                 let nodes = (capacity / 8).min(USUALLY_BATCHED).max(capacity / 32);
@@ -219,18 +255,22 @@ impl<K, V> Core<K, V> {
 
 impl<K, V> Drop for Core<K, V> {
     fn drop(&mut self) {
-        let scope = self.scope(self.limbo.enter());
+        let operation = self.operation(self.limbo.enter());
         for shard in &self.shards {
-            scope.clear_rings(shard);
+            operation.clear_rings(shard);
         }
         let mut walk = Walk::start();
-        // SAFETY: under the scope's pin.
-        while let Some(node) = unsafe { walk.step(self, scope.pin()) } {
-            // Whoever still had a share of a listed node has forgotten it: it borrowed the cache.
-            // SAFETY: `&mut self`: nobody else can reach the node; the pin keeps it for the walk's next step.
-            unsafe { scope.retire(NonNull::from(node)) };
+        // SAFETY: the operation's pin is held throughout the walk, on this core.
+        while let Some(node) = unsafe { walk.step(self, operation.pin()) } {
+            // Every handle keeps the cache from being dropped. So a reference to a listed node that
+            // is still counted, beside the list's, belongs to a handle that was forgotten, and is
+            // never given back.
+            // SAFETY: `&mut self`: no other thread can find or retire the node, and the rings are
+            // empty; the list's reference, the last one in use, ends here. The pin keeps the node
+            // alive for the walk's next step.
+            unsafe { operation.retire(NonNull::from(node)) };
         }
-        drop(scope);
-        // The limbo's own drop frees what is retired.
+        drop(operation);
+        // The limbo's own drop frees the retired nodes.
     }
 }

@@ -1,113 +1,23 @@
-//! Finding a value that may be served: the hit path, and what it turns to past an entry's quiet time.
+//! Finding a value that may be served: the hit path, and its fallback past an entry's quiet time.
 
 use super::Core;
-use crate::expiry::{self, Hot, NEVER};
+use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
-use crate::order::order_of;
 use crate::reclaim::Pin;
-use crate::sync::mutant;
-use crate::tags::Groups;
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
+use crate::table::split_order::split_order;
 use alloc::vec::Vec;
 
-/// Keys of a bulk read whose memory is fetched together.
+/// Keys of a bulk read that are prefetched together.
 const TOGETHER: usize = 16;
-/// What a lookup waits for, one after the other: a cell, and the first nodes behind it.
+/// Dependent memory accesses of a lookup: a cell, and the first nodes behind it.
 const STEPS: usize = 3;
 
-/// Whether a value may be served.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Freshness {
-    Good,
-    /// Good, and the dice say: refresh it.
-    Early,
-    Over,
-}
-
 impl<K, V> Core<K, V> {
-    /// The hit path's question: may this value be served? Never rolls dice. Counts as a use where idling matters.
-    #[inline]
-    pub(crate) fn good(&self, node: &Node<K, V>) -> bool {
-        let hot = node.hot();
-        if hot.eternal() {
-            return true;
-        }
-        let now = self.config.time.now();
-        if now < hot.quiet_until() && self.has_quiet_time(hot) {
-            return true;
-        }
-        self.good_past_quiet(node, hot, now)
-    }
-
-    /// Whether its quiet time is all that a hit has to look at.
-    #[inline]
-    fn has_quiet_time(&self, hot: Hot) -> bool {
-        hot.is_free_of(self.config.restless)
-    }
-
-    /// From when on dice are rolled for an entry.
-    fn dice_from(&self, hot: Hot, expires: u64) -> u64 {
-        match self.config.idle {
-            NEVER => hot.quiet_until(),
-            _ => expiry::quiet_until(expires, hot.delta(), self.config.beta),
-        }
-    }
-
-    #[cold]
-    fn good_past_quiet(&self, node: &Node<K, V>, hot: Hot, now: u64) -> bool {
-        if now >= node.expires(self.nodes()) || self.outdated(node) {
-            return false;
-        }
-        if self.config.idle == NEVER {
-            return true;
-        }
-        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of the clock.
-        let alive = now < hot.quiet_until();
-        let deadline = self.idle_deadline(now);
-        if alive && deadline != hot.quiet_until() {
-            node.set_quiet(hot, deadline);
-        }
-        alive
-    }
-
-    /// Rounded up to the grain of `Hot`; never eternal, which would hide the time to live.
-    pub(super) fn idle_deadline(&self, now: u64) -> u64 {
-        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
-    }
-
-    /// Whether one of its tags was invalidated since its load began.
-    pub(crate) fn outdated(&self, node: &Node<K, V>) -> bool {
-        self.config.groups.is_some() && self.outdated_by_tag(node)
-    }
-
-    #[cold]
-    fn outdated_by_tag(&self, node: &Node<K, V>) -> bool {
-        let (Some(groups), Some(start)) = (&self.config.groups, node.tag_start(self.nodes())) else { return false };
-        // Its times are there a moment before its value is seen to be.
-        // SAFETY: valued; whoever asks about a node is pinned, or has a share.
-        node.word.load().valued() && !groups.valid(node.key(), unsafe { node.value() }, start)
-    }
-
-    /// The number that a load begins with, to be compared with those of its tags.
-    pub(crate) fn tag_start(&self) -> u64 {
-        self.config.groups.as_ref().map_or(0, Groups::start)
-    }
-
-    /// The same without counting as a use: for whoever only looks on.
-    pub(crate) fn over(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && (self.over_at(node, self.config.time.now()) || self.outdated(node))
-    }
-
-    pub(super) fn over_at(&self, node: &Node<K, V>, now: u64) -> bool {
-        let hot = node.hot();
-        if hot.eternal() || now < hot.quiet_until() && self.has_quiet_time(hot) {
-            // Most often, and the time of expiry, which is elsewhere, need not be looked up.
-            return false;
-        }
-        now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
-    }
-
-    /// Ends its time to live now, and that of a successor which is there, and about to take its place.
+    /// Ends the value's time to live now. Does the same to a published successor that is about to
+    /// replace the entry.
     pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
         node.end_time(self.nodes(), self.config.time.now());
         self.note_end(node);
@@ -117,70 +27,20 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Whether its time to live is over for less than `window`.
-    pub(super) fn stale(&self, node: &Node<K, V>, window: u64) -> bool {
-        window != 0
-            && self.config.idle == NEVER
-            && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
-            && !self.outdated(node)
-    }
-
-    /// Whether it may be served for want of another: it was not removed, and is good, or has been over for less than `window`.
-    pub(crate) fn fallback(&self, node: &Node<K, V>, window: u64) -> bool {
-        !node.link().is_marked() && (!self.over(node) || self.stale(node, window))
-    }
-
-    /// Whether a failure is kept in this node, which is FAILED.
-    pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
-        node.kept_failure(self.nodes(), self.config.time.now())
-    }
-
-    /// Whether a refresh of it has failed past its time to live, so recently that none is to be tried.
-    pub(super) fn cooling(&self, node: &Node<K, V>) -> bool {
-        node.hot().cooling(self.config.time.now(), self.config.cooldown)
-    }
-
-    /// Whether it is not good for anything any more, at this time.
-    pub(super) fn spent_at(&self, node: &Node<K, V>, now: u64) -> bool {
-        self.over_at(node, now)
-            && (self.config.idle != NEVER
-                || now >= node.expires(self.nodes()).saturating_add(self.config.limits.patience()))
-    }
-
-    /// The read-through question: may it be served, and does this caller refresh it early?
-    pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
-        if !self.good(node) {
-            return Freshness::Over;
-        }
-        let (hot, beta) = (node.hot(), self.config.beta);
-        let delta = hot.delta();
-        if hot.eternal() || beta == 0.0 || delta == 0 {
-            return Freshness::Good;
-        }
-        let expires = node.expires(self.nodes());
-        if expires == NEVER {
-            return Freshness::Good;
-        }
-        let now = self.config.time.now();
-        if now >= self.dice_from(hot, expires) && expiry::roll(now, expires, delta, beta, self.random()) {
-            Freshness::Early
-        } else {
-            Freshness::Good
-        }
-    }
-
-    /// Finds an entry to read it, by hash and key.
+    /// Finds the node of a key by hash and key, to read it.
     #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
         let link = self.table.find(pin, hash, |link| {
-            // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
+            // SAFETY: the table of this core holds nodes of this type only; the pin keeps them
+            // alive.
             is_key(unsafe { Node::<K, V>::of_link(link) }.key())
         })?;
-        // SAFETY: as above; the pin is held for 'p.
+        // SAFETY: as above; the pin is held for `'p`.
         Some(unsafe { Node::of_link(link) })
     }
 
-    /// The node whose value `node` serves now, if it is `good`: itself, or a successor that is about to take its place.
+    /// Returns the node whose value `node` serves now, if it is `good`: the node itself, or a
+    /// published successor that is about to replace it.
     #[inline]
     fn serving<'p>(
         &'p self,
@@ -189,33 +49,39 @@ impl<K, V> Core<K, V> {
         good: impl Fn(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let word = node.word.load();
-        if word.serves() && good(node) {
+        if word.is_entry() && good(node) {
             return Some(node);
         }
         self.serving_successor(pin, word, good)
     }
 
-    /// A live value's node. Counts the lookup.
+    /// Finds the node of a live value. Counts the lookup.
     #[inline]
-    pub(crate) fn live<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
+    pub(crate) fn find_live<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
         match self.find(pin, hash, is_key) {
-            Some(node) if self.hits_plainly(node, Snapshot::serves) => Some(node),
-            found => self.live_otherwise(pin, found),
+            Some(node) if self.is_plain_hit(node, Snapshot::is_entry) => Some(node),
+            found => self.find_live_slowly(pin, found),
         }
     }
 
-    /// Whether it is a hit about which there is nothing to ask, and nothing to note but its use, which is noted. Most are, and then
-    /// there is no call in their way, for which registers would have to be saved.
+    /// Returns whether this is a hit that needs no clock call and no statistics; records the use if
+    /// so. Inlined, so that callers save no registers for a call.
     #[inline(always)]
-    fn hits_plainly(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
-        let quiet =
-            |hot: Hot| self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until());
+    fn is_plain_hit(&self, node: &Node<K, V>, serves: impl FnOnce(Snapshot) -> bool) -> bool {
+        let quiet = |hot: ExpiryWord| {
+            self.config.quiet_hits && self.config.time.at_hand().is_some_and(|t| t < hot.quiet_until())
+        };
         if !serves(node.word.load()) {
             return false;
         }
-        // Only now: until then the times are not the value's.
+        // Loaded after the word: before the word has a value, the times are not the value's.
         let hot = node.hot();
-        let plainly = (hot.eternal() || quiet(hot)) && !self.counters.lookups_counted();
+        let plainly = (hot.never_expires() || quiet(hot)) && !self.counters.lookups_counted();
         if plainly {
             node.touch();
         }
@@ -223,37 +89,43 @@ impl<K, V> Core<K, V> {
     }
 
     #[inline(never)]
-    fn live_otherwise<'p>(&'p self, pin: &'p Pin, found: Option<&'p Node<K, V>>) -> Option<&'p Node<K, V>> {
-        let live = found.and_then(|node| self.serving(pin, node, |n| self.good(n)));
+    fn find_live_slowly<'p>(&'p self, pin: &'p Pin, found: Option<&'p Node<K, V>>) -> Option<&'p Node<K, V>> {
+        let live = found.and_then(|node| self.serving(pin, node, |n| self.is_fresh(n)));
         self.counters.lookup(live.is_some());
         live.inspect(|node| node.touch())
     }
 
-    /// The same; does not count the lookup.
-    pub(crate) fn live_uncounted<'p>(
+    /// Finds the node of a live value. Does not count the lookup.
+    pub(crate) fn find_live_uncounted<'p>(
         &'p self,
         pin: &'p Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let node = self.find(pin, hash, is_key)?;
-        self.serving(pin, node, |n| self.good(n)).inspect(|node| node.touch())
+        self.serving(pin, node, |n| self.is_fresh(n)).inspect(|node| node.touch())
     }
 
-    /// A live value's node, with a share of it that is the caller's. Counts the lookup.
-    pub(crate) fn shared<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
+    /// Finds the node of a live value, with a reference for the caller. Counts the lookup.
+    pub(crate) fn find_counted<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
         loop {
-            let node = self.live(pin, hash, &is_key)?;
-            // A share refused: it was removed just now, and everybody has let go of it.
-            if node.share() {
+            let node = self.find_live(pin, hash, &is_key)?;
+            // A reference is refused if the node was removed just now and all its references were
+            // given back.
+            if node.inc_ref() {
                 return Some(node);
             }
         }
     }
 
-    /// Whether a load of the key is in flight.
+    /// Returns whether a load of the key is in flight.
     pub(crate) fn loading(&self, pin: &Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
-        self.find(pin, hash, is_key).is_some_and(|node| node.word.load().loading())
+        self.find(pin, hash, is_key).is_some_and(|node| node.word.load().in_flight())
     }
 
     /// Reads a live value: the plain hit.
@@ -265,12 +137,12 @@ impl<K, V> Core<K, V> {
         is_key: impl Fn(&K) -> bool,
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        // SAFETY: seen valued under the pin.
-        self.live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
+        // SAFETY: the node's word has a value, and was read under the pin, which is held here.
+        self.find_live(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
     }
 
-    /// Reads the live values of several keys, in their order. Each step of a lookup is begun for several keys before any of them
-    /// goes on, so that these wait for memory at the same time and not one after the other.
+    /// Reads the live values of several keys, in their order. Starts each step of the lookups for
+    /// several keys before the next step of any, so that their cache misses overlap.
     pub(crate) fn read_many<'q, Q, R>(
         &self,
         pin: &Pin,
@@ -290,15 +162,15 @@ impl<K, V> Core<K, V> {
                 return found;
             }
             for step in 0..STEPS {
-                asked.iter().flatten().for_each(|&(_, hash)| self.table.prefetch(pin, order_of(hash), step));
+                asked.iter().flatten().for_each(|&(_, hash)| self.table.prefetch(pin, split_order(hash), step));
             }
             let read = |&(q, hash): &(&Q, u64)| self.read(pin, hash, |k| is_key(q, k), &take);
             found.extend(asked.iter().flatten().map(read));
         }
     }
 
-    /// Reads a live value with which nothing but a plain hit can happen: the first try of a read-through. Counts the
-    /// lookup only if it is a hit.
+    /// Reads a live value if nothing but a plain hit can come of it: the first try of a
+    /// read-through. Counts the lookup only if it is a hit.
     #[inline]
     pub(crate) fn read_quietly<R>(
         &self,
@@ -308,11 +180,11 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         let node = self.find(pin, hash, is_key)?;
-        // Of an entry that is being refreshed there is more to ask: does its refresh hang?
-        if !self.hits_plainly(node, Snapshot::rests) && !self.quiet_otherwise(node) {
+        // An entry that is being refreshed is no plain hit: its refresh may hang.
+        if !self.is_plain_hit(node, Snapshot::rests) && !self.quiet_otherwise(node) {
             return None;
         }
-        // SAFETY: seen valued under the pin.
+        // SAFETY: the node's word has a value, and was read under the pin, which is held here.
         Some(take(unsafe { node.value() }))
     }
 
@@ -327,14 +199,15 @@ impl<K, V> Core<K, V> {
         quiet
     }
 
-    /// Whether the node is an entry whose refresh goes on: whose leader has not held its lease for
-    /// longer than the `lead_timeout`, by the coarse clock. `word` is that of an entry found unmarked
-    /// under the present pin. (That is no parameter: its address is felt in a hit.)
+    /// Returns whether the node is an entry whose refresh goes on: by the coarse clock its leader
+    /// has not held the lease for longer than the `lead_timeout`. `word` is the word of an entry
+    /// that the caller found unmarked under its present pin. (The pin is no parameter: taking its
+    /// address would slow down hits.)
     #[cold]
     #[inline(never)]
     fn refresh_goes_on(&self, word: Snapshot) -> bool {
-        let lead_timeout = self.config.limits.lead;
-        let State::Refreshing(next) = word.state() else { return word.serves() };
+        let lead_timeout = self.config.limits.lead_timeout;
+        let State::Refreshing(next) = word.state() else { return word.is_entry() };
         if lead_timeout == NEVER {
             return true;
         }
@@ -344,29 +217,14 @@ impl<K, V> Core<K, V> {
         self.noted_end(next, lease, lead_timeout).is_none_or(|end| !self.config.has_come_coarsely(end))
     }
 
-    /// Whether the value is good, and no dice are to be rolled for it.
-    #[inline]
-    fn quiet(&self, node: &Node<K, V>) -> bool {
-        let hot = node.hot();
-        if hot.eternal() {
-            return true;
-        }
-        let quiet = match self.has_quiet_time(hot) {
-            true => hot.quiet_until(),
-            false if !self.good(node) => return false,
-            false => self.dice_from(hot, node.expires(self.nodes())),
-        };
-        self.config.time.now() < quiet
-    }
-
-    /// A live value's node, without a trace of having looked.
-    pub(crate) fn glimpse<'p>(
+    /// Finds the node of a live value. Records neither a use nor a lookup.
+    pub(crate) fn peek_live<'p>(
         &'p self,
         pin: &'p Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
     ) -> Option<&'p Node<K, V>> {
-        self.serving(pin, self.find(pin, hash, is_key)?, |n| !self.over(n))
+        self.serving(pin, self.find(pin, hash, is_key)?, |n| !self.is_expired(n))
     }
 
     #[cold]
@@ -377,9 +235,10 @@ impl<K, V> Core<K, V> {
         good: impl FnOnce(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let State::Refreshing(next) = word.state() else { return None };
-        // SAFETY: a successor that is read from an entry which was found unmarked under the present pin is alive under
-        // it: it is retired only after the entry's word was taken back or the entry was marked.
+        // SAFETY: `word` is the word of an entry that was found unmarked under the present pin, and
+        // this pin keeps the successor alive: a successor is retired only after the entry's word
+        // was taken back from REFRESHING, or the entry was marked.
         let next = unsafe { next.cast::<Node<K, V>>().as_ref() };
-        ((next.word.load().serves() || mutant("successor not ready")) && good(next)).then_some(next)
+        ((next.word.load().is_entry() || mutant("successor not ready")) && good(next)).then_some(next)
     }
 }

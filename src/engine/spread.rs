@@ -1,41 +1,43 @@
-//! Over how many shards the keys are spread.
+//! How many shards the keys are spread over.
 //!
-//! A cache is built with as many shards as its entries are worth. Where these become fewer, a shard
-//! with room for a few has rings too short to tell anything by, and the cache's hits get fewer. So
-//! keys are spread over fewer shards then, the *active* ones: half as many, again and again, while
-//! a shard has fewer than [`FEW`] entries; and over twice as many when it has more than [`MANY`],
-//! up to those that were built. That is looked at when room is needed.
+//! A cache is built with as many shards as its expected entries are worth. Where the entries become
+//! fewer, a shard has room for so few that its rings are too short to tell which entries are used,
+//! and the hit ratio falls. So keys are then spread over fewer shards, the *active* ones. Their
+//! number is halved, again and again, while a shard has fewer than [`FEW`] entries. It is doubled
+//! when a shard has more than [`MANY`], up to the number that was built. A caller that needs room
+//! checks this.
 //!
-//! What shard an entry's slot is in, the slot's number says. So entries of keys that belong to
-//! another shard by now stay where they are, and whoever removes them finds them. Those in a shard
-//! that is no longer active are *strays*: each caller that needs room takes some of them to the
-//! shard of their keys. Entries are *counted*, to size what is sized by them, in the shard that
-//! their keys belong to; when that changes, so do the counts, which are only right in sum from then
-//! on.
+//! A slot's number tells the shard that the slot is in. So an entry whose key belongs to another
+//! shard by now stays where it is, and a remover finds it there. An entry in a shard that is no
+//! longer active is a *stray*. Each caller that needs room moves some strays to the shards of their
+//! keys.
 //!
-//! All numbers here are Relaxed: whatever number of shards a caller goes by, it stores in one that
-//! exists.
+//! An entry is *counted* in the shard that its key belongs to; ghosts and sketch are sized by these
+//! counts. When the spread changes, the counts are moved. From then on they are right only in sum.
+//!
+//! All numbers here are Relaxed: whichever number of shards a caller goes by, it stores in a shard
+//! that exists.
 
-use super::{Core, Scope, Shard};
+use super::{Core, Operation, Shard};
 use crate::flight::node::Node;
 use crate::policy::{Policy, home_of};
-use crate::sync::{
+use crate::sys::sync::{
     Ordering, fence,
     untracked::{AtomicBool, AtomicU32},
 };
 
-/// Fewer entries than these in a shard, and there are half as many shards.
+/// Entries in a shard below which the number of shards is halved.
 const FEW: usize = 2048;
-/// More than these, and there are twice as many.
+/// Entries in a shard above which the number of shards is doubled.
 const MANY: usize = 8192;
-/// Strays that a caller takes along for each entry that it evicts.
+/// Strays that a caller moves for each entry that it evicts.
 const TAKEN: usize = 8;
 
-/// How many of the shards are active.
+/// The number of active shards.
 pub(super) struct Spread {
-    /// As a power of two.
+    /// As the exponent of a power of two.
     active: AtomicU32,
-    /// Whether there may be entries in shards that are not.
+    /// Whether there may be entries in shards that are not active.
     strays: AtomicBool,
 }
 
@@ -63,12 +65,12 @@ impl<K, V> Core<K, V> {
         1 << self.active_bits()
     }
 
-    /// Whether all entries are in the one shard that is active.
+    /// Returns whether all entries are in the one shard that is active.
     pub(super) fn one_shard(&self) -> bool {
         self.active() == 1 && !self.spread.strays.load(Ordering::Relaxed)
     }
 
-    /// Which shard a slot is in, by its number.
+    /// Returns the index of the shard that a slot is in, by the slot's number.
     pub(super) fn index_of(&self, slot: u32) -> usize {
         home_of(slot, self.shards.len().trailing_zeros())
     }
@@ -77,19 +79,19 @@ impl<K, V> Core<K, V> {
         &self.shards[self.index_of(slot)].policy
     }
 
-    /// An entry was put in a slot of this shard, by a caller that may not have known that it is no
-    /// longer active.
+    /// Notes that an entry was put in a slot of this shard. The caller may not have known that the
+    /// shard is no longer active.
     ///
-    /// The fence in `settle` and the one in `take_strays`: either this caller sees that, or who
-    /// ends the search for strays sees the entry.
+    /// The fence in `Evictor::recheck`, which the caller passes after it has filled the slot, and
+    /// the fence in `take_strays` are partners. Either this caller sees that the shard is not
+    /// active, or the caller that ends the search for strays sees the entry.
     pub(super) fn note_stray(&self, shard: &Shard<K, V>) {
         if shard.index >= self.active() {
             self.spread.strays.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Half as many, or twice as many, of the shards are active from now on, and their counts are
-    /// put together or halved.
+    /// Halves or doubles the number of active shards, and joins or halves their counts.
     fn spread_over(&self, active: usize, next: usize) {
         let spread = &self.spread;
         if spread
@@ -114,9 +116,9 @@ impl<K, V> Core<K, V> {
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
-    /// Before an entry is evicted for one that belongs in `home`: has the keys spread over as many
-    /// shards as there should be.
+impl<K, V> Operation<'_, K, V> {
+    /// Adapts the number of active shards to the number of entries, before an entry is evicted for
+    /// a newcomer that belongs in `home`.
     #[inline]
     pub(super) fn respread(&self, home: &Shard<K, V>) {
         let (core, all) = (self.core, self.core.shards.len());
@@ -143,19 +145,19 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Takes some of the strays to the shards of their keys.
+    /// Moves some of the strays to the shards of their keys.
     ///
-    /// While one is in this caller's hand others look for room in vain; but this caller does so
-    /// after it, until there is.
+    /// While an entry is in this caller's hand, other callers that need room cannot find it. But
+    /// this caller evicts afterwards, until there is room.
     fn take_strays(&self) {
         let core = self.core;
         let inactive = || core.shards[core.active()..].iter();
-        let seats = self.seats();
+        let seats = self.evictor();
         let mut left = TAKEN;
         for shard in inactive() {
             while left > 0 {
                 let Some(given) = shard.policy.give(&seats) else { break };
-                // SAFETY: its slot's share is ours.
+                // SAFETY: this caller owns the slot's reference.
                 let order = unsafe { given.1.as_ref() }.link().order();
                 core.shard_of_order(order).policy.receive(given, &seats);
                 left -= 1;
@@ -163,7 +165,7 @@ impl<K, V> Scope<'_, K, V> {
         }
         if left == TAKEN {
             core.spread.strays.store(false, Ordering::Relaxed);
-            // See `note_stray`.
+            // Partner of the fence in `Evictor::recheck`: see `note_stray`.
             fence(Ordering::SeqCst);
             if inactive().any(|shard| shard.policy.total() != 0) {
                 core.spread.strays.store(true, Ordering::Relaxed);

@@ -1,26 +1,29 @@
-//! What goes over all entries: a few hundred under one pin, then the next few hundred.
+//! Sweeps: operations that visit all entries, a few hundred under one pin, then the next few
+//! hundred.
 //!
-//! So a sweep over millions of entries holds up no reclamation, and what it removes is told to the listener and dropped as
-//! it goes. A walk is resumed behind the order of the last node that it met: it misses nothing that was there throughout.
+//! So a sweep over millions of entries holds up no reclamation. The listener is told of removed
+//! values, and these are dropped, as the sweep goes on. A walk resumes behind the order of the last
+//! node that it met, so it misses no node that was in the list throughout.
 
-use super::{Core, Ptr, RemovalCause, Scope, Shard};
+use super::{Core, Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
-use crate::sync::mutant;
+use crate::sys::mutants::mutant;
 #[cfg(feature = "std")]
-use crate::sync::sized;
+use crate::sys::mutants::sized;
 #[cfg(feature = "std")]
-use crate::unwind;
+use crate::sys::unwind;
 use core::ptr::NonNull;
 
-/// Nodes visited under one pin, or a few more: those of one order are not parted.
+/// Nodes visited under one pin. There may be a few more: nodes of one order are visited under the
+/// same pin.
 #[cfg(feature = "std")]
 const SLICE: usize = sized(256, 2, 1);
 
 enum At<K, V> {
     Start,
-    /// At this node, under the pin that it was met under.
+    /// At this node, under the pin under which the walk met it.
     Node(Ptr<K, V>),
     /// Behind all nodes of this order.
     Behind(u32),
@@ -34,44 +37,49 @@ impl<K, V> Walk<K, V> {
         Self(At::Start)
     }
 
-    /// Begins behind all nodes of this order.
+    /// Begins a walk behind all nodes of this order.
     pub(super) fn behind(order: u32) -> Self {
         Self(At::Behind(order))
     }
 
-    /// The next node, whatever its state; a node that is replaced meanwhile is followed by its replacement.
+    /// Returns the next node, in any state. If a node is replaced after the walk met it, its
+    /// replacement follows.
     ///
     /// # Safety
-    /// All steps of a walk are on the same core and under a pin that is held throughout, or from the last
-    /// [`pause`](Self::pause) on.
+    /// All steps of a walk are on the same core. They are under one pin that is held throughout, or
+    /// the walk was [paused](Self::pause) after its last step under another pin.
     pub(crate) unsafe fn step<'p>(&mut self, core: &'p Core<K, V>, pin: &'p Pin) -> Option<&'p Node<K, V>> {
         let link = match self.0 {
             At::Start => core.table.first(pin),
-            // SAFETY: met in the step before, so alive under the pin.
+            // SAFETY: the walk met the node in the step before, under the pin that is still held,
+            // so it is alive.
             At::Node(at) => core.table.after(pin, unsafe { at.as_ref() }.link()),
             At::Behind(order) => core.table.behind(pin, order),
         }?;
-        // SAFETY: the table of this core holds nodes of this type only, alive under the pin.
+        // SAFETY: the table of this core holds nodes of this type only; the pin keeps them alive.
         let node = unsafe { Node::of_link(link) };
         self.0 = At::Node(NonNull::from(node));
         Some(node)
     }
 
-    /// Lets go of the pin: the next step is behind all nodes of this order.
+    /// Forgets the present node, so that its pin may end: the next step is behind all nodes of this
+    /// order.
     fn pause(&mut self, order: u32) {
         self.0 = At::Behind(order);
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
-    /// Visits at least so many nodes; whether there are more.
+impl<K, V> Operation<'_, K, V> {
+    /// Visits at least `most` nodes, if there are so many. Returns whether there are more.
     pub(super) fn visit(&self, walk: &mut Walk<K, V>, most: usize, visit: &mut impl FnMut(&Self, &Node<K, V>)) -> bool {
         let mut left = most;
         let mut order = 0;
-        // SAFETY: under this scope's pin; the walk was paused under any other.
+        // SAFETY: this operation's pin is held throughout; the walk was paused after its last step
+        // under another pin.
         while let Some(node) = unsafe { walk.step(self.core, self.pin()) } {
             if left == 0 && node.link().order() != order {
-                // This node is for the next slice: its order is odd, and no other node's is just below.
+                // This node begins the next slice. Orders of nodes are odd, so no node has the
+                // order just below.
                 if mutant("walk stays on its node") {
                     visit(self, node);
                 } else {
@@ -86,54 +94,58 @@ impl<K, V> Scope<'_, K, V> {
         false
     }
 
-    /// Whether a value is over, past every window in which it may be served as stale.
+    /// Returns whether a value may not be served any more, not even as stale.
     fn beyond_use(&self, node: &Node<K, V>) -> bool {
-        !node.hot().eternal() && (self.core.spent_at(node, self.core.config.time.now()) || self.core.outdated(node))
+        !node.hot().never_expires()
+            && (self.core.beyond_grace_at(node, self.core.config.time.now()) || self.core.tag_invalidated(node))
     }
 
-    /// Removes a stored value if `doomed` says so, and with it the load that refreshes it, if one does;
-    /// the refresh of a value that stays goes on. The load of a key without a value, or with one that
-    /// is beyond all use, is always removed: there is nothing to keep, and nothing that was loaded from
-    /// before this call is stored after it.
+    /// Removes a stored value if `doomed` says so, and with it the load that refreshes it. The
+    /// refresh of a value that stays goes on. A load of a key is always removed if the key has no
+    /// value, or one that may not even be served as stale. So no value whose load began before this
+    /// call is stored after it, unless it refreshes a value that stays.
     fn remove_doomed(&self, node: &Node<K, V>, doomed: &mut impl FnMut(&K, &V) -> bool) {
         if node.link().is_marked() {
             return;
         }
         let word = node.word.load();
-        // SAFETY: called where the word is valued, and we are pinned.
+        // SAFETY: this is called only if the word has a value, and the pin keeps the node alive.
         let value = || unsafe { node.value() };
-        let nothing_to_keep = !word.valued() || word.loading() && self.beyond_use(node);
+        let nothing_to_keep = !word.has_value() || word.in_flight() && self.beyond_use(node);
         if nothing_to_keep || doomed(node.key(), value()) {
-            // Losing the mark to a swap is no loss: the newer node is the next one of this walk.
+            // If a replacement wins the mark, that does no harm: this walk visits the newer node
+            // next.
             self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Explicit);
         }
     }
 
-    /// As [`Core::remove_where`], under this pin.
+    /// Does as [`Core::remove_where`], under this pin.
     pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
-        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| scope.remove_doomed(node, &mut doomed));
-        self.let_go();
+        self.visit(&mut Walk::start(), usize::MAX, &mut |operation, node| operation.remove_doomed(node, &mut doomed));
+        self.seal_and_reclaim();
     }
 
-    /// As [`Core::purge`], under this pin.
+    /// Does as [`Core::purge`], under this pin.
     pub(crate) fn purge(&self) -> usize {
         let mut purged = 0;
-        self.visit(&mut Walk::start(), usize::MAX, &mut |scope, node| purged += usize::from(scope.sweep(node)));
-        self.let_go();
+        self.visit(&mut Walk::start(), usize::MAX, &mut |operation, node| purged += usize::from(operation.sweep(node)));
+        self.seal_and_reclaim();
         purged
     }
 
-    /// Removes an entry that has expired (true), or a flight that was given up and not taken on.
+    /// Removes an entry that has expired, or a flight that was given up and not claimed. Returns
+    /// whether it removed an entry.
     fn sweep(&self, node: &Node<K, V>) -> bool {
         let shard = self.core.shard_of_order(node.link().order());
         let now = || self.core.config.time.now();
         match node.word.load().state() {
-            State::Ready => !node.hot().eternal() && self.sweep_entry(node, now()),
+            State::Ready => !node.hot().never_expires() && self.sweep_entry(node, now()),
             State::Failed(_) => {
                 self.sweep_failure(node, now());
                 false
             }
-            // By a transition of its own: whoever claims the flight meanwhile may make a good entry of it.
+            // `end_empty` is a transition of its own: a caller that claims the flight meanwhile may
+            // make a fresh entry of it, which must stay.
             State::Empty { .. } if node.word.end_empty() || mutant("sweep of a stale look") => {
                 self.remove(shard, node, RemovalCause::Explicit);
                 self.ring(NonNull::from(node));
@@ -147,76 +159,81 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Removes an entry, which was READY, if it has expired at this time, or one of its tags was invalidated; whether it did.
+    /// Removes an entry, which was READY, if it is beyond grace at the time `now` or one of its
+    /// tags was invalidated. Returns whether it did.
     pub(super) fn sweep_entry(&self, node: &Node<K, V>, now: u64) -> bool {
-        if node.hot().eternal() || node.link().is_marked() {
+        if node.hot().never_expires() || node.link().is_marked() {
             return false;
         }
-        let cause = match self.core.spent_at(node, now) {
+        let cause = match self.core.beyond_grace_at(node, now) {
             true => RemovalCause::Expired,
-            false if self.core.outdated(node) => RemovalCause::Explicit,
+            false if self.core.tag_invalidated(node) => RemovalCause::Explicit,
             false => return false,
         };
         let shard = self.core.shard_of_order(node.link().order());
         node.word.close() == Closing::Entry && self.remove(shard, node, cause)
     }
 
-    /// Removes a failure that was kept, and is not at this time; whether it did.
+    /// Removes a kept failure whose time is over at `now`. Returns whether it did.
     pub(super) fn sweep_failure(&self, node: &Node<K, V>, now: u64) -> bool {
         let shard = self.core.shard_of_order(node.link().order());
         let over = !node.kept_failure(self.core.nodes(), now) && !node.link().is_marked();
         over && self.remove(shard, node, RemovalCause::Expired)
     }
 
-    /// Ends a successor that was given up and not taken on.
+    /// Ends a successor that was given up and not claimed.
     fn sweep_successor(&self, shard: &Shard<K, V>, old: &Node<K, V>, successor: Ptr<K, V>) {
-        // SAFETY: read from an entry that is unmarked under the present pin, so alive under it.
+        // SAFETY: read from an entry that is unmarked under the present pin, which keeps the
+        // successor alive.
         let next = unsafe { successor.as_ref() };
-        // The share keeps its address from being used anew before the entry's word has let go of it.
-        if !next.share() {
+        // The reference keeps the node's address from being reused before the entry's word has lost
+        // it.
+        if !next.inc_ref() {
             return;
         }
         if next.word.end_empty() {
             old.word.refresh_ended(successor.cast());
-            // While it was being refreshed the hand could not take it.
+            // The hand could not evict the entry while it was being refreshed.
             self.make_room_anew(shard);
             self.ring(successor);
         }
-        // SAFETY: the share taken above.
+        // SAFETY: the reference was taken above; the node is used only under this operation's pin.
         unsafe { self.release(successor) };
     }
 }
 
 #[cfg(feature = "std")]
 impl<K, V> Core<K, V> {
-    /// Visits all nodes, with a new pin every now and then.
+    /// Visits all nodes, with a new pin for each slice.
     ///
-    /// A panic of `visit` ends it. One of a listener or a drop, at the end of a slice, goes on after the last slice: what
-    /// began before the call must not be left behind.
-    fn visit_all(&self, mut visit: impl FnMut(&Scope<'_, K, V>, &Node<K, V>)) {
+    /// A panic of `visit` ends the visit. A panic of a listener or a drop, at the end of a slice,
+    /// resumes after the last slice: values from before the call must not stay in the cache.
+    fn visit_all(&self, mut visit: impl FnMut(&Operation<'_, K, V>, &Node<K, V>)) {
         let (mut walk, mut more) = (Walk::start(), true);
         let slices = core::iter::from_fn(|| {
             more.then(|| {
-                let scope = self.scope(self.limbo.enter());
-                more = scope.visit(&mut walk, SLICE, &mut visit);
+                let operation = self.operation(self.limbo.enter());
+                more = operation.visit(&mut walk, SLICE, &mut visit);
                 if !more {
-                    scope.let_go();
+                    operation.seal_and_reclaim();
                 }
-                scope
+                operation
             })
         });
         unwind::each(slices, drop);
     }
 
-    /// Removes what `doomed` says, and all that is in flight.
+    /// Removes the values that `doomed` chooses, and all loads in flight but for refreshes of
+    /// values that stay.
     pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
-        self.visit_all(|scope, node| scope.remove_doomed(node, &mut doomed));
+        self.visit_all(|operation, node| operation.remove_doomed(node, &mut doomed));
     }
 
-    /// Removes what has expired, and flights that were given up and not taken on. How many entries went.
+    /// Removes expired entries, and flights that were given up and not claimed. Returns how many
+    /// entries it removed.
     pub(crate) fn purge(&self) -> usize {
         let mut purged = 0;
-        self.visit_all(|scope, node| purged += usize::from(scope.sweep(node)));
+        self.visit_all(|operation, node| purged += usize::from(operation.sweep(node)));
         purged
     }
 }

@@ -1,60 +1,62 @@
-//! What is over goes, although its key is not asked for, and no room is needed: whoever stores a
-//! value looks at a few entries.
+//! Tidying: a caller that stores a value looks at a few entries, and removes those that have
+//! expired. So an expired entry goes even if no caller asks for its key, and no room is needed.
 //!
-//! * At the first entry of each ring of its shard: where all values have the same time to live, the
+//! The caller looks at two kinds of entries.
+//!
+//! * The first entry of each ring of its shard. Where all values have the same time to live, the
 //!   oldest is there.
-//! * At some of all entries, in a *round* that all callers go on with. Each value stored adds
-//!   [`LOOKS`] looks to those that are due, and each entry found over [`MORE`]. So where many are
-//!   over, a caller looks at many (up to [`MOST`]); where few are, at few. With one in ten over,
-//!   each value stored has one removed.
+//! * Some of all entries, in a *round* that all callers share. Each value stored adds [`LOOKS`]
+//!   looks to those that are due, and each expired entry found adds [`MORE`]. So a caller looks at
+//!   many entries (up to [`MOST`]) where many have expired, and at few where few have. If one in
+//!   ten has expired, each value stored has one removed.
 //!
-//! Nobody looks before the time when the first entry can be over. It is a lower bound: of all
-//! values that were met on a round and stayed, and of all that were stored, or got another time,
-//! meanwhile. So where nothing is over, no entry is looked at. A tag that is invalidated begins a
-//! round, too.
+//! No caller looks before the first entry can have expired. That time is a lower bound over two
+//! kinds of values: those that the last round met and left, and those that were stored, or got
+//! another time, meanwhile. So where nothing expires, no entry is looked at. The invalidation of a
+//! tag begins a round, too.
 //!
-//! A caller that needs room looks before it evicts: so what is over goes before what is good,
-//! wherever it is.
+//! A caller that needs room looks before it evicts. So expired entries go before fresh ones,
+//! wherever they are.
 //!
-//! What is removed here are entries and kept failures. Flights that were given up are left to those
-//! who wait for them.
+//! Tidying removes entries and kept failures. Flights that were given up are left to their waiters.
 
-use super::{Core, Scope, Shard, Walk};
-use crate::expiry::NEVER;
+use super::{Core, Operation, Shard, Walk};
 use crate::flight::node::Node;
 use crate::flight::word::State;
-use crate::sync::{
+use crate::runtime::xfetch::NEVER;
+use crate::sys::sync::{
     Ordering,
     untracked::{AtomicU64, AtomicUsize},
 };
 use core::cell::Cell;
 
-/// Looks for each value that is stored.
+/// The number of looks that each stored value adds.
 const LOOKS: usize = 2;
-/// Looks for each entry that was found over.
+/// The number of looks that each expired entry found adds.
 const MORE: usize = 8;
-/// Looks are made together, so that the way to where a round has stopped is gone for several of
-/// them; unless room is needed.
+/// The least number of looks that a caller makes together, so that they share the walk to the node
+/// where the round stopped. A caller that needs room looks at once.
 const TOGETHER: usize = 8;
-/// The most that one caller makes, or a few more: nodes of one order are not parted.
+/// The most looks of one caller. There may be a few more: nodes of one order are visited together.
 const MOST: usize = 32;
-/// The most that are due, and those that a round begins with: what is over may have come to be so
-/// all at once.
+/// The most looks that are due, and the number with which a round begins: many entries may have
+/// expired at once.
 const MOST_DUE: usize = 64;
-/// First entries of a ring that one caller removes.
+/// The most expired first entries of the shard's rings that one caller removes.
 const FIRST: usize = 2;
 
-/// How far the present round is.
+/// The progress of the present round.
 pub(super) struct Rounds {
-    /// The round's number, and below it the order behind which it goes on.
+    /// The round's number, and in the lower half the order behind which the round goes on.
     at: AtomicU64,
-    /// No entry is over before this time.
+    /// No entry expires before this time.
     soonest: AtomicU64,
-    /// The same for when the present round has ended, of what it has met.
+    /// The earliest end of the values that were met or noted in the present round. It becomes
+    /// `soonest` when the round has ended.
     next: AtomicU64,
     due: AtomicUsize,
-    /// Whether values can be over that have no time of their own: idle ones, and those of
-    /// invalidated tags.
+    /// Whether a value can end before its time of expiry: by a time to idle, or by the invalidation
+    /// of a tag.
     always: bool,
 }
 
@@ -64,8 +66,8 @@ impl Rounds {
         Self { at: AtomicU64::new(0), soonest: never(), next: never(), due: AtomicUsize::new(MOST_DUE), always }
     }
 
-    /// A value will be over at this time. A caller that is too late for one of the two bounds is in
-    /// time for the other.
+    /// Notes that a value ends at this time. If a turn of the round overwrites one of the two
+    /// bounds meanwhile, the other keeps the note.
     fn note(&self, end: u64) {
         self.note_next(end);
         if end < self.soonest.load(Ordering::Relaxed) {
@@ -74,14 +76,15 @@ impl Rounds {
     }
 
     fn note_next(&self, end: u64) {
-        // Acquire and AcqRel: who comes after the swap in `turn` comes after the store before that,
-        // and what it then notes for the present round stays.
+        // Acquire and AcqRel: partners of the swap in `turn`. A caller whose access follows the
+        // swap also follows the store to `soonest` before it. So that store does not overwrite the
+        // note that this caller then makes in `soonest`.
         if end < self.next.load(Ordering::Acquire) {
             self.next.fetch_min(end, Ordering::AcqRel);
         }
     }
 
-    /// The next round begins, by the one caller that has ended the present one.
+    /// Begins the next round. Called by the one caller that ended the present one.
     fn turn(&self) {
         self.soonest.store(NEVER, Ordering::Relaxed);
         // AcqRel: see `note_next`.
@@ -92,37 +95,38 @@ impl Rounds {
 }
 
 impl<K, V> Core<K, V> {
-    /// Whether any value can ever be over.
+    /// Returns whether any value can ever expire.
     pub(super) fn any_ends(&self) -> bool {
         self.rounds.always || self.nodes().has_extras()
     }
 
-    /// When a value will not be good for anything any more, if it is not used, nor its tags are
-    /// invalidated.
+    /// Returns when a value will be beyond grace, unless it is used (time to idle) or one of its
+    /// tags is invalidated before.
     fn end_of(&self, node: &Node<K, V>) -> u64 {
         match self.config.idle {
-            _ if node.hot().eternal() => NEVER,
-            NEVER => node.expires(self.nodes()).saturating_add(self.config.limits.patience()),
+            _ if node.hot().never_expires() => NEVER,
+            NEVER => node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()),
             _ => node.expires(self.nodes()).min(node.hot().quiet_until()),
         }
     }
 
-    /// A value got another time, or may be over by now.
+    /// Notes the end of a value that got another time, or may have expired by now.
     pub(crate) fn note_end(&self, node: &Node<K, V>) {
         self.rounds.note(self.end_of(node));
     }
 
-    /// Any value may be over by now.
+    /// Notes that any value may have ended by now.
     pub(crate) fn note_ends(&self) {
         self.rounds.note(0);
     }
 }
 
-impl<K, V> Scope<'_, K, V> {
-    /// Whether it is time to [`tidy`](Self::tidy) up after this value was stored.
+impl<K, V> Operation<'_, K, V> {
+    /// Returns whether it is time to [`tidy`](Self::tidy) up after this value was stored.
     #[inline]
     pub(super) fn is_untidy(&self, stored: &Node<K, V>) -> bool {
-        // (To loom it is a purge, which has models, within every insertion.)
+        // Never under loom: to it this would be a purge, which has models of its own, within every
+        // insertion.
         !cfg!(loom) && self.core.any_ends() && self.is_time_to_tidy(stored)
     }
 
@@ -132,7 +136,7 @@ impl<K, V> Scope<'_, K, V> {
         stored.born() >= self.core.rounds.soonest.load(Ordering::Relaxed)
     }
 
-    /// Removes some of what is over at this time.
+    /// Removes some of the entries that have expired at the time `now`.
     #[inline(never)]
     pub(super) fn tidy(&self, home: &Shard<K, V>, now: u64) {
         let _ = (0..FIRST).all(|_| self.evict_ended(home, now));
@@ -149,53 +153,53 @@ impl<K, V> Scope<'_, K, V> {
         }
     }
 
-    /// Looks at so many entries, and removes what is over at this time, or was ended by an
-    /// invalidated tag; how many went.
+    /// Looks at this many entries of the round. Removes those that have expired at the time `now`
+    /// or whose tags were invalidated. Returns how many it removed.
     fn go_round(&self, looks: usize, now: u64) -> usize {
         let rounds = &self.core.rounds;
-        let begun = Begun { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
+        let part = RoundPart { rounds, at: rounds.at.load(Ordering::Relaxed), order: Cell::new(0) };
         let mut found = 0;
-        let more = self.visit(&mut Walk::behind(begun.at as u32), looks, &mut |scope, node| {
-            begun.order.set(node.link().order());
+        let more = self.visit(&mut Walk::behind(part.at as u32), looks, &mut |operation, node| {
+            part.order.set(node.link().order());
             match node.word.load().state() {
-                State::Ready if scope.sweep_entry(node, now) => found += 1,
-                State::Failed(_) if scope.sweep_failure(node, now) => found += 1,
+                State::Ready if operation.sweep_entry(node, now) => found += 1,
+                State::Failed(_) if operation.sweep_failure(node, now) => found += 1,
                 State::Ready | State::Refreshing(_) | State::Failed(_) => rounds.note_next(self.core.end_of(node)),
-                // What is not there yet is noted when it is; what is gone needs no note.
+                // A flight is noted when its value is stored. A removed node needs no note.
                 _ => {}
             }
         });
-        begun.ends(more);
+        part.ends(more);
         found
     }
 }
 
 /// One caller's part of a round.
-struct Begun<'r> {
+struct RoundPart<'r> {
     rounds: &'r Rounds,
     at: u64,
-    /// Of the node that it looked at last.
+    /// The order of the node that the caller looked at last.
     order: Cell<u32>,
 }
 
-impl Begun<'_> {
-    /// The part was gone to its end; whether there is more.
+impl RoundPart<'_> {
+    /// Ends the part, and with it the round unless there is `more`.
     fn ends(&self, more: bool) {
         let round = self.at >> 32;
         let to = if more { round << 32 | u64::from(self.order.get()) } else { (round + 1) << 32 };
-        // If another has gone on from there meanwhile, that counts. The number tells a round that
-        // has come there again.
+        // If another caller has moved the round on from there meanwhile, its move counts. The
+        // round's number tells the present round from a later one that has come to the same order.
         if self.rounds.at.compare_exchange(self.at, to, Ordering::Relaxed, Ordering::Relaxed).is_ok() && !more {
             self.rounds.turn();
         }
     }
 }
 
-impl Drop for Begun<'_> {
-    /// Whatever happens to the caller (`tags_with` may panic), the next one goes on behind the node
-    /// that it looked at.
+impl Drop for RoundPart<'_> {
+    /// Moves the round on if the caller panics (`tags_with` may), so that the next caller goes on
+    /// behind the node that this one looked at.
     fn drop(&mut self) {
-        if crate::unwind::panicking() {
+        if crate::sys::unwind::panicking() {
             self.ends(true);
         }
     }

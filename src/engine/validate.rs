@@ -1,26 +1,28 @@
-//! Whether everything is in its place, for tests and fuzzers, with nobody at work.
+//! A check that a cache at rest is consistent, for tests and fuzzers. No other thread may use the
+//! cache meanwhile.
 
 use super::{Core, Walk};
-use crate::sync::Ordering;
+use crate::sys::sync::Ordering;
 use alloc::{format, string::String};
 use core::ptr::NonNull;
 
-/// What a walk finds in a shard's slots.
+/// The entries of a shard's slots that a walk has found.
 #[derive(Clone, Copy, Default)]
 struct Found {
     entries: usize,
-    /// In either ring.
+    /// The weight in each ring.
     weights: [u64; 2],
 }
 
 impl<K, V> Core<K, V> {
-    /// That each stored entry is in exactly one slot, no slot has anything else, and all counts are right.
+    /// Checks that each stored entry is in exactly one slot, that no slot holds anything else, and
+    /// that all counts are right.
     pub(crate) fn validate(&self) -> Result<(), String> {
         let mut total = 0;
         let pin = self.limbo.enter();
         let mut found = alloc::vec![Found::default(); self.shards.len()];
         let mut walk = Walk::start();
-        // SAFETY: the pin is held throughout.
+        // SAFETY: all steps are on this core, and the pin is held throughout.
         while let Some(node) = unsafe { walk.step(self, &pin) } {
             let word = node.word.load();
             if node.link().is_marked() {
@@ -54,7 +56,7 @@ impl<K, V> Core<K, V> {
         if self.weight() != total { Err(format!("all weigh {total}, counted {}", self.weight())) } else { Ok(()) }
     }
 
-    /// Slots in use, holes included.
+    /// Returns the number of slots in use, holes included.
     pub(crate) fn slots(&self) -> usize {
         self.shards.iter().map(|shard| shard.policy.slots()).sum()
     }

@@ -1,26 +1,30 @@
-//! The node: a flight first, then an entry, in one place.
+//! The node: first a flight, then an entry, in one allocation.
 //!
 //! | field | bytes | written | read |
 //! |---|--:|---|---|
-//! | link: next, order, tally | 16 | table; tally: share count | every walk |
+//! | link: next, order, refcount | 16 | by the table; refcount by owners | every walk |
 //! | word | 8 | transitions | every lookup |
-//! | hot: quiet-until, δ | 8 | before READY; renewal, cooldown | every hit of an entry that expires |
-//! | born: creation time, use counter | 8 | before READY; use counter by hits while warming | every hit |
+//! | hot: quiet time, δ | 8 | before READY; renewal, cooldown | every hit that can expire |
+//! | born: creation time, use counter | 8 | before READY; uses by warming hits | every hit |
 //! | key, value | K + V | creation; before READY | every hit |
-//! | behind it ([`Cold`]): weight, slot | 8 | before READY; when a slot is taken | insertion, removal, hand |
-//! | elsewhere ([`Extra`](crate::reclaim::Extra)): expires | 8, once anything expires | before READY; renewal | past quiet-until |
-//! | elsewhere: tag start | 8, once anything has tags | before READY; renewal | every hit of an entry with tags |
+//! | behind it ([`Cold`]): weight, slot | 8 | before READY; for a slot | insertion, removal, hand |
+//! | elsewhere ([`Extra`]): expires | 8, if any expires | before READY; renewal | past quiet time |
+//! | elsewhere: tag sequence | 8, if any has tags | before READY; renewal | every hit with tags |
 //!
-//! 64 bytes for `u64 → u64` on 64-bit targets, in one cache line. The time of expiry is not among them, as few hits ask for it before it is
-//! near, and most caches have none. What is done with the times is in [`times`](super::times).
+//! A node of `u64 → u64` has 64 bytes on 64-bit targets, in one cache line. The time of expiry is
+//! not in it, as few hits ask for it before it is near, and most caches have none. The functions
+//! for the times are in [`times`](super::times).
+//!
+//! [`Extra`]: crate::reclaim::Extra
 
+use super::expiry::ExpiryWord;
+use super::expiry::Timestamps;
 use super::failure::Failure;
-use super::times::Stamps;
 use super::word::{State, Word};
-use crate::expiry::Hot;
-use crate::link::{Link, Target};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};
-use crate::sync::{AtomicU64, Ordering, UnsafeCell, acquire, mutant, order};
+use crate::sys::mutants::{mutant, weakened};
+use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire};
+use crate::table::link::{Link, Target};
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -30,12 +34,12 @@ pub(crate) struct Node<K, V> {
     pub(crate) word: Word,
     pub(super) hot: AtomicU64,
     pub(super) born: AtomicU64,
-    /// Not there in a fenced one, which shows another node's.
+    /// Uninitialised in a fenced node, which shows the key of the flight's node.
     key: MaybeUninit<K>,
     value: UnsafeCell<MaybeUninit<V>>,
 }
 
-/// Where nodes come from.
+/// The arena that nodes come from.
 pub(crate) type Nodes<K, V> = Arena<Node<K, V>>;
 
 impl<K, V> Node<K, V> {
@@ -43,32 +47,32 @@ impl<K, V> Node<K, V> {
         Self {
             link,
             word,
-            hot: AtomicU64::new(Hot::ETERNAL.0),
+            hot: AtomicU64::new(ExpiryWord::NEVER_EXPIRES.0),
             born: AtomicU64::new(0),
             key,
             value: UnsafeCell::new(value),
         }
     }
 
-    /// A flight with its first leader. Who gets its shares is the caller's affair.
+    /// Makes a flight with its first leader. The caller sets the reference count.
     pub(crate) fn flight(nodes: &Nodes<K, V>, key: K, order: u32) -> NonNull<Self> {
         let (key, none) = (MaybeUninit::new(key), MaybeUninit::uninit());
         nodes.allocate(Self::build(Link::node(order, 0), Word::computing(), key, none))
     }
 
-    /// Sets the count of a node that nobody else can reach yet.
-    pub(crate) fn set_shares(&self, shares: u32) {
-        self.link.tally().store(shares, Ordering::Relaxed);
+    /// Sets the reference count of a node that no other thread can reach yet.
+    pub(crate) fn set_refcount(&self, shares: u32) {
+        self.link.refcount().store(shares, Ordering::Relaxed);
     }
 
-    /// An entry whose one share will be the list's.
+    /// Makes an entry with one reference, which will be the list's.
     #[inline]
     pub(crate) fn entry(
         nodes: &Nodes<K, V>,
         order: u32,
         (key, value): (K, V),
         weight: u32,
-        stamps: Stamps,
+        stamps: Timestamps,
     ) -> NonNull<Self> {
         let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
         let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
@@ -77,9 +81,9 @@ impl<K, V> Node<K, V> {
         node
     }
 
-    /// What a leader has loaded whose lease was taken over: detached, with one share, and the key of the flight's node `of`,
-    /// of which it takes over a share.
-    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Stamps) -> NonNull<Self> {
+    /// Makes the node of a fenced leader's value: detached, with one reference. It shows the key of
+    /// `of`, the flight's node, and takes over one reference to that.
+    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Timestamps) -> NonNull<Self> {
         let (none, value) = (MaybeUninit::uninit(), MaybeUninit::new(value));
         // An odd order, as `Link` asks of nodes, until it is detached.
         let node = nodes.allocate(Self::build(Link::node(1, 1), Word::ready(), none, value));
@@ -89,21 +93,23 @@ impl<K, V> Node<K, V> {
         shared.link.next().prepare(Target::to_node(Self::as_link(of)));
         shared.detach();
         if mutant("fenced without a share") {
-            // SAFETY: the share that is handed over.
-            let _ = unsafe { Self::unshare(of, 1) };
+            // SAFETY: the caller hands over this reference.
+            let _ = unsafe { Self::dec_ref(of, 1) };
         }
         node
     }
 
-    /// The node whose key a [fenced](Self::fenced) one shows.
+    /// Returns the node whose key this [fenced](Self::fenced) node shows, or None if it is no
+    /// fenced node.
     pub(crate) fn fenced_of(&self) -> Option<NonNull<Self>> {
         if self.is_detached() { self.link.next().load().node().map(NonNull::cast) } else { None }
     }
 
-    /// The key, of any node that an entry can be of.
+    /// Returns the key, for any node that an `Entry` can point to.
     pub(crate) fn shown_key(&self) -> &K {
         match self.fenced_of() {
-            // SAFETY: it owns a share of that node, which is no fenced one.
+            // SAFETY: this node owns a reference to that one, which is not a fenced node and so has
+            // its key.
             Some(of) => unsafe { of.as_ref() }.key(),
             None => self.key(),
         }
@@ -114,56 +120,62 @@ impl<K, V> Node<K, V> {
         &self.link
     }
 
-    /// What lies behind the node.
+    /// Returns the fields that lie behind the node.
     pub(crate) fn cold(&self) -> &Cold {
-        // SAFETY: nodes come from an arena of theirs (`flight`, `entry`, `fenced`), and live there.
+        // SAFETY: all nodes are allocated in an arena (by `flight`, `entry` and `fenced`), and live
+        // there.
         unsafe { cold(NonNull::from(self)) }
     }
 
-    /// The address of the link, good for the whole node.
+    /// Returns the address of the link. Its provenance covers the whole node.
     pub(crate) fn as_link(this: NonNull<Self>) -> NonNull<Link> {
         this.cast()
     }
 
-    /// The node around a link.
+    /// Returns the node that begins with this link.
     ///
     /// # Safety
     /// `link` came from [`Self::as_link`] for the same `K` and `V`, and the node is alive for `'p`.
     #[inline]
     pub(crate) unsafe fn of_link<'p>(link: NonNull<Link>) -> &'p Self {
-        // SAFETY: `Node` is `repr(C)` with the link first, and by contract the pointer was made from one to the whole
-        // node, which lives long enough. Shared access only: everything that changes is atomic or in a cell.
+        // SAFETY: `Node` is `repr(C)` with the link first. By contract the pointer was made from
+        // one to the whole node, which lives long enough. The access is shared: all that changes is
+        // atomic or in a cell.
         unsafe { link.cast::<Self>().as_ref() }
     }
 
     #[inline]
     pub(crate) fn key(&self) -> &K {
-        // SAFETY: every node has its key but a fenced one, which is found by nobody, and shown by `shown_key`.
+        // SAFETY: every node but a fenced one has its key. No caller finds a fenced node in the
+        // list, and its owners use `shown_key`.
         unsafe { self.key.assume_init_ref() }
     }
 
-    /// The value.
+    /// Returns the value.
     ///
     /// # Safety
-    /// The caller has read a word that is `valued`, and holds a pin from before the node was retired, or a share.
+    /// The caller has read a word that has a value, and holds a reference, or a pin from before the
+    /// node was retired.
     #[inline]
     pub(crate) unsafe fn value(&self) -> &V {
-        // SAFETY: a valued word is set (Release) after the value was written, and was read with Acquire; from then on
-        // the slot is not written again until the node is disposed of, which the pin or share holds off.
+        // SAFETY: such a word is set (Release) after the value was written, and was read with
+        // Acquire. From then on the value is not written again until the node is disposed of, and
+        // the pin or the reference holds that off.
         self.value.with(|v| unsafe { (*v).assume_init_ref() })
     }
 
-    /// Moves the value in, with its weight and times.
+    /// Moves the value in, with its times and the weight 0.
     ///
     /// # Safety
-    /// The caller has won the transition into PUBLISHING and has not yet left it.
-    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Stamps) {
-        // SAFETY: PUBLISHING is won once a node, so nobody else writes; nobody reads before READY.
+    /// The caller has won the transition into PUBLISHING and has not left it yet.
+    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Timestamps) {
+        // SAFETY: PUBLISHING is won once in a node's life, so no other thread writes. No thread
+        // reads the value before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });
         self.stamp(nodes, 0, stamps);
     }
 
-    /// Stamped before READY; 0 means handed over only.
+    /// Stores the weight, before READY. 0 means that the value is only handed over.
     pub(crate) fn set_weight(&self, weight: u32) {
         self.cold().weight.store(weight, Ordering::Relaxed);
     }
@@ -172,58 +184,65 @@ impl<K, V> Node<K, V> {
         self.cold().weight.load(Ordering::Relaxed)
     }
 
-    /// Of a node that is never in the list: its order is even, as no other node's is.
+    /// Makes the node detached. It will never be in the list: its order is even, as no listed
+    /// node's is.
     pub(crate) fn detach(&self) {
         self.link.set_order(0);
     }
 
-    /// Whether nobody but those who have shares ever saw it.
+    /// Returns whether the node is detached: only owners of references have ever seen it.
     pub(crate) fn is_detached(&self) -> bool {
         self.link.order() == 0
     }
 
-    /// Takes a share, unless there is none left: nobody revives a zero.
+    /// Takes a reference, unless the count is zero: no owner revives a zero.
     ///
     /// # Panics
-    /// When two thousand million shares are out: only forgetting them gets there.
-    pub(crate) fn share(&self) -> bool {
-        let mut count = self.link.tally().load(Ordering::Relaxed);
+    /// If two thousand million references exist. Only a program that forgets them gets there.
+    pub(crate) fn inc_ref(&self) -> bool {
+        let mut count = self.link.refcount().load(Ordering::Relaxed);
         while count != 0 || mutant("zero revived") {
             assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
-            // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another share.
-            match self.link.tally().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another
+            // reference.
+            match self.link.refcount().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
         }
-        // Acquire: pairs with the Release of each share given back. The list's was among them, so whoever looks again
-        // cannot find the node again.
+        // Acquire: pairs with the Release of each reference given back. The list's was among them,
+        // so a caller that looks again cannot find the node again.
         if !mutant("refusal unordered") {
-            acquire(self.link.tally());
+            acquire(self.link.refcount());
         }
         false
     }
 
-    /// Gives so many shares back. True: they were the last ones, and the caller must retire the node.
+    /// Gives so many references back. Returns true if they were the last ones. Then the caller must
+    /// retire the node.
     ///
-    /// As these may be all that keeps the node alive, another may free it before this function has returned. So it makes no
-    /// reference to the node, only to the count, and that as an atomic's methods do (`Arc` does the same).
+    /// The references may be all that keeps the node alive, so another thread may free the node
+    /// before this function has returned. So the function makes no `&` to the node, but only one to
+    /// the count, and that as an atomic's methods do (`Arc` does the same).
     ///
     /// # Safety
-    /// The caller owns the shares. From now on it uses the node only if they were the last ones, or under a pin from before;
-    /// and unless it has such a pin, no reference to the node that it has made is used again, nor is one an argument of a
-    /// function that has not returned.
+    /// The caller owns these references. From now on it uses the node only if they were the last
+    /// ones, or under a pin from before. Without such a pin, it does not use any `&` to the node
+    /// that it has made, and no function that has not returned has such a `&` as an argument.
     #[must_use]
-    pub(crate) unsafe fn unshare(this: NonNull<Self>, shares: u32) -> bool {
-        // SAFETY: the shares keep the node alive, at least to the step that gives them back. A node begins with its link.
-        let tally = unsafe { Link::tally_of(Self::as_link(this)) };
-        // Release: our use of the node comes before its disposal; `acquire` is the other side, as the fence in Arc.
-        // SAFETY: alive as that begins, and no more is asked of what an atomic's method is called on.
-        if unsafe { tally.as_ref() }.fetch_sub(shares, order("unshare", Ordering::Release)) != shares {
+    pub(crate) unsafe fn dec_ref(this: NonNull<Self>, shares: u32) -> bool {
+        // SAFETY: the references keep the node alive, at least until the step that gives them back.
+        // A node begins with its link.
+        let tally = unsafe { Link::refcount_of(Self::as_link(this)) };
+        // Release: this owner's use of the node comes before its disposal. The partner is the
+        // `acquire` below, as the fence in Arc.
+        // SAFETY: the count is alive when `fetch_sub` begins, and an atomic's method needs no more.
+        if unsafe { tally.as_ref() }.fetch_sub(shares, weakened("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("last share unordered") {
-            // SAFETY: nobody else gives back a share any more, so it is alive until the caller has it freed.
+            // SAFETY: no other owner has a reference to give back, so the node is alive until the
+            // caller has it freed.
             acquire(unsafe { tally.as_ref() });
         }
         true
@@ -232,25 +251,28 @@ impl<K, V> Node<K, V> {
 
 impl<K, V> Retire for Node<K, V> {
     unsafe fn dispose(this: NonNull<Self>) {
-        // SAFETY: by contract it came from an arena and is alive.
+        // SAFETY: by contract the node came from an arena and is alive.
         let node = unsafe { owned(this) }.as_ptr();
-        // SAFETY: by contract nobody else can reach the node, and it is alive.
+        // SAFETY: by contract no other thread can reach the node, and it is alive.
         let end = unsafe { (*node).word.load() };
-        // Locals are dropped in reverse: the error, the key, then the value, even if one's drop panics.
-        // SAFETY: a valued word means the value was written, and nobody uses it again.
-        let _value = end.valued().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
-        // SAFETY: alive until the end of this function.
+        // Locals are dropped in reverse order: the error, the key, then the value, even if one drop
+        // panics.
+        // SAFETY: a word that has a value means that the value was written. It is not used again.
+        let _value = end.has_value().then(|| unsafe { (*node).value.with_mut(|v| (*v).assume_init_read()) });
+        // SAFETY: the node is alive until the end of this function.
         let fenced = unsafe { (*node).fenced_of() }.is_some();
-        // SAFETY: but in a fenced node the key is initialised from creation to here, and not used again. The other fields need
-        // no drop outside of loom and shuttle.
+        // SAFETY: in every node but a fenced one, the key is initialised from creation to here. It
+        // is not used again. The other fields need no drop outside of loom and shuttle.
         let _key = (!fenced).then(|| unsafe { (*node).key.assume_init_read() });
         if let State::Failed(Some(error)) = end.state() {
-            // SAFETY: the word's pointer came from `Failure::into_raw`, and the word goes with the node.
+            // SAFETY: the word's pointer came from `Failure::into_raw`. The word goes with the
+            // node, so the error is freed once.
             unsafe { Failure::free(error.as_ptr()) };
         }
         #[cfg(any(loom, shuttle))]
-        // SAFETY: alive until here; atomics of loom and shuttle may own heap state, and each is dropped once. The store is one that
-        // these see, so that they try a walker before and after the node is freed.
+        // SAFETY: the node is alive until here. The atomics of loom and shuttle may own heap state,
+        // and each is dropped once. The models see the store, so they try a reader that walks here
+        // before and after the node is freed.
         unsafe {
             use core::ptr;
             (*node).link.next().prepare(Target::END);
@@ -266,8 +288,8 @@ impl<K, V> Retire for Node<K, V> {
     }
 }
 
-// SAFETY: a node moves between threads with its key and value, and gives shared access to both (`Send + Sync` of
-// each); its other parts are atomics, and the value's cell is governed by the word.
+// SAFETY: a node moves between threads with its key and value, and gives shared access to both
+// (`Send + Sync` of each). Its other parts are atomics. The state word governs the value's cell.
 unsafe impl<K: Send + Sync, V: Send + Sync> Send for Node<K, V> {}
 // SAFETY: as above.
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Node<K, V> {}

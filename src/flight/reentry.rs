@@ -1,17 +1,17 @@
-//! Which loads the calling thread is in the middle of: a caller that would wait for one of them would
-//! wait for ever.
+//! The loads that the calling thread is running: a caller that waited for one of them would wait
+//! for ever.
 //!
-//! A load that a caller has spawned, and waits for, serves that caller's loads as well: it carries
-//! them ([`serving`]) to where it is run.
+//! A load that a caller has spawned, and waits for, also serves the loads that this caller is
+//! running. The spawned load carries them ([`serving`]) to the thread that runs it.
 //!
-//! Without std nothing of this crate blocks a thread, and nothing is kept: a task that waits for its
-//! own load waits until its `wait_timeout`.
+//! Without std, nothing of this crate blocks a thread, and no loads are recorded. A task that waits
+//! for its own load waits until its `wait_timeout`.
 
 use super::node::Node;
 use core::ptr;
 
-/// A flight under one of its leases. A node's address alone would be that of another flight once the
-/// node is used again; so key (by its hash) and lease are compared as well.
+/// A flight under one of its leases. A node's address is not enough, because the node may be used
+/// again for another flight. So the key (by its hash) and the lease are compared as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FlightId {
     node: usize,
@@ -28,7 +28,7 @@ impl FlightId {
 #[cfg(feature = "std")]
 mod frames {
     use super::FlightId;
-    use crate::sync::thread_local;
+    use crate::sys::sync::thread_local;
     use alloc::vec::Vec;
     use core::cell::Cell;
     use core::ptr;
@@ -38,7 +38,7 @@ mod frames {
         static INNERMOST: Cell<*const Frame> = Cell::new(ptr::null());
     }
 
-    /// A running load; frames are linked through the stack.
+    /// A running load. The frames of a thread are linked through its stack.
     struct Frame {
         flights: *const [FlightId],
         outer: *const Frame,
@@ -52,7 +52,7 @@ mod frames {
         }
     }
 
-    /// Runs user code while this thread leads these flights: their load, and all other user code.
+    /// Runs user code while this thread leads these flights: their loader, and all other user code.
     pub(crate) fn during<R>(flights: &[FlightId], run: impl FnOnce() -> R) -> R {
         let outer = INNERMOST.with(Cell::get);
         let frame = Frame { flights, outer };
@@ -61,35 +61,35 @@ mod frames {
         run()
     }
 
-    /// The flights of the thread's frames, the innermost first.
+    /// Iterates over the flights of the thread's frames, innermost frame first.
     fn frames() -> impl Iterator<Item = FlightId> {
         let mut frame = INNERMOST.with(Cell::get);
         let flights = core::iter::from_fn(move || {
             if frame.is_null() {
                 return None;
             }
-            // SAFETY: a frame is taken off the list (by `Leave`, on unwinding too) before the stack it
-            // lives on goes, and the list is this thread's alone. This iterator does not leave the
-            // functions below, which no frame ends in.
+            // SAFETY: `Leave` takes a frame off the list, on unwinding too, before the stack that
+            // the frame lives on goes. The list belongs to this thread alone. This iterator does
+            // not leave the functions below, and no frame ends within them.
             let Frame { flights, outer } = unsafe { &*frame };
             frame = *outer;
-            // SAFETY: the slice was borrowed for longer than its frame is in the list.
+            // SAFETY: `during` borrows the slice for longer than its frame is in the list.
             Some(unsafe { &**flights }.iter().copied())
         });
         flights.flatten()
     }
 
-    /// Whether this thread runs user code for this flight.
+    /// Returns whether this thread runs user code for this flight.
     pub(crate) fn loading(flight: FlightId) -> bool {
         frames().any(|running| running == flight)
     }
 
-    /// Whether this thread runs user code for any flight.
+    /// Returns whether this thread runs user code for any flight.
     pub(crate) fn within_a_load() -> bool {
         frames().next().is_some()
     }
 
-    /// The flights that this thread runs user code for.
+    /// Returns the flights for which this thread runs user code.
     pub(crate) fn serving() -> Vec<FlightId> {
         frames().collect()
     }
@@ -103,17 +103,17 @@ mod unknown {
     use super::FlightId;
     use alloc::vec::Vec;
 
-    /// Nothing is known of what the caller is in the middle of.
+    /// Returns false: without std the caller's loads are not recorded.
     pub(crate) fn loading(_flight: FlightId) -> bool {
         false
     }
 
-    /// As [`loading`].
+    /// Returns false, as [`loading`] does.
     pub(crate) fn within_a_load() -> bool {
         false
     }
 
-    /// As [`loading`].
+    /// Returns no flights, as [`loading`] records none.
     pub(crate) fn serving() -> Vec<FlightId> {
         Vec::new()
     }

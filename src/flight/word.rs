@@ -1,76 +1,83 @@
-//! The state word: one atomic, named transitions, each a single read-modify-write. No other code touches the bits.
+//! The state word of a node: one atomic, with named transitions. Each transition is one
+//! read-modify-write. No other code touches the bits.
 //!
-//! Every transition is AcqRel (Acquire when it fails). Release: what was written before (the value before READY, the
-//! error before FAILED, the successor before REFRESHING, a waiter's registration before it is counted in) is seen by
-//! whoever reads the state. Acquire: the other side of the same, and a leader that takes over or is handed the flight
-//! sees all that its predecessor did.
+//! Every transition is AcqRel (Acquire when it fails). The two halves are partners:
+//!
+//! * Release: a thread that reads the new state sees all that was written before the transition:
+//!   the value before READY, the error before FAILED, the successor before REFRESHING, the
+//!   registration of a waiter before it is counted in.
+//! * Acquire: a thread that makes a transition sees what the other threads wrote before theirs. So
+//!   a leader that takes over a flight, or is handed one, sees all that its predecessor did.
 
-use super::snapshot::{GONE, Tag};
-pub(crate) use super::snapshot::{MOST, Snapshot, State};
-use crate::sync::{AtomicPtr, Ordering, mutant, order};
+pub(crate) use super::state::{MOST, Snapshot, State};
+use super::state::{REMOVED, Tag};
+use crate::sys::mutants::{mutant, weakened};
+use crate::sys::sync::{AtomicPtr, Ordering};
 use core::ptr::NonNull;
 
-/// How a leader's giving up went.
+/// The result of [`Word::give_up`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum GaveUp {
-    /// Somebody waits, who will claim the flight.
+    /// There are waiters. The first of them to claim the flight leads it.
     Handed,
-    /// Nobody does, or the flight is not worth handing on: it has ended.
+    /// The flight has ended: it has no waiters, or is not worth handing over.
     Ended,
-    /// The lease was taken over: the flight is another's.
+    /// The lease was taken over. Another leader has the flight.
     Fenced,
 }
 
-/// How joining a flight went.
+/// The result of [`Word::join`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Joined {
-    /// Counted in; the lease number that is being waited for.
+    /// The waiter was counted in. It waits for the leader of this lease number.
     Counted(u32),
-    /// The value is being moved in: wait uncounted.
+    /// The leader is moving the value in. The waiter waits without being counted.
     Publishing,
-    /// The state has moved on: look again.
+    /// The flight has moved on. The caller looks at the new state.
     Moved(Snapshot),
     /// No more waiters can be counted.
     Full,
 }
 
-/// What a waiter that was woken finds.
+/// The result of [`Word::recheck`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Rechecked {
-    /// Still in flight: park again. The lease that is being waited for; None while the value is being moved in.
+    /// The flight is still in progress, and the waiter parks again. The payload is the lease number
+    /// that it waits for, or None while the value is being moved in.
     Parked(Option<u32>),
-    /// It claimed the flight that was given up, under this lease number.
+    /// The waiter claimed the flight, which was given up, under this lease number.
     Leads(u32),
-    /// It ended the flight, which was given up and is not worth anything.
+    /// The waiter ended the flight, which was given up and is not worth handing over.
     Ends,
     /// The flight has ended.
     Ended(Snapshot),
 }
 
-/// How leaving a flight went.
+/// The result of [`Word::leave`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Left {
-    /// Counted out.
+    /// The waiter was counted out.
     Out,
-    /// Counted out as the last of a flight that was given up: it has ended.
+    /// The waiter was counted out as the last one of a flight that was given up. The flight has
+    /// ended.
     Ended,
-    /// The flight has ended, or is about to: there is no count any more.
+    /// The flight has ended, or is about to. It has no count of waiters any more.
     Moved,
 }
 
-/// How closing went.
+/// The result of [`Word::close`].
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Closing {
-    /// An entry, now CLOSED.
+    /// The node was an entry, and is CLOSED now.
     Entry,
-    /// A flight that had been given up, now DEAD.
+    /// The node was a flight that was given up, and is DEAD now.
     Flight,
-    /// Neither: leave it alone.
+    /// The node was neither. The caller leaves it alone.
     Refused,
 }
 
@@ -78,29 +85,31 @@ pub(crate) enum Closing {
 pub(crate) struct Word(AtomicPtr<()>);
 
 impl Word {
-    /// A flight with its first leader.
+    /// Makes the word of a flight with its first leader.
     pub(crate) fn computing() -> Self {
         Self(AtomicPtr::new(Snapshot::number(Tag::Computing, 1, 0).0))
     }
 
-    /// An entry.
+    /// Makes the word of an entry.
     pub(crate) fn ready() -> Self {
         Self(AtomicPtr::new(Snapshot::plain(Tag::Ready).0))
     }
 
-    /// The word now. Acquire: pairs with the Release of every transition, so a value seen is a value written.
+    /// Reads the word. Acquire: pairs with the Release of every transition, so a reader that sees
+    /// READY sees the value that was written before it.
     #[inline]
     pub(crate) fn load(&self) -> Snapshot {
-        Snapshot(self.0.load(order("word load relaxed", Ordering::Acquire)))
+        Snapshot(self.0.load(weakened("word load relaxed", Ordering::Acquire)))
     }
 
-    /// One RMW from `now` to `next(now)`; the GONE bit is kept. `Err` has the word that `next` declined.
+    /// Changes the word from `now` to `next(now)` by one RMW that keeps the REMOVED bit. Returns
+    /// the old and the new word, or in `Err` the word that `next` declined.
     fn update(&self, mut next: impl FnMut(Snapshot) -> Option<Snapshot>) -> Result<(Snapshot, Snapshot), Snapshot> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
             let Some(new) = next(Snapshot(now)) else { return Err(Snapshot(now)) };
-            let new = Snapshot(new.0.map_addr(|a| a | now.addr() & GONE));
-            let released = order("word release", Ordering::AcqRel);
+            let new = Snapshot(new.0.map_addr(|a| a | now.addr() & REMOVED));
+            let released = weakened("word release", Ordering::AcqRel);
             if mutant("torn update") {
                 self.0.store(new.0, released);
                 return Ok((Snapshot(now), new));
@@ -112,7 +121,8 @@ impl Word {
         }
     }
 
-    /// COMPUTING to `next`, by the holder of this lease; None if it was taken over.
+    /// Changes COMPUTING to `next(waiters)`, if `lease` is the present lease. Returns None if the
+    /// lease was taken over.
     fn by_leader(&self, lease: u32, mut next: impl FnMut(u32) -> Snapshot) -> Option<Snapshot> {
         let led = self.update(|s| match s.state() {
             State::Computing { lease: l, waiters } if l == lease || mutant("no fence") => Some(next(waiters)),
@@ -121,17 +131,20 @@ impl Word {
         led.ok().map(|(_, now)| now)
     }
 
-    /// The leader moves the value in: COMPUTING to PUBLISHING. False: the lease was taken over, and the node is another's.
+    /// Changes COMPUTING to PUBLISHING: the leader begins to move the value in. Returns false if
+    /// the lease was taken over. Then the node belongs to another leader.
     #[must_use]
     pub(crate) fn begin_publish(&self, lease: u32) -> bool {
         self.by_leader(lease, |_| Snapshot::plain(Tag::Publishing)).is_some()
     }
 
-    /// COMPUTING under `lease` to COMPUTING under the next, by a waiter that was counted in, or by a
-    /// caller who has come by, and who finds that this lease was held for too long; the lease number
-    /// won. None: it is no longer that lease, or there is none after it.
+    /// Changes COMPUTING under `lease` to COMPUTING under the next lease: the caller takes the
+    /// flight over from a leader that has held `lease` for too long. The caller is a waiter
+    /// (`counted`), or a caller that is not counted in. Returns the new lease number, or None if
+    /// the flight is no longer under `lease` or there is no lease number left.
     ///
-    /// The caller names the lease: another leader has not held its own for too long.
+    /// The caller names the lease, because the leader of another lease has not held that one for
+    /// too long.
     pub(crate) fn take_over(&self, lease: u32, counted: bool) -> Option<u32> {
         let taken = self.update(|s| match s.state() {
             State::Computing { lease: l, waiters } if l < MOST && (l == lease || mutant("any lease is taken over")) => {
@@ -144,22 +157,25 @@ impl Word {
         taken.ok().map(|(_, new)| new.halves().0)
     }
 
-    /// Whether this lease is in force: it was not taken over, and has not ended.
+    /// Returns whether this lease is in force: it was not taken over, and has not ended.
     pub(crate) fn led_by(&self, lease: u32) -> bool {
         matches!(self.load().state(), State::Computing { lease: l, .. } if l == lease)
     }
 
-    /// PUBLISHING to READY; the word that was left tells whether the node is GONE.
+    /// Changes PUBLISHING to READY. Returns the word before, which tells whether the node was
+    /// REMOVED.
     pub(crate) fn publish(&self) -> Snapshot {
         self.leave_publishing(Snapshot::plain(Tag::Ready))
     }
 
-    /// PUBLISHING to FAILED: the failure is kept. Gives the word that was left, as [`publish`](Self::publish) does.
+    /// Changes PUBLISHING to FAILED, for a failure that is kept. Returns the word before, as
+    /// [`publish`](Self::publish) does.
     pub(crate) fn publish_failure(&self, error: *mut ()) -> Snapshot {
         self.leave_publishing(Snapshot::pointer(Tag::Failed, error))
     }
 
-    /// PUBLISHING to DEAD: there is no new value; what becomes of the old one is settled.
+    /// Changes PUBLISHING to DEAD: the flight has no new value. The caller has dealt with the old
+    /// value before.
     pub(crate) fn renewed(&self) {
         self.leave_publishing(Snapshot::plain(Tag::Dead));
     }
@@ -174,14 +190,15 @@ impl Word {
         }
     }
 
-    /// COMPUTING to FAILED. `error` points at something that the node's disposal frees, aligned to 16. False: the lease was
-    /// taken over, and `error` is still the caller's.
+    /// Changes COMPUTING to FAILED. `error` points to an allocation that the node's disposal frees,
+    /// aligned to 16, or is null. Returns false if the lease was taken over. Then the caller still
+    /// owns `error`.
     #[must_use]
     pub(crate) fn fail(&self, lease: u32, error: *mut ()) -> bool {
         self.by_leader(lease, |_| Snapshot::pointer(Tag::Failed, error)).is_some()
     }
 
-    /// COMPUTING to EMPTY if somebody waits and `worth_it`, else to DEAD.
+    /// Changes COMPUTING to EMPTY if there are waiters and `worth_it`, else to DEAD.
     pub(crate) fn give_up(&self, lease: u32, worth_it: bool) -> GaveUp {
         let new = self.by_leader(lease, |waiters| {
             if waiters > 0 && worth_it && lease < MOST && !mutant("never handed") {
@@ -197,7 +214,7 @@ impl Word {
         }
     }
 
-    /// EMPTY to COMPUTING, by a caller who has just come by; the lease number won.
+    /// Changes EMPTY to COMPUTING, for a caller that is not counted in. Returns its lease number.
     pub(crate) fn claim(&self) -> Option<u32> {
         self.update(|s| Self::claimed(s, 0)).ok().map(|(_, new)| new.halves().0)
     }
@@ -209,9 +226,11 @@ impl Word {
         }
     }
 
-    /// Counts a waiter in. An RMW even where nothing changes: it orders this waiter's registration before the
-    /// leader's next transition, whose RMW therefore sees somebody to wake.
-    /// Refused if `most` wait already.
+    /// Counts a waiter in. Refused if `most` waiters are counted already.
+    ///
+    /// This is an RMW even where it changes nothing. It orders the waiter's registration with the
+    /// bell before the leader's next transition. So that transition, an RMW too, sees that there is
+    /// a waiter to wake.
     pub(crate) fn join(&self, most: u32) -> Joined {
         let joined = self.update(|s| match s.state() {
             State::Computing { lease, waiters } if waiters < most.min(MOST) => {
@@ -228,8 +247,9 @@ impl Word {
         }
     }
 
-    /// What a woken waiter does, after it has registered anew: claims an EMPTY flight if it is `worth_it`, or ends it; parks
-    /// on one in progress (by an RMW, as in [`Self::join`]); or learns how it ended.
+    /// Looks again for a woken waiter, which has registered anew. The waiter claims an EMPTY flight
+    /// if that is `worth_it`, or else ends it. It parks on a flight in progress (by an RMW, for the
+    /// reason in [`Self::join`]). Otherwise it learns how the flight ended.
     pub(crate) fn recheck(&self, worth_it: bool) -> Rechecked {
         let checked = self.update(|s| match s.state() {
             State::Empty { .. } if !worth_it => Some(Snapshot::plain(Tag::Dead)),
@@ -246,7 +266,7 @@ impl Word {
         }
     }
 
-    /// Counts a waiter out; the last one of an EMPTY flight ends it.
+    /// Counts a waiter out. The last waiter of an EMPTY flight ends it.
     pub(crate) fn leave(&self) -> Left {
         let left = self.update(|s| match s.state() {
             State::Computing { lease, waiters } => Some(Snapshot::number(Tag::Computing, lease, waiters - 1)),
@@ -261,27 +281,28 @@ impl Word {
         }
     }
 
-    /// READY to REFRESHING, unless GONE.
+    /// Changes READY to REFRESHING, unless the node is REMOVED.
     pub(crate) fn refresh(&self, successor: NonNull<()>) -> bool {
         let new = Snapshot::pointer(Tag::Refreshing, successor.as_ptr());
-        let ready = |s: Snapshot| s.tag() == Tag::Ready || mutant("second refresh") && s.serves();
-        self.update(|s| (ready(s) && !s.gone()).then_some(new)).is_ok()
+        let ready = |s: Snapshot| s.tag() == Tag::Ready || mutant("second refresh") && s.is_entry();
+        self.update(|s| (ready(s) && !s.removed()).then_some(new)).is_ok()
     }
 
-    /// REFRESHING (this successor) back to READY: it has ended without a value.
+    /// Changes REFRESHING (this successor) back to READY: the successor has ended without a value.
     pub(crate) fn refresh_ended(&self, successor: NonNull<()>) {
         let of = |s: Snapshot| {
             (s.tag() == Tag::Refreshing && (s.target() == successor.as_ptr() || mutant("any refresh ends")))
                 .then(|| Snapshot::plain(Tag::Ready))
         };
-        // Whoever meets the ended successor may have been faster.
+        // A caller that met the ended successor may have done it already.
         let _ = self.update(of);
     }
 
-    /// READY to CLOSED, unless GONE; EMPTY to DEAD. The hand's and the sweep's first step.
+    /// Changes READY to CLOSED, unless the node is REMOVED, and EMPTY to DEAD. It is the first step
+    /// of the hand and of the sweep.
     pub(crate) fn close(&self) -> Closing {
         let closed = self.update(|s| match s.state() {
-            State::Ready if !s.gone() => Some(Snapshot::plain(Tag::Closed)),
+            State::Ready if !s.removed() => Some(Snapshot::plain(Tag::Closed)),
             State::Refreshing(_) if mutant("hand evicts a refresh") => Some(Snapshot::plain(Tag::Closed)),
             State::Empty { .. } => Some(Snapshot::plain(Tag::Dead)),
             _ => None,
@@ -293,17 +314,18 @@ impl Word {
         }
     }
 
-    /// EMPTY to DEAD: the sweep ends a successor whose waiters have not come back.
+    /// Changes EMPTY to DEAD: the sweep ends a successor whose waiters have not come back.
     pub(crate) fn end_empty(&self) -> bool {
         self.update(|s| (s.tag() == Tag::Empty).then(|| Snapshot::plain(Tag::Dead))).is_ok()
     }
 
-    /// Sets GONE, once, by the winner of the mark; the word before tells whether there was a value.
-    pub(crate) fn set_gone(&self) -> Snapshot {
+    /// Sets REMOVED, once, for the winner of the mark. Returns the word before, which tells whether
+    /// the node had a value.
+    pub(crate) fn set_removed(&self) -> Snapshot {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            debug_assert_eq!(now.addr() & GONE, 0, "GONE is set once");
-            let new = now.map_addr(|a| a | GONE);
+            debug_assert_eq!(now.addr() & REMOVED, 0, "GONE is set once");
+            let new = now.map_addr(|a| a | REMOVED);
             match self.0.compare_exchange_weak(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Snapshot(now),
                 Err(other) => now = other,

@@ -1,27 +1,26 @@
-//! How many buckets of an array are in use: as many as the entries need, as these become more and
-//! fewer.
+//! The number of buckets of an array that are in use. It follows the number of entries up and down.
 //!
 //! The number is a power of two, so that a hash chooses a bucket by a mask. It doubles when the
-//! entries need more than there are, and is halved when they need less than seven sixteenths: that
-//! is well below the half, so a cache whose entries stay as many as they are changes nothing.
-//! Buckets that have gone out of use are cleared, a few with each change of the content, and only
-//! then may the number grow again: so a bucket that comes into use is empty.
+//! entries need more buckets than there are. It is halved when they need less than seven
+//! sixteenths, which is well below the half, so a cache with a steady number of entries changes
+//! nothing. Buckets that have gone out of use are cleared, a few with each change of the content.
+//! Only after that may the number grow again, so a bucket that comes into use is empty.
 //!
 //! All accesses are Relaxed: the number steers a heuristic. Threads that race may clear a bucket
 //! that has just come into use.
 
-use crate::sync::{Ordering, untracked::AtomicU64};
+use crate::sys::sync::{Ordering, untracked::AtomicU64};
 
-/// One change of the content in so many looks whether the number of buckets is right: by the first
-/// bits of its key's hash, which choose no bucket.
+/// One change of the content in this many checks whether the number of buckets is right. The first
+/// bits of the key's hash decide, which choose no bucket.
 const SAMPLE: u32 = 8;
-/// Buckets that are cleared at a time.
+/// The number of buckets that are cleared at a time.
 const CLEARED: u32 = 4 * SAMPLE;
 
 /// The number of buckets in use, of `PER` entries each, `MOST` at most.
 pub(crate) struct Extent<const PER: usize, const MOST: usize> {
-    /// The mask; and above it the number of the last bucket that may not be empty, which is the
-    /// same but after a fall.
+    /// The mask, and above it the number of the last bucket that may not be empty. The two are
+    /// equal but after a fall.
     state: AtomicU64,
 }
 
@@ -34,14 +33,15 @@ impl<const PER: usize, const MOST: usize> Extent<PER, MOST> {
         Self { state: AtomicU64::new(0) }
     }
 
-    /// What a hash is masked with.
+    /// Returns the mask of the hashes.
     #[inline]
     pub(crate) fn mask(&self) -> usize {
         self.state.load(Ordering::Relaxed) as u32 as usize
     }
 
-    /// What has this hash changes. Now and then that makes one step to what so many entries need:
-    /// `clear` is told a bucket to be cleared, and the mask.
+    /// Takes note of a change of the content at this hash. Now and then this makes one step towards
+    /// the number of buckets that so many entries need. `clear` gets each bucket to be cleared, and
+    /// the mask.
     #[inline]
     pub(crate) fn follow(&self, hash: u64, entries: usize, clear: impl Fn(usize, usize)) {
         if hash >> (u64::BITS - SAMPLE.ilog2()) == 0 {
@@ -54,15 +54,16 @@ impl<const PER: usize, const MOST: usize> Extent<PER, MOST> {
         let now = self.state.load(Ordering::Relaxed);
         let (mask, last) = (now as u32, (now >> 32) as u32);
         let places = (mask as usize + 1) * PER;
-        // One in 64 more are let pass: the shards of a cache of a power of two have a few too many
-        // now and then.
+        // One entry in 64 is tolerated above the places: the shards of a cache with a power of two
+        // of entries have a few too many now and then.
         let needed = entries - entries / 64;
         if needed > places || needed < Self::few(mask) || last != mask {
             self.step(now, needed, clear);
         }
     }
 
-    /// Fewer entries than these need only half of the buckets. (One bucket is never halved.)
+    /// Returns the number of entries below which half of the buckets are enough. (A single bucket
+    /// is never halved.)
     fn few(mask: u32) -> usize {
         mask as usize * PER / 16 * 7
     }
@@ -82,7 +83,7 @@ impl<const PER: usize, const MOST: usize> Extent<PER, MOST> {
         } else {
             return;
         };
-        // If another thread has made a step meanwhile, that will do.
+        // If another thread has made a step meanwhile, that step is enough.
         let _ = self.state.compare_exchange(now, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }

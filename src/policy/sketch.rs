@@ -1,52 +1,57 @@
-//! How often keys were seen lately, more or less: a count-min sketch of 4-bit counters.
+//! An estimate of how often keys were seen lately: a count-min sketch of 4-bit counters.
 //!
-//! * Count-min: Cormode and Muthukrishnan, *An Improved Data Stream Summary: The Count-Min Sketch and its Applications*,
-//!   J. Algorithms 55(1), 2005. Four rows, sixteen counters an entry over all rows.
-//! * Conservative update (only the smallest of a key's counters are raised): Estan and Varghese, *New Directions in
-//!   Traffic Measurement and Accounting*, SIGCOMM 2002.
-//! * Halving, so that old fame fades: Einziger, Friedman and Manes, *TinyLFU: A Highly Efficient Cache Admission
-//!   Policy*, ACM Transactions on Storage 13(4), 2017, their reset.
+//! * Count-min: Cormode and Muthukrishnan, *An Improved Data Stream Summary: The Count-Min Sketch
+//!   and its Applications*, J. Algorithms 55(1), 2005. It has four rows, and sixteen counters an
+//!   entry over all rows.
+//! * Conservative update (only the smallest of a key's counters are raised): Estan and Varghese,
+//!   *New Directions in Traffic Measurement and Accounting*, SIGCOMM 2002.
+//! * Halving, so that old fame fades: Einziger, Friedman and Manes, *TinyLFU: A Highly Efficient
+//!   Cache Admission Policy*, ACM Transactions on Storage 13(4), 2017, their reset.
 //!
-//! All counters of a key lie in one cache line, a *block* (each row has a quarter of it), so an update is one cache miss.
-//! In the replays this loses nothing against rows that are spread over the whole sketch (0.8762 of the optimum against
-//! 0.8758).
+//! All counters of a key lie in one cache line, a *block* (each row has a quarter of it), so an
+//! update is one cache miss. In replays this loses nothing against rows that are spread over the
+//! whole sketch.
 //!
-//! Nothing here stops the world. A halving only moves a generation on; a block is halved when it is next touched, by the
-//! generation that is stamped on it (in the place of one counter). Growth doubles the blocks; a block that is touched
-//! for the first time takes over the counters of the block that it split from, as buckets of the table do. Where the entries
-//! become fewer, the blocks are halved, and what was counted in one that goes out of use is taken over by the one that it was
-//! split from ([`extent`](super::extent)).
+//! No step stops the world. A halving only moves the generation on. A block is halved when it is
+//! next touched, by the generation that is stamped on it (in the place of one counter). Growth
+//! doubles the blocks. A block that is touched for the first time takes over the counters of the
+//! block that it split from, as buckets of the table do. When the entries become fewer, the blocks
+//! are halved. A block that goes out of use is merged into the block that it was split from
+//! ([`extent`](super::extent)).
 //!
-//! Plain loads and stores, all Relaxed, on numbers that only steer a heuristic: threads that race lose a count.
+//! All accesses are plain loads and stores, Relaxed, on numbers that only steer a heuristic:
+//! threads that race lose a count.
 
 use super::extent::Extent;
-use crate::doubling::Doubling;
-use crate::sync::{
-    Ordering, Padded, prefetch,
+use crate::sys::memory::prefetch;
+use crate::sys::segmented::SegmentedArray;
+use crate::sys::sync::{
+    CachePadded, Ordering,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
 };
 
 const WORDS: usize = 8;
-/// One word of sixteen counters an entry.
+/// The entries that a block serves: each needs one word of sixteen counters.
 const ENTRIES_PER_BLOCK: usize = WORDS;
-/// Bits of a hash that choose the counters within a block: 5 a row.
+/// The bits of a hash that choose the counter of a row within a block.
 const ROW_BITS: u32 = 5;
 const ROWS: u32 = 4;
 /// The most that a counter counts to.
 pub(super) const MOST: u32 = 15;
-/// All counters are halved after so many additions, per entry that there is room for.
+/// The additions, for each entry that there is room for, after which all counters are halved.
 const PERIOD: usize = 10;
-/// From so many entries on, additions are counted for one key in [`SAMPLE`]: all threads would write the one line that has their number.
+/// The number of entries from which additions are counted for only one key in [`SAMPLE`]. Otherwise
+/// all threads would write the one cache line that has the count.
 const MANY: usize = 4096;
 const SAMPLE: usize = 16;
-/// So many blocks serve two thousand million entries; beyond that the sketch gets coarser.
+/// The most blocks. They serve two thousand million entries. Beyond that the sketch gets coarser.
 const MOST_BLOCKS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
-/// Generations run from 1 to this; 0 is a block that was never touched.
+/// The last generation. Generations run from 1 to this. 0 marks a block that was never touched.
 const GENERATIONS: u32 = 15;
-/// Where a block's last word has the stamp.
+/// The position of the stamp in a block's last word.
 const STAMP: u32 = 60;
 
-/// One cache line.
+/// One cache line of counters.
 #[repr(align(64))]
 pub(crate) struct Block([AtomicU64; WORDS]);
 
@@ -63,7 +68,7 @@ impl Block {
         (self.word(WORDS - 1) >> STAMP) as u32
     }
 
-    /// Takes over the counters of `other` (or its own), halved so many times.
+    /// Takes over the counters of `other` (which may be this block), halved so many times.
     fn renew(&self, other: &Self, halvings: u32, stamp: u32) {
         for (index, word) in self.0.iter().enumerate() {
             let mut counters = other.word(index);
@@ -90,11 +95,12 @@ impl Block {
         self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
-    /// Word and shift of a key's counter in each row. Row `r` has words `2r` and `2r + 1`.
+    /// Iterates over the word and the shift of a key's counter in each row. Row `r` has words `2r`
+    /// and `2r + 1`.
     fn counters(hash: u64) -> impl Iterator<Item = (usize, u32)> + Clone {
         (0..ROWS).map(move |row| {
             let at = (hash >> (row * ROW_BITS)) as u32 & 31;
-            // The last place of the last word is the stamp's.
+            // The last place of the last word belongs to the stamp.
             let at = if row == ROWS - 1 && at == 31 { 15 } else { at };
             ((row * 2 + (at >> 4)) as usize, (at & 15) * 4)
         })
@@ -104,7 +110,8 @@ impl Block {
         Self::counters(hash).map(|(word, shift)| (self.word(word) >> shift) as u32 & MOST).min().unwrap_or(0)
     }
 
-    /// Raises a key's counters that are below `to`: as many conservative updates at once.
+    /// Raises those counters of a key that are below `to`. This does as many conservative updates
+    /// at once.
     fn raise(&self, hash: u64, to: u32) {
         for (word, shift) in Self::counters(hash) {
             let counters = self.word(word);
@@ -115,19 +122,19 @@ impl Block {
     }
 }
 
-/// What is known of a key.
+/// The sketch's knowledge of a key.
 pub(crate) struct Seen<'s> {
     block: &'s Block,
     hash: u64,
-    /// At most 15, and rarely too low.
+    /// How often the key was counted, at most 15, and rarely too low.
     pub(crate) times: u32,
 }
 
 /// The sketch. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Sketch {
-    blocks: Doubling<Block>,
+    blocks: SegmentedArray<Block>,
     extent: Extent<ENTRIES_PER_BLOCK, MOST_BLOCKS>,
-    additions: Padded<AtomicUsize>,
+    additions: CachePadded<AtomicUsize>,
     generation: AtomicU32,
 }
 
@@ -135,9 +142,9 @@ impl Sketch {
     pub(crate) fn new() -> Self {
         Self {
             // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
-            blocks: unsafe { Doubling::new(Block::zero) },
+            blocks: unsafe { SegmentedArray::new(Block::zero) },
             extent: Extent::new(),
-            additions: Padded(AtomicUsize::new(0)),
+            additions: CachePadded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),
         }
     }
@@ -151,7 +158,7 @@ impl Sketch {
         self.count(hash, uses as usize, entries);
     }
 
-    /// Counts additions, and begins the next generation when it is time for it.
+    /// Counts additions, and begins the next generation when enough were made.
     fn count(&self, hash: u64, uses: usize, entries: usize) {
         let counted = match entries {
             ..MANY => uses,
@@ -167,7 +174,7 @@ impl Sketch {
         }
     }
 
-    /// Fetches what a count of the key will need.
+    /// Prefetches the memory that a count of the key needs.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
         let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
@@ -176,19 +183,19 @@ impl Sketch {
         }
     }
 
-    /// How often the key was counted, lately.
+    /// Returns how often the key was counted lately.
     pub(crate) fn seen(&self, hash: u64) -> Seen<'_> {
         let block = self.block(hash);
         Seen { block, hash, times: block.estimate(hash) }
     }
 
-    /// A key's block, brought up to date.
+    /// Returns a key's block, brought up to date.
     fn block(&self, hash: u64) -> &Block {
         let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
         self.block_at(at)
     }
 
-    /// A block of those in use, brought up to date.
+    /// Returns a block in use, brought up to date.
     #[inline(always)]
     fn block_at(&self, at: usize) -> &Block {
         let block = self.blocks.get_or_grow(at);
@@ -204,8 +211,8 @@ impl Sketch {
         block
     }
 
-    /// What was counted in a block that has gone out of use goes to the one that its keys are counted in now, and it is as if it had
-    /// never been touched.
+    /// Moves the counts of a block that has gone out of use to the block that now counts its keys.
+    /// The old block is then as if it had never been touched.
     fn fold(&self, at: usize, mask: usize) {
         let Some(block) = self.blocks.get(at).filter(|block| block.stamp() != 0) else { return };
         let now = self.generation.load(Ordering::Relaxed);
@@ -218,7 +225,8 @@ impl Sketch {
         (now + GENERATIONS - stamp) % GENERATIONS
     }
 
-    /// The nearest block above that was ever touched: each splits from the one without its highest bit.
+    /// Returns the nearest ancestor of a block that was ever touched. Each block splits from the
+    /// one whose number lacks its highest bit.
     fn split_from(&self, mut at: usize) -> Option<&Block> {
         while at != 0 {
             at &= !(1 << at.ilog2());

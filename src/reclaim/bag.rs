@@ -3,30 +3,32 @@
 use super::arena::Freed;
 use super::epoch::Grace;
 use super::{Arena, Retire};
-use crate::stack::{Below, Chain, Linked};
-use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, sized, untracked};
+use crate::sys::mutants::sized;
+use crate::sys::stack::{Below, Chain, Linked};
+use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
-/// Nodes a bag.
+/// The nodes in a bag.
 pub(super) const BAG: usize = sized(64, 2, 2);
-/// In `filled`: one place. The bits below have the weight, which 2¹⁶ nodes of the greatest weight do not exceed.
+/// One place, in the units of `filled`. The bits below hold the weight, which 2¹⁶ nodes of the
+/// greatest weight do not exceed.
 pub(super) const PLACE: u64 = 1 << 48;
-/// The node so many places on is fetched while one is freed.
+/// The prefetch distance: while one node is freed, the node this many places later is fetched.
 const AHEAD: usize = 4;
 
-/// See [`limbo`](super::limbo).
+/// A bag. The life of a bag is described in [`limbo`](super::limbo).
 pub(super) struct Bag<T> {
     pub(super) taken: AtomicUsize,
     pub(super) filled: AtomicU64,
-    /// What is in it, once it is sealed.
+    /// The bag's content, set as it is sealed.
     pub(super) held: Held,
     pub(super) items: [AtomicPtr<T>; BAG],
     pub(super) grace: Grace,
     below: Below,
 }
 
-/// How many nodes, and their weight.
+/// The number of nodes, and their weight.
 pub(super) struct Held {
     pub(super) nodes: untracked::AtomicUsize,
     pub(super) weight: untracked::AtomicU64,
@@ -57,28 +59,31 @@ impl<T> Linked for Bag<T> {
     }
 }
 
-/// Frees bags, and counts what was in them out of `held`. A panic in a user's drop goes on only after the rest has been freed.
+/// Frees bags, and subtracts their content from `held`. If a user's drop panics, the panic goes on
+/// only after the rest has been freed.
 ///
 /// # Safety
-/// The bags came from `Box::into_raw`. They are ripe: nobody reads their nodes any more, which are from this arena.
+/// The bags came from `Box::into_raw`. They are ripe: no thread reads their nodes any more. The
+/// nodes are from this arena.
 pub(super) unsafe fn free<T: Retire>(bags: Chain<Bag<T>>, arena: &Arena<T>, held: &Held) {
     let mut freed = arena.freed();
     let mut bags = Emptying { bags, open: None, held };
-    crate::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
-        // SAFETY: by contract nobody reads it any more, and it is taken out of the bag once.
+    crate::sys::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
+        // SAFETY: by contract no thread reads the node any more, and it is taken out of the bag
+        // once.
         unsafe { dispose(node, &mut freed) }
     });
 }
 
-/// Disposes of a node, and frees its memory however that ends.
+/// Disposes of a node, and frees its memory even if the disposal panics.
 ///
 /// # Safety
-/// As for [`Retire::dispose`]; `node` came from the arena that it is freed to.
+/// As for [`Retire::dispose`]. `node` came from the arena to which it is freed.
 pub(super) unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, T>) {
     struct Free<'f, 'a, T>(NonNull<T>, &'f mut Freed<'a, T>);
     impl<T> Drop for Free<'_, '_, T> {
         fn drop(&mut self) {
-            // SAFETY: made by `dispose`, whose contract this passes on.
+            // SAFETY: `dispose` made this, and its contract covers the call.
             unsafe { self.1.add(self.0) };
         }
     }
@@ -87,23 +92,25 @@ pub(super) unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, 
     unsafe { T::dispose(memory.0) };
 }
 
-/// Bags as they are freed.
+/// An iterator over the nodes of bags, which frees the bags.
 struct Emptying<'h, T> {
     bags: Chain<Bag<T>>,
-    /// The one whose nodes are being freed, and the place of the next of them.
+    /// The bag in progress, and the place of its next node.
     open: Option<(NonNull<Bag<T>>, usize)>,
     held: &'h Held,
 }
 
 impl<T: Retire> Emptying<'_, T> {
-    /// The next node of the open bag, or of the one after it; a bag that has run empty is freed on the way.
+    /// Returns the next node of the open bag, or of the bag after it. Frees each bag that has run
+    /// empty.
     fn next_node(&mut self) -> Option<NonNull<T>> {
         loop {
             let (bag, mut place) = match self.open.take() {
                 Some(open) => open,
                 None => (self.bags.pop()?, 0),
             };
-            // SAFETY: it was of the chain, and is ours until it is freed below.
+            // SAFETY: the bag was in the chain, which this owns, and it is freed no earlier than
+            // below.
             let shared = unsafe { bag.as_ref() };
             while let Some(item) = shared.items.get(place) {
                 place += 1;
@@ -117,7 +124,8 @@ impl<T: Retire> Emptying<'_, T> {
             }
             self.held.nodes.fetch_sub(shared.held.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
             self.held.weight.fetch_sub(shared.held.weight.load(Ordering::Relaxed), Ordering::Relaxed);
-            // SAFETY: it came from `Box::into_raw`, by the contract of `free`, and nothing of it is used after this.
+            // SAFETY: by the contract of `free` it came from `Box::into_raw`. None of it is used
+            // after this.
             drop(unsafe { Box::from_raw(bag.as_ptr()) });
         }
     }

@@ -1,82 +1,99 @@
 //! Retired nodes, in bags that the cache owns.
 //!
-//! A retirer reserves a place in the open bag by `taken`, writes the pointer, and counts it in by `filled`, which has its
-//! weight as well. Whoever completes `filled` seals the bag, so there is exactly one sealer and no bag is sealed with a write outstanding. The
-//! sealer first makes sure that the bag is no longer the open one, then puts it into the list of the sealed ones. From there
-//! bags are taken many at once, to begin the wait for their grace period together, which may cost a system call, and go to
-//! the list of those that wait; and from there, when that is over, to the list of the ripe ones, from which whoever seals a
-//! bag frees a few: so no call frees more than [`FEW`] bags, however many become ripe together. (All of them if somebody
-//! [cleans up](Upkeep::Flush), or too much waits.) A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//! A bag passes through four states:
 //!
-//! Values may own more than memory, so those that are removed by name, and those of small caches, do not wait for a bag to fill: it is
-//! sealed as it is after the operation's pin, and freed at once if no reader is pinned ([`Upkeep::Promptly`]). If one is, no more of such
-//! small bags are sealed, as they would wait, too, and take more memory than their nodes: retired nodes gather in the
-//! open bag, and operations that retire look again at growing intervals.
+//! 1. *Open*: retirers fill it. A retirer reserves a place by `taken`, writes the pointer, and
+//!    counts it in by `filled`, together with the node's weight. The thread that completes `filled`
+//!    is the sealer. So a bag has exactly one sealer, and no write to it is outstanding when it is
+//!    sealed.
+//! 2. *Sealed*: the sealer makes sure that the bag is no longer the open one, and then puts it into
+//!    the list of sealed bags.
+//! 3. *Waiting*: a thread takes all sealed bags and begins their wait for a grace period together,
+//!    which may cost a system call. The bags go to the list of waiting bags.
+//! 4. *Ripe*: bags whose grace period has passed go to the list of ripe bags. A thread that seals a
+//!    bag frees a few from that list. So no call frees more than [`FEW`] bags, however many become
+//!    ripe together. (A [clean-up](Upkeep::Flush) frees all of them, and so does a call that finds
+//!    too much waiting.)
+//!
+//! A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//!
+//! Values may own more than memory. So values that a caller removes by key, and the values of small
+//! caches, do not wait for a bag to fill: the bag is sealed as it is after the operation's pin, and
+//! freed at once if no reader is pinned ([`Upkeep::Promptly`]). If a reader is pinned, no more of
+//! such small bags are sealed, because they would have to wait, too, and would take more memory
+//! than their nodes. Retired nodes then gather in the open bag, and operations that retire look
+//! again at growing intervals.
 
 use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
 use super::epoch::{Grace, Graces};
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::stack::{Chain, Stack};
-use crate::sync::{AtomicPtr, Ordering, mutant, sized, untracked};
+use crate::sys::mutants::{mutant, sized};
+use crate::sys::stack::{Chain, Stack};
+use crate::sys::sync::{AtomicPtr, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
-/// Bags that are freed by one call: more than one, as each call comes with one that was sealed. (In models all are, as early as
-/// can be; the list of those that are left has a model of its own.)
+/// The most bags that one call frees. It is more than one, because each call comes with one bag
+/// that was sealed. (In models all are freed, as early as can be. The list of those that are left
+/// has a model of its own.)
 const FEW: usize = sized(2, 2, usize::MAX);
-/// How often is looked for readers to have unpinned, where a value is to be freed at once: most pins last for some 100 ns.
+/// How often a call that is to free a value at once looks whether the readers have unpinned. Most
+/// pins are very short.
 const LOOKS: usize = sized(32, 2, 1);
-/// So many nodes are retired at most before it is looked again whether the readers that held up others have unpinned.
+/// The most nodes that are retired before a call looks again whether the readers that held up
+/// others have unpinned.
 const RARELY: usize = sized(16, 2, 2);
 
-/// What a cache has retired and not yet freed.
+/// The nodes that a cache has retired and not freed yet.
 pub(crate) struct Limbo<T: Retire> {
     epoch: Epoch,
     open: AtomicPtr<Bag<T>>,
-    /// Those whose wait has not begun.
+    /// Bags whose wait has not begun.
     sealed: Stack<Bag<T>>,
-    /// How many those are.
+    /// The number of bags in `sealed`.
     fresh: untracked::AtomicUsize,
     waiting: Stack<Bag<T>>,
     ripe: Stack<Bag<T>>,
     graces: Graces,
-    /// In sealed bags, those that wait, and ripe ones.
+    /// The content of all bags but the open one.
     held: Held,
-    /// Something that was to be freed at once waits for a pin's end: who brings the nodes in the open bag to a multiple of this
-    /// looks again. A power of two; 0: nothing does.
+    /// The interval at which retirers look again, because something that was to be freed at once
+    /// waits for a pin's end. A retirer that brings the number of nodes in the open bag to a
+    /// multiple of it looks. A power of two, or 0 if nothing waits.
     owed: untracked::AtomicUsize,
-    /// Where nodes come from and go to. (The last field: what is in limbo goes there as this is dropped.)
+    /// The memory of the nodes. It is the last field, because the nodes in limbo go there as this
+    /// is dropped.
     arena: Arena<T>,
 }
 
-/// What it is time for, after the pin: each does what those before it do.
+/// The work that is due after the pin. Each step includes the steps before it.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Upkeep {
     Nothing,
-    /// To free some of what is ripe.
+    /// Free some of the ripe bags.
     Some,
-    /// To begin the wait of what was sealed, and look what has become ripe.
+    /// Begin the wait of the sealed bags, and look which bags have become ripe.
     Waits,
-    /// To seal the open bag, if it can be freed by now, and free it.
+    /// Seal the open bag, if it can be freed by now, and free it.
     Promptly,
-    /// To free all that is ripe. (The open bag is not sealed for it.)
+    /// Free all ripe bags. (The open bag is not sealed for it.)
     All,
-    /// To seal the open bag, and free all that is ripe.
+    /// Seal the open bag, and free all ripe bags.
     Flush,
 }
 
 /// How much may gather before it is time to collect.
 #[derive(Clone, Copy)]
 pub(crate) struct Batch {
-    /// In the open bag, before it is sealed as it is.
+    /// The nodes in the open bag from which on it is to be freed promptly, full or not.
     bag: usize,
     nodes: usize,
     weight: u64,
 }
 
 impl Batch {
-    /// So many nodes, or so much weight.
+    /// Sets a limit of so many nodes, and a limit of so much weight.
     pub(crate) fn new(nodes: usize, weight: u64) -> Self {
         // (In models bags are as small as can be, and are filled.)
         let bag = if cfg!(loom) { BAG } else { nodes.clamp(1, BAG) };
@@ -108,7 +125,7 @@ impl<T: Retire> Limbo<T> {
     /// Disposes of a node that needs no grace period.
     ///
     /// # Safety
-    /// `node` came from this limbo's arena, nobody else can reach it, and it is not used again.
+    /// `node` came from this limbo's arena, no other thread can reach it, and it is not used again.
     pub(crate) unsafe fn dispose(&self, node: NonNull<T>) {
         let mut freed = self.arena.freed();
         // SAFETY: as for this function.
@@ -124,38 +141,40 @@ impl<T: Retire> Limbo<T> {
         self.epoch.register()
     }
 
-    /// Nodes retired and not yet freed, and their weight.
+    /// Returns the number of nodes that are retired and not freed yet, and their weight.
     pub(crate) fn retired(&self) -> (usize, u64) {
         let _pin = self.enter();
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
-        // SAFETY: null, or the open bag under our pin (see `retire`).
+        // SAFETY: it is null, or it is the open bag under this pin (see `retire`).
         let open = unsafe { self.open.load(Ordering::Acquire).as_ref() };
         let filled = open.map_or(0, |bag| bag.filled.load(Ordering::Relaxed));
         (self.nodes() + (filled / PLACE) as usize, self.weight() + filled % PLACE)
     }
 
-    /// Nodes in sealed bags: all that are retired and not yet freed, but for less than a bag.
+    /// Returns the number of nodes in sealed bags, which leaves out only the open bag's.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
         self.held.nodes.load(Ordering::Relaxed)
     }
 
-    /// Their weight.
+    /// Returns the weight of the nodes in sealed bags.
     #[inline]
     pub(crate) fn weight(&self) -> u64 {
         self.held.weight.load(Ordering::Relaxed)
     }
 
-    /// Takes `node` for disposal after a grace period.
+    /// Takes `node` for disposal after a grace period. Returns the work that is due after the pin.
     ///
     /// # Safety
-    /// `node` came from this limbo's arena; it cannot be reached by anyone who pins from now on; it is retired once.
+    /// `node` came from this limbo's arena. No thread that pins from now on can reach it. It is
+    /// retired once.
     pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Upkeep {
-        // SAFETY: not yet retired, so it is alive.
+        // SAFETY: the node is not retired yet, so it is alive.
         let weight = u64::from(unsafe { node.as_ref() }.weight());
         loop {
             let bag = self.open_bag();
-            // SAFETY: `bag` was the open bag under our pin, and bags are freed a grace period after they ceased to be.
+            // SAFETY: `bag` was the open bag under this pin, and a bag is freed a grace period
+            // after it ceased to be the open one.
             let shared = unsafe { bag.as_ref() };
             let place = if mutant("torn bag") {
                 let place = shared.taken.load(Ordering::Relaxed);
@@ -169,7 +188,8 @@ impl<T: Retire> Limbo<T> {
                 continue;
             }
             shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
-            // AcqRel: the sealer (the last one here) sees what every other retirer wrote into the bag.
+            // AcqRel: the sealer (the last thread to come here) sees what every other retirer wrote
+            // into the bag.
             let filled = shared.filled.fetch_add(PLACE + weight, Ordering::AcqRel) + PLACE + weight;
             let (nodes, weight) = ((filled / PLACE) as usize, filled % PLACE);
             let owed = self.owed.load(Ordering::Relaxed);
@@ -204,10 +224,11 @@ impl<T: Retire> Limbo<T> {
         }
     }
 
-    /// Takes all places that are left in a bag that was the open one under this pin. Seals it, unless a retirer is still
-    /// writing, or there was no place left: then that is another's affair.
+    /// Takes all places that are left in a bag that was the open one under this pin, and seals the
+    /// bag. Returns false if a retirer is still writing, or if no place was left. Then another
+    /// thread seals it.
     fn seal_rest(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> bool {
-        // SAFETY: it was the open bag under our pin (see `retire`).
+        // SAFETY: it was the open bag under this pin (see `retire`).
         let shared = unsafe { bag.as_ref() };
         let rest = (BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG)) as u64;
         // AcqRel: as in `retire`.
@@ -227,10 +248,10 @@ impl<T: Retire> Limbo<T> {
         let fresh = Box::into_raw(Box::new(Bag::new(self.graces.grace())));
         let null = ptr::null_mut();
         match self.open.compare_exchange(null, fresh, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: `fresh` came from a Box: not null.
+            // SAFETY: `fresh` came from a Box, so it is not null.
             Ok(_) => unsafe { NonNull::new_unchecked(fresh) },
             Err(other) => {
-                // SAFETY: `fresh` was never published, so the box is still ours alone.
+                // SAFETY: `fresh` was never published, so the box is still this thread's alone.
                 drop(unsafe { Box::from_raw(fresh) });
                 NonNull::new(other).unwrap_or_else(|| self.open_bag())
             }
@@ -243,9 +264,9 @@ impl<T: Retire> Limbo<T> {
         let _ = self.open.compare_exchange(bag.as_ptr(), null, Ordering::AcqRel, Ordering::Relaxed);
     }
 
-    /// Puts a full bag, which is no longer the open one, among the sealed.
+    /// Puts a full bag, which is no longer the open one, into the list of sealed bags.
     fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
-        // SAFETY: the bag is alive: sealed once, by us, and in no list yet.
+        // SAFETY: the bag is alive: only this thread seals it, and it is in no list yet.
         let shared = unsafe { bag.as_ref() };
         let nodes = shared.items.iter().filter(|item| !item.load(Ordering::Relaxed).is_null()).count();
         let weight = shared.filled.load(Ordering::Relaxed) % PLACE;
@@ -254,12 +275,14 @@ impl<T: Retire> Limbo<T> {
         self.held.nodes.fetch_add(nodes, Ordering::Relaxed);
         self.held.weight.fetch_add(weight, Ordering::Relaxed);
         self.graces.seal(pin, &shared.grace);
-        // SAFETY: ours, and freed by who takes it out of a list only.
+        // SAFETY: the bag is this thread's to give away. Only a thread that takes it out of a list
+        // frees it.
         unsafe { self.sealed.push(bag) };
         self.fresh.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Does what it is time for. User code (drops of keys and values) runs in here: hold no pin.
+    /// Does the work that is due. The caller holds no pin, because user code (drops of keys and
+    /// values) runs in here.
     pub(crate) fn collect(&self, upkeep: Upkeep) {
         let ripe = match upkeep {
             Upkeep::Nothing => return,
@@ -279,7 +302,8 @@ impl<T: Retire> Limbo<T> {
                 self.all_with(self.ripened_soon())
             }
         };
-        // SAFETY: ripe: by `ripened`, or from the list of those that are; nothing else is put there.
+        // SAFETY: the bags are ripe. They are from `ripened`, or from the list of ripe bags, which
+        // holds no others.
         unsafe { self.free(ripe) };
     }
 
@@ -288,8 +312,8 @@ impl<T: Retire> Limbo<T> {
         ripe
     }
 
-    /// A few of these ripe bags, and of those that were left: else these would be left for ever where each call finds something
-    /// that has just become ripe.
+    /// Returns a few of these ripe bags and of the ripe bags that were left before. Without these,
+    /// a call that always finds newly ripe bags would leave the older ones for ever.
     fn few_of(&self, mut ripe: Chain<Bag<T>>) -> Chain<Bag<T>> {
         if FEW != usize::MAX {
             if !self.ripe.is_empty() {
@@ -302,14 +326,15 @@ impl<T: Retire> Limbo<T> {
         ripe
     }
 
-    /// See [`Upkeep::Promptly`].
+    /// Does [`Upkeep::Promptly`], up to the freeing.
     fn promptly(&self) -> Chain<Bag<T>> {
         let mut ripe = Chain::new();
         if !self.waiting.is_empty() {
             self.begin_waits();
             ripe = self.ripened_soon();
         }
-        // What waits still waits for a reader; what is in the open bag would have to wait, too.
+        // Bags that still wait, wait for a reader. The content of the open bag would have to wait,
+        // too.
         let can = self.waiting.is_empty() && self.graces.ready(&self.epoch);
         if can {
             self.seal_open();
@@ -322,14 +347,15 @@ impl<T: Retire> Limbo<T> {
             (false, owed) => (owed * 2).min(RARELY),
         };
         self.owed.store(owed, Ordering::Relaxed);
-        // The small ones are what was to be freed at once. Of the others, a few, as ever.
+        // The small bags hold what was to be freed at once. Of the others, a few are freed, as in
+        // any call.
         let (mut now, mut later, mut full) = (Chain::new(), Chain::new(), 0);
         while let Some(bag) = ripe.pop() {
-            // SAFETY: it was of the chain, and is ours until it is pushed.
+            // SAFETY: the bag was in the chain, and is this thread's until it is pushed.
             let small = unsafe { bag.as_ref() }.held.nodes.load(Ordering::Relaxed) < BAG;
             full += usize::from(!small);
             let chain = if small || full <= FEW { &mut now } else { &mut later };
-            // SAFETY: ours, and freed by who takes it out of a list only.
+            // SAFETY: the bag is this thread's. Only a thread that takes it out of a list frees it.
             unsafe { chain.push(bag) };
         }
         if FEW != usize::MAX {
@@ -338,7 +364,7 @@ impl<T: Retire> Limbo<T> {
         now
     }
 
-    /// As [`ripened`](Self::ripened), with some patience.
+    /// Does the same as [`ripened`](Self::ripened), and looks several times.
     fn ripened_soon(&self) -> Chain<Bag<T>> {
         let mut ripe = self.ripened();
         for _ in 1..LOOKS {
@@ -351,7 +377,7 @@ impl<T: Retire> Limbo<T> {
         ripe
     }
 
-    /// Begins the wait of what was sealed.
+    /// Begins the wait of the sealed bags.
     fn begin_waits(&self) {
         self.fresh.store(0, Ordering::Relaxed);
         if self.graces.ready(&self.epoch) {
@@ -359,13 +385,13 @@ impl<T: Retire> Limbo<T> {
             if self.graces.begin(&self.epoch, sealed.iter().map(|bag| &bag.grace)) {
                 let _none = self.wait_unless(sealed, |_| false);
             } else {
-                // Not now.
+                // The wait cannot begin now.
                 self.sealed.put_back(sealed);
             }
         }
     }
 
-    /// Takes the bags whose wait is over.
+    /// Takes the bags whose wait has ended.
     fn ripened(&self) -> Chain<Bag<T>> {
         if !self.graces.due(&self.epoch) {
             return Chain::new();
@@ -374,20 +400,21 @@ impl<T: Retire> Limbo<T> {
         self.wait_unless(waiting, |grace| horizon.passed(grace))
     }
 
-    /// Gives the bags whose wait is `over`, and puts the others among those that wait.
+    /// Returns the bags whose wait is `over`, and puts the others into the list of waiting bags.
     fn wait_unless(&self, mut bags: Chain<Bag<T>>, over: impl Fn(&Grace) -> bool) -> Chain<Bag<T>> {
         let mut kept = Chain::new();
         while let Some(bag) = bags.pop() {
-            // SAFETY: it was of the chain, and is ours until it is pushed.
+            // SAFETY: the bag was in the chain, and is this thread's until it is pushed.
             let grace = unsafe { &bag.as_ref().grace };
             if over(grace) {
-                // SAFETY: ours, and freed by who takes it out of a list only.
+                // SAFETY: the bag is this thread's. Only a thread that takes it out of a list frees
+                // it.
                 unsafe { kept.push(bag) };
             } else {
                 let mark = grace.mark();
                 // SAFETY: as above.
                 unsafe { self.waiting.push(bag) };
-                // (By now another may have taken it.)
+                // (Another thread may have taken the bag already, so this uses the copied mark.)
                 self.graces.waits(mark);
             }
         }
@@ -395,9 +422,10 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// # Safety
-    /// The bags are ripe: nobody reads their nodes any more.
+    /// The bags are ripe: no thread reads their nodes any more.
     unsafe fn free(&self, bags: Chain<Bag<T>>) {
-        // SAFETY: ripe, by contract; they and their nodes are this limbo's, which makes its bags in boxes.
+        // SAFETY: the bags are ripe, by contract. They and their nodes are this limbo's, which
+        // makes its bags in boxes.
         unsafe { free(bags, &self.arena, &self.held) }
     }
 }
@@ -405,17 +433,18 @@ impl<T: Retire> Limbo<T> {
 impl<T: Retire> Drop for Limbo<T> {
     fn drop(&mut self) {
         if let Some(open) = NonNull::new(self.open.swap(ptr::null_mut(), Ordering::Acquire)) {
-            // SAFETY: ours: `&mut self`.
+            // SAFETY: `&mut self`, so the bag is this thread's.
             unsafe { self.waiting.push(open) };
         }
         let lists = [&self.sealed, &self.waiting, &self.ripe];
-        // SAFETY: everything is ripe: whoever could hold a pin on this cache's nodes borrows the cache.
-        crate::unwind::each(lists.into_iter(), |list| unsafe { self.free(list.take()) });
+        // SAFETY: all bags are ripe, because a thread that holds a pin on this cache's nodes
+        // borrows the cache.
+        crate::sys::unwind::each(lists.into_iter(), |list| unsafe { self.free(list.take()) });
     }
 }
 
-// SAFETY: the limbo owns its nodes and disposes of them on whichever thread collects, which T: Send permits; all its
-// methods that take `&self` synchronise by atomics.
+// SAFETY: the limbo owns its nodes, and disposes of them on the thread that collects, which
+// `T: Send` permits. All methods that take `&self` synchronise by atomics.
 unsafe impl<T: Retire + Send> Send for Limbo<T> {}
-// SAFETY: as above: a shared limbo moves nodes between threads, and hands out no reference to them.
+// SAFETY: as above. A shared limbo moves nodes between threads, and hands out no reference to them.
 unsafe impl<T: Retire + Send> Sync for Limbo<T> {}

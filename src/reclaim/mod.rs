@@ -1,20 +1,25 @@
-//! When a node's memory may be freed, and where it comes from. Nothing outside this module knows either.
+//! The memory of nodes: where it comes from, and when it may be freed. No other module knows
+//! either.
 //!
-//! A node that nobody points at any more (its last share was given back) is *retired*: a caller who found it earlier,
-//! under a pin, may still be reading it. Retired nodes gather in bags that the cache owns (`limbo`, [`bag`]); an epoch back
-//! end (`epoch`) says when a bag is ripe, that is, when every pin that was held as the bag was sealed has ended. So
-//! the cache knows how much it has retired, can bound it, and frees everything in its own `Drop`.
+//! A node whose last reference was given back is *retired*. A reader that found the node earlier,
+//! under a pin, may still read it. Retired nodes gather in bags that the cache owns ([`limbo`],
+//! [`bag`]). An epoch back end ([`epoch`]) says when a bag is ripe: when every pin that was held as
+//! the bag was sealed has ended. So the cache knows how much it has retired, can bound it, and
+//! frees all of it in its own `Drop`.
 //!
-//! There are three back ends with one face. On 64-bit Linux with std it is one of our own whose pins execute no fence
-//! (`asymmetric`). Elsewhere it is `crossbeam-epoch`, with a collector of this crate's own (`epoch.rs`). Under loom and shuttle it is a
-//! stand-in that lets go of a bag as early as the rules permit, so that a missing pin is a model failure (`standin.rs`).
+//! Three back ends have one interface:
 //!
-//! Memory is the cache's own, too: its [`arena`] gives nodes from slabs ([`shape`]) and has them back when their bag is
-//! ripe ([`free`]).
+//! * On 64-bit Linux with std, `membarrier` is this crate's own. Its pins execute no fence.
+//! * Elsewhere, `crossbeam` uses `crossbeam-epoch`, with a collector of this crate's own.
+//! * Under loom and shuttle, `model.rs` frees a bag as early as the rules permit, so that a missing
+//!   pin is a model failure.
+//!
+//! The cache also owns the memory of its nodes. Its [`arena`] takes nodes from slabs ([`layout`]),
+//! and takes them back when their bag is ripe ([`free_list`]).
 
 mod arena;
 mod bag;
-#[cfg_attr(any(loom, shuttle), path = "standin.rs")]
+#[cfg_attr(any(loom, shuttle), path = "model.rs")]
 #[cfg_attr(
     all(
         feature = "std",
@@ -22,27 +27,35 @@ mod bag;
         target_pointer_width = "64",
         not(any(loom, shuttle, bellwether_crossbeam))
     ),
-    path = "asymmetric/mod.rs"
+    path = "membarrier/mod.rs"
+)]
+#[cfg_attr(
+    not(any(
+        loom,
+        shuttle,
+        all(feature = "std", target_os = "linux", target_pointer_width = "64", not(bellwether_crossbeam))
+    )),
+    path = "crossbeam/mod.rs"
 )]
 mod epoch;
-mod free;
+mod free_list;
+mod layout;
 mod limbo;
-mod shape;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
+pub(crate) use layout::{Cold, EXPIRY, Extra, TAG_SEQUENCE, bytes, cold, owned};
 pub(crate) use limbo::{Batch, Limbo, Upkeep};
-pub(crate) use shape::{Cold, EXPIRY, Extra, TAG_START, bytes, cold, owned};
 
-/// What a [`Limbo`] holds.
+/// An object that a [`Limbo`] holds.
 pub(crate) trait Retire {
-    /// Drops what the object owns; its memory is for the caller to free, however this ends: user code runs in here and
-    /// may panic.
+    /// Drops the values that the object owns. The caller frees the object's memory however this
+    /// ends: the drops are user code and may panic.
     ///
     /// # Safety
-    /// `this` came from an [`Arena`], nobody else can reach it, and it is not used again.
+    /// `this` came from an [`Arena`], no other thread can reach it, and it is not used again.
     unsafe fn dispose(this: core::ptr::NonNull<Self>);
 
-    /// What it weighs against the cache's capacity.
+    /// Returns the weight of the object in the cache's capacity.
     fn weight(&self) -> u32;
 }

@@ -6,23 +6,18 @@ extern crate alloc;
 
 #[path = "../common/mod.rs"]
 mod common;
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
 #[path = "../../src/policy/mod.rs"]
 mod policy;
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+#[path = "../common/sys.rs"]
+mod sys;
 
 use common::Spread;
-use policy::{Keeper, Member, Policy, Room};
+use policy::{Budget, Evictor, Policy, PolicyEntry};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::ptr::NonNull;
-use sync::AtomicU32;
+use sys::sync::AtomicU32;
 
 /// An entry that is nothing but what the policy sees of it.
 struct Plain {
@@ -32,7 +27,7 @@ struct Plain {
     slot: AtomicU32,
 }
 
-impl Member for Plain {
+impl PolicyEntry for Plain {
     fn hash(&self) -> u32 {
         order(self.key)
     }
@@ -61,7 +56,7 @@ struct Shelf {
     touched: Cell<usize>,
 }
 
-impl Keeper<Plain> for Shelf {
+impl Evictor<Plain> for Shelf {
     fn removed(&self, _: &Plain) -> bool {
         false
     }
@@ -71,7 +66,7 @@ impl Keeper<Plain> for Shelf {
     fn expired(&self, _: &Plain) -> bool {
         false
     }
-    fn settle(&self, _: &Plain) {
+    fn recheck(&self, _: &Plain) {
         self.touched.set(self.touched.get() + 1);
     }
     fn release(&self, _: NonNull<Plain>) {
@@ -106,8 +101,8 @@ impl Alone {
         Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
     }
 
-    fn room(&self) -> Room {
-        Room { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
+    fn budget(&self) -> Budget {
+        Budget { capacity: self.capacity, entries: self.shelf.entries.borrow().len() }
     }
 
     fn request(&mut self, key: u32, weight: u32) -> bool {
@@ -123,9 +118,9 @@ impl Alone {
         self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
         self.shelf.touched.set(0);
         self.shelf.newcomer.set(key);
-        self.policy.admit(entry, self.room(), &self.shelf);
+        self.policy.admit(entry, self.budget(), &self.shelf);
         while self.shelf.weight.get() > self.capacity {
-            assert!(self.policy.evict(self.room(), &self.shelf));
+            assert!(self.policy.evict(self.budget(), &self.shelf));
         }
         self.most = self.most.max(self.shelf.touched.get());
         false

@@ -5,16 +5,10 @@ extern crate alloc;
 
 #[path = "../common/counting.rs"]
 mod counting;
-#[allow(dead_code, reason = "only the table asks for huge pages")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
-#[allow(dead_code, unused_imports, reason = "the rings use only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+#[path = "../common/sys.rs"]
+mod sys;
 
 use counting::Counting;
 use rings::{Popped, Rings, SLOTS, Which};

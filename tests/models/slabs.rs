@@ -9,23 +9,17 @@ extern crate alloc;
 mod arena;
 #[path = "../common/counting.rs"]
 mod counting;
-#[allow(dead_code, reason = "the arena uses only a part of it")]
-#[path = "../../src/doubling.rs"]
-mod doubling;
-#[path = "../../src/reclaim/free.rs"]
-mod free;
-#[path = "../../src/reclaim/shape.rs"]
-mod shape;
-#[allow(dead_code, unused_imports, reason = "the arena uses only a part of it")]
-#[path = "../../src/sync.rs"]
-mod sync;
-#[path = "../../src/zeroed.rs"]
-mod zeroed;
+#[path = "../../src/reclaim/free_list.rs"]
+mod free_list;
+#[path = "../../src/reclaim/layout.rs"]
+mod layout;
+#[path = "../common/sys.rs"]
+mod sys;
 
 use arena::Arena;
 use bellwether::{Cache, Ref};
 use counting::Counting;
-use shape::{EXPIRY, TAG_START};
+use layout::{EXPIRY, TAG_SEQUENCE};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -101,7 +95,7 @@ fn lie_apart<T>(align: usize, fill: impl Fn() -> T) {
     let nodes: Vec<_> = (0..3000).map(|_| arena.allocate(fill())).collect();
     for (i, &node) in nodes.iter().enumerate() {
         // SAFETY: from the arena, which lives; used so until here.
-        let cold = unsafe { shape::cold(node) };
+        let cold = unsafe { layout::cold(node) };
         assert_eq!((cold.weight.load(SeqCst), cold.slot.load(SeqCst)), (0, 0));
         cold.weight.store(i as u32 + 1, SeqCst);
         cold.slot.store(i as u32 + 2, SeqCst);
@@ -113,7 +107,7 @@ fn lie_apart<T>(align: usize, fill: impl Fn() -> T) {
     }
     for (i, &node) in nodes.iter().enumerate() {
         // SAFETY: as above.
-        let cold = unsafe { shape::cold(node) };
+        let cold = unsafe { layout::cold(node) };
         let pair = (cold.weight.load(SeqCst), cold.slot.load(SeqCst));
         assert_eq!(pair, (i as u32 + 1, i as u32 + 2));
         free(&arena, node);
@@ -144,7 +138,7 @@ fn nodes_of_a_line_begin_with_it() {
     let slabs = counted().slabs - before.slabs;
     // A chunk may have just been begun.
     assert!(slabs <= (1_000_000 * 651) / 10 + (2 << 20), "{slabs} bytes for a million nodes");
-    assert_eq!(shape::bytes::<Sized<7>>(), 64, "with its pair");
+    assert_eq!(layout::bytes::<Sized<7>>(), 64, "with its pair");
     nodes.into_iter().for_each(|node| free(&arena, node));
     drop(arena);
     assert_eq!(counted().slabs, before.slabs, "given back");
@@ -160,7 +154,7 @@ fn extra_words() {
     // SAFETY: from the arena, and alive.
     assert!(nodes.iter().all(|&node| unsafe { arena.extra(EXPIRY, node) }.is_none()));
     // SAFETY: as above.
-    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_START, node) }.is_none());
+    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_SEQUENCE, node) }.is_none());
     assert!(none_has_the_other());
     let last = nodes[9999];
     // SAFETY: as above.
@@ -200,7 +194,7 @@ fn a_freed_node_is_the_next() {
     let again = [arena.allocate(Sized([5; 8])), arena.allocate(Sized([6; 8]))];
     assert_eq!(HashSet::from(again), HashSet::from([one, three]));
     // SAFETY: alive.
-    let pairs = [two, one, three].map(|node| unsafe { shape::cold(node) });
+    let pairs = [two, one, three].map(|node| unsafe { layout::cold(node) });
     assert!(pairs.iter().all(|pair| pair.weight.load(SeqCst) == 0 && pair.slot.load(SeqCst) == 0), "as good as new");
 }
 

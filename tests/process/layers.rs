@@ -1,106 +1,147 @@
-//! Imports run strictly downward, over the floors of `src` (design section 8, as it was built).
+//! The layout: eight folders, imports strictly downward, no two files that import each other in a circle.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The floors, from the ground up. A module may import from floors below its own, and within its own directory.
-const FLOORS: &[&[&str]] = &[
-    // What everything stands on.
-    &[
-        "sync", "zeroed", "unwind", "clock", "key", "error", "hasher", "expiry", "order", "outcome", "rejected",
-        "failure", "span",
-    ],
-    &["observer", "ticker", "unpark", "answers", "stack"],
-    &["time", "timer", "tags", "spawn", "stats", "link", "doubling", "futex"],
-    // Memory; the cells of the list; a flight on its own; the list; the slots.
-    &["reclaim", "alarms", "buckets"],
-    &["flight", "table", "policy"],
-    // A cache without its hasher.
-    &["engine"],
-    // What callers hold.
-    &["entry"],
-    &["alert", "deadline", "fate"],
-    &["inline"],
-    &["lease", "waiter", "iter"],
-    &["lookup", "form"],
-    &["through"],
-    // The cache.
-    &["cache", "builder", "pinned"],
-    // How to sleep.
-    &["blocking", "future", "janitor"],
-    &["request", "tokio_rt"],
-    &["detached"],
-    &["loading"],
-    &["bulk"],
-    &["lib"],
-];
+/// The folders of `src`, from the ground up. A file imports from its own folder and from those before it.
+const FOLDERS: [&str; 8] = ["sys", "runtime", "reclaim", "policy", "table", "flight", "engine", "api"];
 
-fn sources(dir: &Path, all: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|e| e == "rs") {
-            all.push(path);
+/// Every source file but `lib.rs`, by the path of its module.
+fn modules() -> BTreeMap<String, String> {
+    fn walk(dir: &Path, root: &Path, all: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, root, all);
+            } else if path.extension().is_some_and(|e| e == "rs") && path != root.join("lib.rs") {
+                let module = path.strip_prefix(root).unwrap().with_extension("");
+                let parts: Vec<&str> = module.iter().map(|part| part.to_str().unwrap()).collect();
+                let name = parts.join("::").trim_end_matches("::mod").to_string();
+                let code = fs::read_to_string(&path).unwrap();
+                let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
+                all.insert(name, code.join("\n"));
+            }
         }
     }
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = BTreeMap::new();
+    walk(&src, &src, &mut all);
+    assert!(all.len() > 100, "the sources were found");
+    all
+}
+
+/// The paths of a `use` statement, one by one: `a::{b, c::d}` is `a::b` and `a::c::d`.
+fn paths(tree: &str) -> Vec<String> {
+    let Some((prefix, rest)) = tree.split_once('{') else {
+        return vec![tree.split(" as ").next().unwrap().trim().to_string()];
+    };
+    let inner = &rest[..rest.rfind('}').unwrap()];
+    let (mut depth, mut start, mut all) = (0, 0, Vec::new());
+    for (at, c) in inner.char_indices().chain([(inner.len(), ',')]) {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                all.extend(paths(&inner[start..at]).iter().map(|path| format!("{}{path}", prefix.trim())));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// The modules that each module imports from.
+fn imports(modules: &BTreeMap<String, String>) -> BTreeMap<&str, BTreeSet<&str>> {
+    let longest = |path: &str| {
+        let ends = path.match_indices("::").map(|(at, _)| at).chain([path.len()]);
+        ends.filter_map(|end| modules.get_key_value(&path[..end])).last().map(|(name, _)| name.as_str())
+    };
+    let of = |name: &str, code: &str| -> BTreeSet<&str> {
+        let begins = |line: &str| ["use ", "pub use ", "pub(crate) use "].iter().any(|word| line.starts_with(word));
+        let starts = code.match_indices('\n').map(|(at, _)| &code[at + 1..]).chain([code]);
+        let uses = starts.map(str::trim_start).filter(|rest| begins(rest)).flat_map(|rest| {
+            let tree = rest.split_once("use ").unwrap().1;
+            paths(tree.split(';').next().unwrap())
+        });
+        // Paths that are written out where they are used.
+        let inline = code.split("crate::").skip(1).map(|rest| {
+            let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(rest.len());
+            format!("crate::{}", &rest[..end])
+        });
+        let parent = name.rsplit_once("::").map_or("", |(parent, _)| parent);
+        let absolute = |path: String| match path.strip_prefix("super::") {
+            Some(path) => format!("{parent}::{path}"),
+            None => path.strip_prefix("crate::").unwrap_or("").to_string(),
+        };
+        uses.chain(inline).filter_map(|path| longest(&absolute(path))).filter(|other| *other != name).collect()
+    };
+    modules.iter().map(|(name, code)| (name.as_str(), of(name, code))).collect()
+}
+
+fn folder(module: &str) -> usize {
+    let name = module.split("::").next().unwrap();
+    FOLDERS.iter().position(|folder| *folder == name).unwrap_or_else(|| panic!("{name} is none of the eight folders"))
 }
 
 #[test]
 fn imports_run_downward() {
-    let floors: HashMap<&str, usize> =
-        FLOORS.iter().enumerate().flat_map(|(n, names)| names.iter().map(move |&name| (name, n))).collect();
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
-    assert!(files.len() > 20, "the sources were found");
-    let mut seen = 0;
-    for file in files {
-        let module = file.strip_prefix(&src).unwrap().iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
-        let floor = *floors.get(module).unwrap_or_else(|| panic!("{module} has no floor"));
-        for line in fs::read_to_string(&file).unwrap().lines() {
-            let line = line.trim();
-            let Some(path) = line.strip_prefix("use crate::").or_else(|| line.strip_prefix("pub(crate) use crate::"))
-            else {
-                continue;
-            };
-            let name: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            let other = *floors.get(name.as_str()).unwrap_or_else(|| panic!("{name} has no floor"));
-            assert!(
-                other < floor || name == module || siblings(module, &name),
-                "{} imports upward or sideways: {line}",
-                file.display()
-            );
-            seen += 1;
+    let modules = modules();
+    let imports = imports(&modules);
+    for (module, others) in &imports {
+        for other in others {
+            assert!(folder(other) <= folder(module), "{module} imports {other}, which is above it");
         }
     }
-    assert!(seen > 50, "the imports were found");
+    assert!(imports.values().map(BTreeSet::len).sum::<usize>() > 400, "the imports were found");
 }
 
-/// Pairs on one floor that are two halves of one thing: a waiter may come to lead, and a lookup to wait; a cache is
-/// what a builder builds and a pin is of.
-fn siblings(a: &str, b: &str) -> bool {
-    [["lease", "waiter"], ["cache", "builder"], ["cache", "pinned"]]
-        .iter()
-        .any(|pair| pair.contains(&a) && pair.contains(&b))
+/// A folder's `mod.rs` and its files are one thing. Any other files that import each other are two halves of one.
+#[test]
+fn no_files_import_each_other_in_a_circle() {
+    let modules = modules();
+    let mut left = imports(&modules);
+    let within = |a: &str, b: &str| a.starts_with(&format!("{b}::")) || b.starts_with(&format!("{a}::"));
+    for (module, others) in &mut left {
+        others.retain(|other| !within(module, other));
+    }
+    // Takes away what imports nothing that is left, until nothing is, or only circles are.
+    loop {
+        let before = left.len();
+        let names: BTreeSet<&str> = left.keys().copied().collect();
+        left.retain(|_, others| others.iter().any(|other| names.contains(other)));
+        if left.len() == before {
+            break;
+        }
+    }
+    assert!(left.is_empty(), "a circle is among {:?}", left.keys());
 }
 
 #[test]
-fn only_one_file_names_the_atomics_and_one_the_epoch() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
-    let naming = |word: &str| -> Vec<String> {
-        let uses = |f: &&PathBuf| {
-            fs::read_to_string(f).unwrap().lines().any(|l| !l.trim().starts_with("//") && l.contains(word))
-        };
-        files.iter().filter(uses).map(|f| f.strip_prefix(&src).unwrap().display().to_string()).collect()
+fn one_file_names_the_atomics_and_one_the_epoch() {
+    let modules = modules();
+    let naming = |word: &str| -> Vec<&str> {
+        modules.iter().filter(|(_, code)| code.contains(word)).map(|(name, _)| name.as_str()).collect()
     };
-    assert_eq!(naming("crossbeam_epoch"), ["reclaim/epoch.rs"]);
-    assert_eq!(naming("portable_atomic"), ["sync.rs"]);
-    assert_eq!(naming("shuttle::"), ["sync.rs"]);
+    assert_eq!(naming("crossbeam_epoch"), ["reclaim::crossbeam"]);
+    assert_eq!(naming("portable_atomic"), ["sys::counted", "sys::sync"]);
+    assert_eq!(naming("shuttle::"), ["sys::sync"]);
     for lock in ["Mutex", "RwLock", "Condvar"] {
         assert!(naming(lock).is_empty(), "{lock} in {:?}", naming(lock));
     }
+}
+
+/// A file is about one thing, and is read at one sitting.
+#[test]
+fn files_are_short() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let long = |name: &String| {
+        let path = src.join(name.replace("::", "/"));
+        let file: PathBuf = if path.is_dir() { path.join("mod.rs") } else { path.with_extension("rs") };
+        let lines = fs::read_to_string(file).unwrap().lines().count();
+        (lines > 430).then(|| format!("{name}: {lines} lines"))
+    };
+    let long: Vec<String> = modules().keys().filter_map(long).collect();
+    assert!(long.is_empty(), "{long:?}");
 }

@@ -1,44 +1,54 @@
-//! One segment of a ring: cells, and the positions at which they are pushed to and popped from.
+//! One segment of a ring: cells, and the positions at which entries are pushed and popped.
 //!
-//! `head` and `tail` count on for ever: position *p* is cell *p* mod [`SLOTS`], and *p* / `SLOTS` is its *lap*. Each use of
-//! a segment by a ring is one lap (the module above says more); pushes and pops say in which lap they mean to be.
+//! `head` and `tail` count on for ever: position *p* is cell *p* mod [`SLOTS`], and *p* / `SLOTS`
+//! is its *lap*. Each use of a segment by a ring is one lap (the module above says more). Pushes
+//! and pops state the lap that they mean.
 //!
 //! # Late pushes
-//! A cell is emptied and filled by RMWs only, so each pointer in it is handed to exactly one taker. A slow push may fill
-//! its cell after the hand has passed that position, and the entry would be overlooked, or be in the way of another ring.
-//! So the pusher looks at `head` after it filled the cell, and if it was overtaken takes the entry back and pushes anew.
-//! The two RMWs on the cell order this: if the hand's swap came first, the pusher's CAS acquires from it (through any
-//! RMWs in between) and the later look sees the `head` that the hand had set before. `head` never goes back, so this
-//! holds in whatever lap and ring the segment is by then. Meanwhile
-//! * a pusher of the later lap finds the cell taken, and pushes anew; it leaves a hole, as a removal does;
-//! * the hand of the later lap may meet the late entry in its own ring: it takes it, and the late pusher finds it gone.
+//! Only RMWs empty and fill a cell, so each pointer in it goes to exactly one taker. A slow pusher
+//! may fill its cell after the hand has passed that position. Then the entry would be overlooked,
+//! or be in the way of another ring. So the pusher looks at `head` after it has filled the cell. If
+//! it was overtaken, it takes the entry back and pushes anew. The two RMWs on the cell order this:
+//! if the hand's swap came first, the pusher's CAS acquires from it (through any RMWs in between),
+//! and the later look sees the `head` that the hand had set before. `head` never goes back, so this
+//! holds in any lap and ring that the segment is in by then. Meanwhile two threads may meet the
+//! late entry:
 //!
-//! Likewise a slow *pop* may claim its position in one lap and swap in the next, and get an entry of that lap: its
-//! position is a hole then. So **an entry may be popped from another ring than it was pushed to**, by the one hand that
-//! is late or met a late push; when nobody is at work, every entry is in its ring. (An entry that is pushed again while
-//! the one who pushed it before still is in `push` may be taken back by that one, and go to the end of its ring.)
+//! * A pusher of the later lap finds the cell taken, and pushes anew. It leaves a hole, as a
+//!   removal does.
+//! * The hand of the later lap may meet the late entry in its own ring. It takes the entry, and the
+//!   late pusher finds it gone.
+//!
+//! Likewise a slow *pop* may claim its position in one lap and swap in the next, and get an entry
+//! of that lap. Its position becomes a hole then. So **an entry may be popped from another ring
+//! than it was pushed to**, by a hand that is late itself or has met a late push. When no thread is
+//! at work, every entry is in its ring. (If an entry is pushed again while its earlier pusher is
+//! still in `push`, that earlier pusher may take it back, and put it at the end of its own ring.)
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, mutant, order, sized};
+use crate::sys::mutants::{mutant, sized, weakened};
+use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::ptr::{self, NonNull};
 
-/// Slots of a segment, as a power of two. (The rings' own models, which have no feature, make do with two slots; those of
-/// the cache with four, lest segments come and go in each of them.)
+/// The number of slots of a segment, as a power of two. (In the rings' own models, which have no
+/// feature, a segment has two slots. In those of the cache it has four, so that not every model
+/// makes and frees segments.)
 pub(super) const SHIFT: u32 = sized(7, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
-/// Slots of a segment.
+/// The number of slots of a segment.
 pub(crate) const SLOTS: usize = 1 << SHIFT;
 
-/// The number of a segment (0: none), and a tag that tells its uses apart: the lap, or the version of the free list.
+/// The number of a segment (0: none), and a tag that tells its uses apart: the lap, or the version
+/// of the free list.
 #[derive(Copy, Clone, PartialEq, Eq)]
-pub(super) struct Link(pub(super) u64);
+pub(super) struct SegmentLink(pub(super) u64);
 
-impl Link {
+impl SegmentLink {
     pub(super) const NONE: Self = Self(0);
 
     pub(super) fn new(number: u32, tag: u32) -> Self {
         Self(u64::from(tag) << 32 | u64::from(number))
     }
 
-    /// No successor, in this lap.
+    /// Makes the link of a segment without a successor, in this lap.
     pub(super) fn none(lap: u32) -> Self {
         Self::new(0, lap)
     }
@@ -56,12 +66,12 @@ impl Link {
     }
 }
 
-/// The lap of a position.
+/// Returns the lap of a position.
 pub(super) fn lap_of(position: usize) -> u32 {
     (position >> SHIFT) as u32
 }
 
-/// What the hand met at one position.
+/// The content of the position that the hand came to.
 #[derive(Debug)]
 pub(crate) enum Popped<T> {
     Entry(NonNull<T>),
@@ -72,15 +82,16 @@ pub(crate) enum Popped<T> {
 pub(super) struct Segment<T> {
     pub(super) head: AtomicUsize,
     pub(super) tail: AtomicUsize,
-    /// A [`Link`] to the segment behind this one.
+    /// A [`SegmentLink`] to the segment behind this one.
     pub(super) next: AtomicU64,
-    /// The number of the one below, in the free list.
+    /// In the free list, the number of the segment below.
     pub(super) below: AtomicU32,
     pub(super) cells: [AtomicPtr<T>; SLOTS],
 }
 
 impl<T> Segment<T> {
-    /// All fields are atomics, and all zero or null: it may as well be zeroed memory.
+    /// Makes a segment. All fields are atomics, and all zero or null, so it may as well be zeroed
+    /// memory.
     pub(super) fn zero() -> Self {
         Self {
             head: AtomicUsize::new(0),
@@ -95,9 +106,10 @@ impl<T> Segment<T> {
         &self.cells[position % SLOTS]
     }
 
-    /// A position at the tail; None if this lap has none left.
+    /// Reserves a position at the tail. Returns None if this lap has none left.
     pub(super) fn reserve(&self, lap: u32) -> Option<usize> {
-        // Relaxed: not from before `lap`, by the Acquire of the link that named it; and the CAS refuses what is stale.
+        // Relaxed: the value is not from before `lap`, by the Acquire of the link that named the
+        // lap. The CAS refuses an outdated value.
         let mut tail = self.tail.load(Ordering::Relaxed);
         loop {
             if lap_of(tail) != lap && !mutant("any lap") {
@@ -114,36 +126,40 @@ impl<T> Segment<T> {
         }
     }
 
-    /// Fills the cell of a reserved position; false if the entry has to be pushed anew.
+    /// Fills the cell of a reserved position. Returns false if the entry has to be pushed anew.
     pub(super) fn fill(&self, position: usize, entry: NonNull<T>) -> bool {
         let (cell, null, raw) = (self.cell(position), ptr::null_mut(), entry.as_ptr());
-        // AcqRel: acquires `head` from a hand that was here before (module docs); and the entry, with its slot number, is
-        // written before it is in the cell.
-        let (strong, weak) = (order("fill order", Ordering::AcqRel), Ordering::Relaxed);
+        // AcqRel: acquires `head` from a hand that was here before (module docs). Releases the
+        // entry, with its slot number, which was written before the entry is in the cell.
+        let (strong, weak) = (weakened("fill order", Ordering::AcqRel), Ordering::Relaxed);
         if cell.compare_exchange(null, raw, strong, weak).is_err() {
-            return false; // A pusher of an earlier lap came late: this position is its now.
+            // A pusher of an earlier lap came late, and has this position now.
+            return false;
         }
         let overtaken = self.head.load(Ordering::Relaxed).wrapping_sub(position) as isize > 0;
         if !overtaken || mutant("overtaken push stays") {
             return true;
         }
-        // AcqRel: it is a cell's RMW. The entry is still there, or somebody else's affair.
+        // AcqRel, as every RMW of a cell. If this fails, another thread has taken the entry, and
+        // deals with it.
         cell.compare_exchange(raw, null, Ordering::AcqRel, Ordering::Relaxed).is_err()
     }
 
-    /// Whether the position at `head` is in use; None if the lap is over.
+    /// Returns whether the position at `head` is in use, or None if the lap has ended.
     fn in_use(&self, lap: u32, head: usize) -> Option<bool> {
         if lap_of(head) != lap && !mutant("any lap") {
             return None;
         }
-        // Relaxed: not from before `lap`. If it is older than `head`, nothing more is known to have been pushed.
+        // Relaxed: the value is not from before `lap`. If it is older than `head`, no more is known
+        // to have been pushed.
         Some(self.tail.load(Ordering::Relaxed).wrapping_sub(head) as isize > 0)
     }
 
-    /// As `Rings::pop`; None if the lap is over.
+    /// Does the step of `Rings::pop`. Returns None if the lap has ended.
     pub(super) fn pop(&self, lap: u32) -> Option<Popped<T>> {
-        // Relaxed throughout: not from before `lap`, by the Acquire of the link that named it; the swap below publishes the
-        // new `head` to whom it concerns; and who moves on from this lap knows its final `tail` from who appended.
+        // Relaxed throughout. The value is not from before `lap`, by the Acquire of the link that
+        // named the lap. The swap below publishes the new `head` to late pushers. A thread that
+        // moves on from this lap knows its final `tail` from the thread that appended.
         let mut head = self.head.load(Ordering::Relaxed);
         loop {
             if !self.in_use(lap, head)? {
@@ -163,38 +179,39 @@ impl<T> Segment<T> {
         let taken = if mutant("slot not emptied") {
             cell.load(Ordering::Acquire)
         } else {
-            // AcqRel: publishes `head` to a pusher that comes late (module docs), and acquires what the pusher wrote
-            // into the entry.
+            // AcqRel: publishes `head` to a pusher that comes late (module docs), and acquires what
+            // the pusher wrote into the entry.
             cell.swap(ptr::null_mut(), Ordering::AcqRel)
         };
         Some(NonNull::new(taken).map_or(Popped::Hole, Popped::Entry))
     }
 
-    /// As `Rings::peek`; None if the lap is over.
+    /// Does the step of `Rings::peek`. Returns None if the lap has ended.
     pub(super) fn peek(&self, lap: u32) -> Option<Popped<T>> {
         let head = self.head.load(Ordering::Relaxed);
         if !self.in_use(lap, head)? {
             return Some(Popped::Empty);
         }
-        // Acquire: pairs with the Release in `fill`, for what the entry is.
+        // Acquire: pairs with the Release in `fill`, for the entry's content.
         Some(NonNull::new(self.cell(head).load(Ordering::Acquire)).map_or(Popped::Hole, Popped::Entry))
     }
 
-    /// As `Rings::ahead`.
+    /// Does the step of `Rings::ahead`.
     pub(super) fn ahead(&self, lap: u32, distance: usize) -> Option<NonNull<T>> {
         let position = self.head.load(Ordering::Relaxed).wrapping_add(distance);
         if !self.in_use(lap, position)? {
             return None;
         }
-        // Acquire: pairs with the Release in `fill`, for what the entry is.
+        // Acquire: pairs with the Release in `fill`, for the entry's content.
         NonNull::new(self.cell(position).load(Ordering::Acquire))
     }
 }
 
 /// For tests.
 impl<T> Segment<T> {
-    /// With nobody at work: adds the entries between `head` and `tail` to `found`, and says what is wrong.
-    /// `lap` is the one that the segment is in, or would be in next.
+    /// Adds the entries between `head` and `tail` to `found`, or returns what is wrong with the
+    /// segment. No other thread is at work. `lap` is the lap that the segment is in, or would be in
+    /// next.
     pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<(usize, usize), &'static str> {
         let start = (lap as usize) << SHIFT;
         let [head, tail] = [&self.head, &self.tail].map(|p| p.load(Ordering::Relaxed).wrapping_sub(start));

@@ -1,0 +1,139 @@
+//! Turns settings into a cache: checks them, and derives the rest from them.
+
+use super::Builder;
+use crate::api::cache::Cache;
+use crate::api::error::BuildError;
+use crate::engine::Core;
+use crate::engine::config::{Config, Limits};
+use crate::engine::tags::TagRegistry;
+use crate::flight::expiry::ExpiryWord;
+use crate::runtime::cache_time::{Source, Time};
+use crate::runtime::xfetch::{NEVER, nanos};
+use core::time::Duration;
+
+/// The fewest expected entries for each shard, where there is more than one. Splitting a small
+/// cache costs hit ratio and buys nothing.
+const ENTRIES_PER_SHARD: u64 = 4096;
+
+/// The most entries that `initial_capacity` makes room for, so that a wrong value cannot allocate
+/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
+const MOST_INITIAL: usize = 1 << 22;
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Builds the cache.
+    ///
+    /// # Errors
+    /// If `max_capacity` is missing, a number is out of its bounds, a deadline or expiry has no
+    /// clock or timer, or a setting has no effect beside the others.
+    pub fn build(self) -> Result<Cache<K, V, S>, BuildError> {
+        let max_capacity = self.max_capacity.ok_or(BuildError::MissingCapacity)?;
+        self.check()?;
+        // How many entries to expect: the capacity, or, where a weigher makes that meaningless, the
+        // user's own `initial_capacity`.
+        let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
+        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
+        let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
+        let shards = self.shards.unwrap_or_else(default_shards);
+        if !(1..=1024).contains(&shards) {
+            return Err(BuildError::Shards(shards));
+        }
+        let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
+        // With std, the crate's own timer thread serves the crate's own clocks.
+        let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
+        let Limits {
+            wait_timeout: wait,
+            soft_timeout: soft,
+            hard_timeout: hard,
+            lead_timeout: lead,
+            stale_while_refresh: while_refresh,
+            stale_if_error: if_error,
+            ..
+        } = self.limits;
+        let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
+        if deadlines && !timed {
+            return Err(BuildError::MissingTimer);
+        }
+        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
+        let source = source(
+            self.clock,
+            expires || deadlines || while_refresh.max(if_error) != 0 || !self.negative_ttl.is_zero(),
+        )?;
+        let core = Core::new(Config {
+            name: self.name,
+            max_capacity,
+            initial_capacity: initial,
+            shards,
+            weigher: self.weigher,
+            listener: self.listener,
+            on_load_error: self.on_load_error,
+            observer: self.observer,
+            show_key: self.show_key,
+            ttl: self.ttl.map_or(NEVER, nanos),
+            idle: self.idle.map_or(NEVER, nanos),
+            ttl_with: self.ttl_with,
+            jitter: self.jitter,
+            beta: self.beta,
+            cooldown: nanos(self.cooldown),
+            negative_ttl: nanos(self.negative_ttl),
+            limits: self.limits,
+            quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
+            restless: if self.idle.is_some() { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
+            groups: self.tags_with.map(TagRegistry::new),
+            max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
+            max_loads: self.max_loads,
+            max_handovers: self.max_handovers,
+            bypass: self.bypass,
+            huge_pages: self.huge_pages,
+            record_stats: self.record_stats,
+            seed: self.seed,
+            time: Time::new(source),
+            timer: self.timer,
+            spawner: self.spawner,
+        });
+        Ok(Cache::from_parts(core, self.hasher))
+    }
+
+    /// Checks that each setting is within its bounds, and that no setting robs another of its
+    /// effect.
+    fn check(&self) -> Result<(), BuildError> {
+        let Limits { soft_timeout: soft, hard_timeout: hard, lead_timeout: lead, .. } = self.limits;
+        let stale = self.limits.max_stale() != 0;
+        if !(self.beta.is_finite() && self.beta >= 0.0) {
+            return Err(BuildError::Beta(self.beta));
+        }
+        if !(0.0..1.0).contains(&self.jitter) {
+            return Err(BuildError::Jitter(self.jitter));
+        }
+        let wrong = [
+            (self.idle == Some(Duration::ZERO), BuildError::ZeroTimeToIdle),
+            (self.idle.is_some() && stale, BuildError::StaleWithIdle),
+            (lead == 0, BuildError::ZeroLeadTimeout),
+            (soft != NEVER && !stale, BuildError::SoftTimeoutWithoutStale),
+            (soft != NEVER && soft > hard, BuildError::SoftAboveHard),
+            (self.max_loads == 0, BuildError::ZeroMaxLoads),
+            (self.max_waiters == 0 && lead != NEVER, BuildError::LeadTimeoutWithoutWaiters),
+        ];
+        wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why))
+    }
+}
+
+fn default_shards() -> usize {
+    #[cfg(feature = "std")]
+    return std::thread::available_parallelism().map_or(1, |n| n.get().min(64));
+    #[cfg(not(feature = "std"))]
+    return 1;
+}
+
+#[cfg(feature = "std")]
+fn source(clock: Option<Source>, _needed: bool) -> Result<Source, BuildError> {
+    Ok(clock.unwrap_or(Source::Coarse(crate::runtime::clock::CoarseClock::new())))
+}
+
+#[cfg(not(feature = "std"))]
+fn source(clock: Option<Source>, needed: bool) -> Result<Source, BuildError> {
+    match clock {
+        Some(clock) => Ok(clock),
+        None if needed => Err(BuildError::MissingClock),
+        None => Ok(Source::None),
+    }
+}

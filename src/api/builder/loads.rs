@@ -1,0 +1,184 @@
+//! The settings of loads: how early, how many at a time, for how long, and what callers get when a
+//! load fails.
+
+use super::Builder;
+use crate::runtime::xfetch::nanos;
+use core::time::Duration;
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Sets XFetch's β: how eagerly the cache refreshes entries before they expire. 1.0 is the
+    /// paper's optimum and the default. A larger β refreshes earlier; 0.0 turns early refresh off.
+    /// (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, VLDB
+    /// 2015, section 4.)
+    #[doc(alias = "refresh_after_write")]
+    pub fn xfetch(mut self, beta: f64) -> Self {
+        self.beta = beta;
+        self
+    }
+
+    /// Sets how long the cache leaves an entry alone after its refresh failed. A fresh entry is
+    /// left alone until its expiry at most. An expired entry is left alone while
+    /// [`stale_if_error`](Self::stale_if_error) lets it be served. Default 1 s.
+    ///
+    /// With a time to idle the setting has no effect: the next reader may try again.
+    pub fn error_cooldown(mut self, cooldown: Duration) -> Self {
+        self.cooldown = cooldown;
+        self
+    }
+
+    /// Sets how long the cache keeps a failure in the place of a value (negative caching).
+    /// Meanwhile `try_get_with` and its like return the same error at once, without calling the
+    /// loader. Default: zero, so each caller after a failed load loads anew.
+    ///
+    /// Where an old value may be served ([`stale_if_error`](Self::stale_if_error)), callers get
+    /// that value and the failure is not kept. A failure that is kept weighs 1 and counts as an
+    /// entry, though only read-through finds it. `insert`, `remove` and their like replace or
+    /// remove it. `get_with`, which cannot report it, and [`lease`](crate::Cache::lease) pass over
+    /// it and load.
+    #[doc(alias = "negative_cache")]
+    pub fn negative_ttl(mut self, ttl: Duration) -> Self {
+        self.negative_ttl = ttl;
+        self
+    }
+
+    /// Sets how long past its time to live read-through still serves a value while one caller loads
+    /// the next one (RFC 5861, section 3, `stale-while-revalidate`). So no other caller waits.
+    /// Default: zero.
+    ///
+    /// Plain reads (`get`) never return an expired value. The cache keeps an entry for that much
+    /// longer; after that, the entry counts as expired for eviction and `purge_expired`. The
+    /// setting cannot be combined with [`time_to_idle`](Self::time_to_idle).
+    /// [`Stats::stale_serves`](crate::Stats) counts the values served.
+    ///
+    /// The setting applies however a value's time ends: also by [`expire`](crate::Cache::expire),
+    /// and to a value with a time to live of its own in a cache without one.
+    #[doc(alias = "stale_while_revalidate")]
+    pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
+        self.limits.stale_while_refresh = nanos(stale);
+        self
+    }
+
+    /// Sets how long past its time to live a value may still stand in for an error (RFC 5861,
+    /// section 4). Read-through returns the old value where a refresh fails or takes longer than
+    /// the caller's deadlines, and where `max_waiters` or `max_loads` refuses the caller. Default:
+    /// zero.
+    ///
+    /// After a failure the cache does not call the loader again before the
+    /// [`error_cooldown`](Self::error_cooldown) has passed; meanwhile every caller gets the old
+    /// value at once. Plain reads (`get`) never return an expired value. The cache keeps an entry
+    /// for that much longer; after that, the entry counts as expired for eviction and
+    /// `purge_expired`. The setting cannot be combined with [`time_to_idle`](Self::time_to_idle).
+    pub fn stale_if_error(mut self, stale: Duration) -> Self {
+        self.limits.stale_if_error = nanos(stale);
+        self
+    }
+
+    /// Sets the most callers that wait for one load. One more caller does not wait: it gets a stale
+    /// value that may be served, or [`Overloaded`](crate::LoadError::Overloaded), at once. Default:
+    /// 2³⁰ − 1 (16,383 on 32-bit targets). With 0, no caller waits, except for the moment in which
+    /// the leader moves a value in; 0 cannot be combined with [`lead_timeout`](Self::lead_timeout).
+    ///
+    /// `get_with`, which cannot report a refusal, waits all the same (or see
+    /// [`bypass`](Self::bypass)). To shed load, use `try_get_with`.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.max_waiters = waiters;
+        self
+    }
+
+    /// Sets the most loads in flight at a time, over the whole cache. A caller that would begin one
+    /// more gets the old value, if that is fresh or may be served stale, or else
+    /// [`Overloaded`](crate::LoadError::Overloaded), at once. Not zero. Default: no bound.
+    ///
+    /// The bound holds for loads that the cache leads. `get_with`, which cannot report a refusal,
+    /// waits until another load ends (or see [`bypass`](Self::bypass)). To shed load, use
+    /// `try_get_with`. Two kinds of load count but are never refused: a load that is taken over
+    /// from a leader that gave up, and a [`compute`](crate::Cache::compute). A leader that hangs no
+    /// longer counts once its load was taken over ([`lead_timeout`](Self::lead_timeout)). A bulk
+    /// call counts as one load.
+    pub fn max_loads(mut self, loads: usize) -> Self {
+        self.max_loads = loads;
+        self
+    }
+
+    /// Sets how often a flight whose leader panics is handed over to a waiter, with that waiter's
+    /// own loader. If one more leader panics, the flight ends. Its waiters then get
+    /// [`Panicked`](crate::LoadError::Panicked); those in `get_with`, which has no way to report
+    /// it, panic. So a loader that panics each time is not called once for each of a thousand
+    /// callers, one after the other. Default 3. With 0, the first panic ends the flight.
+    ///
+    /// With a [`negative_ttl`](Self::negative_ttl) the cache keeps the failure of such a flight as
+    /// it keeps an error. A flight whose leader is cancelled is handed over in any case.
+    pub fn max_handovers(mut self, handovers: u32) -> Self {
+        self.max_handovers = handovers;
+        self
+    }
+
+    /// Sets whether `get_with` and its like, which have no way to report an error, run their own
+    /// loader for themselves alone where `try_get_with` would be refused: after the `wait_timeout`,
+    /// or where `max_waiters` or `max_loads` bounds them. Such a value is not stored, and such
+    /// loads are not bounded. Default: no, they wait on.
+    pub fn bypass(mut self, bypass: bool) -> Self {
+        self.bypass = bypass;
+        self
+    }
+
+    /// Sets how long a caller waits for another caller's load before it gets
+    /// [`TimedOut`](crate::LoadError::TimedOut). `get_with` and its like, which have no way to
+    /// report that, wait on (or see [`bypass`](Self::bypass)). Default: no bound.
+    ///
+    /// The time is measured by the system's monotonic clock, or, under a custom clock, by that
+    /// clock's [`timer`](Self::timer).
+    #[doc(alias = "timeout")]
+    pub fn wait_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.wait_timeout = nanos(timeout);
+        self
+    }
+
+    /// Sets how long a caller that has an old value to fall back on waits for the new one. Then the
+    /// caller goes on with the old value, and the load goes on. Default: no bound.
+    ///
+    /// [`stale_while_refresh`](Self::stale_while_refresh) and
+    /// [`stale_if_error`](Self::stale_if_error) say which old values may be served. One of them
+    /// must be given, and a [`hard_timeout`](Self::hard_timeout) must not be shorter. (A single
+    /// call that accepts old values by [`max_stale`](crate::Request::max_stale) can have a soft
+    /// timeout of its own.)
+    ///
+    /// The timeout applies to a caller that waits for another caller's load; to a task that polls
+    /// its own load, which is then dropped and so handed over; and to a caller whose load the
+    /// spawner runs ([`Cache::detached`](crate::Cache::detached)). A thread that runs its own
+    /// closure cannot be stopped.
+    pub fn soft_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.soft_timeout = nanos(timeout);
+        self
+    }
+
+    /// Sets how long a caller waits altogether. Then it gets an old value if one may be served
+    /// ([`stale_if_error`](Self::stale_if_error)), or [`TimedOut`](crate::LoadError::TimedOut).
+    /// `get_with` and its like, which have no way to report that, wait on where there is no old
+    /// value (or see [`bypass`](Self::bypass)). Default: no bound.
+    ///
+    /// The load goes on if another caller or the spawner ([detached](crate::Cache::detached)) runs
+    /// it. A load that a task polls itself is dropped, and so handed over to a waiter;
+    /// `get_with_async`, which cannot report an error, goes on where there is no old value. A
+    /// thread that runs its own closure cannot be stopped.
+    #[doc(alias = "timeout")]
+    pub fn hard_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.hard_timeout = nanos(timeout);
+        self
+    }
+
+    /// Sets how long a leader may hold its lease. Then another caller, a waiter or one that comes
+    /// later, takes the load over with its own loader. A value that the old leader still produces
+    /// goes to its own caller alone. If the key was written or removed meanwhile, all waiters look
+    /// the key up again, because its present state is newer than the load. Default: no bound. Not
+    /// zero.
+    ///
+    /// The timeout is meant for leaders that hang: a stuck thread, a task that is not polled. Set
+    /// it to several times what a load may take, because a load that is merely slow is done twice.
+    /// It applies to [`compute`](crate::Cache::compute), too. It cannot be combined with a
+    /// [`max_waiters`](Self::max_waiters) of 0, where no caller waits for a leader.
+    pub fn lead_timeout(mut self, timeout: Duration) -> Self {
+        self.limits.lead_timeout = nanos(timeout);
+        self
+    }
+}

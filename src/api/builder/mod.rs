@@ -1,0 +1,445 @@
+//! Building a cache: its settings.
+
+mod build;
+mod loads;
+
+use crate::api::cache::Cache;
+use crate::engine::RemovalCause;
+use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
+use crate::engine::events::{LoadKind, Observer};
+use crate::engine::failure::Failure;
+use crate::engine::observe::ShowKey;
+use crate::engine::tags::{Tags, TagsWith};
+use crate::runtime::cache_time::Source;
+use crate::runtime::clock::Clock;
+use crate::runtime::spawn::Spawn;
+use crate::runtime::timer::Timer;
+use crate::runtime::xfetch::NEVER;
+use crate::sys::hasher::DefaultHashBuilder;
+use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use core::fmt;
+use core::time::Duration;
+
+impl<K, V> Cache<K, V> {
+    /// Builds a cache for up to `max_capacity` entries that do not expire. All other settings are
+    /// the defaults.
+    ///
+    /// ```
+    /// let cache = bellwether::Cache::new(1000);
+    /// assert_eq!(cache.get_with(&7, || "seven"), "seven");
+    /// assert_eq!(cache.get_with(&7, || unreachable!()), "seven");
+    /// ```
+    #[cfg(feature = "std")]
+    pub fn new(max_capacity: u64) -> Self {
+        Self::builder().max_capacity(max_capacity).build().expect("a capacity alone is a valid configuration")
+    }
+
+    /// Returns a builder with the default settings.
+    pub fn builder() -> Builder<K, V> {
+        Builder::new()
+    }
+}
+
+/// The settings of a cache that is to be built. From [`Cache::builder`](crate::Cache::builder).
+pub struct Builder<K, V, S = DefaultHashBuilder> {
+    max_capacity: Option<u64>,
+    initial_capacity: usize,
+    shards: Option<usize>,
+    name: String,
+    weigher: Option<Weigher<K, V>>,
+    listener: Option<Listener<K, V>>,
+    on_load_error: Option<OnLoadError<K>>,
+    observer: Option<Box<dyn Observer>>,
+    show_key: Option<ShowKey<K>>,
+    ttl: Option<Duration>,
+    idle: Option<Duration>,
+    ttl_with: Option<TtlWith<K, V>>,
+    jitter: f64,
+    beta: f64,
+    cooldown: Duration,
+    negative_ttl: Duration,
+    limits: Limits,
+    tags_with: Option<TagsWith<K, V>>,
+    max_waiters: usize,
+    max_loads: usize,
+    max_handovers: u32,
+    bypass: bool,
+    huge_pages: bool,
+    record_stats: bool,
+    seed: Option<u64>,
+    clock: Option<Source>,
+    timer: Option<Box<dyn Timer>>,
+    spawner: Option<Box<dyn Spawn>>,
+    hasher: S,
+}
+
+impl<K, V> Builder<K, V> {
+    pub(crate) fn new() -> Self {
+        Self {
+            max_capacity: None,
+            initial_capacity: 0,
+            shards: None,
+            name: String::new(),
+            weigher: None,
+            listener: None,
+            on_load_error: None,
+            observer: None,
+            show_key: None,
+            ttl: None,
+            idle: None,
+            ttl_with: None,
+            jitter: 0.0,
+            beta: 1.0,
+            cooldown: Duration::from_secs(1),
+            negative_ttl: Duration::ZERO,
+            limits: Limits {
+                ttl: None,
+                wait_timeout: NEVER,
+                soft_timeout: NEVER,
+                hard_timeout: NEVER,
+                lead_timeout: NEVER,
+                stale_while_refresh: 0,
+                stale_if_error: 0,
+                negative: false,
+                timed: true,
+                waits_on: false,
+                counted: true,
+            },
+            tags_with: None,
+            max_waiters: usize::MAX,
+            max_loads: usize::MAX,
+            max_handovers: 3,
+            bypass: false,
+            huge_pages: false,
+            record_stats: false,
+            seed: None,
+            clock: None,
+            timer: None,
+            spawner: None,
+            hasher: DefaultHashBuilder::default(),
+        }
+    }
+}
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Sets the total weight that the cache may hold: the number of entries, unless a
+    /// [`weigher`](Self::weigher) says otherwise. Required. `u64::MAX` is unbounded; the cache
+    /// allocates nothing in proportion to the capacity.
+    #[doc(alias = "weight_capacity")]
+    pub fn max_capacity(mut self, weight: u64) -> Self {
+        self.max_capacity = Some(weight);
+        self
+    }
+
+    /// Sets how many entries to make room for at once. It is a hint: at most 4 million count, and
+    /// no more than the capacity where every entry weighs 1. The table grows by itself, without a
+    /// pause. Default 0.
+    #[doc(alias = "estimated_items_capacity")]
+    pub fn initial_capacity(mut self, entries: usize) -> Self {
+        self.initial_capacity = entries;
+        self
+    }
+
+    /// Sets the function that weighs an entry. The cache calls it once for each value, when the
+    /// value is published; 0 counts as 1. Default: every entry weighs 1.
+    ///
+    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other
+    /// entry is in the cache when its `insert` or load is done, as long as another entry can be
+    /// evicted: one that is not being refreshed.
+    #[doc(alias = "Weighter")]
+    pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// Sets the most shards that keys are spread over, 1 to 1024; the number is rounded down to a
+    /// power of two. Default: one for every core, up to 64.
+    ///
+    /// The cache never has more than one shard for every 4,096 expected entries: the capacity, or,
+    /// with a weigher, `initial_capacity`. When the entries become fewer later, the cache uses
+    /// fewer shards; when they are many again, as many as before. So the hit ratio of a small cache
+    /// depends neither on this setting nor on the number of cores.
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = Some(shards);
+        self
+    }
+
+    /// Asks the system for huge pages (2 MiB) for the entries and the table of a large cache. Then
+    /// a hit in a cache far larger than the processor's caches need not wait for address
+    /// translation as well. Default: no.
+    ///
+    /// The request is made by `madvise`. So it has an effect on Linux with std only, where
+    /// `/sys/kernel/mm/transparent_hugepage/enabled` is `madvise`. (Where that is `always`, the
+    /// system uses huge pages unasked: leave the setting off there.)
+    ///
+    /// The memory of entries, apart from allocations that keys and values own, comes in chunks of
+    /// 2 MiB as soon as there are 2 MiB of it. With this setting, memory backs each chunk as a
+    /// whole when the chunk is first used. That costs up to 2 MiB for each cache, and up to 2 MiB
+    /// more for each large part of the table. Smaller caches are not affected.
+    pub fn huge_pages(mut self, huge: bool) -> Self {
+        self.huge_pages = huge;
+        self
+    }
+
+    /// Sets a name for logs and metrics; each [`observer`](Self::observer) receives it. Default:
+    /// empty.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Sets how long a value is fresh, counted from the end of its load. `Duration::MAX` never
+    /// expires; a value with a time of zero is not stored at all.
+    #[doc(alias = "expire_after_write")]
+    pub fn time_to_live(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    /// Sets how long a value stays fresh without being read. A hit then stores to the entry, at
+    /// most once a tick of the clock.
+    #[doc(alias = "expire_after_access")]
+    pub fn time_to_idle(mut self, idle: Duration) -> Self {
+        self.idle = Some(idle);
+        self
+    }
+
+    /// Sets a function that gives each value a time to live; `None` falls through to
+    /// [`time_to_live`](Self::time_to_live). The cache calls it once for each value, when the value
+    /// is published.
+    #[doc(alias = "Expiry")]
+    #[doc(alias = "expire_after")]
+    pub fn ttl_with(mut self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.ttl_with = Some(Box::new(ttl));
+        self
+    }
+
+    /// Sets the function that adds an entry's tags, for
+    /// [`invalidate_tag`](crate::Cache::invalidate_tag). Anything that implements `Hash` can be a
+    /// tag; the same tag must always hash in the same way.
+    ///
+    /// The cache calls the function when a value is published, and then *at each hit of an entry
+    /// that has tags*, under a pin. So it must be quick, and must always give the same tags for the
+    /// same key and value.
+    ///
+    /// Cost: an entry without tags costs nothing more (with a time to live: two instructions); an
+    /// entry with tags takes 8 bytes more. Each cache with this setting takes 128 KiB, in pages
+    /// that the system zeroes lazily.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Tags};
+    /// struct Page { author: String, text: String }
+    /// let pages: Cache<String, Page> = Cache::builder()
+    ///     .max_capacity(1000)
+    ///     .tags_with(|_, page: &Page, tags: &mut Tags<'_>| tags.add(page.author.as_str()))
+    ///     .build()?;
+    /// pages.insert("/".into(), Page { author: "Ada".into(), text: "…".into() });
+    /// pages.invalidate_tag("Ada");
+    /// assert!(!pages.contains_key("/"));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn tags_with(mut self, tags: impl Fn(&K, &V, &mut Tags<'_>) + Send + Sync + 'static) -> Self {
+        self.tags_with = Some(Box::new(tags));
+        self
+    }
+
+    /// Shortens each time to live by a random fraction of it, up to `share` (`0.0..1.0`), so that
+    /// entries loaded together do not expire together. Default 0.
+    ///
+    /// | the time to live is from | |
+    /// |---|---|
+    /// | [`time_to_live`], [`ttl_with`] | shortened |
+    /// | [`Request::ttl`], [`Detached::ttl`], [`Loaded::NewFor`] | shortened |
+    /// | [`Request::exact_ttl`], [`Detached::exact_ttl`], [`Loaded::NewForExactly`] | exact |
+    /// | [`insert_with_ttl`], [`Lease::fulfil_with_ttl`] | exact |
+    ///
+    /// [`time_to_live`]: Self::time_to_live
+    /// [`ttl_with`]: Self::ttl_with
+    /// [`Request::ttl`]: crate::Request::ttl
+    /// [`Detached::ttl`]: crate::Detached::ttl
+    /// [`Loaded::NewFor`]: crate::Loaded::NewFor
+    /// [`Request::exact_ttl`]: crate::Request::exact_ttl
+    /// [`Detached::exact_ttl`]: crate::Detached::exact_ttl
+    /// [`Loaded::NewForExactly`]: crate::Loaded::NewForExactly
+    /// [`insert_with_ttl`]: crate::Cache::insert_with_ttl
+    /// [`Lease::fulfil_with_ttl`]: crate::Lease::fulfil_with_ttl
+    ///
+    /// A renewed value ([`Lease::renew`](crate::Lease::renew),
+    /// [`Loaded::NotModified`](crate::Loaded::NotModified)) lives as long as one that is loaded
+    /// anew. The jitter never shortens `Duration::MAX`, `time_to_idle`, `negative_ttl`, or the
+    /// windows in which old values are served.
+    pub fn ttl_jitter(mut self, share: f64) -> Self {
+        self.jitter = share;
+        self
+    }
+
+    /// Sets a function that is called for each stored value that is removed. The thread that
+    /// removes the value calls it, after the value has become unreachable and outside of any pin,
+    /// so it may use the cache. It is not called when the cache is dropped.
+    ///
+    /// It is called with [`RemovalCause::Rejected`] for each value that an insert or a load gave to
+    /// the cache and the cache did not keep: the value was too heavy, its time to live was zero, or
+    /// too much removed memory waits to be freed. It is not called for
+    ///
+    /// * a value that [`try_insert`](crate::Cache::try_insert) gives back;
+    /// * a value loaded on the condition that it is not kept ([`Loaded::Unstored`](crate::Loaded),
+    ///   or a time to live of zero that the caller or the loader named);
+    /// * a value that lost to a newer write or removal.
+    ///
+    /// A panic of the function reaches the caller whose operation removed the value, after that
+    /// operation is complete.
+    #[doc(alias = "Lifecycle")]
+    pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Sets a function that is called once for each load that ends in an error or a panic, no
+    /// matter by which verb it began. The arguments are the key, the failure, and what the load was
+    /// for. These are the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts.
+    /// (A load that a caller runs for itself alone, `bypassed`, is not among them: its error is
+    /// that caller's.)
+    ///
+    /// The thread on which the load ended calls the function, after the end and outside of any pin,
+    /// so it may use the cache. A panic of the function reaches that thread as a panic of an
+    /// [`Observer`] does; while the load's own panic unwinds, it is swallowed.
+    ///
+    /// Cost: without such a function, a load that fails pays a branch.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::sync::{Arc, Mutex};
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let lines = log.clone();
+    /// let cache: Cache<String, u64> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .on_load_error(move |key, failure, kind| {
+    ///         lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})"));
+    ///     })
+    ///     .build()?;
+    /// assert!(cache.try_get_with("answer", || Err::<u64, _>("no route to host")).is_err());
+    /// assert_eq!(*log.lock().unwrap(), ["answer: no route to host (Missing)"]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn on_load_error(mut self, told: impl Fn(&K, &Failure<'_>, LoadKind) + Send + Sync + 'static) -> Self {
+        self.on_load_error = Some(Box::new(told));
+        self
+    }
+
+    /// Adds an observer, which receives the cache's events, for metrics and logs. See [`Observer`]
+    /// for the events, the thread that calls it, and the cost. Observers that were added before are
+    /// called first. Default: none.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(match self.observer.take() {
+            None => Box::new(observer),
+            Some(first) => Box::new((first, observer)),
+        });
+        self
+    }
+
+    /// Lets the [`observer`](Self::observer) see keys, by their `Debug`: see
+    /// [`Observer::observe_key`]. (For failures alone, see `on_load_error`.) Default: the observer
+    /// sees hashes.
+    ///
+    /// Cost: an increment and decrement of a reference count for each event, and a clone of the key
+    /// for some events (`Bypassed`, `Refused`, `WaitTimedOut`, `StaleServed`).
+    pub fn observe_keys(mut self) -> Self
+    where
+        K: fmt::Debug,
+    {
+        self.show_key = Some(<K as fmt::Debug>::fmt);
+        self
+    }
+
+    /// Counts hits and misses, in per-thread cells. The cache always counts everything else in
+    /// [`Stats`](crate::Stats).
+    pub fn record_stats(mut self) -> Self {
+        self.record_stats = true;
+        self
+    }
+
+    /// Sets the hasher. Default: [`DefaultHashBuilder`].
+    #[doc(alias = "build_with_hasher")]
+    pub fn hasher<T>(self, hasher: T) -> Builder<K, V, T> {
+        Builder {
+            max_capacity: self.max_capacity,
+            initial_capacity: self.initial_capacity,
+            shards: self.shards,
+            name: self.name,
+            weigher: self.weigher,
+            listener: self.listener,
+            on_load_error: self.on_load_error,
+            observer: self.observer,
+            show_key: self.show_key,
+            ttl: self.ttl,
+            idle: self.idle,
+            ttl_with: self.ttl_with,
+            jitter: self.jitter,
+            beta: self.beta,
+            cooldown: self.cooldown,
+            negative_ttl: self.negative_ttl,
+            limits: self.limits,
+            tags_with: self.tags_with,
+            max_waiters: self.max_waiters,
+            max_loads: self.max_loads,
+            max_handovers: self.max_handovers,
+            bypass: self.bypass,
+            huge_pages: self.huge_pages,
+            record_stats: self.record_stats,
+            seed: self.seed,
+            clock: self.clock,
+            timer: self.timer,
+            spawner: self.spawner,
+            hasher,
+        }
+    }
+
+    /// Sets the clock. Default with std: [`CoarseClock`](crate::CoarseClock). Default without std:
+    /// none, and then nothing can expire. For the cheapest hits of entries with a time to live, use
+    /// a [`TickerClock`](crate::TickerClock).
+    pub fn clock(mut self, clock: impl Clock + 'static) -> Self {
+        self.clock = Some(Source::of(clock));
+        self
+    }
+
+    /// Sets the timer that ends waits under a custom clock. Each deadline under a custom clock
+    /// needs one. A [`ManualClock`](crate::ManualClock) is its own timer.
+    pub fn timer(mut self, timer: impl Timer + 'static) -> Self {
+        self.timer = Some(Box::new(timer));
+        self
+    }
+
+    /// Sets the spawner that runs loads in the background: those of
+    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
+    ///
+    /// Default: with the feature `tokio`, the runtime that the load is spawned from. Outside of all
+    /// runtimes, and without that feature, each load gets a thread
+    /// ([`ThreadSpawn`](crate::ThreadSpawn)). Without std there is no default.
+    ///
+    /// On such a thread, a future that needs a runtime panics, as those of sockets, timers and most
+    /// clients do. Each such load is lost: its callers get `Abandoned`, and the text of the panic
+    /// says what is missing. So give the runtime here where the default does not find it.
+    pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
+        self.spawner = Some(Box::new(spawner));
+        self
+    }
+
+    /// Makes XFetch's dice and the jitter repeatable: the cache draws all its random numbers from
+    /// one sequence, in the order of use.
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+}
+
+impl<K, V, S> fmt::Debug for Builder<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("name", &self.name)
+            .field("max_capacity", &self.max_capacity)
+            .field("time_to_live", &self.ttl)
+            .field("time_to_idle", &self.idle)
+            .field("xfetch", &self.beta)
+            .finish_non_exhaustive()
+    }
+}

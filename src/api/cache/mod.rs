@@ -1,0 +1,189 @@
+//! The cache.
+
+#[cfg(feature = "metrics")]
+mod gauges;
+#[cfg(feature = "std")]
+pub(crate) mod janitor;
+pub(crate) mod pinned;
+#[cfg(feature = "std")]
+mod plain;
+
+use crate::api::handle::entry::CoreRef;
+use crate::api::handle::lookup::Lookup;
+use crate::engine::Core;
+use crate::engine::key::ToKey;
+use crate::engine::stats::Stats;
+use crate::sys::hasher::DefaultHashBuilder;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use equivalent::Equivalent;
+
+/// A concurrent cache that computes a value once, however many callers ask for it.
+///
+/// Share it by `Arc` or in a static; every method takes `&self`. Lookups compare keys in full.
+/// Values come as clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+///
+/// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only a caller
+/// that waits for another caller's load sleeps.
+pub struct Cache<K, V, S = DefaultHashBuilder> {
+    core: Core<K, V>,
+    hasher: S,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    pub(crate) fn from_parts(core: Core<K, V>, hasher: S) -> Self {
+        Self { core, hasher }
+    }
+
+    #[inline]
+    pub(crate) fn core(&self) -> &Core<K, V> {
+        &self.core
+    }
+
+    pub(crate) fn hasher(&self) -> &S {
+        &self.hasher
+    }
+
+    #[inline]
+    pub(crate) fn hash<Q: ?Sized + Hash>(&self, q: &Q) -> u64
+    where
+        S: BuildHasher,
+    {
+        self.hasher.hash_one(q)
+    }
+
+    /// Returns the number of entries stored now. Loads in flight do not count; entries that have
+    /// expired and were not yet removed do. The number is exact when no other thread changes the
+    /// cache.
+    #[doc(alias = "entry_count")]
+    pub fn len(&self) -> usize {
+        self.core.entries()
+    }
+
+    /// Returns whether no entry is stored now.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns the weight of the entries stored now; as exact as [`len`](Self::len).
+    #[doc(alias = "weighted_size")]
+    pub fn weight(&self) -> u64 {
+        self.core.weight()
+    }
+
+    /// Returns the weight that the cache may hold.
+    #[doc(alias = "policy")]
+    pub fn capacity(&self) -> u64 {
+        self.core.capacity()
+    }
+
+    /// Returns the name that the cache was built with; empty if it was given none.
+    pub fn name(&self) -> &str {
+        &self.core.config.name
+    }
+
+    /// Returns what the cache has done so far.
+    pub fn stats(&self) -> Stats {
+        let (nodes, weight) = self.core.limbo().retired();
+        Stats {
+            retired_bytes: nodes as u64 * self.core.node_size(),
+            retired_weight: weight,
+            ..self.core.counters.snapshot()
+        }
+    }
+
+    /// Checks that each entry is in one slot of the eviction rings, and that all counts are right.
+    /// For this crate's own tests and fuzzers, with no other thread at work.
+    #[doc(hidden)]
+    pub fn validate(&self) -> Result<(), alloc::string::String> {
+        self.core.validate()
+    }
+
+    /// Returns the number of slots in use, holes included, rounded up to whole segments. For this
+    /// crate's own tests.
+    #[doc(hidden)]
+    pub fn slots(&self) -> usize {
+        self.core.slots()
+    }
+
+    /// Invalidates all entries with this tag ([`Builder::tags_with`](crate::Builder::tags_with)),
+    /// and the results of loads that have begun. A caller that already waits for such a load gets
+    /// its result; a caller that comes after this call loads anew. An invalidated value is still
+    /// available from [`Lease::stale`](crate::Lease::stale) for conditional requests, but is never
+    /// served.
+    ///
+    /// Cost: two atomic operations, however many entries there are. Lookups no longer find the
+    /// entries from now on. The cache removes them as they are asked for, evicted,
+    /// [purged](Self::purge_expired), or met while other values are stored. Until then they count
+    /// in [`len`](Self::len); once removed, they count in [`Stats::invalidations`].
+    ///
+    /// Without `tags_with` there are no tags, and the call does nothing. A failure that is kept
+    /// (`negative_ttl`) has no tags.
+    pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
+        if let Some(groups) = &self.core.config.groups {
+            groups.invalidate(tag);
+            self.core.note_ends();
+        }
+    }
+
+    /// Looks a key up and returns the caller's role in the protocol: a value, the lease of the
+    /// load, or a waiter for a load in flight.
+    ///
+    /// The call never waits, and calls no loader. It rolls XFetch's dice. Without std, prefer
+    /// [`Local::lease`](crate::Local::lease).
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// let cache: Cache<String, u64> = Cache::new(10);
+    /// let Lookup::Lead(lease) = cache.lease("answer") else { unreachable!() };
+    /// assert!(matches!(cache.lease("answer"), Lookup::Wait(_)));
+    /// assert_eq!(*lease.fulfil(42).unwrap(), 42);
+    /// assert_eq!(cache.get("answer"), Some(42));
+    /// ```
+    #[doc(alias = "get_value_or_guard")]
+    pub fn lease<Q>(&self, q: &Q) -> Lookup<'_, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        S: BuildHasher,
+    {
+        let pin = || self.core.limbo().enter();
+        Lookup::at(CoreRef::borrowed(&self.core), self.hash(q), q, pin)
+    }
+
+    /// As [`lease`](Self::lease), with handles that keep the cache alive, for work that is spawned.
+    pub fn lease_owned<Q>(self: &Arc<Self>, q: &Q) -> Lookup<'static, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        Lookup::at(self.kept(), self.hash(q), q, || self.core.limbo().enter())
+    }
+
+    /// Returns the core, kept alive by the reference itself.
+    pub(crate) fn kept(self: &Arc<Self>) -> CoreRef<'static, K, V>
+    where
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: Send + Sync + 'static,
+    {
+        let keep: Arc<dyn Any + Send + Sync> = self.clone();
+        // SAFETY: the core is a field of the `Cache` that `keep` owns a reference to, and an `Arc`
+        // keeps its contents at a fixed address.
+        unsafe { CoreRef::kept(&self.core, keep) }
+    }
+}
+
+impl<K, V, S> fmt::Debug for Cache<K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache")
+            .field("name", &self.name())
+            .field("len", &self.len())
+            .field("weight", &self.weight())
+            .field("capacity", &self.capacity())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,361 @@
+//! All operations that neither load nor wait, written once: on a pin.
+
+use crate::api::cache::Cache;
+use crate::api::handle::entry::{CoreRef, Entry, Ref};
+use crate::api::handle::iter::Iter;
+use crate::api::handle::lookup::Lookup;
+use crate::engine::key::ToKey;
+use crate::engine::rejected::Rejected;
+use crate::engine::{Operation, RemovalCause};
+use crate::flight::expiry::Ttl;
+use crate::flight::node::Node;
+use crate::flight::word::State;
+use crate::reclaim::Handle;
+use crate::runtime::xfetch::nanos;
+use alloc::vec::Vec;
+use core::fmt;
+use core::hash::{BuildHasher, Hash};
+use core::ptr::NonNull;
+use core::time::Duration;
+use equivalent::Equivalent;
+
+/// A pin for many calls in a row. Each call then costs a fifth less. (Where pins execute a fence,
+/// that is, not on Linux, each call costs some 10 ns less.) From [`Cache::pin`] or [`Local::pin`].
+///
+/// While the pin is held, no retired memory can be freed. The eviction listener and the
+/// [`Observer`](crate::Observer) are called for its calls' effects only when the pin is dropped. So
+/// hold it briefly. It cannot be sent to another thread.
+pub struct Pinned<'c, K, V, S> {
+    operation: Operation<'c, K, V>,
+    cache: &'c Cache<K, V, S>,
+}
+
+impl<'c, K, V, S> Pinned<'c, K, V, S> {
+    pub(crate) fn new(cache: &'c Cache<K, V, S>, pin: crate::reclaim::Pin) -> Self {
+        Self { operation: cache.core().operation(pin), cache }
+    }
+}
+
+impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
+    #[inline]
+    fn find_live<Q>(&self, q: &Q) -> Option<&Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.operation.core.find_live(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))
+    }
+
+    /// As [`Cache::get`].
+    #[inline]
+    pub fn get<Q>(&self, q: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let core = self.operation.core;
+        core.read(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k), V::clone)
+    }
+
+    /// As [`Cache::get_ref`], borrowed from this pin.
+    #[inline]
+    pub fn get_ref<Q>(&self, q: &Q) -> Option<Ref<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let node = self.find_live(q)?;
+        // SAFETY: the word was seen to have a value under the pin, which `self` holds for as long
+        // as the reference borrows it.
+        Some(unsafe { Ref::new(self.operation.core, NonNull::from(node), None) })
+    }
+
+    /// As [`Cache::get_entry`].
+    pub fn get_entry<Q>(&self, q: &Q) -> Option<Entry<'c, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let core = self.operation.core;
+        let node = core.find_counted(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
+        // SAFETY: `find_counted` took the reference that is handed over; the word was seen to have
+        // a value under the pin.
+        Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
+    }
+
+    /// As [`Cache::get_many`].
+    pub fn get_many<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Option<V>>
+    where
+        Q: 'q + ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let core = self.operation.core;
+        core.read_many(self.operation.pin(), keys, |q| self.cache.hash(q), |q, k| q.equivalent(k), V::clone)
+    }
+
+    /// As [`Cache::peek`], borrowed from this pin.
+    pub fn peek<Q>(&self, q: &Q) -> Option<Ref<'_, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let node = self.peek_live(q)?;
+        // SAFETY: as in `get_ref`.
+        Some(unsafe { Ref::new(self.operation.core, NonNull::from(node), None) })
+    }
+
+    /// As [`Cache::contains_key`].
+    pub fn contains_key<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.peek_live(q).is_some()
+    }
+
+    fn peek_live<Q>(&self, q: &Q) -> Option<&Node<K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.operation.core.peek_live(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))
+    }
+
+    /// As [`Cache::is_loading`].
+    pub fn is_loading<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let hash = self.cache.hash(q);
+        self.operation.core.loading(self.operation.pin(), hash, |k| q.equivalent(k))
+    }
+
+    /// As [`Cache::insert`]. A value that is not kept is dropped when this pin is dropped.
+    pub fn insert(&self, key: K, value: V)
+    where
+        K: Hash + Eq,
+    {
+        if let Err(rejected) = self.put(key, value, None, None) {
+            self.operation.turn_away(rejected);
+        }
+    }
+
+    /// As [`Cache::insert_with_ttl`]. A value that is not kept is dropped when this pin is dropped.
+    pub fn insert_with_ttl(&self, key: K, value: V, ttl: Duration)
+    where
+        K: Hash + Eq,
+    {
+        if let Err(rejected) = self.put(key, value, Some(ttl), None) {
+            self.operation.turn_away(rejected);
+        }
+    }
+
+    /// As [`Cache::insert_with_cost`].
+    pub fn insert_with_cost(&self, key: K, value: V, cost: Duration)
+    where
+        K: Hash + Eq,
+    {
+        if let Err(rejected) = self.put(key, value, None, Some(cost)) {
+            self.operation.turn_away(rejected);
+        }
+    }
+
+    /// As [`Cache::try_insert`].
+    ///
+    /// # Errors
+    /// As [`Cache::try_insert`].
+    pub fn try_insert(&self, key: K, value: V) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        self.put(key, value, None, None).map_err(|rejected| self.operation.give_back(rejected))
+    }
+
+    /// As [`Cache::try_insert_with_ttl`].
+    ///
+    /// # Errors
+    /// As [`Cache::try_insert_with_ttl`].
+    pub fn try_insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        self.put(key, value, Some(ttl), None).map_err(|rejected| self.operation.give_back(rejected))
+    }
+
+    /// Stores a value. `cost` is the time that the value takes to load. With None, XFetch assumes
+    /// the time of the key's last load, or the time that loads usually take.
+    fn put(&self, key: K, value: V, ttl: Option<Duration>, cost: Option<Duration>) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        let hash = self.cache.hash(&key);
+        let core = self.operation.core;
+        let delta = cost.map_or_else(|| core.usual_cost(), nanos);
+        let meta =
+            |key: &K, value: &V| core.entry_meta(key, value, ttl.map(Ttl::exactly), (core.tag_sequence(), delta));
+        self.operation.insert(hash, (key, value), (meta, cost.is_none()), |a, b| a == b)
+    }
+
+    /// As [`Cache::remove`].
+    pub fn remove<Q>(&self, q: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let hash = self.cache.hash(q);
+        let is_key = |k: &K| q.equivalent(k);
+        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit)?;
+        self.operation.promptly();
+        // SAFETY: `was_fresh` is true only if `before` is the word of an entry, which has a value;
+        // the node is alive under the pin.
+        self.operation.was_fresh(node, before).then(|| unsafe { node.value() }.clone())
+    }
+
+    /// As [`Cache::remove_if`].
+    pub fn remove_if<Q>(&self, q: &Q, mut doomed: impl FnMut(&K, &V) -> bool) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        V: Clone,
+    {
+        let hash = self.cache.hash(q);
+        let removed = loop {
+            let Some(node) = self.operation.core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else {
+                break None;
+            };
+            // SAFETY: called only after `is_entry` held, so the word has a value; the node is alive
+            // under the pin.
+            let value = || unsafe { node.value() };
+            if !node.word.load().is_entry() || self.operation.core.is_expired(node) || !doomed(node.key(), value()) {
+                break None;
+            }
+            let shard = self.operation.core.shard(hash);
+            if self.operation.remove(shard, node, RemovalCause::Explicit) {
+                self.operation.promptly();
+                break Some(value().clone());
+            }
+        };
+        // The value is still in a local while this drop, which is user code, runs: if it panics,
+        // unwinding drops the value.
+        drop(doomed);
+        removed
+    }
+
+    /// As [`Cache::invalidate`].
+    pub fn invalidate<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let hash = self.cache.hash(q);
+        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
+        removed.is_some_and(|(node, before)| {
+            self.operation.promptly();
+            self.operation.was_fresh(node, before)
+        })
+    }
+
+    /// As [`Cache::expire`].
+    pub fn expire<Q>(&self, q: &Q) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (core, hash) = (self.operation.core, self.cache.hash(q));
+        loop {
+            let Some(node) = core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else { return false };
+            if matches!(node.word.load().state(), State::Failed(_)) {
+                // The node keeps a failure. It is removed, so the next caller loads anew.
+                self.operation.remove(core.shard(hash), node, RemovalCause::Explicit);
+                self.operation.promptly();
+                return false;
+            }
+            if !node.word.load().is_entry() || core.is_expired(node) {
+                return false;
+            }
+            core.end_time(self.operation.pin(), node);
+            // If the node was replaced meanwhile, the replacement may have been loaded before this
+            // call: look again.
+            if !node.link().is_marked() {
+                return true;
+            }
+        }
+    }
+}
+
+impl<'c, K, V, S> Pinned<'c, K, V, S> {
+    /// As [`Cache::invalidate_all`].
+    pub fn invalidate_all(&self) {
+        self.operation.remove_where(|_, _| true);
+    }
+
+    /// As [`Cache::retain`].
+    pub fn retain(&self, mut keep: impl FnMut(&K, &V) -> bool) {
+        self.operation.remove_where(|k, v| !keep(k, v));
+    }
+
+    /// As [`Cache::purge_expired`].
+    pub fn purge_expired(&self) -> usize {
+        self.operation.purge()
+    }
+
+    /// As [`Cache::set_capacity`].
+    pub fn set_capacity(&self, weight: u64) {
+        self.operation.core.set_capacity(weight);
+        self.operation.make_room_anew(self.operation.core.shard(0));
+        self.operation.seal_and_reclaim();
+    }
+
+    /// As [`Cache::iter`], borrowed from this pin.
+    pub fn iter(&self) -> Iter<'_, K, V> {
+        Iter::within(self.operation.core, self.operation.pin())
+    }
+}
+
+impl<'p, K, V, S> IntoIterator for &'p Pinned<'_, K, V, S> {
+    type Item = Ref<'p, K, V>;
+    type IntoIter = Iter<'p, K, V>;
+    fn into_iter(self) -> Iter<'p, K, V> {
+        self.iter()
+    }
+}
+
+impl<K, V, S> fmt::Debug for Pinned<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").finish_non_exhaustive()
+    }
+}
+
+/// A thread's registration with a cache: a way to pin without std. From [`Cache::register`].
+///
+/// It costs some 400 ns to make, so make one for each thread (or task) and keep it. It cannot be
+/// sent to another thread.
+pub struct Local<'c, K, V, S> {
+    cache: &'c Cache<K, V, S>,
+    handle: Handle,
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Registers the calling thread, so that it can pin without std. Costs some 400 ns.
+    pub fn register(&self) -> Local<'_, K, V, S> {
+        Local::new(self)
+    }
+}
+
+impl<'c, K, V, S> Local<'c, K, V, S> {
+    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
+        Self { cache, handle: cache.core().limbo().register() }
+    }
+
+    /// Pins the thread, for all operations that neither load nor wait.
+    pub fn pin(&self) -> Pinned<'c, K, V, S> {
+        Pinned::new(self.cache, self.handle.enter())
+    }
+
+    /// As [`Cache::lease`], without a new registration.
+    pub fn lease<Q>(&self, q: &Q) -> Lookup<'c, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        S: BuildHasher,
+    {
+        let core = CoreRef::borrowed(self.cache.core());
+        Lookup::at(core, self.cache.hash(q), q, || self.handle.enter())
+    }
+}
+
+impl<K, V, S> fmt::Debug for Local<'_, K, V, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").finish_non_exhaustive()
+    }
+}

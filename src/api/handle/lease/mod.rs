@@ -1,0 +1,459 @@
+//! The right and duty to load a key's value.
+
+mod timing;
+
+use crate::api::handle::entry::{CoreRef, Entry};
+use crate::engine::events::{CacheEvent, LoadEnding, LoadKind};
+use crate::engine::flight_ref::Flight;
+use crate::engine::outcome::Loaded;
+use crate::engine::publish::Published;
+use crate::engine::stats::Event;
+use crate::engine::{Core, Operation};
+use crate::flight::expiry::Ttl;
+use crate::flight::failure::{Panicked, SharedError};
+use crate::flight::node::Node;
+use crate::flight::reentry::{self, FlightId};
+use crate::sys::mutants::mutant;
+use crate::sys::unwind;
+use alloc::sync::Arc;
+use core::any::Any;
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::time::Duration;
+use timing::Timing;
+
+/// The right and duty to load a key's value. One caller at a time holds it.
+///
+/// End it with [`fulfil`](Self::fulfil), [`fail`](Self::fail), [`fail_with`](Self::fail_with) or
+/// [`renew`](Self::renew). Dropping it, also by a panic, gives the flight up: a waiter takes the
+/// load over, at once. Forgetting it (`mem::forget`) leaves the waiters without an answer, until
+/// their own deadlines.
+///
+/// A lease can be sent to another thread. The load time of a loader that is run by hand counts from
+/// when the lease was given; that of a loader that the cache runs, from when the loader begins to
+/// run.
+pub struct Lease<'c, K, V> {
+    pub(super) core: CoreRef<'c, K, V>,
+    pub(super) flight: Flight<K, V>,
+    number: u32,
+    timing: Timing,
+    /// The tag sequence number that the load began with.
+    pub(super) tag_sequence: u64,
+    kind: LoadKind,
+    /// Whether the lease counts for `max_loads`.
+    counted: bool,
+}
+
+impl<'c, K, V> Lease<'c, K, V> {
+    /// # Safety
+    /// The caller hands over this lease of the flight, with the lease's references to the flight's
+    /// nodes; if the lease is `counted`, its count, too.
+    pub(crate) unsafe fn new(
+        core: CoreRef<'c, K, V>,
+        flight: Flight<K, V>,
+        number: u32,
+        kind: LoadKind,
+        (timed, counted): (bool, bool),
+    ) -> Self {
+        // The lease is built first: if the clock panics, the drop of the lease gives the flight up.
+        let timing = Timing::given(None);
+        let mut lease = Self { core, flight, number, timing, tag_sequence: 0, kind, counted };
+        let (config, node) = (&lease.core.get().config, lease.node());
+        // A first lease began with its flight, which has noted the time. (Models have no time.)
+        if number != 1 && !cfg!(loom) {
+            node.set_begun_again(number, config.wait_now());
+        }
+        // The time that the node has noted for this lease saves a second reading, if the same clock
+        // gave it. It may not, under a user's clock.
+        let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
+        let now = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
+        (lease.timing, lease.tag_sequence) = (Timing::given(now), lease.core.get().tag_sequence());
+        lease
+    }
+
+    /// Notes that the loader begins to run now.
+    pub(crate) fn begin_load(&mut self) {
+        self.timing.begin(|| self.core.get().config.time.now_precisely());
+    }
+
+    /// Notes that the loader has run to its end.
+    pub(crate) fn end_load(&mut self) {
+        self.timing.end(|| self.core.get().config.time.now_precisely());
+    }
+
+    fn node(&self) -> &Node<K, V> {
+        // SAFETY: the lease owns a reference to the node, which keeps it alive.
+        unsafe { self.flight.node.as_ref() }
+    }
+
+    fn old(&self) -> Option<&Node<K, V>> {
+        // SAFETY: the lease owns a reference to the old entry, which keeps it alive.
+        self.flight.old.map(|old| unsafe { old.as_ref() })
+    }
+
+    /// Returns the key to load.
+    pub fn key(&self) -> &K {
+        self.node().key()
+    }
+
+    /// Returns the value that the load will replace, fresh or expired, if there is one. It serves
+    /// conditional requests.
+    pub fn stale(&self) -> Option<&V> {
+        // SAFETY: an entry that a successor hangs from has its value, and the lease owns a
+        // reference to the entry.
+        self.old().map(|old| unsafe { old.value() })
+    }
+
+    /// Returns the old value as a substitute if this load fails: up to `window` past its time to
+    /// live.
+    pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
+        Entry::servable_stale(&self.core, self.old()?, window)
+    }
+
+    /// Returns whether the old value was fresh when the lease was given. For a lease that was taken
+    /// over, returns whether the old value is still fresh now; that calls the user's `tags_with`.
+    pub(crate) fn is_early(&self) -> bool {
+        match self.kind {
+            LoadKind::Early => true,
+            LoadKind::TakenOver => {
+                self.old().is_some_and(|old| !old.link().is_marked() && !self.core.get().is_expired(old))
+            }
+            _ => false,
+        }
+    }
+
+    /// Returns the observer's event for the end of this load. `delta` is the load time in ns (0:
+    /// not measured).
+    fn end_event(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+        self.end_event_after(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
+    }
+
+    /// As [`end_event`](Self::end_event), with a load time of `took` ns.
+    fn end_event_after(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
+        let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
+        let kind = self.kind;
+        move |ending| CacheEvent::LoadEnded { kind, ending, took, waited }
+    }
+
+    pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
+        &self.core
+    }
+
+    /// Returns the identity of the flight under this lease, for comparisons.
+    pub(crate) fn flight(&self) -> FlightId {
+        FlightId::of(self.node(), self.number)
+    }
+
+    /// Returns how long the load has taken, in ns; 0 if it is not timed.
+    fn elapsed(&self) -> u64 {
+        self.timing.took(|| self.core.get().config.time.now_precisely())
+    }
+
+    /// Hands the value to all waiters, and stores it for the cache's time to live.
+    ///
+    /// Returns `Ok` if the value was stored. Returns `Err` if it was only handed over: because the
+    /// key was removed or overwritten during the load, the time to live is zero, the value is
+    /// heavier than the whole capacity, or too much retired memory waits to be freed. Returns
+    /// `Err`, too, if the lease was taken over (`lead_timeout`); then only this caller gets the
+    /// value.
+    ///
+    /// # Panics
+    /// If the weigher or `ttl_with` panics; the flight is given up then. A panic of the eviction
+    /// listener, or of a value that is dropped to make room, reaches the caller after the value was
+    /// published.
+    pub fn fulfil(self, value: V) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        self.fulfil_for(value, None)
+    }
+
+    /// As [`fulfil`](Self::fulfil), with a time to live for this value alone, exactly that long. A
+    /// value with a time of zero is handed over and not stored; `Duration::MAX` never expires.
+    ///
+    /// # Panics
+    /// As [`fulfil`](Self::fulfil).
+    pub fn fulfil_with_ttl(self, value: V, ttl: Duration) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        self.fulfil_for(value, Some(Ttl::exactly(ttl)))
+    }
+
+    pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let delta = self.elapsed();
+        self.publish(value, ttl, Some(delta))
+    }
+
+    /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
+    /// there is no old value; the flight is given up then.
+    pub(crate) fn finish(self, loaded: Loaded<V>, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+        let (value, ttl) = match loaded {
+            Loaded::New(value) => (value, ttl),
+            Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
+            Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
+            Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
+            Loaded::NotModified => return self.renew_for(ttl),
+        };
+        let (Ok(entry) | Err(entry)) = self.fulfil_for(value, ttl);
+        Some(entry)
+    }
+
+    /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
+    /// loaded.
+    pub(crate) fn publish(
+        self,
+        value: V,
+        ttl: Option<Ttl>,
+        took: Option<u64>,
+    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let ended = self.end_event(took.unwrap_or(0));
+        let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
+        self.core.get().note_cost(took.unwrap_or(0));
+        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, ttl, (self.tag_sequence, delta)));
+        if ttl.is_some_and(Ttl::is_zero) {
+            // The caller asked for a time of zero. So the value is handed over, and does not count
+            // as rejected.
+            meta.rejected = None;
+        }
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `publish` is the lease's end.
+        let (node, ending) = match unsafe { operation.publish(flight, number, value, meta) } {
+            Published::Stored => (flight.node, LoadEnding::Stored),
+            Published::HandedOver => (flight.node, LoadEnding::NotStored),
+            // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
+            // gives it back at its own end.
+            Published::Fenced(value) => {
+                if mutant("fenced handle lost") {
+                    core::mem::forget(core.clone());
+                }
+                (Node::fenced(core.get().nodes(), flight.node, value, meta.stamps), LoadEnding::Fenced)
+            }
+        };
+        core.get().lease_over(counted, ending == LoadEnding::Fenced);
+        // The entry is built before the operation ends: if a listener panics there, unwinding must
+        // drop the entry's reference, too.
+        // SAFETY: the reference handed over is the lease's own to the flight's node, or the only
+        // one to the fenced node just built. Both nodes are READY, and so have a value.
+        let entry = unsafe { Entry::new(core.clone(), node) };
+        // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference, directly or
+        // through the fenced node.
+        operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
+        if let Some(old) = flight.old {
+            // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
+            // entry is not used afterwards.
+            unsafe { operation.release(old) };
+        }
+        drop(operation);
+        if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
+    }
+
+    /// Confirms the old value: it stays, its time to live begins anew, and all waiters get it.
+    ///
+    /// Returns `None` if there is no old value; the flight is given up then. Returns the entry even
+    /// if it was removed meanwhile. If the lease was taken over (`lead_timeout`), returns the entry
+    /// as it is.
+    ///
+    /// # Panics
+    /// If `ttl_with` panics; the flight is given up then.
+    pub fn renew(self) -> Option<Entry<'c, K, V>> {
+        self.renew_for(None)
+    }
+
+    pub(crate) fn renew_for(self, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+        let old = self.flight.old?;
+        let delta = self.elapsed();
+        let value = self.stale()?;
+        let ended = self.end_event(delta);
+        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_sequence, delta)));
+        let (core, flight, number, counted) = self.into_parts();
+        // SAFETY: the lease's reference to the old entry is handed over; an entry with a successor
+        // has its value.
+        let entry = unsafe { Entry::new(core.clone(), old) };
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: as in `publish`: `into_parts` ended the lease without giving it up. The flight
+        // has an old entry, which `entry` keeps alive.
+        let renewed = unsafe { operation.renew(flight, number, stamps) };
+        core.get().lease_over(counted, !renewed);
+        // SAFETY: the lease's reference keeps the node alive; it is given back below.
+        operation.observe_of(unsafe { flight.node.as_ref() }, || {
+            ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
+        });
+        // SAFETY: the reference is the lease's; it is given back once, and the node is not used
+        // afterwards.
+        unsafe { operation.release(flight.node) };
+        drop(operation);
+        Some(entry)
+    }
+
+    /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes
+    /// the call as re-entrant, and does not let it wait for itself.
+    pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {
+        reentry::during(&[self.flight()], || run(self.core.get()))
+    }
+
+    /// Ends the flight without a value. Its waiters see it as abandoned
+    /// ([`Waited::Abandoned`](crate::Waited::Abandoned)).
+    pub fn fail(self) {
+        self.end_by_hand(None);
+    }
+
+    /// Ends the flight with an error, which all waiters share.
+    pub fn fail_with<E: Any + Send + Sync>(self, error: E) {
+        self.end_by_hand(Some(Arc::new(error)));
+    }
+
+    fn end_by_hand(self, error: Option<SharedError>) {
+        let window = self.core.get().config.limits.stale_if_error;
+        drop(self.end(error, window));
+    }
+
+    /// Ends the flight with an error, or as abandoned. `window` is how long past its time to live
+    /// an old value may be served instead: a failure is kept only where there is no such value.
+    pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
+        let ended = self.end_event(0);
+        // Computed before the lease is taken apart: `negative_stamps` calls `tags_with` for the old
+        // value, and a panic there must still drop the lease.
+        let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
+        let kind = self.kind;
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `fail` is the lease's end, and the references are given back
+        // once, last.
+        let unkept = unsafe {
+            operation.load_failed(flight.node, kind, error.as_ref(), false);
+            let unkept = operation.fail(flight, number, error, kept);
+            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+            unkept
+        };
+        core.get().lease_over(counted, unkept.fenced());
+        drop(operation);
+        drop(unkept);
+        core
+    }
+
+    /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
+    /// references, the lease's number, and whether the lease is counted; the caller must [count it
+    /// out](Core::lease_over).
+    fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32, bool) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
+        let core = unsafe { core::ptr::read(&this.core) };
+        (core, this.flight, this.number, this.counted)
+    }
+}
+
+impl<K, V> Drop for Lease<'_, K, V> {
+    fn drop(&mut self) {
+        let (core, panicked) = (self.core.get(), unwind::panicking());
+        let operation = core.operation(core.limbo().enter());
+        // A panic of the user's clock must not keep the flight from being given up.
+        let took = operation.ask(|| if core.observed() { self.elapsed() } else { 0 }).unwrap_or(0);
+        let ended = self.end_event_after(took);
+        // SAFETY: the lease and its references are ours, and the lease ends here.
+        let fenced = unsafe {
+            if panicked && self.number > core.config.max_handovers {
+                self.fail_by_panics(&operation)
+            } else {
+                if panicked {
+                    core.counters.count(Event::LoadFailure);
+                    operation.cool_down(self.flight, self.number);
+                }
+                operation.give_up(self.flight, self.number)
+            }
+        };
+        core.lease_over(self.counted, fenced);
+        if panicked {
+            // SAFETY: the lease still owns its reference to the node.
+            unsafe { operation.load_failed(self.flight.node, self.kind, None, true) };
+        }
+        operation.observe_of(self.node(), || {
+            ended(match (fenced, panicked) {
+                (true, _) => LoadEnding::Fenced,
+                (false, true) => LoadEnding::Panicked,
+                (false, false) => LoadEnding::GivenUp,
+            })
+        });
+        // SAFETY: the references are the lease's. They are given back once, here, and the nodes are
+        // not used afterwards.
+        unsafe { operation.release_flight(self.flight) };
+    }
+}
+
+impl<K: fmt::Debug, V> fmt::Debug for Lease<'_, K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("key", self.key()).finish_non_exhaustive()
+    }
+}
+
+// SAFETY: a lease consists of counted references to nodes and a `CoreRef`; no part of it is tied to
+// a thread. The nodes may be sent because their keys and values are `Send + Sync`.
+unsafe impl<K: Send + Sync, V: Send + Sync> Send for Lease<'_, K, V> {}
+// SAFETY: `&Lease` gives access to `&K` and `&V` only.
+unsafe impl<K: Send + Sync, V: Send + Sync> Sync for Lease<'_, K, V> {}
+
+impl<'c, K, V> Lease<'c, K, V> {
+    /// Ends the flight for all waiters, after as many leaders as `max_handovers` permits have
+    /// panicked, one after the other. Returns whether the lease was taken over.
+    ///
+    /// The failure is kept for the `negative_ttl`, unless the flight is a refresh: only `tags_with`
+    /// can tell whether the old value may be served instead, and it must not be called while the
+    /// thread unwinds.
+    ///
+    /// # Safety
+    /// The lease ends here; its references remain the caller's.
+    unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
+        let core = self.core.get();
+        let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
+        let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
+        // SAFETY: by this function's contract, the caller holds this lease and its references, and
+        // the lease ends here.
+        let unkept = unsafe { operation.fail(self.flight, self.number, Some(error), kept) };
+        unkept.fenced()
+    }
+
+    /// Returns the old value, if it was fresh when the lease was given.
+    pub(crate) fn entry_of_old(&self) -> Option<Entry<'c, K, V>> {
+        if self.is_early() { self.old_entry() } else { None }
+    }
+
+    /// Returns the old value as an entry, fresh or expired.
+    pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
+        let old = self.old()?;
+        let shared = old.inc_ref();
+        debug_assert!(shared, "our own share keeps the count above zero");
+        // SAFETY: `inc_ref` just took the reference that is handed over; an entry with a successor
+        // has its value.
+        Some(unsafe { Entry::new(self.core.clone(), self.flight.old?) })
+    }
+
+    /// Returns the old value, if it has not expired: the value that `compute` shows to its closure.
+    #[cfg(feature = "std")]
+    pub(crate) fn present(&self) -> Option<&V> {
+        let old = self.old().filter(|old| !self.core.get().is_expired(old))?;
+        // SAFETY: as in `stale`: an entry with a successor has its value, and the lease owns a
+        // reference to it.
+        Some(unsafe { old.value() })
+    }
+
+    /// Removes the old value, unless the lease was taken over.
+    #[cfg(feature = "std")]
+    pub(crate) fn remove_old(self) {
+        if self.flight.old.is_none() {
+            return;
+        }
+        let ended = self.end_event(0);
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; the flight has an old entry. `remove_refreshed` is the
+        // lease's end, and the references are given back once, last.
+        unsafe {
+            let retracted = operation.remove_refreshed(flight, number);
+            core.get().lease_over(counted, !retracted);
+            let ending = if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+        }
+        operation.promptly();
+    }
+}

@@ -1,0 +1,7 @@
+//! The handles that calls return: entries, leases, waiters, iterators.
+
+pub(crate) mod entry;
+pub(crate) mod iter;
+pub(crate) mod lease;
+pub(crate) mod lookup;
+pub(crate) mod waiter;

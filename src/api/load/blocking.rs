@@ -1,0 +1,226 @@
+//! The blocking API: how a thread waits, and the read-through verbs for threads.
+
+use crate::api::cache::Cache;
+use crate::api::error::LoadError;
+use crate::api::handle::entry::CoreRef;
+use crate::api::handle::lease::Lease;
+use crate::api::handle::lookup::{OwnedRole, acquire_role};
+use crate::api::handle::waiter::{Waited, Waiter, Woken};
+use crate::api::load::form::ReturnAs;
+use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
+use crate::engine::key::ToKey;
+use crate::engine::outcome::Loaded;
+use crate::engine::role::Intent;
+use crate::engine::wait::thread::sleep;
+use crate::runtime::xfetch::{NEVER, nanos};
+use core::convert::Infallible;
+use core::hash::{BuildHasher, Hash};
+use core::time::Duration;
+use equivalent::Equivalent;
+use std::thread;
+
+impl<'c, K, V> Waiter<'c, K, V> {
+    /// Sleeps until the flight has ended, or this waiter gets its lease.
+    pub fn wait(mut self) -> Waited<'c, K, V> {
+        self.wait_until(NEVER).map_or(Waited::TimedOut, Waited::from)
+    }
+
+    /// As [`wait`](Self::wait), for at most `timeout`. The system's monotonic clock measures it;
+    /// under a custom clock with a timer, that clock does.
+    ///
+    /// # Errors
+    /// The waiter itself, still registered with the flight, if the timeout passes first.
+    pub fn wait_timeout(mut self, timeout: Duration) -> Result<Waited<'c, K, V>, Self> {
+        let end = self.core().config.wait_end(nanos(timeout));
+        self.wait_until(end).map(Waited::from).ok_or(self)
+    }
+
+    /// Waits as a thread. Returns None if the time `at` comes first.
+    pub(crate) fn wait_until(&mut self, at: u64) -> Option<Woken<'c, K, V>> {
+        loop {
+            if let Some((core, listening, due)) = self.parked() {
+                sleep(core, listening, at.min(due));
+            }
+            // Read the clock before the check: the flight may have ended just as the time came, and
+            // then its result counts.
+            let over = self.core().config.has_come(at);
+            match self.check() {
+                Some(woken) => return Some(woken),
+                None if over => return None,
+                None => {}
+            }
+        }
+    }
+}
+
+impl<'c, K, V, Q, F> ReadThrough<'c, '_, K, V, Q, F>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    F: ReturnAs<'c, K, V>,
+{
+    /// Runs the lookup to its end, as a thread. (Never inlined: inlining it here would keep
+    /// `get_with` from being inlined, and each hit would cost a call.)
+    #[inline(never)]
+    pub(crate) fn run<E: Send + Sync + 'static>(
+        mut self,
+        load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
+    ) -> Result<F::Out, LoadError<E>> {
+        while let Some((waiter, at)) = self.waits() {
+            let woken = waiter.wait_until(at);
+            self.on(woken);
+        }
+        // In each arm the loader and this lookup are dropped while the result is a local. If one of
+        // these drops panics, the result is dropped, too; a result that is already being returned
+        // would leak.
+        match self.end() {
+            Resolution::Value(value) => {
+                drop((load, self));
+                Ok(value)
+            }
+            Resolution::Refused(why) => {
+                drop((load, self));
+                Err(why.into())
+            }
+            Resolution::Lead(mut lease) => {
+                let loaded = lease.guarded(|_| load(Some(&lease)));
+                lease.end_load();
+                self.finish(lease, loaded)
+            }
+            Resolution::Alone => self.alone(load(None)),
+        }
+    }
+}
+
+/// The decision of [`Cache::compute`]'s closure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Op<V> {
+    /// Store this value.
+    Put(V),
+    /// Remove the entry.
+    Remove,
+    /// Leave everything as it is.
+    Nop,
+}
+
+impl<K, V, S: BuildHasher> Cache<K, V, S> {
+    /// Returns the value of a key. If there is none, one caller loads it by its `load`, once, while
+    /// the others wait for it.
+    ///
+    /// If an entry is about to expire, this caller may refresh it early (XFetch), while the others
+    /// keep using it. If the leader's `load` panics, one of the waiters takes over with its own
+    /// `load`. One of the waiters of this method also takes over if the leader is a caller of
+    /// [`try_get_with`](Self::try_get_with) whose loader fails.
+    ///
+    /// This method cannot report an error. A caller whose `wait_timeout` runs out, or which
+    /// `max_waiters` or `max_loads` refuses, gets a stale value if one may be served, and waits on
+    /// if not. With [`bypass`](crate::Builder::bypass), or within the loader of another key, it
+    /// runs its own `load` instead of waiting on. A caller that asks for this key from within a
+    /// loader of this same key does so, too, and so does a caller that finds no value while too
+    /// much retired memory waits to be freed. The value of such a load is not stored;
+    /// [`Stats::bypassed`] counts it.
+    ///
+    /// Blocks while another thread loads. A loader that waits for its own caller by way of other
+    /// keys waits for ever, unless a `wait_timeout` is set: the cache cannot see cycles over
+    /// several keys.
+    ///
+    /// # Panics
+    /// If `load` panics; the panic reaches this caller only. Also if this caller waited for a
+    /// flight whose leaders have panicked as often as
+    /// [`max_handovers`](crate::Builder::max_handovers) permits.
+    ///
+    /// [`Stats::bypassed`]: crate::Stats::bypassed
+    #[doc(alias = "get_with_by_ref")]
+    #[doc(alias = "get_or_insert_with")]
+    #[doc(alias = "singleflight")]
+    #[doc(alias = "dogpile")]
+    #[inline]
+    pub fn get_with<Q>(&self, q: &Q, load: impl FnOnce() -> V) -> V
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+    {
+        match self.begin(q, true) {
+            Attempt::Hit(value) => {
+                // The value is a local while `load` is dropped, so it does not leak if that panics.
+                drop(load);
+                value
+            }
+            Attempt::ReadThrough(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
+        }
+    }
+
+    /// As [`get_with`](Self::get_with), with a loader that can fail. A failing load is called once,
+    /// and all callers that waited for it get its error. No value is stored then, and the next
+    /// caller loads anew.
+    ///
+    /// If an early refresh fails while the old value is still fresh, the caller gets the old value,
+    /// and the entry is not refreshed again during the `error_cooldown`.
+    ///
+    /// # Errors
+    /// * [`LoadError::Load`], `Foreign` or `Abandoned` if the load failed.
+    /// * `Panicked` if the leaders of the flight panicked as often as
+    ///   [`max_handovers`](crate::Builder::max_handovers) permits.
+    /// * `TimedOut` after this caller's own `wait_timeout` or `hard_timeout`.
+    /// * `Reentrant` if this thread is loading this same key.
+    /// * `Overloaded` if no more callers may wait or load.
+    ///
+    /// # Panics
+    /// If `load` panics. The panic reaches this caller only, and one of the waiters takes over.
+    #[doc(alias = "get_or_insert_with")]
+    #[doc(alias = "optionally_get_with")]
+    #[inline]
+    pub fn try_get_with<Q, E>(&self, q: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+        E: Send + Sync + 'static,
+    {
+        match self.begin(q, false) {
+            Attempt::Hit(value) => {
+                drop(load);
+                Ok(value)
+            }
+            Attempt::ReadThrough(through) => through.run(|_| load().map(Loaded::New)),
+        }
+    }
+
+    /// Decides on a key, once, while no other caller loads or computes it. `f` gets the value, if
+    /// there is one that has not expired, and returns what to do with the entry.
+    ///
+    /// Waits for a load in flight. Readers keep the old value meanwhile. `insert` and `remove` do
+    /// not wait, and win. If one of them runs meanwhile, or another caller takes the lease over
+    /// (`lead_timeout`), the decision of `f` has no effect.
+    ///
+    /// # Panics
+    /// If `f` panics; the entry is not changed then. Also if this thread is loading or computing
+    /// this same key: it would wait for itself.
+    #[doc(alias = "and_compute_with")]
+    #[doc(alias = "and_upsert_with")]
+    pub fn compute<Q>(&self, q: &Q, f: impl FnOnce(Option<&V>) -> Op<V>)
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+    {
+        let core = CoreRef::borrowed(self.core());
+        let hash = self.hash(q);
+        let lease = loop {
+            match acquire_role(&core, hash, q, Intent::Lease, || self.core().limbo().enter(), |_, _| None::<Infallible>)
+            {
+                OwnedRole::Hit(never) => match never {},
+                OwnedRole::Lead(lease) => break lease,
+                OwnedRole::Wait(waiter) => {
+                    assert!(!waiter.is_reentrant(&[]), "compute from within a load of the same key");
+                    if let Waited::Lead(lease) = waiter.wait() {
+                        break lease;
+                    }
+                }
+                OwnedRole::Full | OwnedRole::Failed(_) => thread::yield_now(),
+            }
+        };
+        match lease.guarded(|_| f(lease.present())) {
+            Op::Put(value) => drop(lease.publish(value, None, None)),
+            Op::Remove => lease.remove_old(),
+            Op::Nop => {}
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Eviction: the part of the cache that the [`policy`](crate::policy) calls, and the hand that
+//! makes room.
+//!
+//! The policy chooses the entry that goes. An entry that is being refreshed is never evicted.
+
+use super::{Operation, Ptr, RemovalCause, Shard};
+use crate::flight::node::Node;
+use crate::flight::word::{Closing, State};
+use crate::policy::{Budget, Evictor, PolicyEntry};
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
+use crate::sys::sync::{AtomicU32, Ordering, fence};
+use core::cell::Cell;
+
+impl<K, V> PolicyEntry for Node<K, V> {
+    fn hash(&self) -> u32 {
+        self.link().order()
+    }
+    fn weight(&self) -> u32 {
+        self.stored_weight()
+    }
+    fn uses(&self) -> u32 {
+        Node::uses(self)
+    }
+    fn set_uses(&self, uses: u32) {
+        Node::set_uses(self, uses);
+    }
+    fn slot(&self) -> &AtomicU32 {
+        &self.cold().slot
+    }
+}
+
+/// The operations that a shard's policy may do on its entries, within an operation of the cache.
+pub(super) struct ShardEvictor<'s, 'c, K, V> {
+    operation: &'s Operation<'c, K, V>,
+    newcomer: Option<&'s Newcomer<'s, K, V>>,
+    /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
+    /// is first needed.
+    now: Cell<Option<u64>>,
+}
+
+impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
+    fn removed(&self, node: &Node<K, V>) -> bool {
+        node.link().is_marked()
+    }
+
+    fn any_expires(&self) -> bool {
+        let core = self.operation.core;
+        core.config.idle != NEVER || core.nodes().has_extras()
+    }
+
+    fn expired(&self, node: &Node<K, V>) -> bool {
+        !node.hot().never_expires() && self.operation.core.beyond_grace_at(node, self.now())
+    }
+
+    fn recheck(&self, node: &Node<K, V>) {
+        self.operation.fence_slots();
+        if node.link().is_marked() {
+            self.operation.clear_cell(node);
+        }
+    }
+
+    fn release(&self, held: Ptr<K, V>) {
+        // SAFETY: a slot's reference goes to the caller that takes the entry out of the slot, which
+        // passes it on to here.
+        unsafe { self.operation.release(held) };
+    }
+
+    fn spared(&self, node: &Node<K, V>) -> Option<bool> {
+        let newcomer = self.newcomer.filter(|newcomer| core::ptr::eq(newcomer.node, node))?;
+        Some(newcomer.last.replace(true))
+    }
+
+    fn evict(&self, node: &Node<K, V>) -> bool {
+        let over = !node.hot().never_expires() && self.operation.core.is_expired_at(node, self.now());
+        let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
+        // A failure has ended already. No caller can refresh it, so the mark alone decides.
+        if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
+            return false;
+        }
+        self.operation.remove_held(node, cause);
+        true
+    }
+
+    fn reopened(&self, node: &Node<K, V>) -> bool {
+        // The fence in `recheck`, which this hand has passed as it put the entry back, has its
+        // partner in `make_room_anew`, where the leader passes it after it has changed the state.
+        // Either the leader sees the entry in its slot, or this hand sees the new state. (A failure
+        // takes the place of an entry before it is FAILED.)
+        matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
+    }
+}
+
+impl<K, V> ShardEvictor<'_, '_, K, V> {
+    fn now(&self) -> u64 {
+        self.now.get().unwrap_or_else(|| {
+            // If the user's clock panics, no entry counts as expired.
+            let now = self.operation.ask(|| self.operation.core.config.time.now()).unwrap_or(0);
+            self.now.set(Some(now));
+            now
+        })
+    }
+}
+
+/// A newcomer that room is made for.
+pub(crate) struct Newcomer<'n, K, V> {
+    node: &'n Node<K, V>,
+    /// Whether it was put at the end of its ring, rather than in the slot of the entry that it
+    /// replaced.
+    last: Cell<bool>,
+}
+
+impl<'n, K, V> Newcomer<'n, K, V> {
+    pub(super) fn new(node: &'n Node<K, V>, replaces: bool) -> Self {
+        Self { node, last: Cell::new(!replaces) }
+    }
+
+    fn weight(&self) -> u64 {
+        self.node.stored_weight().into()
+    }
+}
+
+impl<K, V> Operation<'_, K, V> {
+    pub(super) fn evictor(&self) -> ShardEvictor<'_, '_, K, V> {
+        let time = &self.core.config.time;
+        // If the user's clock panics, no entry counts as expired.
+        let now = || self.ask(|| time.now()).unwrap_or(0);
+        ShardEvictor { operation: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
+    }
+
+    pub(super) fn room(&self, shard: &Shard<K, V>) -> Budget {
+        Budget { capacity: self.part(), entries: shard.entries() }
+    }
+
+    /// Returns a shard's part of the capacity; `u64::MAX` for no bounds.
+    fn part(&self) -> u64 {
+        match self.core.capacity() {
+            u64::MAX => u64::MAX,
+            // The number of active shards is a power of two, so a shift replaces a slow division.
+            capacity => capacity >> self.core.active_bits(),
+        }
+    }
+
+    /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there
+    /// is one. The newcomer stays, unless no other entry may go.
+    ///
+    /// Each caller looks at the weight after it has filled its slot. So of all callers that add at
+    /// the same time, the last one sees the whole weight, and when all have returned, the weight is
+    /// within the capacity. Entries that are being refreshed are passed over; their leaders make
+    /// room when they end.
+    pub(super) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
+        match newcomer {
+            Some(&Newcomer { node: stored, .. }) if self.is_untidy(stored) => {
+                // Expired entries go first. That may run user code (`tags_with`), and room must be
+                // made even if it panics.
+                let _ = self.ask(|| self.tidy(home, stored.born()));
+                if self.is_over_full() {
+                    self.evict_down(home, newcomer);
+                }
+            }
+            _ if self.is_over_full() => self.evict_down(home, newcomer),
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_over_full(&self) -> bool {
+        self.core.weight() > self.core.capacity()
+    }
+
+    #[inline(never)]
+    fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
+        // A newcomer that is heavier than the whole capacity, which may have been lowered
+        // meanwhile, may go like any other entry.
+        let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
+        while self.is_over_full() {
+            self.respread(home);
+            let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
+            let evict = |shard: &Shard<K, V>| {
+                shard.policy.evict(self.room(shard), &ShardEvictor { newcomer, ..self.evictor() })
+            };
+            let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
+            // No other entry may go: then the newcomer may, if it has not lost its privilege
+            // already.
+            if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Evicts the first entry of one of the shard's rings, if it has expired at the time `now`.
+    pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
+        shard.policy.evict_expired(self.room(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
+    }
+
+    /// Makes room ([`Self::make_room`]) for a caller that lowered the capacity, or made an entry
+    /// evictable again.
+    ///
+    /// A caller that adds weight passes a fence (in `Evictor::recheck`) before the hand looks at
+    /// the capacity and at entries. That fence and the one here are partners: one of the two
+    /// callers sees the change of the other.
+    pub(crate) fn make_room_anew(&self, home: &Shard<K, V>) {
+        if !mutant("no room fence") {
+            fence(Ordering::SeqCst);
+        }
+        self.make_room(home, None);
+    }
+
+    /// Returns the shard that gives an entry: `home` if it is above its part of the capacity even
+    /// without the newcomer, else the heaviest one. So a heavy newcomer does not push out the other
+    /// entries of its shard first.
+    fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
+        let total = |shard: &Shard<K, V>| {
+            let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };
+            shard.policy.total().saturating_sub(own)
+        };
+        if self.core.one_shard() || total(home) >= self.part().max(1) {
+            return home;
+        }
+        self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)
+    }
+}

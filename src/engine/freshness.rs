@@ -1,0 +1,178 @@
+//! How fresh a value is: whether it may be served, and whether it is to be refreshed.
+
+use super::Core;
+use super::tags::TagRegistry;
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::node::Node;
+use crate::runtime::xfetch::{self, NEVER};
+
+/// How fresh a value is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Freshness {
+    Fresh,
+    /// Fresh, but XFetch's dice chose this caller to refresh it.
+    Early,
+    Expired,
+}
+
+impl<K, V> Core<K, V> {
+    /// Returns whether the value may be served: the question of the hit path. Never rolls dice.
+    /// Counts as a use where there is a time to idle.
+    #[inline]
+    pub(crate) fn is_fresh(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.never_expires() {
+            return true;
+        }
+        let now = self.config.time.now();
+        if now < hot.quiet_until() && self.has_quiet_time(hot) {
+            return true;
+        }
+        self.is_fresh_past_quiet(node, hot, now)
+    }
+
+    /// Returns whether a hit may go by the quiet time alone.
+    #[inline]
+    pub(super) fn has_quiet_time(&self, hot: ExpiryWord) -> bool {
+        hot.is_free_of(self.config.restless)
+    }
+
+    /// Returns the time from which readers roll dice for an entry.
+    pub(super) fn dice_from(&self, hot: ExpiryWord, expires: u64) -> u64 {
+        match self.config.idle {
+            NEVER => hot.quiet_until(),
+            _ => xfetch::quiet_until(expires, hot.delta(), self.config.beta),
+        }
+    }
+
+    #[cold]
+    fn is_fresh_past_quiet(&self, node: &Node<K, V>, hot: ExpiryWord, now: u64) -> bool {
+        if now >= node.expires(self.nodes()) || self.tag_invalidated(node) {
+            return false;
+        }
+        if self.config.idle == NEVER {
+            return true;
+        }
+        // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of
+        // the clock.
+        let alive = now < hot.quiet_until();
+        let deadline = self.idle_deadline(now);
+        if alive && deadline != hot.quiet_until() {
+            node.set_quiet(hot, deadline);
+        }
+        alive
+    }
+
+    /// Returns the idle deadline of a value that is used now, rounded up to the resolution of
+    /// `ExpiryWord`. It is below `NEVER`: a word that never expires would hide the time to live.
+    pub(super) fn idle_deadline(&self, now: u64) -> u64 {
+        now.saturating_add(self.config.idle).div_ceil(1000).saturating_mul(1000).min(NEVER - 1)
+    }
+
+    /// Returns whether one of the value's tags was invalidated since its load began.
+    pub(crate) fn tag_invalidated(&self, node: &Node<K, V>) -> bool {
+        self.config.groups.is_some() && self.tag_invalidated_since(node)
+    }
+
+    #[cold]
+    fn tag_invalidated_since(&self, node: &Node<K, V>) -> bool {
+        let (Some(groups), Some(start)) = (&self.config.groups, node.tag_sequence(self.nodes())) else { return false };
+        // A publisher writes the tag sequence a moment before the word has a value, so the word is
+        // asked, too.
+        // SAFETY: the word has a value, and the caller is pinned or owns a reference.
+        node.word.load().has_value() && !groups.valid(node.key(), unsafe { node.value() }, start)
+    }
+
+    /// Returns the tag sequence for a load that begins now. The invalidations of the value's tags
+    /// are compared with it.
+    pub(crate) fn tag_sequence(&self) -> u64 {
+        self.config.groups.as_ref().map_or(0, TagRegistry::sequence)
+    }
+
+    /// Returns whether the value has expired, for callers that only look on: this counts as no use.
+    pub(crate) fn is_expired(&self, node: &Node<K, V>) -> bool {
+        !node.hot().never_expires() && (self.is_expired_at(node, self.config.time.now()) || self.tag_invalidated(node))
+    }
+
+    pub(super) fn is_expired_at(&self, node: &Node<K, V>, now: u64) -> bool {
+        let hot = node.hot();
+        if hot.never_expires() || now < hot.quiet_until() && self.has_quiet_time(hot) {
+            // The common case. The time of expiry, which lies outside the node, need not be looked
+            // up.
+            return false;
+        }
+        now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
+    }
+
+    /// Returns whether the value's time to live ended less than `window` ago. A value with an
+    /// invalidated tag has no grace, nor has any value of a cache with a time to idle.
+    pub(super) fn within_grace(&self, node: &Node<K, V>, window: u64) -> bool {
+        window != 0
+            && self.config.idle == NEVER
+            && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
+            && !self.tag_invalidated(node)
+    }
+
+    /// Returns whether the value may be served for want of a newer one: it was not removed, and it
+    /// is fresh or expired less than `window` ago.
+    pub(crate) fn servable_stale(&self, node: &Node<K, V>, window: u64) -> bool {
+        !node.link().is_marked() && (!self.is_expired(node) || self.within_grace(node, window))
+    }
+
+    /// Returns whether this FAILED node still keeps its failure.
+    pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
+        node.kept_failure(self.nodes(), self.config.time.now())
+    }
+
+    /// Returns whether a refresh of the value failed past its time to live, so recently that no
+    /// caller is to try another.
+    pub(super) fn in_cooldown(&self, node: &Node<K, V>) -> bool {
+        node.hot().in_cooldown(self.config.time.now(), self.config.cooldown)
+    }
+
+    /// Returns whether the value is past its expiry and past every stale-serving window at the time
+    /// `now`.
+    pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
+        self.is_expired_at(node, now)
+            && (self.config.idle != NEVER
+                || now >= node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()))
+    }
+
+    /// Returns how fresh the value is for a read-through: whether it may be served, and whether
+    /// this caller refreshes it early. Rolls XFetch's dice.
+    pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
+        if !self.is_fresh(node) {
+            return Freshness::Expired;
+        }
+        let (hot, beta) = (node.hot(), self.config.beta);
+        let delta = hot.delta();
+        if hot.never_expires() || beta == 0.0 || delta == 0 {
+            return Freshness::Fresh;
+        }
+        let expires = node.expires(self.nodes());
+        if expires == NEVER {
+            return Freshness::Fresh;
+        }
+        let now = self.config.time.now();
+        if now >= self.dice_from(hot, expires) && xfetch::roll(now, expires, delta, beta, self.random()) {
+            Freshness::Early
+        } else {
+            Freshness::Fresh
+        }
+    }
+
+    /// Returns whether the value is fresh, and no dice are to be rolled for it.
+    #[inline]
+    pub(super) fn quiet(&self, node: &Node<K, V>) -> bool {
+        let hot = node.hot();
+        if hot.never_expires() {
+            return true;
+        }
+        let quiet = match self.has_quiet_time(hot) {
+            true => hot.quiet_until(),
+            false if !self.is_fresh(node) => return false,
+            false => self.dice_from(hot, node.expires(self.nodes())),
+        };
+        self.config.time.now() < quiet
+    }
+}

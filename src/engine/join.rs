@@ -1,0 +1,379 @@
+//! Joining or leading: the role that a caller gets at a key. It gets a hit, leads a flight, or
+//! waits for one.
+
+use super::config::Limits;
+use super::events::{CacheEvent, LoadKind};
+use super::flight_ref::Flight;
+use super::key::ToKey;
+use super::outcome::Outcome;
+use super::role::{Intent, Role};
+use super::spare::PendingNode;
+use super::stats::Event;
+use super::{Core, Freshness, Operation, Ptr, Shard};
+use crate::flight::expiry::ExpiryWord;
+use crate::flight::failure::Failure;
+use crate::flight::node::Node;
+use crate::flight::word::{GaveUp, Joined, State};
+use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
+use crate::sys::sync::yield_now;
+use crate::table::link::Link;
+use crate::table::split_order::split_order;
+use core::ptr::NonNull;
+use equivalent::Equivalent;
+
+impl<K, V> Core<K, V> {
+    /// Returns when a leader will have held its lease for longer than `lead_timeout`. `None`:
+    /// never, or the beginning of the lease is not noted yet.
+    pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
+        if lead_timeout == NEVER || self.config.timeless() {
+            return None;
+        }
+        Some(node.begun(lease)?.saturating_add(lead_timeout))
+    }
+}
+
+impl<'c, K, V> Operation<'c, K, V> {
+    /// Gives the caller a role at the key `q`.
+    pub(crate) fn join_or_lead<'s, Q>(
+        &'s self,
+        hash: u64,
+        q: &Q,
+        intent: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+    ) -> Role<'s, K, V>
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        let shard = self.core.shard(hash);
+        loop {
+            let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
+            let place = self.core.table.search(self.pin(), hash, hit);
+            let Some(found) = place.found else {
+                // Asked here and again below: `to_key` is user code. It is not to be called in
+                // vain, nor while a lease is counted, which a panic would lose.
+                // Two references: one for the list, one for the lease.
+                if self.core.leases_full(self.most_leases(intent)) {
+                    return Role::Full;
+                }
+                let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
+                if !self.lease_begins(intent) {
+                    return Role::Full;
+                }
+                if self.core.table.insert(&place, Node::as_link(node)) {
+                    spare.used();
+                    let kind = intent.or(LoadKind::Missing);
+                    return self.leads(Flight { node, old: None }, 1, kind, intent.counted());
+                }
+                self.lease_unused(intent);
+                continue;
+            };
+            let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
+            if let Some(role) = self.join_at(shard, self.node(found), intent, spare, begin) {
+                return role;
+            }
+        }
+    }
+
+    /// Returns the bound on leases for this caller. There is none for `compute`, which must have
+    /// its turn, and none for a lease that is not counted.
+    fn most_leases(&self, intent: Intent<'_>) -> usize {
+        let unbounded = matches!(intent, Intent::Lease) || !intent.counted();
+        if unbounded { usize::MAX } else { self.core.config.max_loads }
+    }
+
+    /// Counts the lease of a new flight. Returns false if there are too many leases.
+    fn lease_begins(&self, intent: Intent<'_>) -> bool {
+        !intent.counted() || self.core.lease_begins(self.most_leases(intent))
+    }
+
+    /// Counts out a lease whose flight did not come about.
+    fn lease_unused(&self, intent: Intent<'_>) {
+        if intent.counted() {
+            self.core.lease_ends();
+        }
+    }
+
+    /// Prepares a node for a flight that begins now.
+    fn begin(
+        &self,
+        spare: &mut PendingNode<'c, K, V>,
+        key: impl FnOnce() -> K,
+        (hash, intent): (u64, Intent<'_>),
+        shares: u32,
+    ) -> Ptr<K, V> {
+        let node = spare.ready(key, split_order(hash), shares);
+        // SAFETY: the node is this caller's own, and not yet shared.
+        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), intent.counted());
+        node
+    }
+
+    /// Serves an expired value to a caller that takes it within this `window`.
+    fn serve_stale<'s>(
+        &self,
+        node: &'s Node<K, V>,
+        intent: Intent<'_>,
+        window: impl FnOnce(&Limits) -> u64,
+    ) -> Option<Role<'s, K, V>> {
+        let Intent::Value(limits) = intent else { return None };
+        self.core.within_grace(node, window(limits)).then(|| {
+            self.count_of(node, Event::StaleServe);
+            Role::Hit(node, Outcome::Stale)
+        })
+    }
+
+    fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
+        self.core.counters.count(Event::Load);
+        // SAFETY: the lease that the caller is given owns a reference.
+        self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
+        Role::Lead { flight, lease, kind, counted }
+    }
+
+    /// Gives the caller a role at a node that was found by key. `None`: look again.
+    fn join_at<'s>(
+        &'s self,
+        shard: &Shard<K, V>,
+        node: &'s Node<K, V>,
+        intent: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+        begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Role<'s, K, V>> {
+        let flight = Flight { node: NonNull::from(node), old: None };
+        match node.word.load().state() {
+            State::Computing { lease, .. } if self.overdue(node, lease, intent) => self.relieve(flight, lease),
+            State::Computing { .. } | State::Publishing => self.join(flight, intent),
+            State::Empty { .. } => self.claim(flight),
+            State::Ready => {
+                let (hot, freshness) = (node.hot(), self.core.freshness(node));
+                let hit = || Some(Role::Hit(node, Outcome::Hit));
+                if intent.value() && freshness == Freshness::Fresh {
+                    return hit();
+                }
+                if freshness == Freshness::Expired && self.core.in_cooldown(node) {
+                    if let Some(stale) = self.serve_stale(node, intent, |l| l.stale_if_error) {
+                        return Some(stale);
+                    }
+                }
+                match self.refresh(node, (hot, freshness), intent, spare, begin) {
+                    // Another caller refreshes the entry, or no more loads may begin. The value is
+                    // fresh all the same.
+                    None | Some(Role::Full) if intent.value() && freshness == Freshness::Early => hit(),
+                    Some(Role::Full) => {
+                        let stale = self.serve_stale(node, intent, Limits::max_stale);
+                        stale.or(Some(Role::Full))
+                    }
+                    refreshing => refreshing,
+                }
+            }
+            State::Refreshing(next) => self.join_successor(shard, node, next.cast(), intent),
+            State::Failed(error) if self.is_kept_failure(node, intent) => {
+                // SAFETY: the node was found under this operation's pin, which keeps it alive.
+                Some(Role::Failed(unsafe { Failure::shared(error) }))
+            }
+            State::Failed(_) | State::Dead | State::Closed => {
+                self.clear_away(shard, node);
+                None
+            }
+        }
+    }
+
+    /// Returns whether a failed flight is an answer to this caller.
+    fn is_kept_failure(&self, node: &Node<K, V>, intent: Intent<'_>) -> bool {
+        matches!(intent, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
+    }
+
+    /// Hangs a successor from an entry.
+    fn refresh<'s>(
+        &'s self,
+        old: &'s Node<K, V>,
+        (hot, freshness): (ExpiryWord, Freshness),
+        intent: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+        begin: impl FnOnce(&mut PendingNode<'c, K, V>) -> Ptr<K, V>,
+    ) -> Option<Role<'s, K, V>> {
+        if self.core.leases_full(self.most_leases(intent)) {
+            return Some(Role::Full);
+        }
+        let next = begin(spare);
+        if !self.lease_begins(intent) {
+            return Some(Role::Full);
+        }
+        if !old.inc_ref() {
+            self.lease_unused(intent);
+            return None;
+        }
+        let this = NonNull::from(old);
+        if !old.word.refresh(next.cast()) {
+            self.lease_unused(intent);
+            // SAFETY: the reference was taken above; the node is used only under this operation's
+            // pin.
+            unsafe { self.release(this) };
+            return None;
+        }
+        spare.used();
+        let flight = Flight { node: next, old: Some(this) };
+        // With a time to idle, the expiry word of a fresh entry says nothing: each use may change
+        // it.
+        let telling = freshness == Freshness::Expired || self.core.config.idle == NEVER;
+        if intent.value() && telling && old.hot() != hot {
+            // Since this caller looked at the entry, another refreshed it, and failed or confirmed
+            // it. Look again.
+            self.lease_unused(intent);
+            // SAFETY: the lease and its references are this caller's own, and end here.
+            unsafe {
+                if next.as_ref().word.give_up(1, false) == GaveUp::Ended {
+                    self.ended(flight);
+                }
+                self.release_flight(flight);
+            }
+            return None;
+        }
+        if freshness == Freshness::Early && intent.value() {
+            self.core.counters.count(Event::EarlyRefresh);
+        }
+        let kind = if freshness == Freshness::Expired { LoadKind::Expired } else { LoadKind::Early };
+        Some(self.leads(flight, 1, intent.or(kind), intent.counted()))
+    }
+
+    /// Gives the caller a role at an entry that has a successor.
+    fn join_successor<'s>(
+        &'s self,
+        shard: &Shard<K, V>,
+        old: &'s Node<K, V>,
+        successor: Ptr<K, V>,
+        intent: Intent<'_>,
+    ) -> Option<Role<'s, K, V>> {
+        // SAFETY: read from an entry that was found unmarked under the present pin, which keeps the
+        // successor alive (see `Core::serving_successor`).
+        let next: &'s Node<K, V> = unsafe { successor.as_ref() };
+        let flight = Flight { node: successor, old: Some(NonNull::from(old)) };
+        match next.word.load().state() {
+            // The first caller that meets a leader that hangs replaces it, even if the old value
+            // may be served.
+            State::Computing { lease, .. } if self.overdue(next, lease, intent) => self.relieve(flight, lease),
+            _ if intent.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
+            State::Computing { .. } | State::Publishing => {
+                self.serve_stale(old, intent, |l| l.stale_while_refresh).or_else(|| self.join(flight, intent))
+            }
+            State::Empty { .. } => self.claim(flight),
+            State::Failed(_) | State::Dead => {
+                old.word.refresh_ended(successor.cast());
+                None
+            }
+            _ if !intent.value() => {
+                // The publisher is one step from putting the successor in the old entry's place. No
+                // user code runs in between.
+                yield_now();
+                None
+            }
+            _ if self.core.is_fresh(next) => Some(Role::Hit(next, Outcome::Hit)),
+            _ => {
+                // The successor is published, not yet in the old entry's place, and has expired
+                // already.
+                self.clear_away(shard, old);
+                None
+            }
+        }
+    }
+
+    /// Returns whether a leader has held its lease for longer than this caller would wait for it.
+    fn overdue(&self, node: &Node<K, V>, lease: u32, intent: Intent<'_>) -> bool {
+        let limits = if let Intent::Value(limits) = intent { limits } else { &self.core.config.limits };
+        self.core.noted_end(node, lease, limits.lead_timeout).is_some_and(|end| self.core.config.has_come(end))
+    }
+
+    /// Takes a flight over from a leader that has held this lease for too long. `None`: the flight
+    /// has changed, look again.
+    ///
+    /// The flight may have been removed since it was found. Then the value that this caller loads
+    /// is not stored, and only handed over.
+    fn relieve<'s>(&'s self, flight: Flight<K, V>, lease: u32) -> Option<Role<'s, K, V>> {
+        if !self.inc_refs(flight) {
+            return None;
+        }
+        // SAFETY: `inc_refs` took a reference to it.
+        let node = unsafe { flight.node.as_ref() };
+        // Asked before the take-over: if that succeeds, the lease was still in force here, and this
+        // note was written before the flight could be found.
+        let counted = node.is_counted(lease);
+        if let Some(number) = node.word.take_over(lease, false) {
+            self.core.counters.count(Event::TakeOver);
+            self.core.lease_moves(counted);
+            return Some(self.leads(flight, number, LoadKind::TakenOver, true));
+        }
+        // SAFETY: the references were taken above; the nodes are used only under this operation's
+        // pin.
+        unsafe { self.release_flight(flight) };
+        None
+    }
+
+    fn claim<'s>(&'s self, flight: Flight<K, V>) -> Option<Role<'s, K, V>> {
+        if !self.inc_refs(flight) {
+            return None;
+        }
+        // SAFETY: `inc_refs` took a reference to it.
+        if let Some(lease) = unsafe { flight.node.as_ref() }.word.claim() {
+            self.core.counters.count(Event::Handover);
+            // The load was admitted before, so its next lease is never refused.
+            self.core.lease_begins(usize::MAX);
+            return Some(self.leads(flight, lease, LoadKind::TakenOver, true));
+        }
+        // SAFETY: the references were taken above; the nodes are used only under this operation's
+        // pin.
+        unsafe { self.release_flight(flight) };
+        None
+    }
+
+    pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, intent: Intent<'_>) -> Option<Role<'s, K, V>> {
+        // Register with the bell first, then be counted in: see `Bells::ring`.
+        // SAFETY: the registration goes into a `Waiter`, which keeps the core and its bells alive,
+        // or is dropped in this function.
+        let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
+        let early = (!mutant("listens too late")).then(listen);
+        if !self.inc_refs(flight) {
+            return None;
+        }
+        // SAFETY: the node was found under this operation's pin, which keeps it alive.
+        let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
+        let most = match intent {
+            Intent::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
+            _ => u32::MAX,
+        };
+        let joined = node.word.join(most);
+        match joined {
+            Joined::Counted(_) | Joined::Publishing => {
+                if intent.value() {
+                    self.count_of(node, Event::Coalesced);
+                }
+                let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
+                let listening = early.unwrap_or_else(listen);
+                return Some(Role::Wait { flight, lease, listening });
+            }
+            Joined::Full | Joined::Moved(_) => {
+                // SAFETY: the references were taken above; from here on the nodes are used only
+                // under the pin.
+                unsafe { self.release_flight(flight) };
+            }
+        }
+        // SAFETY: the node was found under this operation's pin, which keeps it alive.
+        let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
+        match joined {
+            Joined::Full => {
+                let stale = old.and_then(|old| self.serve_stale(old, intent, |l| l.stale_if_error));
+                stale.or(Some(Role::Full))
+            }
+            // Not if one of its tags was invalidated: that may have happened before this caller
+            // came.
+            Joined::Moved(word)
+                if word.has_value()
+                    && intent.value()
+                    && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
+            {
+                // The load was in flight when this caller came. So its value answers the caller,
+                // even if the entry was removed since.
+                Some(Role::Hit(node, Outcome::Coalesced))
+            }
+            _ => None,
+        }
+    }
+}

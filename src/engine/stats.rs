@@ -1,0 +1,245 @@
+//! Counters of the cache's operations.
+
+use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
+use alloc::boxed::Box;
+
+/// The counts of a cache's operations since it was built: a snapshot of counters that are not all
+/// read at one instant.
+///
+/// # What counts where
+///
+/// A *lookup* is one key of one call. Each lookup counts once, as a hit or as a miss, when it has
+/// ended. It is a hit if its caller was given a value that was there, even if that is refreshed
+/// meanwhile. (Hits and misses are counted only with
+/// [`record_stats`](crate::Builder::record_stats).)
+///
+/// | the call | its result | counts as | and in |
+/// |---|---|---|---|
+/// | plain read[^plain] | a value | hit | |
+/// | | no value | miss | |
+/// | read-through[^through] | [`Hit`] | hit | [^background] |
+/// | | [`Stale`], from another's load | hit | `stale_serves`[^waited] |
+/// | | [`Stale`], from its own load | hit | `stale_serves`, `loads`[^refresh] |
+/// | | [`Computed`] | miss | `loads` |
+/// | | [`Computed`], for itself alone[^alone] | miss | `bypassed` |
+/// | | [`Refreshed`] | miss | `loads`, `early_refreshes` |
+/// | | [`Coalesced`] | miss | `coalesced`, unless the load ended as it came |
+/// | | an error or a panic of its own load | miss | `loads`, `load_failures`[^panic] |
+/// | | the error of another's load | miss | `coalesced`[^kept] |
+/// | | `TimedOut` | miss | `wait_timeouts`, `coalesced`[^own] |
+/// | | `Overloaded` | miss | |
+/// | | `Reentrant` | miss | `coalesced` |
+/// | | cancelled | miss | the counters of what it had done |
+/// | `lease`, `lease_owned` | `Lookup::Hit` | hit | `stale_serves` if the value has expired |
+/// | | `Lookup::Refresh` | hit | `loads`, `early_refreshes` |
+/// | | `Lookup::Lead` | miss | `loads` |
+/// | | `Lookup::Wait` | miss | `coalesced`, unless it may not wait |
+/// | `compute`, `refresh` | | no lookup | `loads` |
+/// | all others[^others] | | no lookup | |
+///
+/// If a key comes again in one `load_all`, that is a lookup of its own, which waits for the first:
+/// `load_all(&[7, 7, 7])` of a missing key counts three misses, one of `loads`, and two
+/// `coalesced`.
+///
+/// [`Hit`]: crate::Outcome::Hit
+/// [`Stale`]: crate::Outcome::Stale
+/// [`Computed`]: crate::Outcome::Computed
+/// [`Refreshed`]: crate::Outcome::Refreshed
+/// [`Coalesced`]: crate::Outcome::Coalesced
+///
+/// [^plain]: `get`, `get_ref`, `get_entry`, and each key of `get_many`.
+///
+/// [^through]: `get_with`, `try_get_with`, the verbs of `entry` and `detached`, `load`, and each
+///     key of `load_all`; as a thread or as a task.
+///
+/// [^background]: `early_refreshes` and `loads`, if this caller has the value refreshed in the
+///     background.
+///
+/// [^waited]: Also `coalesced` if it waited, and `wait_timeouts` if it waited for too long.
+///
+/// [^refresh]: Also `early_refreshes` if the value was still fresh, and `load_failures` once the
+///     load has failed.
+///
+/// [^alone]: A `get_with` that is re-entrant (also `coalesced`), timed out (also `coalesced`,
+///     `wait_timeouts`) or refused, or any read-through while too much removed memory waits to be
+///     freed.
+///
+/// [^panic]: After a panic in the background `loads` and `handovers` count once more, as the load
+///     is offered to its caller.
+///
+/// [^kept]: Not `coalesced` if that failure was kept (`negative_ttl`).
+///
+/// [^own]: Not `coalesced` if it waited for its own load in the background.
+///
+/// [^others]: `peek`, `contains_key`, `is_loading`, `iter`, `insert`, `remove` and the like.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Lookups whose caller was given a value that was there, stale ones included. Counted only
+    /// with [`Builder::record_stats`](crate::Builder::record_stats).
+    pub hits: u64,
+    /// Lookups whose caller was given no value that was there. Counted only with
+    /// [`Builder::record_stats`](crate::Builder::record_stats).
+    pub misses: u64,
+    /// Leases given out: every load that is meant to be stored, early refreshes and hand-overs
+    /// included.
+    pub loads: u64,
+    /// Loads that ended in an error, or in a panic.
+    pub load_failures: u64,
+    /// Callers that waited for another caller's load.
+    pub coalesced: u64,
+    /// Loads begun by XFetch while the entry was still fresh.
+    pub early_refreshes: u64,
+    /// Old values served while they were refreshed, or because of a failure or a bound on loads.
+    pub stale_serves: u64,
+    /// Entries removed to make room that had not expired.
+    pub evictions: u64,
+    /// Values that had expired, by their time to live or to idle, when they were removed for any
+    /// reason. Each is counted here once, and in no other counter.
+    pub expirations: u64,
+    /// Entries and flights removed on request (`remove`, `invalidate`, `invalidate_all`, `retain`),
+    /// and entries that [`invalidate_tag`](crate::Cache::invalidate_tag) has ended. The latter
+    /// count when they are removed or replaced.
+    pub invalidations: u64,
+    /// Flights that a waiter or a later caller claimed after their leader had given up.
+    pub handovers: u64,
+    /// Flights that a waiter or a later caller took over from a leader that had held its lease for
+    /// longer than the `lead_timeout`.
+    pub takeovers: u64,
+    /// Waits that a deadline ended.
+    pub wait_timeouts: u64,
+    /// Bytes of nodes that are retired and not yet freed. Memory that keys and values own on the
+    /// heap is not included.
+    pub retired_bytes: u64,
+    /// Weight of the entries that are retired and not yet freed.
+    pub retired_weight: u64,
+    /// Leases in force now: loads in flight, without those that were taken over. A lease that was
+    /// forgotten (`mem::forget`) stays in force.
+    pub loading: u64,
+    /// Leases that were taken over (`lead_timeout`) and whose holders have not ended them yet:
+    /// threads that are stuck, tasks that are not polled.
+    pub fenced: u64,
+    /// Loads run for one caller alone, and not stored. A `get_with` runs one if it is re-entrant,
+    /// timed out or refused; any read-through does if too much memory is retired.
+    pub bypassed: u64,
+    /// Values that the cache was given, by an insert or a load, and did not keep: see
+    /// [`RejectionCause`](crate::RejectionCause).
+    pub rejected: u64,
+    /// Answers of bulk loads that were refused: for keys that no caller asked for, or second ones
+    /// for the same key ([`Answers`](crate::Answers)).
+    pub unasked_answers: u64,
+}
+
+/// The counters of rare events.
+#[derive(Clone, Copy)]
+#[repr(usize)]
+pub(crate) enum Event {
+    Load,
+    LoadFailure,
+    Coalesced,
+    EarlyRefresh,
+    StaleServe,
+    Eviction,
+    Expiration,
+    Invalidation,
+    Handover,
+    TakeOver,
+    WaitTimeout,
+    Bypassed,
+    /// A lease was ended by its holder.
+    LoadOver,
+    /// A lease that had been taken over was ended by its holder.
+    FencedOver,
+    UnaskedAnswer,
+    Rejection,
+}
+
+const EVENTS: usize = Event::Rejection as usize + 1;
+const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
+
+/// The hits and misses of some of the threads.
+struct Stripe {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+// All operations here are Relaxed: counters order nothing.
+pub(crate) struct Counters {
+    events: CachePadded<[AtomicU64; EVENTS]>,
+    stripes: Option<Box<[CachePadded<Stripe>]>>,
+}
+
+/// Returns the stripe of the calling thread. Threads are spread over the stripes in the order of
+/// their first count.
+fn stripe() -> usize {
+    #[cfg(feature = "std")]
+    {
+        use core::sync::atomic::AtomicUsize as Plain;
+        static NEXT: Plain = Plain::new(0);
+        std::thread_local! {
+            static MINE: usize = NEXT.fetch_add(1, core::sync::atomic::Ordering::Relaxed) % STRIPES;
+        }
+        MINE.try_with(|mine| *mine).unwrap_or(0)
+    }
+    #[cfg(not(feature = "std"))]
+    0
+}
+
+impl Counters {
+    pub(crate) fn new(record: bool) -> Self {
+        let stripe = || CachePadded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
+        Self {
+            events: CachePadded(core::array::from_fn(|_| AtomicU64::new(0))),
+            stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
+        }
+    }
+
+    pub(crate) fn count(&self, event: Event) {
+        self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns whether hits and misses are counted.
+    #[inline(always)]
+    pub(crate) fn lookups_counted(&self) -> bool {
+        self.stripes.is_some()
+    }
+
+    #[inline]
+    pub(crate) fn lookup(&self, hit: bool) {
+        if let Some(stripes) = &self.stripes {
+            let mine = &stripes[stripe()];
+            let counter = if hit { &mine.hits } else { &mine.misses };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Stats {
+        let event = |e: Event| self.events[e as usize].load(Ordering::Relaxed);
+        let sum =
+            |f: fn(&Stripe) -> &AtomicU64| self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum();
+        let fenced = event(Event::TakeOver).saturating_sub(event(Event::FencedOver));
+        let over = event(Event::LoadOver);
+        Stats {
+            hits: sum(|s| &s.hits),
+            misses: sum(|s| &s.misses),
+            loads: event(Event::Load),
+            load_failures: event(Event::LoadFailure),
+            coalesced: event(Event::Coalesced),
+            early_refreshes: event(Event::EarlyRefresh),
+            stale_serves: event(Event::StaleServe),
+            evictions: event(Event::Eviction),
+            expirations: event(Event::Expiration),
+            invalidations: event(Event::Invalidation),
+            handovers: event(Event::Handover),
+            takeovers: event(Event::TakeOver),
+            wait_timeouts: event(Event::WaitTimeout),
+            loading: event(Event::Load).saturating_sub(over).saturating_sub(fenced),
+            fenced,
+            bypassed: event(Event::Bypassed),
+            rejected: event(Event::Rejection),
+            unasked_answers: event(Event::UnaskedAnswer),
+            retired_bytes: 0,
+            retired_weight: 0,
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Memory: prefetching, and huge pages.
+
+/// Prefetches the cache line at an address. The processor goes on meanwhile. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch<T>(address: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    // SAFETY: every x86_64 has SSE. A prefetch neither faults nor changes anything, at any address.
+    unsafe {
+        use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    let _ = address;
+}
+
+/// The size of a huge page in bytes, and the alignment of memory for them.
+pub(crate) const HUGE_PAGE: usize = 2 << 20;
+
+/// Asks the system to back this memory, which it has not touched yet, with huge pages. Does nothing
+/// on a system that has no such call, or that refuses.
+pub(crate) fn advise_huge(start: *mut u8, size: usize) {
+    #[cfg(all(feature = "std", target_os = "linux", not(any(loom, miri))))]
+    {
+        // Whole pages, from the one in which the memory begins. The allocator gives a large block a
+        // mapping of its own, of which only the beginning belongs to the allocator.
+        const PAGE: usize = 4096;
+        let first = start.map_addr(|address| address & !(PAGE - 1));
+        let size = (start.addr() + size - first.addr()) & !(PAGE - 1);
+        // SAFETY: the range is of this process's memory, and advice for huge pages does not change
+        // its content. (Where pages are larger, the call fails.)
+        unsafe { libc::madvise(first.cast(), size, libc::MADV_HUGEPAGE) };
+    }
+    let _ = (start, size);
+}

@@ -1,0 +1,13 @@
+//! Parts of `src/sys`, included by path for the tests that include what stands on them.
+#![allow(dead_code, unused_imports, unreachable_pub, reason = "each of them uses only a part")]
+
+#[path = "../../src/sys/memory.rs"]
+pub(crate) mod memory;
+#[path = "../../src/sys/mutants.rs"]
+pub(crate) mod mutants;
+#[path = "../../src/sys/segmented.rs"]
+pub(crate) mod segmented;
+#[path = "../../src/sys/sync.rs"]
+pub(crate) mod sync;
+#[path = "../../src/sys/zeroed.rs"]
+pub(crate) mod zeroed;
