@@ -247,13 +247,20 @@ impl<K, V> Scope<'_, K, V> {
     fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
         // (What would not fit even alone, as the capacity is by now, may go as any other.)
         let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
+        let mut looked_behind = false;
         while self.is_over_full() {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
             let evict = |shard: &Shard<K, V>| shard.policy.evict(self.room(shard), &Seats { newcomer, ..self.seats() });
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
-            // Nothing else may go: then the newcomer, if there is one still.
-            if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
+            if evict(first) || others.any(evict) {
+                looked_behind = false;
+            } else if let Some(newcomer) = newcomer.filter(|_| self.core.shards.len() > 1 && !looked_behind) {
+                // Strays come to the end of their ring, behind the newcomer: it is to pass them, too.
+                newcomer.last.set(false);
+                looked_behind = true;
+            } else if newcomer.take().is_none() {
+                // Nothing else may go: then the newcomer, if there was one still.
                 return;
             }
         }
