@@ -27,7 +27,7 @@
 use super::bag::{BAG, Bag, Held, PLACE, dispose};
 use super::epoch::Graces;
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::sys::mutants::mutant;
+use crate::sys::mutants::{mutant, sized};
 use crate::sys::stack::Stack;
 use crate::sys::sync::{AtomicPtr, Ordering, untracked};
 use alloc::boxed::Box;
