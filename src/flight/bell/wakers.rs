@@ -16,7 +16,7 @@
 
 use crate::stack::{Below, Chain, Linked, Stack};
 use crate::sync::under_lock::AtomicBool;
-use crate::sync::{Ordering, mutant};
+use crate::sync::{Ordering, UnsafeCell, mutant};
 use crate::unwind;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -42,10 +42,12 @@ struct Sleeper {
     /// The list of the bell.
     list: NonNull<Stack<Sleeper>>,
     below: Below,
+    /// The registration's alone: see `Asleep`.
+    listener: UnsafeCell<Option<EventListener>>,
 }
 
-// SAFETY: the waker may be sent. The link is used only by the list's owner of this sleeper, and the list by shared
-// reference: it is made of an atomic.
+// SAFETY: the waker and the listener may be sent. The link is used only by the list's owner of this sleeper, the listener by
+// its one `Asleep`, and the list by shared reference: it is made of an atomic.
 unsafe impl Send for Sleeper {}
 // SAFETY: as above; what is shared is the waker, which is `Sync`, and an atomic.
 unsafe impl Sync for Sleeper {}
@@ -71,27 +73,24 @@ impl Wake for Sleeper {
     }
 }
 
-/// A task's place among the listeners. Dropping it takes the place back.
+/// A task's place among the listeners: the one of its sleeper. Dropping it takes the place back.
 #[must_use]
-pub(super) struct Asleep {
-    /// None only while it is dropped.
-    listener: Option<EventListener>,
-    sleeper: Arc<Sleeper>,
-}
+pub(super) struct Asleep(Arc<Sleeper>);
 
 impl Asleep {
     /// Whether the task sleeps, to be woken by this waker.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
         // Relaxed: a poll that misses the flag is not the one that the wake-up brings. The ringer sets the flag before it wakes
         // the task, so that one sees it.
-        let woken = self.sleeper.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
-        !woken && self.sleeper.task.will_wake(waker)
+        let woken = self.0.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
+        !woken && self.0.task.will_wake(waker)
     }
 }
 
 impl Drop for Asleep {
     fn drop(&mut self) {
-        let Some(listener) = self.listener.take() else { return };
+        // SAFETY: of a sleeper's handles only its one `Asleep` uses the listener, and this is the last use.
+        let Some(listener) = self.0.listener.with_mut(|listener| unsafe { (*listener).take() }) else { return };
         if mutant("leaves its listener") {
             return core::mem::forget(listener);
         }
@@ -112,13 +111,16 @@ impl Wakers {
     /// What is returned is dropped before these wakers are, and these do not move until then.
     pub(super) unsafe fn listen(&self, task: Waker) -> Asleep {
         let (woken, list) = (AtomicBool::new(false), NonNull::from(&self.woken));
-        let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing() });
+        let listener = UnsafeCell::new(None);
+        let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing(), listener });
         let waker = Waker::from(sleeper.clone());
         loop {
             let mut listener = self.event.listen();
             // A ringer may notify the listener before it has the waker. The next one is for the ring after that.
             if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() {
-                return Asleep { listener: Some(listener), sleeper };
+                // SAFETY: this is to be the one `Asleep` of the sleeper. The event has a handle, but not of its listener.
+                sleeper.listener.with_mut(|place| unsafe { *place = Some(listener) });
+                return Asleep(sleeper);
             }
         }
     }
