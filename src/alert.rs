@@ -10,7 +10,8 @@ use atomic_waker::AtomicWaker;
 use core::mem;
 use core::task::{Context, Waker};
 
-/// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most waits need none.)
+/// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most
+/// waits need none.)
 pub(crate) struct Alert(Option<Box<Set>>);
 
 struct Set {
@@ -21,8 +22,8 @@ struct Set {
     task: Waker,
 }
 
-/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
-/// nobody waits any more.
+/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of
+/// the task before that if nobody waits any more.
 #[derive(Default)]
 struct Alarm {
     task: AtomicWaker,
@@ -31,8 +32,9 @@ struct Alarm {
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        // Relaxed: `AtomicWaker` orders this before what `register` does after `take`. So a task that registers too late for this
-        // wake-up sees afterwards that the alarm is of no use any more.
+        // Relaxed: `AtomicWaker` orders this before what `register` does after `take`. So a task
+        // that registers too late for this wake-up sees afterwards that the alarm is of no use any
+        // more.
         self.gone_off.store(true, Ordering::Relaxed);
         self.task.wake();
     }
@@ -50,8 +52,8 @@ impl Alert {
         if config.has_come(at) {
             return true;
         }
-        // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
-        // back since.
+        // One alarm for all polls: timers keep them until their time. Another if it has gone off
+        // and the clock has stepped back since.
         if let Some(set) = self.0.as_deref_mut().filter(|set| set.at == at) {
             set.is_for(cx.waker());
             if !set.alarm.gone_off.load(Ordering::Relaxed) {
@@ -76,9 +78,10 @@ impl Set {
 
     /// From now on the task is woken by this waker.
     ///
-    /// `AtomicWaker` clones a waker, and drops the one before it, in the middle of `register`. It wakes no task any more if one
-    /// of them panics there. So the one before it is taken out first; and if the clone panics, no poll finds this alarm any more
-    /// (its time is never asked for), and the next one sets another.
+    /// `AtomicWaker` clones a waker, and drops the one before it, in the middle of `register`. It
+    /// wakes no task any more if one of them panics there. So the one before it is taken out first;
+    /// and if the clone panics, no poll finds this alarm any more (its time is never asked for),
+    /// and the next one sets another.
     fn is_for(&mut self, task: &Waker) {
         if self.task.will_wake(task) {
             return;

@@ -1,18 +1,20 @@
 //! Bells: where those who wait for a flight sleep, and how they are woken.
 //!
-//! A cache has a small array of bells, and a node's address picks one, so nodes carry no event. A bell may wake
-//! waiters of another flight; they look at their own flight's word and park again.
+//! A cache has a small array of bells, and a node's address picks one, so nodes carry no event. A
+//! bell may wake waiters of another flight; they look at their own flight's word and park again.
 //!
-//! A bell is a word and an event. The word counts the rounds that were rung, and tells whether anybody listens in this one.
-//! Threads sleep on the word itself where the system can do that (Linux), and one call wakes them all (`futex`): they take no
-//! lock. Tasks wait on the event, whose list of listeners has a lock (`wakers`). Threads of other systems sleep as tasks, whose
+//! A bell is a word and an event. The word counts the rounds that were rung, and tells whether
+//! anybody listens in this one. Threads sleep on the word itself where the system can do that
+//! (Linux), and one call wakes them all (`futex`): they take no lock. Tasks wait on the event,
+//! whose list of listeners has a lock (`wakers`). Threads of other systems sleep as tasks, whose
 //! wakers unpark them.
 //!
-//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless tasks sleep. A woken task
-//! leaves the event's list when it listens for the next round, or when its waiter is dropped.
+//! A ringer touches the event only if a task is noted on the word, so a ring takes no lock unless
+//! tasks sleep. A woken task leaves the event's list when it listens for the next round, or when
+//! its waiter is dropped.
 //!
-//! Threads do not wait on the event, because it wakes them one by one, by a system call each, under the lock that each of
-//! them then asks for (benches/README.md has the figures).
+//! Threads do not wait on the event, because it wakes them one by one, by a system call each, under
+//! the lock that each of them then asks for (benches/README.md has the figures).
 
 use crate::futex::Futex;
 use crate::sync::{Ordering, Padded, mutant, sized};
@@ -25,7 +27,8 @@ use wakers::{Asleep, Wakers};
 
 mod wakers;
 
-/// (One for models: which of several it is depends on where the allocator puts nodes, and nothing else of a schedule does.)
+/// (One for models: which of several it is depends on where the allocator puts nodes, and nothing
+/// else of a schedule does.)
 const BELLS: usize = sized(64, 1, 1);
 
 /// Somebody listens in this round.
@@ -38,8 +41,9 @@ const SLEEPERS: u64 = THREAD | TASK;
 const FLAGS: u64 = HEARD | SLEEPERS;
 
 struct Bell {
-    /// The round, from bit 3 up, and the flags. 61 bits of a round never come around (a `Waiter` may lie about for hours before
-    /// it is polled); of those the kernel compares 29: see [`Listening::sleep`].
+    /// The round, from bit 3 up, and the flags. 61 bits of a round never come around (a `Waiter`
+    /// may lie about for hours before it is polled); of those the kernel compares 29: see
+    /// [`Listening::sleep`].
     word: Futex,
     tasks: Wakers,
 }
@@ -56,8 +60,8 @@ pub(crate) struct Listening {
     asleep: Option<Asleep>,
 }
 
-// SAFETY: a shared reference to a bell, which is made of atomics, an event and a list that may be shared; and a place among the
-// event's listeners, which may be sent.
+// SAFETY: a shared reference to a bell, which is made of atomics, an event and a list that may be
+// shared; and a place among the event's listeners, which may be sent.
 unsafe impl Send for Listening {}
 // SAFETY: as above.
 unsafe impl Sync for Listening {}
@@ -102,10 +106,11 @@ impl Bells {
 
     /// Wakes everyone who waits for the flight at `address`, after a transition of its word.
     ///
-    /// Nobody is missed. A waiter hears the bell (its word has `HEARD`) before its RMW on the flight's word; the ringer
-    /// changes that by an RMW before it reads the bell's. The two RMWs are ordered: if the waiter's is first, the ringer's
-    /// acquires from it and sees the round that the waiter has heard, or one that has begun since; if the ringer's is first,
-    /// the waiter sees the new state and does not sleep.
+    /// Nobody is missed. A waiter hears the bell (its word has `HEARD`) before its RMW on the
+    /// flight's word; the ringer changes that by an RMW before it reads the bell's. The two RMWs
+    /// are ordered: if the waiter's is first, the ringer's acquires from it and sees the round that
+    /// the waiter has heard, or one that has begun since; if the ringer's is first, the waiter sees
+    /// the new state and does not sleep.
     pub(crate) fn ring(&self, address: usize) {
         if !mutant("silent bell") {
             self.of(address).ring();
@@ -120,7 +125,8 @@ impl Bell {
 
     /// Has this round's ring wake the caller, too; the word without `SLEEPERS`.
     fn hear(&self) -> u64 {
-        // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and writes nothing.
+        // Relaxed suffices: see `Bells::ring`. If another has set the flag that is as good, and
+        // writes nothing.
         let word = self.word.load(Ordering::Relaxed);
         if word & HEARD != 0 {
             return word & !SLEEPERS;
@@ -128,13 +134,14 @@ impl Bell {
         (self.word.fetch_or(HEARD, Ordering::Relaxed) | HEARD) & !SLEEPERS
     }
 
-    /// Whether it has rung since this was heard. Acquire: pairs with the Release of `ring`, whose transition of the flight
-    /// came before.
+    /// Whether it has rung since this was heard. Acquire: pairs with the Release of `ring`, whose
+    /// transition of the flight came before.
     fn has_rung(&self, heard: u64) -> bool {
         self.word.load(Ordering::Acquire) & !SLEEPERS != heard
     }
 
-    /// Notes that a thread is about to sleep on the word: what that is then. None: the bell has rung.
+    /// Notes that a thread is about to sleep on the word: what that is then. None: the bell has
+    /// rung.
     #[cfg(feature = "std")]
     fn note_thread(&self, heard: u64) -> Option<u64> {
         let mut now = self.word.load(Ordering::Relaxed);
@@ -154,9 +161,10 @@ impl Bell {
     /// Notes that a task listens to the event. False: the bell has rung.
     fn note_task(&self, heard: u64) -> bool {
         let noted = |now: u64| (now & !SLEEPERS == heard).then_some(now | TASK);
-        // Release: pairs with the Acquire of `ring`, so that the task listens before the ringer notifies. Always an RMW, even if
-        // the flag is set: the ringer acquires from this task, too (the RMWs of others in between carry it on). (The event's lock
-        // orders more than that, so no model sees these orderings. The event promises nothing of a listener that has no order
+        // Release: pairs with the Acquire of `ring`, so that the task listens before the ringer
+        // notifies. Always an RMW, even if the flag is set: the ringer acquires from this task, too
+        // (the RMWs of others in between carry it on). (The event's lock orders more than that, so
+        // no model sees these orderings. The event promises nothing of a listener that has no order
         // with `notify`.) Acquire: see `has_rung`.
         self.word.fetch_update(Ordering::Release, Ordering::Acquire, noted).is_ok()
     }
@@ -165,7 +173,8 @@ impl Bell {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
             if word & HEARD == 0 {
-                // Nobody listens; or those who did are being woken by another, who has begun this round.
+                // Nobody listens; or those who did are being woken by another, who has begun this
+                // round.
                 return;
             }
             // The next round, without flags. Release: see `has_rung`. Acquire: see `note_task`.
@@ -181,7 +190,8 @@ impl Bell {
             self.word.wake_all();
         }
         if word & TASK != 0 {
-            // The event has no step that shuttle knows. Others may come in between the change and the waking.
+            // The event has no step that shuttle knows. Others may come in between the change and
+            // the waking.
             #[cfg(shuttle)]
             let _ = self.word.load(Ordering::Relaxed);
             self.tasks.wake_all();
@@ -212,30 +222,35 @@ impl Listening {
         if self.asleep.as_ref().is_some_and(|asleep| asleep.is_of(cx.waker())) {
             return Poll::Pending;
         }
-        // Another waker than the last time; or the ringer of an earlier round has woken the task only now.
+        // Another waker than the last time; or the ringer of an earlier round has woken the task
+        // only now.
         let task = cx.waker().clone();
         let early = mutant("notes before it listens") && self.bell().note_task(self.heard);
-        // SAFETY: the bell outlives this registration, and does not move: by the contract of `listen`.
+        // SAFETY: the bell outlives this registration, and does not move: by the contract of
+        // `listen`.
         let asleep = unsafe { self.bell().tasks.listen(task) };
         // The old one is dropped at the end: that may drop a user's waker, which may panic.
         let _old = self.asleep.replace(asleep);
-        // A ringer changes the word and then notifies the event. If its change comes after the note, it has acquired from that,
-        // and the listener is in the event's list for it; if before, the note is refused.
+        // A ringer changes the word and then notifies the event. If its change comes after the
+        // note, it has acquired from that, and the listener is in the event's list for it; if
+        // before, the note is refused.
         if !early && !self.bell().note_task(self.heard) && !mutant("sleeps through the ring") {
             return Poll::Ready(());
         }
         Poll::Pending
     }
 
-    /// The same as a thread: sleeps until the bell has rung, for that long at most; may return early.
+    /// The same as a thread: sleeps until the bell has rung, for that long at most; may return
+    /// early.
     #[cfg(feature = "std")]
     pub(crate) fn sleep(&mut self, longest: Option<Duration>) {
         if !Futex::NATIVE {
             return self.sleep_as_task(longest);
         }
         if let Some(word) = self.bell().note_thread(self.heard) {
-            // If it rings, or a task is noted, before the kernel compares, that sees another word, but for one who is held up here
-            // for a multiple of 2^29 rounds, to the round. Even then somebody sleeps in this round, and is woken together with it.
+            // If it rings, or a task is noted, before the kernel compares, that sees another word,
+            // but for one who is held up here for a multiple of 2^29 rounds, to the round. Even
+            // then somebody sleeps in this round, and is woken together with it.
             self.bell().word.wait(word, longest);
         }
     }

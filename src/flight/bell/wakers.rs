@@ -46,8 +46,9 @@ struct Sleeper {
     listener: UnsafeCell<Option<EventListener>>,
 }
 
-// SAFETY: the waker and the listener may be sent. The link is used only by the list's owner of this sleeper, the listener by
-// its one `Asleep`, and the list by shared reference: it is made of an atomic.
+// SAFETY: the waker and the listener may be sent. The link is used only by the list's owner of this
+// sleeper, the listener by its one `Asleep`, and the list by shared reference: it is made of an
+// atomic.
 unsafe impl Send for Sleeper {}
 // SAFETY: as above; what is shared is the waker, which is `Sync`, and an atomic.
 unsafe impl Sync for Sleeper {}
@@ -61,14 +62,16 @@ impl Linked for Sleeper {
 impl Wake for Sleeper {
     /// Runs under the event's lock.
     fn wake(self: Arc<Self>) {
-        // A sleeper is put on a list at most once. Relaxed: the RMW decides that by itself; for `Asleep::is_of`, see there.
+        // A sleeper is put on a list at most once. Relaxed: the RMW decides that by itself; for
+        // `Asleep::is_of`, see there.
         if self.woken.swap(true, Ordering::Relaxed) {
             return;
         }
         let list = self.list;
         let this = Arc::into_raw(self);
-        // SAFETY: not null: from an `Arc`. The list takes over that handle, and `Woken` turns it back into one. The bell that
-        // the list is part of is alive: its ringer is within `notify` (fact 1).
+        // SAFETY: not null: from an `Arc`. The list takes over that handle, and `Woken` turns it
+        // back into one. The bell that the list is part of is alive: its ringer is within `notify`
+        // (fact 1).
         unsafe { list.as_ref().push(NonNull::new_unchecked(this.cast_mut())) };
     }
 }
@@ -80,8 +83,8 @@ pub(super) struct Asleep(Arc<Sleeper>);
 impl Asleep {
     /// Whether the task sleeps, to be woken by this waker.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
-        // Relaxed: a poll that misses the flag is not the one that the wake-up brings. The ringer sets the flag before it wakes
-        // the task, so that one sees it.
+        // Relaxed: a poll that misses the flag is not the one that the wake-up brings. The ringer
+        // sets the flag before it wakes the task, so that one sees it.
         let woken = self.0.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
         !woken && self.0.task.will_wake(waker)
     }
@@ -89,13 +92,15 @@ impl Asleep {
 
 impl Drop for Asleep {
     fn drop(&mut self) {
-        // SAFETY: of a sleeper's handles only its one `Asleep` uses the listener, and this is the last use.
+        // SAFETY: of a sleeper's handles only its one `Asleep` uses the listener, and this is the
+        // last use.
         let Some(listener) = self.0.listener.with_mut(|listener| unsafe { (*listener).take() }) else { return };
         if mutant("leaves its listener") {
             return core::mem::forget(listener);
         }
-        // Discarded, not dropped: that would pass a notification on to another listener. The event's handle of the sleeper goes
-        // here, and then the registration's, with which the user's waker may go (fact 2).
+        // Discarded, not dropped: that would pass a notification on to another listener. The
+        // event's handle of the sleeper goes here, and then the registration's, with which the
+        // user's waker may go (fact 2).
         listener.discard();
     }
 }
@@ -116,29 +121,34 @@ impl Wakers {
         let waker = Waker::from(sleeper.clone());
         loop {
             let mut listener = self.event.listen();
-            // A ringer may notify the listener before it has the waker. The next one is for the ring after that.
+            // A ringer may notify the listener before it has the waker. The next one is for the
+            // ring after that.
             if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() {
-                // SAFETY: this is to be the one `Asleep` of the sleeper. The event has a handle, but not of its listener.
+                // SAFETY: this is to be the one `Asleep` of the sleeper. The event has a handle,
+                // but not of its listener.
                 sleeper.listener.with_mut(|place| unsafe { *place = Some(listener) });
                 return Asleep(sleeper);
             }
         }
     }
 
-    /// Wakes every task that listens. If a waker panics, the others are woken, and then the panic goes on.
+    /// Wakes every task that listens. If a waker panics, the others are woken, and then the panic
+    /// goes on.
     pub(super) fn wake_all(&self) {
-        // Relaxed leaves out a fence: the ringer has acquired, by the bell's word, what the tasks did before they noted there that
-        // they listen.
+        // Relaxed leaves out a fence: the ringer has acquired, by the bell's word, what the tasks
+        // did before they noted there that they listen.
         self.event.notify_relaxed(usize::MAX);
-        // This ringer's sleepers are in the list now, or another ringer has taken them and wakes them. Also those of others.
+        // This ringer's sleepers are in the list now, or another ringer has taken them and wakes
+        // them. Also those of others.
         let mut woken = Woken(self.woken.take());
         if mutant("a task is left asleep") {
             drop(woken.next());
         }
-        // The lock is free, and the list is this ringer's alone. The last one first: to turn the list around made no difference
-        // to the last task, with 64 tasks or 500.
+        // The lock is free, and the list is this ringer's alone. The last one first: to turn the
+        // list around made no difference to the last task, with 64 tasks or 500.
         unwind::each(woken.0.iter(), |sleeper| sleeper.task.wake_by_ref());
-        // (`woken` goes here, or as the panic goes on: a waker that panics as it is dropped keeps no other from being dropped.)
+        // (`woken` goes here, or as the panic goes on: a waker that panics as it is dropped keeps
+        // no other from being dropped.)
     }
 }
 
@@ -149,7 +159,8 @@ impl Iterator for Woken {
     type Item = Arc<Sleeper>;
 
     fn next(&mut self) -> Option<Arc<Sleeper>> {
-        // SAFETY: came from `Arc::into_raw`, with the handle that the list took over; taken off once.
+        // SAFETY: came from `Arc::into_raw`, with the handle that the list took over; taken off
+        // once.
         self.0.pop().map(|sleeper| unsafe { Arc::from_raw(sleeper.as_ptr().cast_const()) })
     }
 }
