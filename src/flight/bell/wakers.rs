@@ -43,6 +43,8 @@ struct Sleeper {
     /// The list of the bell.
     list: NonNull<Stack<Sleeper>>,
     below: Below,
+    /// The registration's alone: see `Asleep`.
+    listener: UnsafeCell<Option<EventListener>>,
 }
 
 // SAFETY: the waker may be sent. Only the list, which owns the sleeper while it is in there, uses
@@ -94,7 +96,9 @@ impl WakerSlot {
 
 impl Drop for WakerSlot {
     fn drop(&mut self) {
-        let Some(listener) = self.listener.take() else { return };
+        // SAFETY: of a sleeper's handles only its one `Asleep` uses the listener, and this is the
+        // last use.
+        let Some(listener) = self.0.listener.with_mut(|listener| unsafe { (*listener).take() }) else { return };
         if mutant("leaves its listener") {
             return core::mem::forget(listener);
         }
@@ -116,7 +120,8 @@ impl Wakers {
     /// The slot is dropped before these wakers are, and these do not move until then.
     pub(super) unsafe fn listen(&self, task: Waker) -> WakerSlot {
         let (woken, list) = (AtomicBool::new(false), NonNull::from(&self.woken));
-        let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing() });
+        let listener = UnsafeCell::new(None);
+        let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing(), listener });
         let waker = Waker::from(sleeper.clone());
         loop {
             let mut listener = self.event.listen();
