@@ -2,8 +2,12 @@
 #![cfg(loom)]
 
 use bellwether::{Builder, Cache, Entry, Lease, Lookup, RemovalCause, Waited, Waiter};
+use std::future::Future;
 use std::hash::{BuildHasher, Hasher};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 pub use loom::thread::spawn;
@@ -11,7 +15,7 @@ pub use loom::thread::spawn;
 /// Explores `script` with every schedule of at most `preemptions` preemptions, and says how many there were.
 /// `LOOM_MAX_PREEMPTIONS` overrides the number.
 pub fn model(preemptions: usize, script: impl Fn() + Send + Sync + 'static) {
-    let executions = std::sync::Arc::new(AtomicUsize::new(0));
+    let executions = Arc::new(AtomicUsize::new(0));
     let mut builder = loom::model::Builder::new();
     let preemptions = *builder.preemption_bound.get_or_insert(preemptions);
     // More, and loom's own clocks (of 16 bits) might wrap before it says that something makes no progress.
@@ -137,7 +141,7 @@ pub const SAME_TOO: u64 = 2 << 32;
 /// The cache of the models.
 pub type Models = Cache<u64, Value, Plain>;
 /// Shared by the threads of a model.
-pub type Shared = std::sync::Arc<Models>;
+pub type Shared = Arc<Models>;
 /// A lease of any cache here.
 pub type Led = Lease<'static, u64, Value>;
 /// A waiter of any cache here.
@@ -147,7 +151,7 @@ pub type Got = Entry<'static, u64, Value>;
 
 /// What the listener was told.
 #[derive(Clone, Debug, Default)]
-pub struct Told(std::sync::Arc<std::sync::Mutex<Vec<(u64, u32, RemovalCause)>>>);
+pub struct Told(Arc<std::sync::Mutex<Vec<(u64, u32, RemovalCause)>>>);
 
 impl Told {
     /// Everything so far.
@@ -196,7 +200,7 @@ pub fn warmed(cache: Shared, told: &Told) -> Shared {
 
 /// Builds and shares.
 pub fn share(builder: Builder<u64, Value, Plain>) -> Shared {
-    std::sync::Arc::new(builder.build().expect("a valid configuration"))
+    Arc::new(builder.build().expect("a valid configuration"))
 }
 
 /// A cache, and what its listener is told.
@@ -214,7 +218,7 @@ pub fn weighed(capacity: u64) -> (Shared, Told) {
 
 /// A clock that loom does not see: models never move it while threads run.
 #[derive(Clone, Debug, Default)]
-pub struct Still(std::sync::Arc<std::sync::atomic::AtomicU64>);
+pub struct Still(Arc<std::sync::atomic::AtomicU64>);
 
 impl Still {
     /// Moves the time on by a second.
@@ -269,7 +273,12 @@ pub fn ask(cache: &Shared) -> Lookup<'static, u64, Value> {
 
 /// Asks for `KEY`, which must be for this caller to load.
 pub fn lead(cache: &Shared) -> Led {
-    match ask(cache) {
+    lead_for(cache, KEY)
+}
+
+/// Asks for a key, which must be for this caller to load.
+pub fn lead_for(cache: &Shared, key: u64) -> Led {
+    match cache.lease_owned(&key) {
         Lookup::Lead(lease) => lease,
         other => panic!("expected to lead, got {other:?}"),
     }
@@ -277,7 +286,12 @@ pub fn lead(cache: &Shared) -> Led {
 
 /// Asks for `KEY`, which must be loading.
 pub fn wait(cache: &Shared) -> Waits {
-    match ask(cache) {
+    wait_for(cache, KEY)
+}
+
+/// Asks for a key, which must be loading.
+pub fn wait_for(cache: &Shared, key: u64) -> Waits {
+    match cache.lease_owned(&key) {
         Lookup::Wait(waiter) => waiter,
         other => panic!("expected to wait, got {other:?}"),
     }
@@ -290,13 +304,27 @@ pub fn answer(waiter: Waits, load: u32) -> Option<u32> {
 
 /// The same as a task. (A thread that waits until a time by another clock than the system's is parked by std, unseen by loom.)
 pub fn polled(waiter: Waits, load: u32) -> Option<u32> {
-    outcome(loom::future::block_on(waiter), load)
+    let (mut waiter, waker) = (pin!(waiter), Waker::from(Arc::new(Unpark(loom::thread::current()))));
+    loop {
+        match waiter.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(waited) => return outcome(waited, load),
+            Poll::Pending => loom::thread::park(),
+        }
+    }
+}
+
+/// A thread of loom's as a waker. (The wakers of `loom::future::block_on` deny that they wake what their clones do.)
+struct Unpark(loom::thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }
 
 /// Whether a waiter that was polled once, by nobody's waker, sleeps.
 pub fn asleep(waiter: &mut Waits) -> bool {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    std::future::Future::poll(std::pin::Pin::new(waiter), &mut context).is_pending()
+    Pin::new(waiter).poll(&mut Context::from_waker(Waker::noop())).is_pending()
 }
 
 /// What [`answer`] makes of how a wait ended.

@@ -20,7 +20,7 @@ fn publish_meets_a_waiter() {
 }
 
 /// The same for a task, which goes to sleep as the bell rings.
-/// Sees «silent bell», «sleeps through the ring», «push unacquired», «push unreleased», «take unacquired», «take unreleased».
+/// Sees «silent bell», «sleeps through the ring», «notes before it listens».
 #[test]
 fn publish_meets_a_task() {
     model(3, || {
@@ -49,18 +49,53 @@ fn publish_for_two_tasks(preemptions: usize, does: fn(Waits)) {
 }
 
 /// One rings for two tasks.
-/// Sees «a task is left asleep», «let go unordered», «rung unordered».
+/// Sees «a task is left asleep».
 #[test]
 fn publish_meets_two_tasks() {
     publish_for_two_tasks(1, |one| assert_eq!(polled(one, 8), Some(7)));
 }
 
-/// A task that sleeps leaves as the bell rings: one of the two has its waker, and the other frees its place. (What it leaves
-/// behind has the others woken, and they sleep on.)
-/// Sees «let go unordered».
+/// A task that sleeps leaves as the bell rings: the event's list is whole, and each sleeper is let go of.
+/// Sees «leaves its listener».
 #[test]
 fn publish_meets_a_task_that_leaves() {
     publish_for_two_tasks(2, drop);
+}
+
+/// A leader ends two flights at one bell. Its first ring may wake a task that has begun to wait for the second flight's round:
+/// that task listens anew.
+/// Sees «sleeps on after a ring».
+#[test]
+fn late_ring_meets_a_task() {
+    model(3, || {
+        let cache = cache(10);
+        let (first, second) = (lead(&cache), lead_for(&cache, SAME));
+        let (mut other, waiter) = (wait(&cache), wait_for(&cache, SAME));
+        assert!(asleep(&mut other));
+        let thread = spawn(move || assert_eq!(polled(waiter, 8), Some(7)));
+        assert_eq!(fulfil(first, 6), 6);
+        assert_eq!(fulfil(second, 7), 7);
+        thread.join().unwrap();
+        assert_eq!(polled(other, 8), Some(6));
+    });
+}
+
+/// Two ring at once for two flights at one bell, with a task asleep at each: one ringer may take off the list what the other
+/// has put on it.
+/// Sees «push unreleased», «take unacquired».
+#[test]
+fn ring_meets_ring() {
+    model(3, || {
+        let cache = cache(10);
+        let (first, second) = (lead(&cache), lead_for(&cache, SAME));
+        let (mut one, mut two) = (wait(&cache), wait_for(&cache, SAME));
+        assert!(asleep(&mut one));
+        let thread = spawn(move || assert_eq!(fulfil(first, 6), 6));
+        assert!(asleep(&mut two));
+        assert_eq!(fulfil(second, 7), 7);
+        thread.join().unwrap();
+        assert_eq!((polled(one, 8), polled(two, 8)), (Some(6), Some(7)));
+    });
 }
 
 /// One rings for two who wait.
@@ -320,9 +355,11 @@ fn two_callers_get_with() {
 
 bugs! {
     publish_meets_a_waiter: "word release", "word load relaxed", "silent bell", "listens too late", "round skipped";
-    publish_meets_a_task: "silent bell", "sleeps through the ring", "push unacquired", "push unreleased", "take unacquired", "take unreleased";
-    publish_meets_two_tasks: "a task is left asleep", "let go unordered", "rung unordered";
-    publish_meets_a_task_that_leaves: "let go unordered";
+    publish_meets_a_task: "silent bell", "sleeps through the ring", "notes before it listens";
+    publish_meets_two_tasks: "a task is left asleep";
+    publish_meets_a_task_that_leaves: "leaves its listener";
+    late_ring_meets_a_task: "sleeps on after a ring";
+    ring_meets_ring: "push unreleased", "take unacquired";
     publish_meets_two_waiters: "one is woken";
     failure_meets_a_waiter: "silent bell";
     abandon_meets_a_waiter: "never handed", "handed in silence";

@@ -346,8 +346,8 @@ impl<'c, K, V> Operation<'c, K, V> {
                     self.count_of(node, Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
-                let listening = early.unwrap_or_else(listen);
-                return Some(Role::Wait { flight, lease, listening });
+                let subscription = early.unwrap_or_else(listen);
+                return Some(Role::Wait { flight, lease, subscription });
             }
             Joined::Full | Joined::Moved(_) => {
                 // SAFETY: the references were taken above; from here on the nodes are used only

@@ -6,7 +6,7 @@
 
 use super::Core;
 use super::stats::Event;
-use crate::flight::bell::Listening;
+use crate::flight::bell::Subscription;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 
@@ -63,7 +63,7 @@ impl<K, V> Core<K, V> {
     ///
     /// # Safety
     /// As for [`Bells::queue_up`](crate::flight::bell::Bells::queue_up).
-    pub(crate) unsafe fn queue_up(&self) -> Listening {
+    pub(crate) unsafe fn queue_up(&self) -> Subscription {
         // SAFETY: as for this function.
         unsafe { self.bells.queue_up() }
     }

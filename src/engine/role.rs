@@ -4,7 +4,7 @@ use super::config::Limits;
 use super::events::LoadKind;
 use super::flight_ref::Flight;
 use super::outcome::Outcome;
-use crate::flight::bell::Listening;
+use crate::flight::bell::Subscription;
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 
@@ -44,7 +44,7 @@ pub(crate) enum Role<'s, K, V> {
     Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
     /// Another caller leads, under this lease: wait. No lease: the value is being moved in, and the
     /// flight does not count this waiter.
-    Wait { flight: Flight<K, V>, lease: Option<u32>, listening: Listening },
+    Wait { flight: Flight<K, V>, lease: Option<u32>, subscription: Subscription },
     /// The flight can count no more waiters, or no more loads may begin.
     Full,
     /// The last load failed, and its failure is kept.

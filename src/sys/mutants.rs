@@ -26,18 +26,6 @@ pub(crate) fn weakened(name: &str, strong: Ordering) -> Ordering {
     if mutant(name) { Ordering::Relaxed } else { strong }
 }
 
-/// Returns AcqRel. The mutant `unacquired` leaves only its Release, and `unreleased` only its
-/// Acquire.
-#[inline(always)]
-#[allow(dead_code, reason = "this file is also included by models that do not need it")]
-pub(crate) fn both(unacquired: &str, unreleased: &str) -> Ordering {
-    match (mutant(unacquired), mutant(unreleased)) {
-        (true, _) => Ordering::Release,
-        (_, true) => Ordering::Acquire,
-        _ => Ordering::AcqRel,
-    }
-}
-
 /// Returns a size. Builds that ship use `ships`. Shuttle, and stress tests under sanitizers
 /// (`bellwether_shrunk`), use `shrunk`, which is small enough to be exceeded all the time. Loom
 /// uses `loom`, the least that will do.

@@ -8,8 +8,9 @@
 //! The taker of the list turns the address into a pointer, from provenance that pushers have
 //! exposed. An item in a list is alive there, so there is a pointer to it.
 
-use super::mutants::{both, mutant, weakened};
-use super::sync::{AtomicPtr, Ordering, UnsafeCell};
+use super::mutants::{mutant, weakened};
+use super::sync::under_lock::AtomicPtr;
+use super::sync::{Ordering, UnsafeCell};
 use core::ptr::{self, NonNull};
 
 /// An item that can be in one list at a time.
@@ -40,11 +41,6 @@ impl Below {
         // SAFETY: as in `set`.
         self.0.with(|below| unsafe { *below })
     }
-
-    /// Ends the link before the item is freed. It serves only loom, to which it is a write.
-    pub(crate) fn end(&mut self) {
-        self.0.with_mut(|_| ());
-    }
 }
 
 /// A list that threads share. It owns its items.
@@ -71,9 +67,9 @@ impl<B: Linked> Stack<B> {
             // SAFETY: the item is alive, and the caller's until it is in the list, by contract. No
             // reference to it is left at the CAS.
             unsafe { one.as_ref().below().set(head.addr()) };
-            // Release: pairs with the Acquire of `take`. Acquire: pairs with the Release of `take`,
-            // if that came first (the RMWs of pushes in between carry it on).
-            let pushed = both("push unacquired", "push unreleased");
+            // Release: pairs with the Acquire of `take` (the RMWs of pushes in between carry it
+            // on).
+            let pushed = weakened("push unreleased", Ordering::Release);
             match self.0.compare_exchange_weak(head, one.as_ptr(), pushed, Ordering::Relaxed) {
                 Ok(_) => return,
                 Err(now) => head = now,
@@ -84,8 +80,8 @@ impl<B: Linked> Stack<B> {
     /// Takes all items, last one first. They are the caller's now, and other threads find none.
     pub(crate) fn take(&self) -> Chain<B> {
         // Acquire: pairs with `push` and `put_back`. For the items further down, the RMWs of later
-        // pushes carry it on. Release: a thread that pushes after this sees what came before it.
-        Chain { first: self.0.swap(ptr::null_mut(), both("take unacquired", "take unreleased")) }
+        // pushes carry it on.
+        Chain { first: self.0.swap(ptr::null_mut(), weakened("take unacquired", Ordering::Acquire)) }
     }
 
     /// Puts a chain back, in one step if the list is still empty.
@@ -126,11 +122,6 @@ impl<B: Linked> Chain<B> {
         // SAFETY: the item is alive and the caller's, by contract.
         unsafe { one.as_ref().below().set(self.first.addr()) };
         self.first = one.as_ptr();
-    }
-
-    /// Returns the item that [`pop`](Self::pop) takes next, or null if there is none.
-    pub(crate) fn first(&self) -> *const B {
-        self.first
     }
 
     /// Takes the first item off.

@@ -21,7 +21,17 @@ pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU
 /// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only
 /// report.
 pub(crate) mod untracked {
-    pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use super::atomics::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+}
+
+/// Atomics that are used while another crate's lock is held (`flight::bell::wakers`). Shuttle does
+/// not know that lock. A thread of shuttle's that yielded there would let the next one block all
+/// threads. So shuttle does not watch these atomics.
+pub(crate) mod under_lock {
+    #[cfg(shuttle)]
+    pub(crate) use super::atomics::{AtomicBool, AtomicPtr};
+    #[cfg(not(shuttle))]
+    pub(crate) use super::{AtomicBool, AtomicPtr};
 }
 
 #[cfg(all(feature = "std", loom))]

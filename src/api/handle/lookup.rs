@@ -68,10 +68,10 @@ where
                 let lease = unsafe { Lease::new(core.clone(), flight, lease, kind, (limits.timed, counted)) };
                 Some(OwnedRole::Lead(lease))
             }
-            Role::Wait { flight, lease, listening } => {
+            Role::Wait { flight, lease, subscription } => {
                 // SAFETY: `join_or_lead` just gave us the place among the waiters and the
                 // references; the registration is with a bell of the core that `core` refers to.
-                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, listening, limits.lead_timeout) };
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, subscription, limits.lead_timeout) };
                 Some(OwnedRole::Wait(if matches!(intent, Intent::Value(_)) { waiter.observed() } else { waiter }))
             }
             Role::Full => Some(OwnedRole::Full),

@@ -38,8 +38,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// Waits as a thread. Returns None if the time `at` comes first.
     pub(crate) fn wait_until(&mut self, at: u64) -> Option<Woken<'c, K, V>> {
         loop {
-            if let Some((core, listening, due)) = self.parked() {
-                sleep(core, listening, at.min(due));
+            if let Some((core, subscription, due)) = self.parked() {
+                sleep(core, subscription, at.min(due));
             }
             // Read the clock before the check: the flight may have ended just as the time came, and
             // then its result counts.

@@ -1,60 +1,41 @@
-//! What wakes a task when its wait is over.
+//! The deadline of a task: what wakes it when its wait is over.
 
 use crate::engine::config::Config;
 use crate::runtime::xfetch::NEVER;
-use crate::sys::sync::untracked::{AtomicBool, AtomicPtr, Ordering};
+use crate::sys::sync::untracked::{AtomicBool, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use core::ptr;
+use atomic_waker::AtomicWaker;
+use core::mem;
 use core::task::{Context, Waker};
 
-/// Has the task that was polled last woken at a time. Dropping it lets go of the task. (Boxed: most waits need none.)
-pub(crate) struct TaskDeadline(Option<Box<Set>>);
+/// Has the task that was polled last woken at a time. Its drop releases the task's waker. (Boxed:
+/// most waits need none.)
+pub(crate) struct TaskDeadline(Option<Box<Armed>>);
 
-struct Set {
-    alarm: Arc<Alarm>,
-    /// When the alarm goes off.
+struct Armed {
+    waker: Arc<TimerWaker>,
+    /// When the timer wakes it.
     at: u64,
-    /// The waker that the alarm has.
+    /// The task's waker that `waker` has.
     task: Waker,
 }
 
-/// Wakes the task that was polled last, once. Timers keep an alarm until its time, so it lets go of the task before that if
-/// nobody waits any more.
-struct Alarm {
-    task: AtomicPtr<Waker>,
+/// Wakes the task that was polled last, once. A timer keeps this until its time. So `Armed` takes
+/// the task's waker out before that if the task waits no longer.
+#[derive(Default)]
+struct TimerWaker {
+    task: AtomicWaker,
     gone_off: AtomicBool,
 }
 
-impl Alarm {
-    fn new() -> Arc<Self> {
-        Arc::new(Self { task: AtomicPtr::new(ptr::null_mut()), gone_off: AtomicBool::new(false) })
-    }
-
-    /// Gives it another task to wake, or none; the one that it had.
-    fn swap(&self, task: Option<Waker>) -> Option<Waker> {
-        let new = task.map_or(ptr::null_mut(), |task| Box::into_raw(Box::new(task)));
-        // AcqRel: the waker goes with its pointer, both ways; and `gone_off` is seen by who comes after `wake`.
-        let old = self.task.swap(new, Ordering::AcqRel);
-        // SAFETY: what is not null came from `Box::into_raw` above, and each swap hands it to one owner.
-        (!old.is_null()).then(|| *unsafe { Box::from_raw(old) })
-    }
-}
-
-impl Wake for Alarm {
+impl Wake for TimerWaker {
     fn wake(self: Arc<Self>) {
-        // Before the swap, which publishes it: whoever gives it another task afterwards sees that it is of no use any more.
+        // Relaxed: `AtomicWaker` orders this before what `register` does after `take`. So a task
+        // that registers too late for this wake-up sees afterwards that the timer has fired.
         self.gone_off.store(true, Ordering::Relaxed);
-        if let Some(task) = self.swap(None) {
-            task.wake();
-        }
-    }
-}
-
-impl Drop for Alarm {
-    fn drop(&mut self) {
-        drop(self.swap(None));
+        self.task.wake();
     }
 }
 
@@ -62,7 +43,7 @@ impl TaskDeadline {
     /// No time yet.
     pub(crate) const NONE: Self = Self(None);
 
-    /// Whether this time has come. If not, the task is woken then.
+    /// Returns whether this time has come. If not, the task is woken then.
     pub(crate) fn is_over<K, V>(&mut self, config: &Config<K, V>, at: u64, cx: &Context<'_>) -> bool {
         if at == NEVER {
             return false;
@@ -70,30 +51,51 @@ impl TaskDeadline {
         if config.has_come(at) {
             return true;
         }
-        // One alarm for all polls: timers keep them until their time. Another if it has gone off and the clock has stepped
-        // back since.
-        if let Some(set) = self.0.as_deref_mut().filter(|set| set.at == at) {
-            if !set.task.will_wake(cx.waker()) {
-                // Both places have the new one before an old one is dropped, which may panic.
-                let (alarms, task) = (cx.waker().clone(), cx.waker().clone());
-                let _old = (set.alarm.swap(Some(alarms)), core::mem::replace(&mut set.task, task));
-            }
-            if !set.alarm.gone_off.load(Ordering::Relaxed) {
+        // All polls share one waker, as timers keep wakers until their time. Another one is armed
+        // if this one was woken and the clock has stepped back since.
+        if let Some(armed) = self.0.as_deref_mut().filter(|armed| armed.at == at) {
+            armed.is_for(cx.waker());
+            if !armed.waker.gone_off.load(Ordering::Relaxed) {
                 return false;
             }
         }
-        let (alarm, task) = (Alarm::new(), cx.waker().clone());
-        drop(alarm.swap(Some(task.clone())));
-        // The timer has it before the one before it is dropped, which may panic.
-        config.wake_at(at, Waker::from(alarm.clone()));
-        self.0 = Some(Box::new(Set { alarm, at, task }));
-        // The timer may fire before it has been told.
+        let armed = Box::new(Armed::new(at, cx.waker()));
+        // The timer has the new waker before the old one is dropped, which may panic.
+        config.wake_at(at, Waker::from(armed.waker.clone()));
+        self.0 = Some(armed);
+        // The timer may have fired before it got the waker.
         config.has_come(at)
     }
 }
 
-impl Drop for Set {
+impl Armed {
+    fn new(at: u64, task: &Waker) -> Self {
+        let armed = Self { waker: Arc::default(), at, task: task.clone() };
+        armed.waker.task.register(task);
+        armed
+    }
+
+    /// Has the task woken by this waker from now on.
+    ///
+    /// `AtomicWaker` clones the new waker, and drops the old one, in the middle of `register`. If
+    /// one of these panics there, it never wakes a task again. So the old waker is taken out first.
+    /// If the clone panics, `at` is a time that no poll asks for, and the next poll arms another.
+    fn is_for(&mut self, task: &Waker) {
+        if self.task.will_wake(task) {
+            return;
+        }
+        let task = task.clone();
+        let at = mem::replace(&mut self.at, NEVER);
+        let before = self.waker.task.take();
+        self.waker.task.register(&task);
+        self.at = at;
+        // The old wakers are dropped last: that may panic, too.
+        let _old = (before, mem::replace(&mut self.task, task));
+    }
+}
+
+impl Drop for Armed {
     fn drop(&mut self) {
-        drop(self.alarm.swap(None));
+        drop(self.waker.task.take());
     }
 }

@@ -3,7 +3,7 @@
 //! Times are ns of [`Config::wait_now`](crate::engine::config::Config::wait_now).
 
 use crate::engine::Core;
-use crate::flight::bell::Listening;
+use crate::flight::bell::Subscription;
 use crate::runtime::xfetch::NEVER;
 use crate::sys::sync::thread;
 use crate::sys::unpark::Unpark;
@@ -11,16 +11,16 @@ use core::task::{Context, Waker};
 use core::time::Duration;
 
 /// Sleeps until the bell has rung, or until the time `at`. May return early.
-pub(crate) fn sleep<K, V>(core: &Core<K, V>, listening: &mut Listening, at: u64) {
+pub(crate) fn sleep<K, V>(core: &Core<K, V>, subscription: &mut Subscription, at: u64) {
     if at == NEVER {
-        listening.sleep(None);
+        subscription.sleep(None);
     } else if core.config.waits_by_system() {
-        listening.sleep(Some(left(core, at)));
+        subscription.sleep(Some(left(core, at)));
     } else if !core.config.has_come(at) {
         // The timer is asked for each sleep anew: the clock may have stepped back since the timer
         // woke this thread.
         let waker = alarm(core, at);
-        while listening.poll(&Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {
+        while subscription.poll(&Context::from_waker(&waker)).is_pending() && !core.config.has_come(at) {
             thread::park();
         }
     }

@@ -1,181 +1,167 @@
-//! The tasks that sleep at a bell: a lock-free stack, pushed by anyone, taken whole by whoever rings.
+//! The tasks that sleep at a bell. They wait on an [`event_listener::Event`].
 //!
-//! A place in it has two owners: the task, and the stack (whoever has taken that). The first of them to let go, by a swap of
-//! the place's state, has the waker, to wake it or to drop it. The second one frees the place.
+//! The event keeps its listeners in a list under a lock. It wakes wakers, and drops them, under
+//! that lock. A waker is user code: it may panic, drop a waiter (which takes the lock), or call the
+//! cache. So the event never gets a user's waker. It gets a [`Sleeper`], which holds the user's
+//! waker. When the event wakes a sleeper, the sleeper only puts itself on a list. The ringer takes
+//! that list after the event has released its lock, and wakes the users' wakers from there.
+//!
+//! This file relies on three facts:
+//! 1. The event wakes a waker only within `notify`, or within the drop of a listener that was
+//!    notified and not discarded. This file discards every listener, so only ringers wake sleepers.
+//! 2. A slot holds its sleeper for as long as the event may hold it. So the event never drops the
+//!    last handle of a sleeper, and no user's waker is dropped under the lock.
+//! 3. With std the lock is a mutex. Without std it is a spinlock, or a critical section if the
+//!    program enables event-listener's feature of that name.
 
-use crate::sys::memory::prefetch;
-use crate::sys::mutants::{sized, weakened};
+use crate::sys::mutants::mutant;
 use crate::sys::stack::{Below, Chain, Linked, Stack};
-use crate::sys::sync::untracked;
-use crate::sys::sync::{AtomicU32, Ordering, UnsafeCell};
+use crate::sys::sync::Ordering;
+use crate::sys::sync::under_lock::AtomicBool;
 use crate::sys::unwind;
-use alloc::boxed::Box;
-use core::mem::ManuallyDrop;
-use core::ptr::{self, NonNull};
-use core::task::Waker;
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use core::future::Future;
+use core::pin::Pin;
+use core::ptr::NonNull;
+use core::task::{Context, Waker};
+use event_listener::{Event, EventListener, Listener};
 
-/// So many may leave before those who sleep are woken, to have the stack cleared of what was left behind.
-const LITTER: u32 = sized(64, 1, 0) as u32;
+/// The tasks that sleep at one bell.
+pub(super) struct Wakers {
+    event: Event,
+    /// The sleepers that a ringer's `notify` has woken. The ringer wakes their tasks next.
+    woken: Stack<Sleeper>,
+}
 
-/// Both owners are there.
-const SLEEPS: u32 = 0;
-/// The ringer has let go.
-const RUNG: u32 = 1;
-/// The task has let go.
-const LEFT: u32 = 2;
-
-/// A place in the stack.
-struct Place {
-    state: AtomicU32,
-    /// Never changed. Read by both owners before they let go; it is the first one's.
-    waker: UnsafeCell<ManuallyDrop<Waker>>,
+/// What the event wakes in place of a task.
+struct Sleeper {
+    /// The user's waker.
+    task: Waker,
+    /// The event has woken this sleeper.
+    woken: AtomicBool,
+    /// The list of the bell.
+    list: NonNull<Stack<Sleeper>>,
     below: Below,
 }
 
-impl Linked for Place {
+// SAFETY: the waker may be sent. Only the list, which owns the sleeper while it is in there, uses
+// the link. The list is used by shared reference: it is made of an atomic.
+unsafe impl Send for Sleeper {}
+// SAFETY: as above. A shared sleeper shares the waker, which is `Sync`, and an atomic.
+unsafe impl Sync for Sleeper {}
+
+impl Linked for Sleeper {
     fn below(&self) -> &Below {
         &self.below
     }
 }
 
-impl Place {
-    /// The waker's bits.
-    ///
-    /// # Safety
-    /// The place is alive; the copy is used only by the owner who lets go first, once.
-    unsafe fn waker(this: *const Self) -> ManuallyDrop<Waker> {
-        // SAFETY: alive, by contract; never written again.
-        unsafe { (*this).waker.with(|waker| ptr::read(waker)) }
-    }
-
-    /// One of the owners lets go: whether it is the first, and has the waker.
-    ///
-    /// # Safety
-    /// The place is alive, and this owner does not use it again.
-    unsafe fn let_go(this: *mut Self, how: u32) -> Option<Waker> {
-        // SAFETY: alive; used only if we are the first.
-        let waker = unsafe { Self::waker(this) };
-        // AcqRel: each owner has read all that it will before its swap, and the second one frees after its own.
-        // SAFETY: alive.
-        if unsafe { (*this).state.swap(how, weakened("let go unordered", Ordering::AcqRel)) } == SLEEPS {
-            return Some(ManuallyDrop::into_inner(waker));
+impl Wake for Sleeper {
+    /// Runs under the event's lock.
+    fn wake(self: Arc<Self>) {
+        // A sleeper is put on a list at most once. Relaxed: the RMW alone decides that. For
+        // `WakerSlot::is_of` see there.
+        if self.woken.swap(true, Ordering::Relaxed) {
+            return;
         }
-        // SAFETY: the other has let go.
-        unsafe { Self::free(this) };
-        None
-    }
-
-    /// # Safety
-    /// It came from `Box::into_raw`, and both owners have let go, the other one in what happened before.
-    unsafe fn free(this: *mut Self) {
-        // SAFETY: as for this function.
-        let mut place = unsafe { Box::from_raw(this) };
-        // For loom, to which this is a write.
-        place.waker.with_mut(|_| ());
-        place.below.end();
+        let list = self.list;
+        let this = Arc::into_raw(self);
+        // SAFETY: the pointer is from an `Arc`, so it is not null. The list takes over that handle,
+        // and `Woken` turns it back into an `Arc`: the sleeper is alive while it is in the list.
+        // The bell that the list is part of is alive: its ringer is within `notify` (fact 1).
+        unsafe { list.as_ref().push(NonNull::new_unchecked(this.cast_mut())) };
     }
 }
 
-/// A task's place, which it lets go of by [`rise`](Self::rise).
+/// A task's place among the listeners. Its drop takes the place back.
 #[must_use]
-pub(super) struct Sleeper(NonNull<Place>);
+pub(super) struct WakerSlot {
+    /// `None` only while the slot is dropped.
+    listener: Option<EventListener>,
+    sleeper: Arc<Sleeper>,
+}
 
-impl Sleeper {
-    fn state(&self) -> u32 {
-        // SAFETY: ours to use until we let go. Acquire: RUNG comes after all that the ringer did with the place.
-        unsafe { self.0.as_ref() }.state.load(weakened("rung unordered", Ordering::Acquire))
-    }
-
-    /// Whether it sleeps, to be woken by this waker.
+impl WakerSlot {
+    /// Returns whether the task sleeps and this waker wakes it.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
-        // SAFETY: ours to use until we let go. If it is another's by now it is compared, and not used; but then it may be gone,
-        // and another one be at its address: hence the look at the state, after that. (Whatever was compared, so that no model's
-        // steps depend on addresses.)
-        let same = unsafe { Place::waker(self.0.as_ptr()) }.will_wake(waker);
-        self.state() == SLEEPS && same
-    }
-
-    /// Lets go; None: it was woken before.
-    pub(super) fn rise(self) -> Option<Waker> {
-        if self.state() == RUNG {
-            // SAFETY: the other owner has let go, and this one does now.
-            unsafe { Place::free(self.0.as_ptr()) };
-            return None;
-        }
-        // SAFETY: ours until now.
-        unsafe { Place::let_go(self.0.as_ptr(), LEFT) }
+        // Relaxed: the ringer sets the flag before it wakes the task. So the poll that the wake-up
+        // brings about sees the flag. A poll that misses it is an earlier one.
+        let woken = self.sleeper.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
+        !woken && self.sleeper.task.will_wake(waker)
     }
 }
 
-pub(super) struct Sleepers {
-    stack: Stack<Place>,
-    /// How many were pushed since the stack was taken, and how many of those have left: roughly.
-    pushed: untracked::AtomicU32,
-    left: untracked::AtomicU32,
-}
-
-impl Sleepers {
-    pub(super) fn new() -> Self {
-        let (pushed, left) = (untracked::AtomicU32::new(0), untracked::AtomicU32::new(0));
-        Self { stack: Stack::new(), pushed, left }
-    }
-
-    pub(super) fn push(&self, waker: Waker) -> Sleeper {
-        let waker = UnsafeCell::new(ManuallyDrop::new(waker));
-        let place = Place { state: AtomicU32::new(SLEEPS), waker, below: Below::nothing() };
-        // SAFETY: from a box.
-        let new = unsafe { NonNull::new_unchecked(Box::into_raw(Box::new(place))) };
-        self.pushed.fetch_add(1, Ordering::Relaxed);
-        // SAFETY: just made, and freed once both of its owners have let go: the stack's lets go as it takes it off. The link
-        // is that owner's.
-        unsafe { self.stack.push(new) };
-        Sleeper(new)
-    }
-
-    /// Everyone so far, the last one first. (All of them are woken. To turn them around first, by a walk over all, made no
-    /// difference to the last one that could be told from the noise, with 64 tasks or 500.)
-    pub(super) fn take(&self) -> Taken {
-        let taken = self.stack.take();
-        self.pushed.store(0, Ordering::Relaxed);
-        self.left.store(0, Ordering::Relaxed);
-        Taken(taken)
-    }
-
-    /// One has left, whose place stays in the stack until that is taken. Whether it is high time for that: places do not pile
-    /// up, and no more are woken for it than have left.
-    pub(super) fn left(&self) -> bool {
-        let left = self.left.fetch_add(1, Ordering::Relaxed) + 1;
-        left > LITTER && left > self.pushed.load(Ordering::Relaxed) / 2
-    }
-}
-
-impl Drop for Sleepers {
+impl Drop for WakerSlot {
     fn drop(&mut self) {
-        drop(self.take());
+        let Some(listener) = self.listener.take() else { return };
+        if mutant("leaves its listener") {
+            return core::mem::forget(listener);
+        }
+        // The listener is discarded, not dropped: a drop would pass a notification on to another
+        // listener. The event's handle of the sleeper is dropped here, and the slot's afterwards,
+        // perhaps with the user's waker (fact 2).
+        listener.discard();
     }
 }
 
-/// A stack that was taken: the wakers of those who still sleep.
-pub(super) struct Taken(Chain<Place>);
+impl Wakers {
+    pub(super) fn new() -> Self {
+        Self { event: Event::new(), woken: Stack::new() }
+    }
 
-impl Iterator for Taken {
-    type Item = Waker;
-
-    fn next(&mut self) -> Option<Waker> {
-        while let Some(place) = self.0.pop() {
-            // Another processor wrote it last. It comes while this one's task is being woken.
-            prefetch(self.0.first());
-            // SAFETY: the stack's half of it is ours; let go of once, as it was taken off.
-            let woken = unsafe { Place::let_go(place.as_ptr(), RUNG) };
-            if woken.is_some() {
-                return woken;
+    /// Has the next ring wake a task, once the bell's word says that a task listens.
+    ///
+    /// # Safety
+    /// The slot is dropped before these wakers are, and these do not move until then.
+    pub(super) unsafe fn listen(&self, task: Waker) -> WakerSlot {
+        let (woken, list) = (AtomicBool::new(false), NonNull::from(&self.woken));
+        let sleeper = Arc::new(Sleeper { task, woken, list, below: Below::nothing() });
+        let waker = Waker::from(sleeper.clone());
+        loop {
+            let mut listener = self.event.listen();
+            // A ringer may notify the listener before that has the waker. The next listener is for
+            // the ring after that.
+            if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() {
+                return WakerSlot { listener: Some(listener), sleeper };
             }
         }
-        None
+    }
+
+    /// Wakes every task that listens. If a waker panics, the others are woken, and then the panic
+    /// goes on.
+    pub(super) fn wake_all(&self) {
+        // The relaxed form leaves out a fence. The ringer has acquired, by the bell's word, what
+        // the tasks did before they noted there that they listen.
+        self.event.notify_relaxed(usize::MAX);
+        // The sleepers of this ring are in the list now, or another ringer has taken them and wakes
+        // them. The list may have sleepers of other rings, too.
+        let mut woken = Woken(self.woken.take());
+        if mutant("a task is left asleep") {
+            drop(woken.next());
+        }
+        // The lock is free, and the list is this ringer's alone. The last sleeper is woken first.
+        // To reverse the list made no difference to the last task.
+        unwind::each(woken.0.iter(), |sleeper| sleeper.task.wake_by_ref());
+        // `woken` is dropped here, or as the panic goes on. A waker that panics as it is dropped
+        // does not keep the others from being dropped.
     }
 }
 
-impl Drop for Taken {
+/// Sleepers that were taken from a list.
+struct Woken(Chain<Sleeper>);
+
+impl Iterator for Woken {
+    type Item = Arc<Sleeper>;
+
+    fn next(&mut self) -> Option<Arc<Sleeper>> {
+        // SAFETY: the pointer came from `Arc::into_raw`, with the handle that the list took over.
+        // It is taken off once.
+        self.0.pop().map(|sleeper| unsafe { Arc::from_raw(sleeper.as_ptr().cast_const()) })
+    }
+}
+
+impl Drop for Woken {
     fn drop(&mut self) {
         unwind::each(self, drop);
     }

@@ -16,7 +16,7 @@ use crate::engine::flight_ref::Flight;
 use crate::engine::observe::KeyOf;
 use crate::engine::role::{Intent, Role};
 use crate::engine::stats::Event;
-use crate::flight::bell::Listening;
+use crate::flight::bell::Subscription;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
@@ -66,11 +66,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
         lease: Option<u32>,
-        listening: Listening,
+        subscription: Subscription,
         lead_timeout: u64,
     ) -> Self {
         // SAFETY: by this function's contract, which hands over the same.
-        let place = WaiterState::Parked(unsafe { Parked::new(flight, lease, listening) });
+        let place = WaiterState::Parked(unsafe { Parked::new(flight, lease, subscription) });
         let (tag_sequence, since) = (core.get().tag_sequence(), None);
         // The waiter is complete before the clock is read: if the clock panics, the waiter's drop
         // leaves the flight.
@@ -86,13 +86,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn of(lease: &Lease<'c, K, V>) -> Option<Self> {
         let core = lease.core.get();
         let operation = core.operation(core.limbo().enter());
-        let Role::Wait { flight, lease: counted, listening } = operation.join(lease.flight, Intent::Lease)? else {
+        let Role::Wait { flight, lease: counted, subscription } = operation.join(lease.flight, Intent::Lease)? else {
             return None;
         };
         // SAFETY: `join` just gave us the place among the waiters and the references; the
         // registration is with a bell of the core that `lease.core` refers to. (`NEVER`: this
         // caller must not take over its own load, as it has no other loader.)
-        let waiter = unsafe { Self::new(lease.core.clone(), flight, counted, listening, NEVER) };
+        let waiter = unsafe { Self::new(lease.core.clone(), flight, counted, subscription, NEVER) };
         // The drop may run user code. If that panics, the waiter is still in a local, which
         // unwinding drops.
         drop(operation);
@@ -155,10 +155,10 @@ impl<'c, K, V> Waiter<'c, K, V> {
     /// lease for too long. Returns None if the thread must not sleep, because
     /// [`check`](Self::check) has the answer.
     #[cfg(feature = "std")]
-    pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Listening, u64)> {
+    pub(crate) fn parked(&mut self) -> Option<(&Core<K, V>, &mut Subscription, u64)> {
         match &mut self.place {
-            WaiterState::Parked(parked) => Some((self.core.get(), &mut parked.listening, parked.due)),
-            WaiterState::Queued(queued) if !queued.over => Some((self.core.get(), &mut queued.listening, NEVER)),
+            WaiterState::Parked(parked) => Some((self.core.get(), &mut parked.subscription, parked.due)),
+            WaiterState::Queued(queued) if !queued.over => Some((self.core.get(), &mut queued.subscription, NEVER)),
             WaiterState::Queued(_) | WaiterState::Overloaded | WaiterState::Done => None,
         }
     }
@@ -173,14 +173,16 @@ impl<'c, K, V> Waiter<'c, K, V> {
         loop {
             let config = &self.core.get().config;
             let sleeper = match &mut self.place {
-                WaiterState::Parked(Parked { listening, due, alert, .. }) => Some((listening, at.min(*due), alert)),
-                WaiterState::Queued(Queued { over: false, listening, alert }) => Some((listening, at, alert)),
+                WaiterState::Parked(Parked { subscription, due, alert, .. }) => {
+                    Some((subscription, at.min(*due), alert))
+                }
+                WaiterState::Queued(Queued { over: false, subscription, alert }) => Some((subscription, at, alert)),
                 WaiterState::Queued(_) | WaiterState::Overloaded | WaiterState::Done => None,
             };
-            if let Some((listening, at, alert)) = sleeper {
+            if let Some((subscription, at, alert)) = sleeper {
                 // The deadline is checked first: a waiter that is overdue already then does not
                 // register its waker with the bell.
-                if !alert.is_over(config, at, cx) && listening.poll(cx).is_pending() {
+                if !alert.is_over(config, at, cx) && subscription.poll(cx).is_pending() {
                     return Poll::Pending;
                 }
             }

@@ -3,7 +3,7 @@
 use crate::engine::Core;
 use crate::engine::flight_ref::Flight;
 use crate::engine::wait::task::TaskDeadline;
-use crate::flight::bell::Listening;
+use crate::flight::bell::Subscription;
 use crate::flight::word::{GaveUp, MOST, Rechecked};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
@@ -12,7 +12,7 @@ use crate::sys::mutants::mutant;
 /// flight's word unless `lease` is None.
 pub(super) struct Parked<K, V> {
     pub(super) flight: Flight<K, V>,
-    pub(super) listening: Listening,
+    pub(super) subscription: Subscription,
     /// The lease that the waiter waits for. None: the waiter is not counted, because the leader was
     /// moving the value in.
     pub(super) lease: Option<u32>,
@@ -25,7 +25,7 @@ pub(super) struct Parked<K, V> {
 pub(super) struct Queued {
     /// Whether a load could begin by the time this caller was registered.
     pub(super) over: bool,
-    pub(super) listening: Listening,
+    pub(super) subscription: Subscription,
     pub(super) alert: TaskDeadline,
 }
 
@@ -34,17 +34,17 @@ impl Queued {
     /// As for [`Core::queue_up`].
     pub(super) unsafe fn new<K, V>(core: &Core<K, V>) -> Self {
         // SAFETY: by this function's contract, which is the same.
-        let listening = unsafe { core.queue_up() };
+        let subscription = unsafe { core.queue_up() };
         // The caller registers first, then looks again: a load that ended before the registration
         // has rung for other callers only.
         let over = core.load_may_begin() && !mutant("queues up blindly");
-        Self { over, listening, alert: TaskDeadline::NONE }
+        Self { over, subscription, alert: TaskDeadline::NONE }
     }
 
     /// Returns whether the caller need not wait any longer. If it must, it is registered anew.
     pub(super) fn is_over<K, V>(&mut self, core: &Core<K, V>) -> bool {
         self.over || {
-            self.listening.renew();
+            self.subscription.resubscribe();
             core.load_may_begin()
         }
     }
@@ -54,8 +54,8 @@ impl<K, V> Parked<K, V> {
     /// # Safety
     /// The caller hands over a reference to each of the flight's nodes. The registration is with a
     /// bell of the core.
-    pub(super) unsafe fn new(flight: Flight<K, V>, lease: Option<u32>, listening: Listening) -> Self {
-        Self { flight, listening, lease, due: NEVER, alert: TaskDeadline::NONE }
+    pub(super) unsafe fn new(flight: Flight<K, V>, lease: Option<u32>, subscription: Subscription) -> Self {
+        Self { flight, subscription, lease, due: NEVER, alert: TaskDeadline::NONE }
     }
 
     /// Notes when the present lease may be taken over. Reads the clock.
@@ -81,7 +81,7 @@ impl<K, V> Parked<K, V> {
         // The waiter registers first, then looks again, by an RMW: see `Bells::ring`. (A settled
         // flight needs no registration.)
         if !word.load().is_settled() && !mutant("looks before it listens") {
-            self.listening.renew();
+            self.subscription.resubscribe();
         }
         // A load for a removed flight is stored nowhere. So the flight ends instead, and each of
         // its waiters looks for the node that took its place before it loads.
@@ -91,7 +91,7 @@ impl<K, V> Parked<K, V> {
             ended => return Some((self.flight, false, ended)),
         };
         if mutant("looks before it listens") {
-            self.listening.renew();
+            self.subscription.resubscribe();
         }
         let lease = self.overdue(core, number, lead_timeout)?;
         // SAFETY: the waiter owns a reference to the node, which keeps it alive. (Asked before the
