@@ -24,10 +24,15 @@ struct Armed {
 
 /// Wakes the task that was polled last, once. A timer keeps this until its time. So `Armed` takes
 /// the task's waker out before that if the task waits no longer.
-#[derive(Default)]
 struct TimerWaker {
     task: AtomicWaker,
     gone_off: AtomicBool,
+}
+
+impl TimerWaker {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { task: AtomicWaker::new(), gone_off: AtomicBool::new(false) })
+    }
 }
 
 impl Wake for TimerWaker {
@@ -70,7 +75,7 @@ impl TaskDeadline {
 
 impl Armed {
     fn new(at: u64, task: &Waker) -> Self {
-        let armed = Self { waker: Arc::default(), at, task: task.clone() };
+        let armed = Self { waker: TimerWaker::new(), at, task: task.clone() };
         armed.waker.task.register(task);
         armed
     }
