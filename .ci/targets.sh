@@ -67,7 +67,7 @@ suite() {
     [ "${#runner[@]}" -eq 0 ] || settings+=("CARGO_TARGET_${lower^^}_RUNNER=${runner[*]}")
     echo "targets: $target, ${#tests[@]} test programs"
     env "${settings[@]}" \
-        cargo +nightly test -Zbuild-std --locked --all-features --target "$target" --lib "${tests[@]/#/--test=}"
+        cargo +nightly test -Zbuild-std --locked --all-features --target "$target" --lib "${tests[@]/#/--test=}" -- "${skipped[@]}"
 }
 
 # The names of all test programs; without those that are named.
@@ -80,7 +80,9 @@ programs() {
 
 install
 sources
+skipped=()
 if [ "$share" = ci ]; then
+    for test in ${LONG_TESTS:-}; do skipped+=(--skip "$test"); done
     suite i686-unknown-linux-gnu i686-linux-gnu-gcc -- "${SHARE[@]}"
 else
     mapfile -t all < <(programs)
