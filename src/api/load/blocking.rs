@@ -30,7 +30,6 @@ impl<'c, K, V> Waiter<'c, K, V> {
     ///
     /// # Errors
     /// The waiter itself, still registered with the flight, if the timeout passes first.
-    #[allow(clippy::result_large_err, reason = "the waiter itself is given back, to wait on")]
     pub fn wait_timeout(mut self, timeout: Duration) -> Result<Waited<'c, K, V>, Self> {
         let end = self.core().config.wait_end(nanos(timeout));
         self.wait_until(end).map(Waited::from).ok_or(self)

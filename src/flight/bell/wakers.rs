@@ -16,8 +16,8 @@
 
 use crate::sys::mutants::mutant;
 use crate::sys::stack::{Below, Chain, Linked, Stack};
-use crate::sys::sync::Ordering;
 use crate::sys::sync::under_lock::AtomicBool;
+use crate::sys::sync::{Ordering, UnsafeCell};
 use crate::sys::unwind;
 use alloc::sync::Arc;
 use alloc::task::Wake;
@@ -43,11 +43,12 @@ struct Sleeper {
     /// The list of the bell.
     list: NonNull<Stack<Sleeper>>,
     below: Below,
-    /// The registration's alone: see `Asleep`.
+    /// Used by the slot alone: see `WakerSlot`.
     listener: UnsafeCell<Option<EventListener>>,
 }
 
-// SAFETY: the waker may be sent. Only the list, which owns the sleeper while it is in there, uses
+// SAFETY: the waker and the listener may be sent. Only the one `WakerSlot` of a sleeper uses the
+// listener. Only the list, which owns the sleeper while it is in there, uses
 // the link. The list is used by shared reference: it is made of an atomic.
 unsafe impl Send for Sleeper {}
 // SAFETY: as above. A shared sleeper shares the waker, which is `Sync`, and an atomic.
@@ -76,28 +77,24 @@ impl Wake for Sleeper {
     }
 }
 
-/// A task's place among the listeners. Its drop takes the place back.
+/// A task's place among the listeners: the only one of its sleeper. Its drop takes the place back.
 #[must_use]
-pub(super) struct WakerSlot {
-    /// `None` only while the slot is dropped.
-    listener: Option<EventListener>,
-    sleeper: Arc<Sleeper>,
-}
+pub(super) struct WakerSlot(Arc<Sleeper>);
 
 impl WakerSlot {
     /// Returns whether the task sleeps and this waker wakes it.
     pub(super) fn is_of(&self, waker: &Waker) -> bool {
         // Relaxed: the ringer sets the flag before it wakes the task. So the poll that the wake-up
         // brings about sees the flag. A poll that misses it is an earlier one.
-        let woken = self.sleeper.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
-        !woken && self.sleeper.task.will_wake(waker)
+        let woken = self.0.woken.load(Ordering::Relaxed) && !mutant("sleeps on after a ring");
+        !woken && self.0.task.will_wake(waker)
     }
 }
 
 impl Drop for WakerSlot {
     fn drop(&mut self) {
-        // SAFETY: of a sleeper's handles only its one `Asleep` uses the listener, and this is the
-        // last use.
+        // SAFETY: only the one slot of a sleeper uses the listener, and this is the slot's last
+        // use.
         let Some(listener) = self.0.listener.with_mut(|listener| unsafe { (*listener).take() }) else { return };
         if mutant("leaves its listener") {
             return core::mem::forget(listener);
@@ -128,7 +125,10 @@ impl Wakers {
             // A ringer may notify the listener before that has the waker. The next listener is for
             // the ring after that.
             if Pin::new(&mut listener).poll(&mut Context::from_waker(&waker)).is_pending() {
-                return WakerSlot { listener: Some(listener), sleeper };
+                // SAFETY: the slot made here is the only one of the sleeper. The event has a handle
+                // of the sleeper, and does not use its listener.
+                sleeper.listener.with_mut(|place| unsafe { *place = Some(listener) });
+                return WakerSlot(sleeper);
             }
         }
     }
