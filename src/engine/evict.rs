@@ -172,6 +172,7 @@ impl<K, V> Operation<'_, K, V> {
         // A newcomer that is heavier than the whole capacity, which may have been lowered
         // meanwhile, may go like any other entry.
         let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
+        let mut looked_behind = false;
         while self.is_over_full() {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
@@ -179,9 +180,15 @@ impl<K, V> Operation<'_, K, V> {
                 shard.policy.evict(self.room(shard), &ShardEvictor { newcomer, ..self.evictor() })
             };
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
-            // No other entry may go: then the newcomer may, if it has not lost its privilege
-            // already.
-            if !evict(first) && !others.any(evict) && newcomer.take().is_none() {
+            if evict(first) || others.any(evict) {
+                looked_behind = false;
+            } else if let Some(newcomer) = newcomer.filter(|_| self.core.shards.len() > 1 && !looked_behind) {
+                // Strays come to the end of their ring, behind the newcomer. The hand passes them,
+                // too, before the newcomer goes.
+                newcomer.last.set(false);
+                looked_behind = true;
+            } else if newcomer.take().is_none() {
+                // No other entry may go. Then the newcomer may, and it has gone before.
                 return;
             }
         }

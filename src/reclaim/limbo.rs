@@ -24,11 +24,11 @@
 //! than their nodes. Retired nodes then gather in the open bag, and operations that retire look
 //! again at growing intervals.
 
-use super::bag::{BAG, Bag, Held, PLACE, dispose, free};
-use super::epoch::{Grace, Graces};
+use super::bag::{BAG, Bag, Held, PLACE, dispose};
+use super::epoch::Graces;
 use super::{Arena, Epoch, Handle, Pin, Retire};
 use crate::sys::mutants::{mutant, sized};
-use crate::sys::stack::{Chain, Stack};
+use crate::sys::stack::Stack;
 use crate::sys::sync::{AtomicPtr, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
@@ -36,34 +36,28 @@ use core::ptr::{self, NonNull};
 /// The most bags that one call frees. It is more than one, because each call comes with one bag
 /// that was sealed. (In models all are freed, as early as can be. The list of those that are left
 /// has a model of its own.)
-const FEW: usize = sized(2, 2, usize::MAX);
-/// How often a call that is to free a value at once looks whether the readers have unpinned. Most
-/// pins are very short.
-const LOOKS: usize = sized(32, 2, 1);
-/// The most nodes that are retired before a call looks again whether the readers that held up
-/// others have unpinned.
-const RARELY: usize = sized(16, 2, 2);
+pub(super) const FEW: usize = sized(2, 2, usize::MAX);
 
 /// The nodes that a cache has retired and not freed yet.
 pub(crate) struct Limbo<T: Retire> {
-    epoch: Epoch,
-    open: AtomicPtr<Bag<T>>,
+    pub(super) epoch: Epoch,
+    pub(super) open: AtomicPtr<Bag<T>>,
     /// Bags whose wait has not begun.
-    sealed: Stack<Bag<T>>,
+    pub(super) sealed: Stack<Bag<T>>,
     /// The number of bags in `sealed`.
-    fresh: untracked::AtomicUsize,
-    waiting: Stack<Bag<T>>,
-    ripe: Stack<Bag<T>>,
-    graces: Graces,
+    pub(super) fresh: untracked::AtomicUsize,
+    pub(super) waiting: Stack<Bag<T>>,
+    pub(super) ripe: Stack<Bag<T>>,
+    pub(super) graces: Graces,
     /// The content of all bags but the open one.
-    held: Held,
+    pub(super) held: Held,
     /// The interval at which retirers look again, because something that was to be freed at once
     /// waits for a pin's end. A retirer that brings the number of nodes in the open bag to a
     /// multiple of it looks. A power of two, or 0 if nothing waits.
-    owed: untracked::AtomicUsize,
+    pub(super) owed: untracked::AtomicUsize,
     /// The memory of the nodes. It is the last field, because the nodes in limbo go there as this
     /// is dropped.
-    arena: Arena<T>,
+    pub(super) arena: Arena<T>,
 }
 
 /// The work that is due after the pin. Each step includes the steps before it.
@@ -216,7 +210,7 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Seals the open bag as it is.
-    fn seal_open(&self) {
+    pub(super) fn seal_open(&self) {
         let pin = &self.enter();
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
         if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
@@ -279,154 +273,6 @@ impl<T: Retire> Limbo<T> {
         // frees it.
         unsafe { self.sealed.push(bag) };
         self.fresh.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Does the work that is due. The caller holds no pin, because user code (drops of keys and
-    /// values) runs in here.
-    pub(crate) fn collect(&self, upkeep: Upkeep) {
-        let ripe = match upkeep {
-            Upkeep::Nothing => return,
-            Upkeep::Some => self.few_of(Chain::new()),
-            Upkeep::Waits => {
-                self.begin_waits();
-                self.few_of(self.ripened())
-            }
-            Upkeep::Promptly => self.promptly(),
-            Upkeep::All => {
-                self.begin_waits();
-                self.all_with(self.ripened())
-            }
-            Upkeep::Flush => {
-                self.seal_open();
-                self.begin_waits();
-                self.all_with(self.ripened_soon())
-            }
-        };
-        // SAFETY: the bags are ripe. They are from `ripened`, or from the list of ripe bags, which
-        // holds no others.
-        unsafe { self.free(ripe) };
-    }
-
-    fn all_with(&self, mut ripe: Chain<Bag<T>>) -> Chain<Bag<T>> {
-        ripe.append(self.ripe.take());
-        ripe
-    }
-
-    /// Returns a few of these ripe bags and of the ripe bags that were left before. Without these,
-    /// a call that always finds newly ripe bags would leave the older ones for ever.
-    fn few_of(&self, mut ripe: Chain<Bag<T>>) -> Chain<Bag<T>> {
-        if FEW != usize::MAX {
-            if !self.ripe.is_empty() {
-                self.ripe.put_back(ripe);
-                ripe = self.ripe.take();
-            }
-            let later = ripe.cut(FEW);
-            self.ripe.put_back(later);
-        }
-        ripe
-    }
-
-    /// Does [`Upkeep::Promptly`], up to the freeing.
-    fn promptly(&self) -> Chain<Bag<T>> {
-        let mut ripe = Chain::new();
-        if !self.waiting.is_empty() {
-            self.begin_waits();
-            ripe = self.ripened_soon();
-        }
-        // Bags that still wait, wait for a reader. The content of the open bag would have to wait,
-        // too.
-        let can = self.waiting.is_empty() && self.graces.ready(&self.epoch);
-        if can {
-            self.seal_open();
-            self.begin_waits();
-            ripe.append(self.ripened_soon());
-        }
-        let owed = match (can && self.waiting.is_empty(), self.owed.load(Ordering::Relaxed)) {
-            (true, _) => 0,
-            (false, 0) => 1,
-            (false, owed) => (owed * 2).min(RARELY),
-        };
-        self.owed.store(owed, Ordering::Relaxed);
-        // The small bags hold what was to be freed at once. Of the others, a few are freed, as in
-        // any call.
-        let (mut now, mut later, mut full) = (Chain::new(), Chain::new(), 0);
-        while let Some(bag) = ripe.pop() {
-            // SAFETY: the bag was in the chain, and is this thread's until it is pushed.
-            let small = unsafe { bag.as_ref() }.held.nodes.load(Ordering::Relaxed) < BAG;
-            full += usize::from(!small);
-            let chain = if small || full <= FEW { &mut now } else { &mut later };
-            // SAFETY: the bag is this thread's. Only a thread that takes it out of a list frees it.
-            unsafe { chain.push(bag) };
-        }
-        if FEW != usize::MAX {
-            now.append(self.few_of(later));
-        }
-        now
-    }
-
-    /// Does the same as [`ripened`](Self::ripened), and looks several times.
-    fn ripened_soon(&self) -> Chain<Bag<T>> {
-        let mut ripe = self.ripened();
-        for _ in 1..LOOKS {
-            if self.waiting.is_empty() {
-                break;
-            }
-            core::hint::spin_loop();
-            ripe.append(self.ripened());
-        }
-        ripe
-    }
-
-    /// Begins the wait of the sealed bags.
-    fn begin_waits(&self) {
-        self.fresh.store(0, Ordering::Relaxed);
-        if self.graces.ready(&self.epoch) {
-            let sealed = self.sealed.take();
-            if self.graces.begin(&self.epoch, sealed.iter().map(|bag| &bag.grace)) {
-                let _none = self.wait_unless(sealed, |_| false);
-            } else {
-                // The wait cannot begin now.
-                self.sealed.put_back(sealed);
-            }
-        }
-    }
-
-    /// Takes the bags whose wait has ended.
-    fn ripened(&self) -> Chain<Bag<T>> {
-        if !self.graces.due(&self.epoch) {
-            return Chain::new();
-        }
-        let (waiting, horizon) = self.graces.look(&self.epoch, || self.waiting.take());
-        self.wait_unless(waiting, |grace| horizon.passed(grace))
-    }
-
-    /// Returns the bags whose wait is `over`, and puts the others into the list of waiting bags.
-    fn wait_unless(&self, mut bags: Chain<Bag<T>>, over: impl Fn(&Grace) -> bool) -> Chain<Bag<T>> {
-        let mut kept = Chain::new();
-        while let Some(bag) = bags.pop() {
-            // SAFETY: the bag was in the chain, and is this thread's until it is pushed.
-            let grace = unsafe { &bag.as_ref().grace };
-            if over(grace) {
-                // SAFETY: the bag is this thread's. Only a thread that takes it out of a list frees
-                // it.
-                unsafe { kept.push(bag) };
-            } else {
-                let mark = grace.mark();
-                // SAFETY: as above.
-                unsafe { self.waiting.push(bag) };
-                // (Another thread may have taken the bag already, so this uses the copied mark.)
-                self.graces.waits(mark);
-            }
-        }
-        kept
-    }
-
-    /// # Safety
-    /// The bags are ripe: no thread reads their nodes any more.
-    unsafe fn free(&self, bags: Chain<Bag<T>>) {
-        // SAFETY: the bags are ripe, by contract. They and their nodes are this limbo's, which
-        // makes its bags in boxes.
-        unsafe { free(bags, &self.arena, &self.held) }
     }
 }
 

@@ -19,6 +19,7 @@
 
 mod arena;
 mod bag;
+mod collect;
 #[cfg_attr(any(loom, shuttle), path = "model.rs")]
 #[cfg_attr(
     all(

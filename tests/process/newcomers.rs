@@ -71,6 +71,18 @@ fn a_value_that_grows_in_its_place() {
     assert!(cache.weight() <= 10);
 }
 
+/// The first newcomer for which there is no room finds the others in shards that are too many for them: they are taken to
+/// those that stay, behind it.
+fn a_newcomer_stays_as_others_come_from_other_shards() {
+    for (first, shards) in (0..50).flat_map(|round| [2, 4, 16].map(|shards| (round * 1_000, shards))) {
+        let cache = weighed(100, shards);
+        (first..first + 20).for_each(|key| cache.insert(key, 5));
+        cache.insert(first + 30, 100);
+        assert_eq!((cache.get(&(first + 30)), cache.weight()), (Some(100), 100), "{first}, {shards} shards");
+        cache.validate().unwrap();
+    }
+}
+
 /// What is being refreshed cannot go. Then the newcomer does, so that the weight is within the
 /// capacity.
 fn a_newcomer_goes_where_no_other_may() {
@@ -113,6 +125,7 @@ fn what_was_just_stored_is_there_while_others_can_go() {
     what_insert_stores();
     what_a_load_stores();
     a_value_that_grows_in_its_place();
+    a_newcomer_stays_as_others_come_from_other_shards();
     a_newcomer_goes_where_no_other_may();
     heavy_newcomers_from_many_threads();
 }

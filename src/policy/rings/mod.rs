@@ -37,6 +37,7 @@
 //! it was pushed to.
 
 mod segment;
+mod validate;
 
 pub(crate) use segment::{Popped, SLOTS};
 
@@ -362,72 +363,3 @@ impl<T> Drop for Rings<T> {
 unsafe impl<T> Send for Rings<T> {}
 // SAFETY: as above.
 unsafe impl<T> Sync for Rings<T> {}
-
-/// For tests.
-impl<T> Rings<T> {
-    /// Returns whether `entry` is in slot `number`.
-    pub(crate) fn holds(&self, number: u32, entry: NonNull<T>) -> bool {
-        self.slot(number).is_some_and(|cell| cell.load(Ordering::Relaxed) == entry.as_ptr())
-    }
-
-    /// Returns how many entries and segments there are, or what is wrong with them. No other thread
-    /// is at work.
-    pub(crate) fn validate(&self) -> Result<(usize, usize), alloc::string::String> {
-        let mut seen = alloc::vec![false; self.made.load(Ordering::Relaxed) as usize];
-        let mut found = alloc::vec::Vec::new();
-        for ring in &self.rings {
-            self.check_ring(ring, &mut seen, &mut found)?;
-        }
-        let mut top = SegmentLink(self.free.load(Ordering::Relaxed)).number();
-        while top != 0 {
-            Self::visit(&mut seen, top)?;
-            let segment = self.segment(top).ok_or("a free segment that does not exist")?;
-            let lap = lap_of(segment.tail.load(Ordering::Relaxed));
-            if segment.check(lap, &mut found)? != (0, 0) {
-                return Err("a free segment in the middle of a lap".into());
-            }
-            top = segment.below.load(Ordering::Relaxed);
-        }
-        if seen.contains(&false) {
-            return Err("a segment in neither a ring nor the free list".into());
-        }
-        let entries = found.len();
-        found.sort_unstable();
-        found.dedup();
-        if found.len() != entries {
-            return Err("an entry in two slots".into());
-        }
-        Ok((entries, seen.len()))
-    }
-
-    fn check_ring(
-        &self,
-        ring: &Ring,
-        seen: &mut [bool],
-        found: &mut alloc::vec::Vec<*mut T>,
-    ) -> Result<(), &'static str> {
-        let [first, last] = [&ring.first, &ring.last].map(|link| SegmentLink(link.load(Ordering::Relaxed)));
-        let (mut at, mut segments) = (first, 0);
-        while !at.is_none() {
-            Self::visit(seen, at.number())?;
-            segments += 1;
-            let segment = self.linked(at);
-            let (head, tail) = segment.check(at.tag(), found)?;
-            if (head > 0 && at != first) || (tail < SLOTS && at != last) {
-                return Err("a segment in the middle of the ring is partly used");
-            }
-            let next = SegmentLink(segment.next.load(Ordering::Relaxed));
-            if (at == last) != (next == SegmentLink::none(at.tag())) || (at != last && next.is_none()) {
-                return Err("the last segment is not the one without a successor");
-            }
-            at = next;
-        }
-        let counted = ring.segments.load(Ordering::Relaxed);
-        if segments == counted && first.is_none() == last.is_none() { Ok(()) } else { Err("segments miscounted") }
-    }
-
-    fn visit(seen: &mut [bool], number: u32) -> Result<(), &'static str> {
-        let seen = seen.get_mut(number as usize - 1).ok_or("a segment that was never made")?;
-        if core::mem::replace(seen, true) { Err("a segment in two places") } else { Ok(()) }
-    }
-}

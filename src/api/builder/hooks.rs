@@ -1,0 +1,107 @@
+//! The settings by which user code weighs entries, and is told what happens.
+
+use super::Builder;
+use crate::engine::RemovalCause;
+use crate::engine::events::{LoadKind, Observer};
+use crate::engine::failure::Failure;
+use alloc::boxed::Box;
+use core::fmt;
+
+impl<K, V, S> Builder<K, V, S> {
+    /// Sets the function that weighs an entry. The cache calls it once for each value, when the
+    /// value is published; 0 counts as 1. Default: every entry weighs 1.
+    ///
+    /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other
+    /// entry is in the cache when its `insert` or load is done, as long as another entry can be
+    /// evicted: one that is not being refreshed.
+    #[doc(alias = "Weighter")]
+    pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
+        self.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// Sets a function that is called for each stored value that is removed. The thread that
+    /// removes the value calls it, after the value has become unreachable and outside of any pin,
+    /// so it may use the cache. It is not called when the cache is dropped.
+    ///
+    /// It is called with [`RemovalCause::Rejected`] for each value that an insert or a load gave to
+    /// the cache and the cache did not keep: the value was too heavy, its time to live was zero, or
+    /// too much removed memory waits to be freed. It is not called for
+    ///
+    /// * a value that [`try_insert`](crate::Cache::try_insert) gives back;
+    /// * a value loaded on the condition that it is not kept ([`Loaded::Unstored`](crate::Loaded),
+    ///   or a time to live of zero that the caller or the loader named);
+    /// * a value that lost to a newer write or removal.
+    ///
+    /// A panic of the function reaches the caller whose operation removed the value, after that
+    /// operation is complete.
+    #[doc(alias = "Lifecycle")]
+    pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// Sets a function that is called once for each load that ends in an error or a panic, no
+    /// matter by which verb it began. The arguments are the key, the failure, and what the load was
+    /// for. These are the loads that [`Stats::load_failures`](crate::Stats::load_failures) counts.
+    /// (A load that a caller runs for itself alone, `bypassed`, is not among them: its error is
+    /// that caller's.)
+    ///
+    /// The thread on which the load ended calls the function, after the end and outside of any pin,
+    /// so it may use the cache. A panic of the function reaches that thread as a panic of an
+    /// [`Observer`] does; while the load's own panic unwinds, it is swallowed.
+    ///
+    /// Cost: without such a function, a load that fails pays a branch.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::sync::{Arc, Mutex};
+    /// let log = Arc::new(Mutex::new(Vec::new()));
+    /// let lines = log.clone();
+    /// let cache: Cache<String, u64> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .on_load_error(move |key, failure, kind| {
+    ///         lines.lock().unwrap().push(format!("{key}: {failure} ({kind:?})"));
+    ///     })
+    ///     .build()?;
+    /// assert!(cache.try_get_with("answer", || Err::<u64, _>("no route to host")).is_err());
+    /// assert_eq!(*log.lock().unwrap(), ["answer: no route to host (Missing)"]);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn on_load_error(mut self, told: impl Fn(&K, &Failure<'_>, LoadKind) + Send + Sync + 'static) -> Self {
+        self.on_load_error = Some(Box::new(told));
+        self
+    }
+
+    /// Adds an observer, which receives the cache's events, for metrics and logs. See [`Observer`]
+    /// for the events, the thread that calls it, and the cost. Observers that were added before are
+    /// called first. Default: none.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.observer = Some(match self.observer.take() {
+            None => Box::new(observer),
+            Some(first) => Box::new((first, observer)),
+        });
+        self
+    }
+
+    /// Lets the [`observer`](Self::observer) see keys, by their `Debug`: see
+    /// [`Observer::observe_key`]. (For failures alone, see `on_load_error`.) Default: the observer
+    /// sees hashes.
+    ///
+    /// Cost: an increment and decrement of a reference count for each event, and a clone of the key
+    /// for some events (`Bypassed`, `Refused`, `WaitTimedOut`, `StaleServed`).
+    pub fn observe_keys(mut self) -> Self
+    where
+        K: fmt::Debug,
+    {
+        self.show_key = Some(<K as fmt::Debug>::fmt);
+        self
+    }
+
+    /// Counts hits and misses, in per-thread cells. The cache always counts everything else in
+    /// [`Stats`](crate::Stats).
+    pub fn record_stats(mut self) -> Self {
+        self.record_stats = true;
+        self
+    }
+}

@@ -1,0 +1,192 @@
+//! How a lease ends: with what a loader gave, with the old value confirmed, or with a failure.
+
+use super::Lease;
+use crate::api::handle::entry::{CoreRef, Entry};
+use crate::engine::Operation;
+use crate::engine::events::LoadEnding;
+use crate::engine::flight_ref::Flight;
+use crate::engine::outcome::Loaded;
+use crate::engine::publish::Published;
+use crate::flight::expiry::Ttl;
+use crate::flight::failure::{Panicked, SharedError};
+use crate::flight::node::Node;
+use crate::sys::mutants::mutant;
+use alloc::sync::Arc;
+use core::mem::ManuallyDrop;
+use core::time::Duration;
+
+impl<'c, K, V> Lease<'c, K, V> {
+    /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
+    /// there is no old value; the flight is given up then.
+    pub(crate) fn finish(self, loaded: Loaded<V>, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+        let (value, ttl) = match loaded {
+            Loaded::New(value) => (value, ttl),
+            Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
+            Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
+            Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
+            Loaded::NotModified => return self.renew_for(ttl),
+        };
+        let (Ok(entry) | Err(entry)) = self.fulfil_for(value, ttl);
+        Some(entry)
+    }
+
+    /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
+    /// loaded.
+    pub(crate) fn publish(
+        self,
+        value: V,
+        ttl: Option<Ttl>,
+        took: Option<u64>,
+    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let ended = self.end_event(took.unwrap_or(0));
+        let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
+        self.core.get().note_cost(took.unwrap_or(0));
+        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, ttl, (self.tag_sequence, delta)));
+        if ttl.is_some_and(Ttl::is_zero) {
+            // The caller asked for a time of zero. So the value is handed over, and does not count
+            // as rejected.
+            meta.rejected = None;
+        }
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `publish` is the lease's end.
+        let (node, ending) = match unsafe { operation.publish(flight, number, value, meta) } {
+            Published::Stored => (flight.node, LoadEnding::Stored),
+            Published::HandedOver => (flight.node, LoadEnding::NotStored),
+            // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
+            // gives it back at its own end.
+            Published::Fenced(value) => {
+                if mutant("fenced handle lost") {
+                    core::mem::forget(core.clone());
+                }
+                (Node::fenced(core.get().nodes(), flight.node, value, meta.stamps), LoadEnding::Fenced)
+            }
+        };
+        core.get().lease_over(counted, ending == LoadEnding::Fenced);
+        // The entry is built before the operation ends: if a listener panics there, unwinding must
+        // drop the entry's reference, too.
+        // SAFETY: the reference handed over is the lease's own to the flight's node, or the only
+        // one to the fenced node just built. Both nodes are READY, and so have a value.
+        let entry = unsafe { Entry::new(core.clone(), node) };
+        // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference, directly or
+        // through the fenced node.
+        operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
+        if let Some(old) = flight.old {
+            // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
+            // entry is not used afterwards.
+            unsafe { operation.release(old) };
+        }
+        drop(operation);
+        if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
+    }
+
+    pub(crate) fn renew_for(self, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+        let old = self.flight.old?;
+        let delta = self.elapsed();
+        let value = self.stale()?;
+        let ended = self.end_event(delta);
+        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_sequence, delta)));
+        let (core, flight, number, counted) = self.into_parts();
+        // SAFETY: the lease's reference to the old entry is handed over; an entry with a successor
+        // has its value.
+        let entry = unsafe { Entry::new(core.clone(), old) };
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: as in `publish`: `into_parts` ended the lease without giving it up. The flight
+        // has an old entry, which `entry` keeps alive.
+        let renewed = unsafe { operation.renew(flight, number, stamps) };
+        core.get().lease_over(counted, !renewed);
+        // SAFETY: the lease's reference keeps the node alive; it is given back below.
+        operation.observe_of(unsafe { flight.node.as_ref() }, || {
+            ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
+        });
+        // SAFETY: the reference is the lease's; it is given back once, and the node is not used
+        // afterwards.
+        unsafe { operation.release(flight.node) };
+        drop(operation);
+        Some(entry)
+    }
+
+    pub(super) fn end_by_hand(self, error: Option<SharedError>) {
+        let window = self.core.get().config.limits.stale_if_error;
+        drop(self.end(error, window));
+    }
+
+    /// Ends the flight with an error, or as abandoned. `window` is how long past its time to live
+    /// an old value may be served instead: a failure is kept only where there is no such value.
+    pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
+        let ended = self.end_event(0);
+        // Computed before the lease is taken apart: `negative_stamps` calls `tags_with` for the old
+        // value, and a panic there must still drop the lease.
+        let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
+        let kind = self.kind;
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `fail` is the lease's end, and the references are given back
+        // once, last.
+        let unkept = unsafe {
+            operation.load_failed(flight.node, kind, error.as_ref(), false);
+            let unkept = operation.fail(flight, number, error, kept);
+            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+            unkept
+        };
+        core.get().lease_over(counted, unkept.fenced());
+        drop(operation);
+        drop(unkept);
+        core
+    }
+
+    /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
+    /// references, the lease's number, and whether the lease is counted; the caller must [count it
+    /// out](Core::lease_over).
+    pub(super) fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32, bool) {
+        let this = ManuallyDrop::new(self);
+        // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
+        let core = unsafe { core::ptr::read(&this.core) };
+        (core, this.flight, this.number, this.counted)
+    }
+
+    /// Ends the flight for all waiters, after as many leaders as `max_handovers` permits have
+    /// panicked, one after the other. Returns whether the lease was taken over.
+    ///
+    /// The failure is kept for the `negative_ttl`, unless the flight is a refresh: only `tags_with`
+    /// can tell whether the old value may be served instead, and it must not be called while the
+    /// thread unwinds.
+    ///
+    /// # Safety
+    /// The lease ends here; its references remain the caller's.
+    pub(super) unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
+        let core = self.core.get();
+        let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
+        let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
+        // SAFETY: by this function's contract, the caller holds this lease and its references, and
+        // the lease ends here.
+        let unkept = unsafe { operation.fail(self.flight, self.number, Some(error), kept) };
+        unkept.fenced()
+    }
+
+    /// Removes the old value, unless the lease was taken over.
+    #[cfg(feature = "std")]
+    pub(crate) fn remove_old(self) {
+        if self.flight.old.is_none() {
+            return;
+        }
+        let ended = self.end_event(0);
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; the flight has an old entry. `remove_refreshed` is the
+        // lease's end, and the references are given back once, last.
+        unsafe {
+            let retracted = operation.remove_refreshed(flight, number);
+            core.get().lease_over(counted, !retracted);
+            let ending = if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+        }
+        operation.promptly();
+    }
+}
