@@ -200,6 +200,7 @@ pub use engine::{
     failure::Failure,
     key::ToKey,
     outcome::{Loaded, Outcome},
+    refresh::Refresh,
     rejected::{Rejected, RejectionCause},
     stats::Stats,
     tags::Tags,

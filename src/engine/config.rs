@@ -4,6 +4,7 @@ use super::RemovalCause;
 use super::events::{LoadKind, Observer};
 use super::failure::Failure;
 use super::observe::ShowKey;
+use super::refresh::Refresh;
 use super::tags::TagRegistry;
 use crate::flight::expiry::Ttl;
 use crate::runtime::cache_time::Time;
@@ -69,7 +70,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) idle: u64,
     pub(crate) ttl_with: Option<TtlWith<K, V>>,
     pub(crate) jitter: f64,
-    pub(crate) beta: f64,
+    pub(crate) refresh: Refresh,
     pub(crate) cooldown: u64,
     /// How long a failure is kept in place of a value; 0: not at all.
     pub(crate) negative_ttl: u64,

@@ -8,7 +8,7 @@ use super::{Core, Operation};
 use crate::flight::expiry::ExpiryWord;
 use crate::flight::expiry::Timestamps;
 use crate::flight::node::Node;
-use crate::runtime::xfetch::{self, NEVER};
+use crate::runtime::xfetch::NEVER;
 use crate::sys::sync::Ordering;
 
 /// The divisor that gives the weight of the newest load in the average: one eighth.
@@ -42,7 +42,7 @@ impl<K, V> Core<K, V> {
     /// Returns the expiry word of a value without tags.
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         let quiet = match self.config.idle {
-            NEVER => xfetch::quiet_until(expires, delta, self.config.beta),
+            NEVER => self.config.refresh.earliest(born, expires, delta),
             _ => self.idle_deadline(born),
         };
         ExpiryWord::new(quiet, delta)

@@ -37,11 +37,12 @@ impl<K, V> Core<K, V> {
         hot.is_free_of(self.config.restless)
     }
 
-    /// Returns the time from which readers roll dice for an entry.
-    pub(super) fn dice_from(&self, hot: ExpiryWord, expires: u64) -> u64 {
+    /// Returns the time from which a reader may refresh the entry early.
+    fn refreshed_from(&self, node: &Node<K, V>, hot: ExpiryWord) -> u64 {
         match self.config.idle {
             NEVER => hot.quiet_until(),
-            _ => xfetch::quiet_until(expires, hot.delta(), self.config.beta),
+            // The word has the idle deadline in place of the mark.
+            _ => self.config.refresh.earliest(node.born(), node.expires(self.nodes()), hot.delta()),
         }
     }
 
@@ -139,29 +140,33 @@ impl<K, V> Core<K, V> {
     }
 
     /// Returns how fresh the value is for a read-through: whether it may be served, and whether
-    /// this caller refreshes it early. Rolls XFetch's dice.
+    /// this caller refreshes it early. Rolls the dice, if the policy has dice.
     pub(crate) fn freshness(&self, node: &Node<K, V>) -> Freshness {
         if !self.is_fresh(node) {
             return Freshness::Expired;
         }
-        let (hot, beta) = (node.hot(), self.config.beta);
-        let delta = hot.delta();
-        if hot.never_expires() || beta == 0.0 || delta == 0 {
-            return Freshness::Fresh;
-        }
-        let expires = node.expires(self.nodes());
-        if expires == NEVER {
+        let hot = node.hot();
+        if hot.never_expires() {
             return Freshness::Fresh;
         }
         let now = self.config.time.now();
-        if now >= self.dice_from(hot, expires) && xfetch::roll(now, expires, delta, beta, self.random()) {
-            Freshness::Early
-        } else {
-            Freshness::Fresh
+        if now < self.refreshed_from(node, hot) {
+            return Freshness::Fresh;
         }
+        let early = match self.config.refresh.dice() {
+            Some(beta) => {
+                hot.delta() != 0 && {
+                    let expires = node.expires(self.nodes());
+                    xfetch::roll(now, expires, hot.delta(), beta, self.random())
+                }
+            }
+            // Past its mark. The caller is the only one: its refresh hangs from the entry at once.
+            None => true,
+        };
+        if early { Freshness::Early } else { Freshness::Fresh }
     }
 
-    /// Returns whether the value is fresh, and no dice are to be rolled for it.
+    /// Returns whether the value is fresh, and no caller is to refresh it yet.
     #[inline]
     pub(super) fn quiet(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();
@@ -171,7 +176,7 @@ impl<K, V> Core<K, V> {
         let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),
             false if !self.is_fresh(node) => return false,
-            false => self.dice_from(hot, node.expires(self.nodes())),
+            false => self.refreshed_from(node, hot),
         };
         self.config.time.now() < quiet
     }

@@ -41,6 +41,7 @@ pub(crate) mod operation;
 pub(crate) mod outcome;
 pub(crate) mod publish;
 mod read;
+pub(crate) mod refresh;
 pub(crate) mod rejected;
 mod remove;
 pub(crate) mod role;

@@ -54,6 +54,7 @@ scenarios!(
         changes::insert_in_mid_flight,
         changes::changes_as_the_load_ends,
         refresh::a_later_miss_joins_an_early_refresh,
+        refresh::one_caller_refreshes_past_the_mark,
         refresh::a_refresh_stands_up_to_eviction,
         reentry::re_entry_is_answered_at_once,
         deadline::waiters_past_their_deadline_leave_one_flight,

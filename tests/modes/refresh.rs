@@ -3,6 +3,7 @@
 use crate::common::*;
 use crate::driver::{Crew, all_get};
 use crate::load::Load;
+use bellwether::Refresh;
 use std::sync::Arc;
 
 pub fn a_later_miss_joins_an_early_refresh(crew: &Crew) {
@@ -24,6 +25,31 @@ pub fn a_later_miss_joins_an_early_refresh(crew: &Crew) {
     assert_eq!((load.calls(), unused.calls(), cache.stats().early_refreshes), (1, 0, 1));
     assert_eq!((cache.get(&1), cache.len()), (Some(2), 1));
     nothing_in_flight(&cache, 1);
+}
+
+pub fn one_caller_refreshes_past_the_mark(crew: &Crew) {
+    for policy in [Refresh::at(0.5), Refresh::after(5 * SECOND), Refresh::lead(5.0)] {
+        let (builder, clock) = timed();
+        let cache: TestCache = builder.max_capacity(9).time_to_live(10 * SECOND).refresh(policy).build().unwrap();
+        // Loaded within a second, to expire at 11 s. Each mark is at 6 s.
+        cache.get_with(&1, || (clock.advance(SECOND), 1).1);
+        let cache = Arc::new(cache);
+        let unused = Load::new(End::Value(9));
+        clock.advance(4 * SECOND);
+        let before: Vec<_> = (0..3).map(|_| crew.ask(&cache, 1, &unused)).collect();
+        assert!(all_get(before, 1), "{policy:?}");
+        clock.advance(SECOND);
+        let (load, gate) = Load::gated(End::Value(2));
+        let leader = crew.ask(&cache, 1, &load);
+        load.begun(1);
+        let served: Vec<_> = (0..6).map(|_| crew.ask(&cache, 1, &unused)).collect();
+        assert!(all_get(served, 1), "all others keep the value: {policy:?}");
+        gate.open();
+        assert!(all_get([leader], 2));
+        assert_eq!((load.calls(), unused.calls(), cache.stats().early_refreshes), (1, 0, 1));
+        assert!(all_get([crew.ask(&cache, 1, &unused)], 2), "the mark has moved: {policy:?}");
+        nothing_in_flight(&cache, 1);
+    }
 }
 
 pub fn a_refresh_stands_up_to_eviction(crew: &Crew) {

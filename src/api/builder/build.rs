@@ -5,6 +5,7 @@ use crate::api::cache::Cache;
 use crate::api::error::BuildError;
 use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
+use crate::engine::refresh::Refresh;
 use crate::engine::tags::TagRegistry;
 use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
@@ -53,7 +54,8 @@ impl<K, V, S> Builder<K, V, S> {
         if deadlines && !timed {
             return Err(BuildError::MissingTimer);
         }
-        let expires = self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
+        let expires =
+            self.refresh.needs_no_expiry() || self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
         let source = source(
             self.clock,
             expires || deadlines || while_refresh.max(if_error) != 0 || !self.negative_ttl.is_zero(),
@@ -72,7 +74,7 @@ impl<K, V, S> Builder<K, V, S> {
             idle: self.idle.map_or(NEVER, nanos),
             ttl_with: self.ttl_with,
             jitter: self.jitter,
-            beta: self.beta,
+            refresh: self.refresh,
             cooldown: nanos(self.cooldown),
             negative_ttl: nanos(self.negative_ttl),
             limits: self.limits,
@@ -98,8 +100,11 @@ impl<K, V, S> Builder<K, V, S> {
     fn check(&self) -> Result<(), BuildError> {
         let Limits { soft_timeout: soft, hard_timeout: hard, lead_timeout: lead, .. } = self.limits;
         let stale = self.limits.max_stale() != 0;
-        if !(self.beta.is_finite() && self.beta >= 0.0) {
-            return Err(BuildError::Beta(self.beta));
+        if !self.refresh.is_valid() {
+            return Err(match self.refresh.dice() {
+                Some(beta) if !Refresh::xfetch(beta).is_valid() => BuildError::Beta(beta),
+                _ => BuildError::Refresh(self.refresh),
+            });
         }
         if !(0.0..1.0).contains(&self.jitter) {
             return Err(BuildError::Jitter(self.jitter));

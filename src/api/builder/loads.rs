@@ -2,6 +2,7 @@
 //! load fails.
 
 use super::Builder;
+use crate::engine::refresh::Refresh;
 use crate::runtime::xfetch::nanos;
 use core::time::Duration;
 
@@ -10,10 +11,59 @@ impl<K, V, S> Builder<K, V, S> {
     /// paper's optimum and the default. A larger β refreshes earlier; 0.0 turns early refresh off.
     /// (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, VLDB
     /// 2015, section 4.)
-    #[doc(alias = "refresh_after_write")]
-    pub fn xfetch(mut self, beta: f64) -> Self {
-        self.beta = beta;
+    pub fn xfetch(self, beta: f64) -> Self {
+        self.refresh(Refresh::xfetch(beta))
+    }
+
+    /// When entries are refreshed before they expire. The last policy given counts. Default:
+    /// [`Refresh::xfetch(1.0)`](Refresh::xfetch).
+    ///
+    /// A refresh ahead of expiry is a load like any other: one caller leads it, and the other
+    /// callers keep the value that is still fresh. The caller that leads pays for it, unless the
+    /// load runs in the background ([`detached`](crate::Cache::detached), or a
+    /// [`LoadingCache`](crate::LoadingCache) with a `LoadAsync` loader). With a time to idle the
+    /// [`error_cooldown`](Self::error_cooldown) has no effect, so each reader past the mark tries
+    /// again if a refresh fails.
+    #[doc(alias = "eager_refresh")]
+    pub fn refresh(mut self, policy: Refresh) -> Self {
+        self.refresh = policy;
         self
+    }
+
+    /// Refreshes an entry at this age, at the first read-through past it: short for
+    /// [`refresh`](Self::refresh) with [`Refresh::after`]. The entry need not expire.
+    ///
+    /// ```
+    /// use bellwether::{Cache, ManualClock, Outcome};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new();
+    /// let cache: Cache<u32, u32> = Cache::builder()
+    ///     .max_capacity(10)
+    ///     .refresh_after(Duration::from_secs(10))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// cache.get_with(&1, || 1);
+    /// clock.advance(Duration::from_secs(10));
+    /// assert_eq!(cache.get(&1), Some(1), "it does not expire");
+    /// assert_eq!(cache.entry(&1).get_with(|| 2).1, Outcome::Refreshed);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "refresh_after_write")]
+    pub fn refresh_after(self, age: Duration) -> Self {
+        self.refresh(Refresh::after(age))
+    }
+
+    /// Refreshes an entry at this share of its time to live, from 0.0 to 1.0, at the first
+    /// read-through past it: short for [`refresh`](Self::refresh) with [`Refresh::at`].
+    #[doc(alias = "eager_refresh_threshold")]
+    pub fn refresh_at(self, share: f64) -> Self {
+        self.refresh(Refresh::at(share))
+    }
+
+    /// Refreshes an entry so early that a load of up to `factor` times the key's last one ends
+    /// before the entry expires: short for [`refresh`](Self::refresh) with [`Refresh::lead`].
+    pub fn refresh_lead(self, factor: f64) -> Self {
+        self.refresh(Refresh::lead(factor))
     }
 
     /// Sets how long the cache leaves an entry alone after its refresh failed. A fresh entry is

@@ -8,6 +8,7 @@ use crate::api::cache::Cache;
 use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
 use crate::engine::events::Observer;
 use crate::engine::observe::ShowKey;
+use crate::engine::refresh::Refresh;
 use crate::engine::tags::{Tags, TagsWith};
 use crate::runtime::cache_time::Source;
 use crate::runtime::clock::Clock;
@@ -54,7 +55,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     idle: Option<Duration>,
     ttl_with: Option<TtlWith<K, V>>,
     jitter: f64,
-    beta: f64,
+    refresh: Refresh,
     cooldown: Duration,
     negative_ttl: Duration,
     limits: Limits,
@@ -88,7 +89,7 @@ impl<K, V> Builder<K, V> {
             idle: None,
             ttl_with: None,
             jitter: 0.0,
-            beta: 1.0,
+            refresh: Refresh::xfetch(1.0),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
             limits: Limits {
@@ -277,7 +278,7 @@ impl<K, V, S> Builder<K, V, S> {
             idle: self.idle,
             ttl_with: self.ttl_with,
             jitter: self.jitter,
-            beta: self.beta,
+            refresh: self.refresh,
             cooldown: self.cooldown,
             negative_ttl: self.negative_ttl,
             limits: self.limits,
@@ -341,7 +342,7 @@ impl<K, V, S> fmt::Debug for Builder<K, V, S> {
             .field("max_capacity", &self.max_capacity)
             .field("time_to_live", &self.ttl)
             .field("time_to_idle", &self.idle)
-            .field("xfetch", &self.beta)
+            .field("refresh", &self.refresh)
             .finish_non_exhaustive()
     }
 }

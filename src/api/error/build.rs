@@ -1,5 +1,6 @@
 //! Why a cache was not built.
 
+use crate::engine::refresh::Refresh;
 use core::fmt;
 
 /// The reason why [`Builder::build`](crate::Builder::build) refused a configuration.
@@ -12,6 +13,9 @@ pub enum BuildError {
     Shards(usize),
     /// `xfetch`'s beta is negative, infinite or not a number.
     Beta(f64),
+    /// A number of the `refresh` policy is out of its bounds: a factor must be finite and not
+    /// negative, a share within `0.0..=1.0`.
+    Refresh(Refresh),
     /// `ttl_jitter` is not within `0.0..1.0`.
     Jitter(f64),
     /// `time_to_idle` is zero: no entry could ever be read.
@@ -45,6 +49,10 @@ impl fmt::Display for BuildError {
             Self::MissingCapacity => f.write_str("max_capacity is required (u64::MAX for an unbounded cache)"),
             Self::Shards(n) => write!(f, "shards must be within 1..=1024, not {n}"),
             Self::Beta(b) => write!(f, "xfetch's beta must be finite and not negative, not {b}"),
+            Self::Refresh(refresh) => write!(
+                f,
+                "the refresh policy's factor must be finite and not negative, and its shares within 0.0..=1.0: {refresh:?}"
+            ),
             Self::Jitter(j) => write!(f, "ttl_jitter must be within 0.0..1.0, not {j}"),
             Self::ZeroTimeToIdle => f.write_str("time_to_idle must be longer than zero"),
             Self::StaleWithIdle => f.write_str(
