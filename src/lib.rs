@@ -84,6 +84,7 @@
 //! |---|---|
 //! | [`waiting`] | what is lock-free, and what blocks |
 //! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
+//! | [`refresh`] | which policy of early refresh, by simulation |
 //! | [`eviction`] | which entry goes when room is needed, and the hit ratio |
 //! | [`hashers`] | which hasher suits which keys |
 //! | [`comparison`] | what other libraries do about stampedes, and its counterpart here |
@@ -121,6 +122,12 @@ pub mod hashers {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/memory.md")]
 pub mod memory {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/refresh.md")]
+#[doc = "<style>.refresh svg { width: 100%; height: auto; }</style><div class=\"refresh\">"]
+#[doc = include_str!("../docs/refresh.svg")]
+#[doc = "</div>"]
+pub mod refresh {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/verification.md")]
 pub mod verification {}

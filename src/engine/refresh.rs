@@ -20,7 +20,7 @@ use core::time::Duration;
 /// | [`never()`](Self::never) | at the expiry | loads that are cheaper than a needless one |
 ///
 /// [`not_before(share)`](Self::not_before) moves the mark to this share of the time to live, if it
-/// would come earlier.
+/// would come earlier. [`not_after(share)`](Self::not_after) moves it there, if it would come later.
 ///
 /// ```
 /// use bellwether::{Cache, ManualClock, Outcome, Refresh};
@@ -44,6 +44,8 @@ pub struct Refresh {
     pub(crate) mark: Mark,
     /// The share of the time to live before which no refresh begins.
     pub(crate) not_before: f64,
+    /// The share of the time to live at which the mark is at the latest.
+    pub(crate) not_after: f64,
 }
 
 /// Where the mark of a policy is.
@@ -62,7 +64,7 @@ pub(crate) enum Mark {
 
 impl Refresh {
     const fn of(mark: Mark) -> Self {
-        Self { mark, not_before: 0.0 }
+        Self { mark, not_before: 0.0, not_after: 1.0 }
     }
 
     /// No entry is refreshed before it expires.
@@ -105,10 +107,20 @@ impl Refresh {
         self
     }
 
+    /// Has the mark at this share of the time to live at the latest, from 0.0 to 1.0. Short loads of a
+    /// key that is rarely read are the reason: no reader may come by within a lead of milliseconds.
+    /// Where it is less than [`not_before`](Self::not_before), it counts. With
+    /// [`never`](Self::never) it is the mark. Past it XFetch's dice still decide.
+    pub const fn not_after(mut self, share: f64) -> Self {
+        self.not_after = share;
+        self
+    }
+
     /// Returns whether all numbers are within their bounds.
     pub(crate) fn is_valid(self) -> bool {
         let share = |s: f64| (0.0..=1.0).contains(&s);
         share(self.not_before)
+            && share(self.not_after)
             && match self.mark {
                 Mark::Never | Mark::Age(_) => true,
                 Mark::Dice(number) | Mark::Lead(number) => number.is_finite() && number >= 0.0,
@@ -129,7 +141,7 @@ impl Refresh {
             Mark::Lead(factor) => expires.saturating_sub((factor * delta as f64) as u64),
             Mark::Share(s) => share(s),
         };
-        if expires == NEVER { mark } else { mark.max(share(self.not_before)).min(expires) }
+        if expires == NEVER { mark } else { mark.max(share(self.not_before)).min(share(self.not_after)).min(expires) }
     }
 
     /// Returns whether the mark may come in a life that never ends.
@@ -162,6 +174,9 @@ mod tests {
         assert_eq!(earliest(Refresh::xfetch(1.0).not_before(0.9)), 154);
         assert_eq!(earliest(Refresh::lead(2.0).not_before(0.95)), 157);
         assert_eq!(earliest(Refresh::lead(0.5).not_before(0.95)), 159);
+        assert_eq!(earliest(Refresh::lead(0.5).not_after(0.95)), 157);
+        assert_eq!(earliest(Refresh::lead(100.0).not_before(0.5).not_after(0.95)), 130);
+        assert_eq!(earliest(Refresh::never().not_after(0.5)), 130);
     }
 
     #[test]
@@ -176,8 +191,13 @@ mod tests {
     #[test]
     fn numbers_out_of_their_bounds_are_seen() {
         for wrong in [f64::NAN, f64::INFINITY, -0.1] {
-            let all =
-                [Refresh::xfetch(wrong), Refresh::lead(wrong), Refresh::at(wrong), Refresh::never().not_before(wrong)];
+            let all = [
+                Refresh::xfetch(wrong),
+                Refresh::lead(wrong),
+                Refresh::at(wrong),
+                Refresh::never().not_before(wrong),
+                Refresh::never().not_after(wrong),
+            ];
             assert!(all.iter().all(|refresh| !refresh.is_valid()), "{wrong}");
         }
         assert!(!Refresh::at(1.1).is_valid() && Refresh::at(1.0).is_valid() && Refresh::at(0.0).is_valid());

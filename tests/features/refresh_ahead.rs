@@ -35,6 +35,7 @@ fn each_policy_has_its_mark() {
         (Refresh::lead(5.0), 6),
         (Refresh::lead(5.0).not_before(0.8), 9),
         (Refresh::at(0.5).not_before(0.2), 6),
+        (Refresh::lead(0.1).not_after(0.5), 6),
         (Refresh::xfetch(1e9).not_before(0.8), 9),
     ] {
         let set = |builder: Builder<Key, u64>| builder.refresh(policy);
