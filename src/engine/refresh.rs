@@ -6,10 +6,10 @@ use core::time::Duration;
 /// When read-through refreshes an entry that has not expired yet.
 ///
 /// A policy sets a *mark* in the life of each entry. Before the mark no caller refreshes the entry.
-/// At the first read-through past the mark, one caller does, and all others keep the value. So loads
-/// need no dice to keep apart: the cache coordinates them. With a background load
-/// ([`detached`](crate::Cache::detached), a `LoadAsync` loader) no caller waits for it. If a refresh
-/// fails, the next one begins after the [`error_cooldown`](crate::Builder::error_cooldown).
+/// At the first read-through past the mark, one caller does, and all others keep the value. So
+/// loads need no dice to keep apart: the cache coordinates them. With a background load
+/// ([`detached`](crate::Cache::detached), a `LoadAsync` loader) no caller waits for it. If a
+/// refresh fails, the next one begins after the [`error_cooldown`](crate::Builder::error_cooldown).
 ///
 /// | policy | the mark | it suits |
 /// |---|---|---|
@@ -20,7 +20,8 @@ use core::time::Duration;
 /// | [`never()`](Self::never) | at the expiry | loads that are cheaper than a needless one |
 ///
 /// [`not_before(share)`](Self::not_before) moves the mark to this share of the time to live, if it
-/// would come earlier. [`not_after(share)`](Self::not_after) moves it there, if it would come later.
+/// would come earlier. [`not_after(share)`](Self::not_after) moves it there, if it would come
+/// later.
 ///
 /// ```
 /// use bellwether::{Cache, ManualClock, Outcome, Refresh};
@@ -72,9 +73,9 @@ impl Refresh {
         Self::of(Mark::Never)
     }
 
-    /// Rolls dice at each read-through: the caller refreshes if `now − δ·beta·ln(U) ≥ expiry`, with U
-    /// uniform in (0, 1]. 1.0 is the paper's optimum for callers that cannot coordinate; larger is
-    /// earlier. (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede
+    /// Rolls dice at each read-through: the caller refreshes if `now − δ·beta·ln(U) ≥ expiry`, with
+    /// U uniform in (0, 1]. 1.0 is the paper's optimum for callers that cannot coordinate; larger
+    /// is earlier. (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede
     /// Prevention*, VLDB 2015, section 4.)
     pub const fn xfetch(beta: f64) -> Self {
         Self::of(Mark::Dice(beta))
@@ -100,16 +101,16 @@ impl Refresh {
         Self::of(Mark::Age(if ns > NEVER as u128 { NEVER } else { ns as u64 }))
     }
 
-    /// Lets no refresh begin before this share of the time to live, from 0.0 to 1.0. Long loads in a
-    /// short life are the reason: XFetch, and a lead, would refresh such an entry all the time.
+    /// Lets no refresh begin before this share of the time to live, from 0.0 to 1.0. Long loads in
+    /// a short life are the reason: XFetch, and a lead, would refresh such an entry all the time.
     pub const fn not_before(mut self, share: f64) -> Self {
         self.not_before = share;
         self
     }
 
-    /// Has the mark at this share of the time to live at the latest, from 0.0 to 1.0. Short loads of a
-    /// key that is rarely read are the reason: no reader may come by within a lead of milliseconds.
-    /// Where it is less than [`not_before`](Self::not_before), it counts. With
+    /// Has the mark at this share of the time to live at the latest, from 0.0 to 1.0. Short loads
+    /// of a key that is rarely read are the reason: no reader may come by within a lead of
+    /// milliseconds. Where it is less than [`not_before`](Self::not_before), it counts. With
     /// [`never`](Self::never) it is the mark. Past it XFetch's dice still decide.
     pub const fn not_after(mut self, share: f64) -> Self {
         self.not_after = share;

@@ -17,6 +17,15 @@ pub type Work = Box<dyn FnOnce() + Send>;
 ///
 /// ```
 /// # use bellwether::{Builder, Cache, Task};
+/// # mod smol {
+/// #     pub struct Running;
+/// #     impl Running {
+/// #         pub fn detach(self) {}
+/// #     }
+/// #     pub fn spawn(_: bellwether::Task) -> Running {
+/// #         Running
+/// #     }
+/// # }
 /// let spawner = |task: Task| smol::spawn(task).detach();
 /// let builder: Builder<u32, u32> = Cache::builder().spawner(spawner);
 /// ```
