@@ -233,17 +233,17 @@ impl<K, V> Node<K, V> {
     pub(crate) unsafe fn dec_ref(this: NonNull<Self>, shares: u32) -> bool {
         // SAFETY: the references keep the node alive, at least until the step that gives them back.
         // A node begins with its link.
-        let tally = unsafe { Link::refcount_of(Self::as_link(this)) };
+        let refcount = unsafe { Link::refcount_of(Self::as_link(this)) };
         // Release: this owner's use of the node comes before its disposal. The partner is the
         // `acquire` below, as the fence in Arc.
         // SAFETY: the count is alive when `fetch_sub` begins, and an atomic's method needs no more.
-        if unsafe { tally.as_ref() }.fetch_sub(shares, weakened("unshare", Ordering::Release)) != shares {
+        if unsafe { refcount.as_ref() }.fetch_sub(shares, weakened("unshare", Ordering::Release)) != shares {
             return false;
         }
         if !mutant("last share unordered") {
             // SAFETY: no other owner has a reference to give back, so the node is alive until the
             // caller has it freed.
-            acquire(unsafe { tally.as_ref() });
+            acquire(unsafe { refcount.as_ref() });
         }
         true
     }

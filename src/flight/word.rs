@@ -324,7 +324,7 @@ impl Word {
     pub(crate) fn set_removed(&self) -> Snapshot {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
-            debug_assert_eq!(now.addr() & REMOVED, 0, "GONE is set once");
+            debug_assert_eq!(now.addr() & REMOVED, 0, "REMOVED is set once");
             let new = now.map_addr(|a| a | REMOVED);
             match self.0.compare_exchange_weak(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Snapshot(now),

@@ -140,13 +140,13 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let value = if word.has_value() { Some(node) } else { renewed.as_ref().map(|old| unsafe { old.as_ref() }) };
         let late = value.is_some_and(|value| self.late(&operation, flight, value))
             && !(renewed.is_some() && mutant("renewed for a waiter"));
-        let entry = |valued, other: Option<_>| {
+        let entry = |with_value, other: Option<_>| {
             // SAFETY: `other` is the flight's other node. Our reference to it is given back once,
             // and it is not used afterwards.
             other.into_iter().for_each(|other| unsafe { operation.release(other) });
             // SAFETY: our reference is handed over, to a node whose word has a value: the flight's,
             // if `word` says so, or the old entry.
-            Woken::Ready(unsafe { Entry::new(self.core.clone(), valued) })
+            Woken::Ready(unsafe { Entry::new(self.core.clone(), with_value) })
         };
         // SAFETY: the references are ours, and are given back once: exactly one arm below disposes
         // of them. The nodes are used only under the operation's pin afterwards.

@@ -196,7 +196,7 @@ where
         if led.leases.is_empty() {
             return;
         }
-        let (tally, flights, places) = (self.refusals(), led.flights(), led.places.clone());
+        let (refusals, flights, places) = (self.refusals(), led.flights(), led.places.clone());
         // The old values, in case the loader panics. The leases are dropped while the thread
         // unwinds, which is how a lease learns that its load has panicked.
         let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.stale_if_error {
@@ -205,7 +205,7 @@ where
         };
         let load = || {
             led.begin_load();
-            let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &tally));
+            let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &refusals));
             led.end_load();
             (led, given)
         };
@@ -231,12 +231,12 @@ where
 
     /// Asks the loader for all of these keys, and returns its answers.
     #[cfg(feature = "std")]
-    fn ask(&self, keys: &[&K], hashes: &[u64], tally: &Tally<K, V>) -> Given<V, L::Error>
+    fn ask(&self, keys: &[&K], hashes: &[u64], refusals: &Refusals<K, V>) -> Given<V, L::Error>
     where
         L: Load<K, V>,
     {
         let hash = |q: &dyn Hashed| self.hash_erased(q);
-        let mut answers = Answers::new(keys, hashes, &hash, &tally.refused);
+        let mut answers = Answers::new(keys, hashes, &hash, &refusals.refused);
         self.loader().load_all(keys, &mut answers);
         answers.given()
     }
@@ -247,13 +247,13 @@ where
         keys: &[&K],
         hashes: &[u64],
         flights: &[FlightId],
-        tally: &Tally<K, V>,
+        refusals: &Refusals<K, V>,
     ) -> Given<V, L::Error>
     where
         L: LoadAsync<K, V>,
     {
         let hash = |q: &dyn Hashed| self.hash_erased(q);
-        let mut answers = Answers::new(keys, hashes, &hash, &tally.refused);
+        let mut answers = Answers::new(keys, hashes, &hash, &refusals.refused);
         {
             let loading = reentry::during(flights, || self.loader().load_all(keys, &mut answers));
             Loading::new(flights, pin!(Some(loading))).await;
@@ -272,9 +272,9 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
-            let tally = this.refusals();
+            let refusals = this.refusals();
             led.begin_load();
-            let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &tally));
+            let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &refusals));
             let given = reentry::during(&led.flights(), ask);
             led.end_load();
             fate.returned();
@@ -292,11 +292,11 @@ where
         }
         let this = self.clone();
         self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
-            let tally = this.refusals();
+            let refusals = this.refusals();
             led.begin_load();
             let given = {
                 let (keys, flights) = (led.keys(), led.flights());
-                let mut asked = pin!(this.ask_async(&keys, &led.hashes, &flights, &tally));
+                let mut asked = pin!(this.ask_async(&keys, &led.hashes, &flights, &refusals));
                 poll_fn(|cx| fate.of(|| asked.as_mut().poll(cx))).await
             };
             led.end_load();
@@ -313,9 +313,9 @@ where
     {
         let this = self.clone();
         Box::pin(async move {
-            let tally = this.refusals();
+            let refusals = this.refusals();
             let keys: Vec<&K> = keys.iter().collect();
-            let given = this.ask_async(&keys, &hashes, &[], &tally).await;
+            let given = this.ask_async(&keys, &hashes, &[], &refusals).await;
             let foreign = |error: Arc<L::Error>| LoadError::of_flight(Some(error as SharedError));
             given.into_iter().map(|given| given.map(|given| given.map_err(foreign))).collect()
         })
@@ -325,19 +325,19 @@ where
         hash_of(self.hasher(), q)
     }
 
-    fn refusals(&self) -> Tally<K, V> {
-        Tally { core: self.cache().kept(), refused: AtomicUsize::new(0) }
+    fn refusals(&self) -> Refusals<K, V> {
+        Refusals { core: self.cache().kept(), refused: AtomicUsize::new(0) }
     }
 }
 
 /// Counts the answers of a load that were refused. When it is dropped, after the load, the cache's
 /// statistics and the observer get them.
-struct Tally<K: 'static, V: 'static> {
+struct Refusals<K: 'static, V: 'static> {
     core: CoreRef<'static, K, V>,
     refused: AtomicUsize,
 }
 
-impl<K: 'static, V: 'static> Drop for Tally<K, V> {
+impl<K: 'static, V: 'static> Drop for Refusals<K, V> {
     fn drop(&mut self) {
         // Relaxed: the load is over and its `Answers` are gone, so each thread that counted has
         // synchronised with this one.

@@ -230,9 +230,9 @@ where
     /// [`on`](Self::on). None: there is nothing to wait for, and the driver calls
     /// [`end`](Self::end).
     pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
-        let ((without, with), patience) = (self.lengths(), self.limits.max_stale());
+        let ((without, with), max_stale) = (self.lengths(), self.limits.max_stale());
         let Progress::Wait(waiter) = &mut self.stage else { return None };
-        let limit = if with < without && waiter.servable_stale(patience).is_some() { with } else { without };
+        let limit = if with < without && waiter.servable_stale(max_stale).is_some() { with } else { without };
         if limit == NEVER || self.core.get().config.timeless() {
             return Some((waiter, NEVER));
         }

@@ -116,8 +116,8 @@ where
     ) -> Poll<Result<F::Out, LoadError<E>>> {
         loop {
             let due = core::task::ready!(limit.poll(&self.core, cx));
-            let patience = self.limits.max_stale();
-            let old = lease.and_then(|lease| lease.guarded(|_| lease.servable_stale(patience)));
+            let max_stale = self.limits.max_stale();
+            let old = lease.and_then(|lease| lease.guarded(|_| lease.servable_stale(max_stale)));
             let refused = due == Due::Hard && !self.infallible;
             if old.is_none() && !refused {
                 // There is no alternative to the load.
