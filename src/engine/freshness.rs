@@ -10,7 +10,8 @@ use crate::runtime::xfetch::{self, NEVER};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Freshness {
     Fresh,
-    /// Fresh, but XFetch's dice chose this caller to refresh it.
+    /// Fresh, but this caller is the one to refresh it: the value is past its mark, or the dice
+    /// chose the caller.
     Early,
     Expired,
 }

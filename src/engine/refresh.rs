@@ -118,7 +118,7 @@ impl Refresh {
     }
 
     /// Returns whether all numbers are within their bounds.
-    pub(crate) fn is_valid(self) -> bool {
+    pub(crate) fn is_valid(&self) -> bool {
         let share = |s: f64| (0.0..=1.0).contains(&s);
         share(self.not_before)
             && share(self.not_after)
@@ -131,27 +131,39 @@ impl Refresh {
 
     /// Returns the earliest time at which a caller may refresh an entry that was loaded at `born`,
     /// expires at `expires`, and took `delta` to load. Past it, dice decide with XFetch.
-    pub(crate) fn earliest(self, born: u64, expires: u64, delta: u64) -> u64 {
-        let life = expires.saturating_sub(born);
-        let share = |share: f64| born.saturating_add((life as f64 * share) as u64);
-        let mark = match self.mark {
+    #[inline]
+    pub(crate) fn earliest(&self, born: u64, expires: u64, delta: u64) -> u64 {
+        match self.mark {
+            _ if expires != NEVER => self.earliest_of_life(born, expires, delta),
             Mark::Age(age) => born.saturating_add(age),
-            _ if expires == NEVER => return NEVER,
+            _ => NEVER,
+        }
+    }
+
+    /// The same for an entry that expires. (Out of line: an insert without a time to live has no use
+    /// for it.)
+    #[inline(never)]
+    fn earliest_of_life(&self, born: u64, expires: u64, delta: u64) -> u64 {
+        let share = |share: f64| born.saturating_add((expires.saturating_sub(born) as f64 * share) as u64);
+        let mark = match self.mark {
             Mark::Never => expires,
             Mark::Dice(beta) => xfetch::quiet_until(expires, delta, beta),
             Mark::Lead(factor) => expires.saturating_sub((factor * delta as f64) as u64),
             Mark::Share(s) => share(s),
+            Mark::Age(age) => born.saturating_add(age),
         };
-        if expires == NEVER { mark } else { mark.max(share(self.not_before)).min(share(self.not_after)).min(expires) }
+        let bounded_below = if self.not_before > 0.0 { share(self.not_before) } else { born };
+        let bounded_above = if self.not_after < 1.0 { share(self.not_after) } else { expires };
+        mark.max(bounded_below).min(bounded_above).min(expires)
     }
 
     /// Returns whether the mark may come in a life that never ends.
-    pub(crate) fn needs_no_expiry(self) -> bool {
+    pub(crate) fn needs_no_expiry(&self) -> bool {
         matches!(self.mark, Mark::Age(_))
     }
 
     /// Returns XFetch's β, if dice decide.
-    pub(crate) fn dice(self) -> Option<f64> {
+    pub(crate) fn dice(&self) -> Option<f64> {
         if let Mark::Dice(beta) = self.mark { Some(beta) } else { None }
     }
 }
