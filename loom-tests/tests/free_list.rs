@@ -7,6 +7,7 @@ extern crate alloc;
 
 #[path = "../../src/reclaim/free_list.rs"]
 mod free_list;
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 use bellwether_loom_tests::{bugs, model, spawn};

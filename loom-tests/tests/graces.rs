@@ -11,6 +11,7 @@ mod collector;
 #[allow(dead_code, reason = "the limbo uses the rest")]
 #[path = "../../src/reclaim/membarrier/grace.rs"]
 mod grace;
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 mod barrier {

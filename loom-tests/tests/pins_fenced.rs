@@ -8,6 +8,7 @@ extern crate alloc;
 #[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
 mod pins_scene;
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 mod barrier {

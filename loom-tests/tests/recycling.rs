@@ -9,6 +9,7 @@ extern crate alloc;
 mod rings;
 #[allow(dead_code, reason = "these models use only a part of it")]
 mod rings_scene;
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 use bellwether_loom_tests::bugs;

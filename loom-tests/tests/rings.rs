@@ -9,6 +9,7 @@ extern crate alloc;
 #[path = "../../src/policy/rings/mod.rs"]
 mod rings;
 mod rings_scene;
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 use Which::{Main, Small};

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+#[path = "../../tests/common/sys.rs"]
 mod sys;
 
 use bellwether_loom_tests::{bugs, model, spawn};

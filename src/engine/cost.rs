@@ -5,8 +5,7 @@
 //! of the weight.
 
 use super::{Core, Operation};
-use crate::flight::expiry::ExpiryWord;
-use crate::flight::expiry::Timestamps;
+use crate::flight::expiry::{ExpiryWord, Timestamps};
 use crate::flight::node::Node;
 use crate::runtime::xfetch::NEVER;
 use crate::sys::sync::Ordering;

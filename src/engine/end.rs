@@ -3,10 +3,8 @@
 use super::flight_ref::Flight;
 use super::stats::Event;
 use super::{Core, Operation, RemovalCause};
-use crate::flight::expiry::ExpiryWord;
-use crate::flight::expiry::Timestamps;
-use crate::flight::failure::Failure;
-use crate::flight::failure::SharedError;
+use crate::flight::expiry::{ExpiryWord, Timestamps};
+use crate::flight::failure::{Failure, SharedError};
 use crate::flight::node::Node;
 use crate::flight::word::GaveUp;
 use crate::runtime::xfetch::{self, NEVER};

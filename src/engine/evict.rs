@@ -128,7 +128,7 @@ impl<K, V> Operation<'_, K, V> {
         ShardEvictor { operation: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
     }
 
-    pub(super) fn room(&self, shard: &Shard<K, V>) -> Budget {
+    pub(super) fn budget(&self, shard: &Shard<K, V>) -> Budget {
         Budget { capacity: self.part(), entries: shard.entries() }
     }
 
@@ -177,7 +177,7 @@ impl<K, V> Operation<'_, K, V> {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
             let evict = |shard: &Shard<K, V>| {
-                shard.policy.evict(self.room(shard), &ShardEvictor { newcomer, ..self.evictor() })
+                shard.policy.evict(self.budget(shard), &ShardEvictor { newcomer, ..self.evictor() })
             };
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
             if evict(first) || others.any(evict) {
@@ -196,7 +196,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Evicts the first entry of one of the shard's rings, if it has expired at the time `now`.
     pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
-        shard.policy.evict_expired(self.room(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
+        shard.policy.evict_expired(self.budget(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
     }
 
     /// Makes room ([`Self::make_room`]) for a caller that lowered the capacity, or made an entry

@@ -33,7 +33,7 @@ impl<K, V> Operation<'_, K, V> {
     #[inline]
     pub(super) fn prefetch_insert(&self, shard: &Shard<K, V>, newcomer: u32) {
         let follow = |node: &Node<K, V>, step| self.core.table.prefetch(self.pin(), node.link().order(), step);
-        shard.policy.prefetch_insert(newcomer, self.room(shard), follow);
+        shard.policy.prefetch_insert(newcomer, self.budget(shard), follow);
     }
 
     /// Returns whether there are so many entries that prefetching pays.
@@ -52,7 +52,7 @@ impl<K, V> Operation<'_, K, V> {
         match old.map(NonNull::from) {
             Some(old) if self.replace_slot(old, this) => self.evictor().recheck(node),
             _ => {
-                shard.policy.admit(this, self.room(shard), &self.evictor());
+                shard.policy.admit(this, self.budget(shard), &self.evictor());
                 self.core.note_stray(shard);
             }
         }

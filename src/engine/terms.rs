@@ -2,8 +2,7 @@
 
 use super::rejected::RejectionCause;
 use super::{Core, Operation};
-use crate::flight::expiry::Timestamps;
-use crate::flight::expiry::Ttl;
+use crate::flight::expiry::{Timestamps, Ttl};
 use crate::runtime::xfetch::{self, NEVER};
 
 /// The weight and times with which a value is kept. User code decides on them, and is asked before

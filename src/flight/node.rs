@@ -17,8 +17,7 @@
 //!
 //! [`Extra`]: crate::reclaim::Extra
 
-use super::expiry::ExpiryWord;
-use super::expiry::Timestamps;
+use super::expiry::{ExpiryWord, Timestamps};
 use super::failure::Failure;
 use super::word::{State, Word};
 use crate::reclaim::{Arena, Cold, Retire, cold, owned};

@@ -1,4 +1,4 @@
-//! Parts of `src/sys`, included by path for the tests that include what stands on them.
+//! Parts of `src/sys`, included by path for the tests, and the models of loom, that include what stands on them.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each of them uses only a part")]
 
 #[path = "../../src/sys/memory.rs"]
@@ -7,6 +7,8 @@ pub(crate) mod memory;
 pub(crate) mod mutants;
 #[path = "../../src/sys/segmented.rs"]
 pub(crate) mod segmented;
+#[path = "../../src/sys/stack.rs"]
+pub(crate) mod stack;
 #[path = "../../src/sys/sync.rs"]
 pub(crate) mod sync;
 #[path = "../../src/sys/zeroed.rs"]

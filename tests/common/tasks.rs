@@ -5,8 +5,8 @@ use bellwether::Timer;
 use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
@@ -202,4 +202,22 @@ pub fn waiting<'t>(cache: &'t TestCache, tasks: usize, loader: &Loader) -> Vec<T
 /// A loader of this value.
 pub fn value(value: u64) -> Loader {
     Loader::new(End::Value(value))
+}
+
+/// Keeps loads until the test has them polled.
+#[derive(Clone, Default)]
+pub struct Later(pub Arc<Mutex<Vec<bellwether::Task>>>);
+
+impl Later {
+    /// Polls what was spawned, each to its end.
+    pub fn run(&self) -> usize {
+        let loads: Vec<_> = std::mem::take(&mut *self.0.lock().unwrap());
+        let loads: Vec<_> = loads.into_iter().map(Task::new).collect();
+        run(loads).len()
+    }
+
+    pub fn spawner(&self) -> impl Fn(bellwether::Task) + Send + Sync + 'static {
+        let this = self.clone();
+        move |load| this.0.lock().unwrap().push(load)
+    }
 }

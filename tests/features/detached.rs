@@ -4,7 +4,7 @@ use crate::common::tasks::*;
 use crate::common::*;
 use bellwether::{Builder, Entry, LoadError, ManualClock, Outcome, Task as Load};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 const NANO: Duration = Duration::from_nanos(1);
@@ -15,24 +15,6 @@ type Told = Result<(u64, Outcome), LoadError<Broken>>;
 
 fn told(found: Result<Found, LoadError<Broken>>) -> Told {
     found.map(|(entry, outcome)| (*entry, outcome))
-}
-
-/// Keeps loads until the test has them polled.
-#[derive(Clone, Default)]
-struct Later(Arc<Mutex<Vec<Load>>>);
-
-impl Later {
-    /// Polls what was spawned, each to its end.
-    fn run(&self) -> usize {
-        let loads: Vec<_> = std::mem::take(&mut *self.0.lock().unwrap());
-        let loads: Vec<_> = loads.into_iter().map(Task::new).collect();
-        run(loads).len()
-    }
-
-    fn spawner(&self) -> impl Fn(Load) + Send + Sync + 'static {
-        let this = self.clone();
-        move |load| this.0.lock().unwrap().push(load)
-    }
 }
 
 /// A cache whose loads wait until they are told to run.

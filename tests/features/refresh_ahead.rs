@@ -1,10 +1,10 @@
 //! Refresh ahead of expiry with a fixed mark: one reader past it refreshes, in every way to call.
 
-use crate::common::tasks::Task;
+use crate::common::tasks::{Later, Task};
 use crate::common::*;
-use bellwether::{BuildError, Builder, Cache, Load, LoadAsync, ManualClock, Outcome, Refresh, Spawn, Work};
+use bellwether::{BuildError, Builder, Cache, Load, LoadAsync, ManualClock, Outcome, Refresh};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// A cache whose key 1 was loaded within a second: at 1 s by the clock, to expire at 11 s.
@@ -111,30 +111,10 @@ fn a_refresh_that_fails_is_tried_again_after_the_cooldown() {
     }
 }
 
-/// Runs what is spawned when the test says so.
-#[derive(Clone, Default)]
-struct Later(Arc<Mutex<Vec<Work>>>);
-
-impl Spawn for Later {
-    fn spawn(&self, task: bellwether::Task) {
-        self.spawn_blocking(Box::new(move || crate::common::tasks::block_on(task)));
-    }
-    fn spawn_blocking(&self, work: Work) {
-        self.0.lock().unwrap().push(work);
-    }
-}
-
-impl Later {
-    fn run(&self) -> usize {
-        let works = std::mem::take(&mut *self.0.lock().unwrap());
-        works.into_iter().map(|work| work()).count()
-    }
-}
-
 #[test]
 fn in_the_background_no_caller_waits() {
     let later = Later::default();
-    let (cache, clock) = loaded(|b| b.refresh_at(0.5).spawner(later.clone()));
+    let (cache, clock) = loaded(|b| b.refresh_at(0.5).spawner(later.spawner()));
     let cache = Arc::new(cache);
     clock.advance(5 * SECOND);
     for _ in 0..3 {
@@ -176,7 +156,7 @@ fn a_cache_with_its_loader_refreshes_past_the_mark() {
 
     let (builder, clock) = timed();
     let later = Later::default();
-    let builder = builder.max_capacity(9).time_to_live(10 * SECOND).refresh_at(0.5).spawner(later.clone());
+    let builder = builder.max_capacity(9).time_to_live(10 * SECOND).refresh_at(0.5).spawner(later.spawner());
     let cache = builder.loader(CountAsync(Count(AtomicU64::new(0)))).build().unwrap();
     cache.insert(1, 100);
     clock.advance(5 * SECOND);

@@ -1,34 +1,24 @@
 //! The layout: eight folders, imports strictly downward, no two files that import each other in a circle.
 
+#[path = "../common/sources.rs"]
+mod sources;
+
+use sources::{is_rust, sources};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The folders of `src`, from the ground up. A file imports from its own folder and from those before it.
 const FOLDERS: [&str; 8] = ["sys", "runtime", "reclaim", "policy", "table", "flight", "engine", "api"];
 
-/// Every source file but `lib.rs`, by the path of its module.
+/// The code of every source file but `lib.rs`, without comments, by the path of its module.
 fn modules() -> BTreeMap<String, String> {
-    fn walk(dir: &Path, root: &Path, all: &mut BTreeMap<String, String>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, root, all);
-            } else if path.extension().is_some_and(|e| e == "rs") && path != root.join("lib.rs") {
-                let module = path.strip_prefix(root).unwrap().with_extension("");
-                let parts: Vec<&str> = module.iter().map(|part| part.to_str().unwrap()).collect();
-                let name = parts.join("::").trim_end_matches("::mod").to_string();
-                let code = fs::read_to_string(&path).unwrap();
-                let code: Vec<&str> = code.lines().map(|line| line.split("//").next().unwrap()).collect();
-                all.insert(name, code.join("\n"));
-            }
-        }
-    }
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut all = BTreeMap::new();
-    walk(&src, &src, &mut all);
-    assert!(all.len() > 100, "the sources were found");
-    all
+    let files = sources().into_iter().filter(|(path, _)| is_rust(path) && path != Path::new("lib.rs"));
+    let module = |(path, text): (PathBuf, String)| {
+        let parts: Vec<String> = path.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+        let code: Vec<&str> = text.lines().map(|line| line.split("//").next().unwrap()).collect();
+        (parts.join("::").trim_end_matches("::mod").to_owned(), code.join("\n"))
+    };
+    files.map(module).collect()
 }
 
 /// The paths of a `use` statement, one by one: `a::{b, c::d}` is `a::b` and `a::c::d`.
@@ -135,13 +125,8 @@ fn one_file_names_the_atomics_and_one_the_epoch() {
 /// A file is about one thing, and is read at one sitting.
 #[test]
 fn files_are_short() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let long = |name: &String| {
-        let path = src.join(name.replace("::", "/"));
-        let file: PathBuf = if path.is_dir() { path.join("mod.rs") } else { path.with_extension("rs") };
-        let lines = fs::read_to_string(file).unwrap().lines().count();
-        (lines > 410).then(|| format!("{name}: {lines} lines"))
-    };
-    let long: Vec<String> = modules().keys().filter_map(long).collect();
+    let lines = |(path, text): &(PathBuf, String)| (path.clone(), text.lines().count());
+    let rust = sources().into_iter().filter(|(path, _)| is_rust(path));
+    let long: Vec<(PathBuf, usize)> = rust.map(|file| lines(&file)).filter(|(_, lines)| *lines > 410).collect();
     assert!(long.is_empty(), "{long:?}");
 }

@@ -1,7 +1,9 @@
 //! The prose of `src`: short lines, no document that is not in the repository, and an actor in place of "whoever".
 
-use std::fs;
-use std::path::{Path, PathBuf};
+#[path = "../common/sources.rs"]
+mod sources;
+
+use sources::{is_rust, sources};
 
 /// Words that stand where an actor should be named. They may be rare: fewer than one in a thousand words.
 const VAGUE: &[&str] = &["whoever", "nobody", "somebody", "anybody", "everybody", "whom", "thereof", "whatever"];
@@ -23,33 +25,16 @@ const FORMER: &[&str] = &[
     "unseat",
 ];
 
-fn sources(dir: &Path, all: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, all);
-        } else if path.extension().is_some_and(|e| e == "rs" || e == "md") {
-            all.push(path);
-        }
-    }
-}
-
 /// Each comment line of the sources, with its place, and how long the line is; each line of `PROTOCOL.md`.
 fn comments() -> Vec<(String, String, usize)> {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
     let mut all = Vec::new();
-    for file in files {
-        let text = fs::read_to_string(&file).unwrap();
-        let prose = file.extension().is_some_and(|e| e == "md");
+    for (path, text) in sources() {
         for (number, line) in text.lines().enumerate() {
-            if prose || line.trim_start().starts_with("//") || line.contains(" // ") {
+            if !is_rust(&path) || line.trim_start().starts_with("//") || line.contains(" // ") {
                 let comment = line.split_once("//").map_or(line, |(_, comment)| comment);
-                let place = format!("{}:{}", file.strip_prefix(&src).unwrap().display(), number + 1);
                 // (A table cannot be wrapped.)
                 let columns = if line.contains("| ") { 0 } else { line.chars().count() };
-                all.push((place, comment.to_owned(), columns));
+                all.push((format!("{}:{}", path.display(), number + 1), comment.to_owned(), columns));
             }
         }
     }

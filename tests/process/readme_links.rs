@@ -1,9 +1,13 @@
 //! What the README and the pages of the docs point at is there, wherever they are read: in the repository, on a package
 //! registry's page, or as rustdoc's pages. And the names that users of other caches type find their counterparts.
 
+#[path = "../common/sources.rs"]
+mod sources;
+
+use sources::{is_rust, sources};
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where the docs are, once the crate is published: the one address of its own that the README links to.
 const DOCS: &str = "https://docs.rs/bellwether/latest/bellwether/";
@@ -77,20 +81,8 @@ fn pages() -> Vec<(String, String)> {
 }
 
 /// The sources of the crate, file by file.
-fn sources() -> Vec<String> {
-    fn walk(dir: &Path, all: &mut Vec<String>) {
-        for entry in fs::read_dir(dir).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                walk(&path, all);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                all.push(fs::read_to_string(&path).unwrap());
-            }
-        }
-    }
-    let mut all = Vec::new();
-    walk(&root().join("src"), &mut all);
-    all
+fn code() -> Vec<String> {
+    sources().into_iter().filter(|(path, _)| is_rust(path)).map(|(_, text)| text).collect()
 }
 
 /// A page without its blocks of code.
@@ -154,7 +146,7 @@ fn wrong_in_docs(rest: &str, lib: &str, sources: &[String]) -> Option<String> {
 
 #[test]
 fn links_resolve_wherever_they_are_read() {
-    let (lib, sources) = (read("src/lib.rs"), sources());
+    let (lib, sources) = (read("src/lib.rs"), code());
     let (mut wrong, mut seen) = (Vec::new(), 0);
     for (page, text) in pages() {
         for target in targets(&text) {
@@ -297,7 +289,7 @@ fn the_readmes_example_is_the_one_that_runs() {
 
 #[test]
 fn the_names_of_other_caches_find_their_counterparts() {
-    let sources = sources().concat();
+    let sources = code().concat();
     for alias in ALIASES {
         let attribute = format!("#[doc(alias = \"{alias}\")]\n");
         let at = sources.find(&attribute).unwrap_or_else(|| panic!("no item has the alias {alias}"));

@@ -41,25 +41,15 @@ impl<K, V, S> Builder<K, V, S> {
         let shards = 1 << (expected / ENTRIES_PER_SHARD).clamp(1, shards as u64).ilog2();
         // With std, the crate's own timer thread serves the crate's own clocks.
         let timed = self.timer.is_some() || (cfg!(feature = "std") && !matches!(self.clock, Some(Source::Custom(_))));
-        let Limits {
-            wait_timeout: wait,
-            soft_timeout: soft,
-            hard_timeout: hard,
-            lead_timeout: lead,
-            stale_while_refresh: while_refresh,
-            stale_if_error: if_error,
-            ..
-        } = self.limits;
-        let deadlines = wait.min(soft).min(hard).min(lead) != NEVER;
+        let Limits { wait_timeout, soft_timeout, hard_timeout, lead_timeout, .. } = self.limits;
+        let deadlines = wait_timeout.min(soft_timeout).min(hard_timeout).min(lead_timeout) != NEVER;
         if deadlines && !timed {
             return Err(BuildError::MissingTimer);
         }
         let expires =
             self.refresh.needs_no_expiry() || self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
-        let source = source(
-            self.clock,
-            expires || deadlines || while_refresh.max(if_error) != 0 || !self.negative_ttl.is_zero(),
-        )?;
+        let source =
+            source(self.clock, expires || deadlines || self.limits.max_stale() != 0 || !self.negative_ttl.is_zero())?;
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
@@ -98,7 +88,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// Checks that each setting is within its bounds, and that no setting robs another of its
     /// effect.
     fn check(&self) -> Result<(), BuildError> {
-        let Limits { soft_timeout: soft, hard_timeout: hard, lead_timeout: lead, .. } = self.limits;
+        let Limits { soft_timeout, hard_timeout, lead_timeout, .. } = self.limits;
         let stale = self.limits.max_stale() != 0;
         if !self.refresh.is_valid() {
             return Err(match self.refresh.dice() {
@@ -112,11 +102,11 @@ impl<K, V, S> Builder<K, V, S> {
         let wrong = [
             (self.idle == Some(Duration::ZERO), BuildError::ZeroTimeToIdle),
             (self.idle.is_some() && stale, BuildError::StaleWithIdle),
-            (lead == 0, BuildError::ZeroLeadTimeout),
-            (soft != NEVER && !stale, BuildError::SoftTimeoutWithoutStale),
-            (soft != NEVER && soft > hard, BuildError::SoftAboveHard),
+            (lead_timeout == 0, BuildError::ZeroLeadTimeout),
+            (soft_timeout != NEVER && !stale, BuildError::SoftTimeoutWithoutStale),
+            (soft_timeout != NEVER && soft_timeout > hard_timeout, BuildError::SoftAboveHard),
             (self.max_loads == 0, BuildError::ZeroMaxLoads),
-            (self.max_waiters == 0 && lead != NEVER, BuildError::LeadTimeoutWithoutWaiters),
+            (self.max_waiters == 0 && lead_timeout != NEVER, BuildError::LeadTimeoutWithoutWaiters),
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why))
     }

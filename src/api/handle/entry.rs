@@ -1,8 +1,7 @@
 //! Values in the hands of callers: borrowed under a pin, or counted.
 
 use crate::engine::{Core, Ptr};
-use crate::flight::expiry::ExpiryWord;
-use crate::flight::expiry::Timestamps;
+use crate::flight::expiry::{ExpiryWord, Timestamps};
 use crate::flight::node::Node;
 use crate::reclaim::Pin;
 use crate::runtime::xfetch::NEVER;

@@ -32,12 +32,12 @@ impl InlineLimit {
     /// has not.
     pub(crate) fn new<K, V>(core: &CoreRef<'_, K, V>, limits: &Limits, began: u64) -> Self {
         let config = &core.get().config;
-        let Limits { soft_timeout: soft, hard_timeout: hard, .. } = *limits;
-        if soft.min(hard) == NEVER || config.timeless() {
+        let Limits { soft_timeout, hard_timeout, .. } = *limits;
+        if soft_timeout.min(hard_timeout) == NEVER || config.timeless() {
             return Self(None);
         }
         let began = if began == NEVER { config.wait_now() } else { began };
-        let [soft, hard] = [soft, hard].map(|limit| began.saturating_add(limit));
+        let [soft, hard] = [soft_timeout, hard_timeout].map(|limit| began.saturating_add(limit));
         Self(Some(Box::new(Deadlines { soft, hard, deadline: TaskDeadline::NONE })))
     }
 

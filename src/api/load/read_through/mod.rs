@@ -168,8 +168,8 @@ where
 
     /// Begins to wait. The caller's deadlines count from the first time that it does.
     fn wait(&mut self, waiter: Waiter<'c, K, V>) -> Progress<'c, K, V, F::Out> {
-        let Limits { wait_timeout: wait, soft_timeout: soft, hard_timeout: hard, .. } = self.limits;
-        if self.began == NEVER && wait.min(soft).min(hard) != NEVER {
+        let Limits { wait_timeout, soft_timeout, hard_timeout, .. } = self.limits;
+        if self.began == NEVER && wait_timeout.min(soft_timeout).min(hard_timeout) != NEVER {
             self.began = self.core.get().config.wait_now();
         }
         Progress::Wait(waiter)
@@ -218,12 +218,12 @@ where
     /// Returns how long the caller waits: first if there is no old value for it, second if there is
     /// one.
     fn lengths(&self) -> (u64, u64) {
-        let Limits { wait_timeout: wait, soft_timeout: soft, hard_timeout: hard, .. } = self.limits;
-        let longest = if self.own { hard } else { hard.min(wait) };
+        let Limits { wait_timeout, soft_timeout, hard_timeout, .. } = self.limits;
+        let longest = if self.own { hard_timeout } else { hard_timeout.min(wait_timeout) };
         // An infallible caller cannot report that a wait takes too long. So it waits on for its own
         // load, which the spawner runs. Once `waits_on` is set, it does so for another's load, too.
         let without = if self.own && self.infallible || self.waits_on { NEVER } else { longest };
-        (without, if self.waits_on { NEVER } else { longest.min(soft) })
+        (without, if self.waits_on { NEVER } else { longest.min(soft_timeout) })
     }
 
     /// Returns the waiter to sleep on, and until when; after the sleep the driver calls
