@@ -140,8 +140,8 @@ impl Refresh {
         }
     }
 
-    /// The same for an entry that expires. (Out of line: an insert without a time to live has no use
-    /// for it.)
+    /// The same for an entry that expires. (Out of line: an insert without a time to live has no
+    /// use for it.)
     #[inline(never)]
     fn earliest_of_life(&self, born: u64, expires: u64, delta: u64) -> u64 {
         let share = |share: f64| born.saturating_add((expires.saturating_sub(born) as f64 * share) as u64);
