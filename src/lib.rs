@@ -204,6 +204,7 @@ pub use api::{
 pub use engine::{
     event_key::EventKey,
     events::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding},
+    expiry::Expiry,
     failure::Failure,
     key::ToKey,
     outcome::{Loaded, Outcome},

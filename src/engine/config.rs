@@ -2,6 +2,7 @@
 
 use super::RemovalCause;
 use super::events::{LoadKind, Observer};
+use super::expiry::Expiry;
 use super::failure::Failure;
 use super::observe::ShowKey;
 use super::refresh::Refresh;
@@ -19,13 +20,35 @@ use core::time::Duration;
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
-pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
+pub(crate) type ByValue<K, V, T> = Box<dyn Fn(&K, &V) -> T + Send + Sync>;
+
+/// The user's function that decides on the terms of each value.
+pub(crate) enum ExpiryWith<K, V> {
+    Ttl(ByValue<K, V, Option<Duration>>),
+    All(ByValue<K, V, Expiry>),
+}
+
+impl<K, V> ExpiryWith<K, V> {
+    /// Returns the terms of a value: `own`, and for what these do not say, what the user's function
+    /// does.
+    #[inline(never)]
+    pub(crate) fn ask(&self, key: &K, value: &V, own: &Expiry) -> Expiry {
+        match self {
+            Self::Ttl(_) if own.ttl.is_some() => *own,
+            Self::Ttl(ttl) => Expiry { ttl: ttl(key, value).map(Ttl::jittered), ..*own },
+            Self::All(expiry) => own.or(expiry(key, value)),
+        }
+    }
+}
 
 /// The settings that one lookup may change. Times are in ns; `NEVER` is none.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
     /// The time to live of the value that this caller loads.
     pub(crate) ttl: Option<Ttl>,
+    /// The other terms of that value. (Boxed, because few callers have such, and each future of a
+    /// lookup holds its limits.)
+    pub(crate) terms: Option<Box<Expiry>>,
     pub(crate) wait_timeout: u64,
     pub(crate) soft_timeout: u64,
     pub(crate) hard_timeout: u64,
@@ -35,6 +58,8 @@ pub(crate) struct Limits {
     /// How long past its time to live a value is served where its refresh has failed or takes too
     /// long.
     pub(crate) stale_if_error: u64,
+    /// Whether these two are the caller's own, and so count before those of a value.
+    pub(crate) own_windows: bool,
     /// Whether a kept failure is an answer to this caller.
     pub(crate) negative: bool,
     /// Whether the duration of the load is needed.
@@ -47,9 +72,60 @@ pub(crate) struct Limits {
     pub(crate) counted: bool,
 }
 
+/// How long past its time to live a value may be served, in ns.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum StaleWindow {
+    /// That long, whatever the value's own terms say.
+    Exactly(u64),
+    /// While another caller refreshes it: that long, unless the value's own terms differ.
+    WhileRefresh(u64),
+    /// Where its refresh has failed or takes too long: that long, unless its own terms differ.
+    IfError(u64),
+    /// For the longer of these two times.
+    Longest(u64),
+}
+
 impl Limits {
+    /// Returns the terms of the value that this caller loads.
+    pub(crate) fn expiry(&self) -> Expiry {
+        let own = Expiry { ttl: self.ttl, ..Expiry::new() };
+        self.terms.as_ref().map_or(own, |terms| own.or(**terms))
+    }
+
+    /// Adds terms; they count before those that there are.
+    pub(crate) fn add_terms(&mut self, expiry: Expiry) {
+        self.ttl = expiry.ttl.or(self.ttl);
+        if (Expiry { ttl: None, ..expiry }) != Expiry::new() {
+            self.terms = Some(Box::new(self.terms.as_ref().map_or(expiry, |terms| expiry.or(**terms))));
+        }
+    }
+
+    /// Returns how long a value is served while it is refreshed.
+    pub(crate) fn while_refresh(&self) -> StaleWindow {
+        if self.own_windows {
+            StaleWindow::Exactly(self.stale_while_refresh)
+        } else {
+            StaleWindow::WhileRefresh(self.stale_while_refresh)
+        }
+    }
+
+    /// Returns how long a value is served where its refresh has failed or takes too long.
+    pub(crate) fn if_error(&self) -> StaleWindow {
+        if self.own_windows {
+            StaleWindow::Exactly(self.stale_if_error)
+        } else {
+            StaleWindow::IfError(self.stale_if_error)
+        }
+    }
+
     /// Returns the longest time past its time to live for which a value may be served.
-    pub(crate) fn max_stale(&self) -> u64 {
+    pub(crate) fn max_stale(&self) -> StaleWindow {
+        let longest = self.longest_window();
+        if self.own_windows { StaleWindow::Exactly(longest) } else { StaleWindow::Longest(longest) }
+    }
+
+    /// Returns the same for a value without terms of its own.
+    pub(crate) fn longest_window(&self) -> u64 {
         self.stale_while_refresh.max(self.stale_if_error)
     }
 }
@@ -68,7 +144,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) show_key: Option<ShowKey<K>>,
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
-    pub(crate) ttl_with: Option<TtlWith<K, V>>,
+    pub(crate) expiry_with: Option<ExpiryWith<K, V>>,
     pub(crate) jitter: f64,
     pub(crate) refresh: Refresh,
     pub(crate) cooldown: u64,
@@ -101,12 +177,17 @@ impl<K, V> Config<K, V> {
     /// either. Then only an observer needs the duration of the load; without one the load reads no
     /// precise clock.
     pub(crate) fn plain_limits(&self) -> Limits {
-        let expire = self.ttl != NEVER || self.ttl_with.is_some() || self.idle != NEVER || self.groups.is_some();
-        Limits { timed: expire || self.observer.is_some(), ..self.limits }
+        let expire = self.ttl != NEVER || self.expiry_with.is_some() || self.idle != NEVER || self.groups.is_some();
+        Limits { timed: expire || self.observer.is_some(), ..self.limits.clone() }
     }
 }
 
 impl<K, V> Config<K, V> {
+    /// Returns whether any value may be given terms that are kept with its entry.
+    pub(crate) fn gives_own_terms(&self) -> bool {
+        matches!(self.expiry_with, Some(ExpiryWith::All(_)))
+    }
+
     /// Returns the spawner that runs loads in the background.
     ///
     /// # Panics

@@ -1,5 +1,6 @@
 //! How a flight ends without a new value: it fails, is given up, or confirms the old value.
 
+use super::config::StaleWindow;
 use super::flight_ref::Flight;
 use super::stats::Event;
 use super::{Core, Operation, RemovalCause};
@@ -36,7 +37,7 @@ impl<K, V> Core<K, V> {
     /// the failure is not kept: the cache keeps no failures, nothing new is kept at present, or
     /// there is an old value that may be served until `window` past its time to live. Asks the
     /// user's `tags_with`.
-    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: u64) -> Option<Timestamps> {
+    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: StaleWindow) -> Option<Timestamps> {
         let ttl = self.config.negative_ttl;
         if ttl == 0 || old.is_some_and(|old| self.servable_stale(old, window)) || Operation::rejects(self, 1).is_some()
         {
@@ -44,7 +45,7 @@ impl<K, V> Core<K, V> {
         }
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
-        Some(Timestamps { born, expires, hot: ExpiryWord::new(expires, 0), tag_sequence: 0 })
+        Some(Timestamps { born, expires, hot: ExpiryWord::new(expires, 0), tag_sequence: 0, own: None })
     }
 }
 
@@ -69,7 +70,7 @@ impl<K, V> Operation<'_, K, V> {
         let error = Failure::into_raw(error);
         let failed = match stamps {
             Some(stamps) if node.word.begin_publish(lease) => {
-                self.keep_failure(flight, error, stamps);
+                self.keep_failure(flight, error, &stamps);
                 true
             }
             Some(_) => false,
@@ -86,7 +87,7 @@ impl<K, V> Operation<'_, K, V> {
     /// The node replaces the old entry *before* it becomes FAILED. Otherwise a finder that met it
     /// through the entry would take the refresh for ended and hang another successor, whose value
     /// could not be put in the entry's place then.
-    fn keep_failure(&self, flight: Flight<K, V>, error: *mut (), stamps: Timestamps) {
+    fn keep_failure(&self, flight: Flight<K, V>, error: *mut (), stamps: &Timestamps) {
         // SAFETY: the caller of `fail` owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
@@ -153,13 +154,13 @@ impl<K, V> Operation<'_, K, V> {
     ///
     /// # Safety
     /// As for [`Self::publish`]; and the flight has an old entry.
-    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: Timestamps) -> bool {
+    pub(crate) unsafe fn renew(&self, flight: Flight<K, V>, lease: u32, stamps: &Timestamps) -> bool {
         let nodes = self.core.nodes();
         // SAFETY: the caller owns a reference.
         let old = flight.old.map(|old| unsafe { old.as_ref() });
         // A renewal always writes a time of expiry, even `NEVER`. Its memory is reserved here,
         // where a failure does no harm.
-        old.into_iter().for_each(|old| old.reserve_renewal(nodes, &stamps));
+        old.into_iter().for_each(|old| old.reserve_renewal(nodes, stamps));
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {

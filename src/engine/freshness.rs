@@ -1,6 +1,7 @@
 //! How fresh a value is: whether it may be served, and whether it is to be refreshed.
 
 use super::Core;
+use super::config::StaleWindow;
 use super::tags::TagRegistry;
 use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
@@ -43,6 +44,7 @@ impl<K, V> Core<K, V> {
         match self.config.idle {
             NEVER => hot.quiet_until(),
             // The word has the idle deadline in place of the mark.
+            _ if hot.has_own_terms() => node.own_terms(self.nodes()).map_or(NEVER, |own| own.mark),
             _ => self.config.refresh.earliest(node.born(), node.expires(self.nodes()), hot.delta()),
         }
     }
@@ -106,9 +108,26 @@ impl<K, V> Core<K, V> {
         now >= node.expires(self.nodes()) || (self.config.idle != NEVER && now >= hot.quiet_until())
     }
 
+    /// Returns how long past its time to live this value may be served, in ns.
+    pub(crate) fn window(&self, node: &Node<K, V>, window: StaleWindow) -> u64 {
+        match (window, node.own_terms(self.nodes())) {
+            (StaleWindow::WhileRefresh(_), Some(own)) => own.while_refresh,
+            (StaleWindow::IfError(_), Some(own)) => own.if_error,
+            (StaleWindow::Longest(_), Some(own)) => own.while_refresh.max(own.if_error),
+            (
+                StaleWindow::Exactly(ns)
+                | StaleWindow::WhileRefresh(ns)
+                | StaleWindow::IfError(ns)
+                | StaleWindow::Longest(ns),
+                _,
+            ) => ns,
+        }
+    }
+
     /// Returns whether the value's time to live ended less than `window` ago. A value with an
     /// invalidated tag has no grace, nor has any value of a cache with a time to idle.
-    pub(super) fn within_grace(&self, node: &Node<K, V>, window: u64) -> bool {
+    pub(super) fn within_grace(&self, node: &Node<K, V>, window: StaleWindow) -> bool {
+        let window = self.window(node, window);
         window != 0
             && self.config.idle == NEVER
             && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
@@ -117,7 +136,7 @@ impl<K, V> Core<K, V> {
 
     /// Returns whether the value may be served for want of a newer one: it was not removed, and it
     /// is fresh or expired less than `window` ago.
-    pub(crate) fn servable_stale(&self, node: &Node<K, V>, window: u64) -> bool {
+    pub(crate) fn servable_stale(&self, node: &Node<K, V>, window: StaleWindow) -> bool {
         !node.link().is_marked() && (!self.is_expired(node) || self.within_grace(node, window))
     }
 
@@ -137,7 +156,7 @@ impl<K, V> Core<K, V> {
     pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
         self.is_expired_at(node, now)
             && (self.config.idle != NEVER
-                || now >= node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()))
+                || now >= node.expires(self.nodes()).saturating_add(self.window(node, self.config.limits.max_stale())))
     }
 
     /// Returns how fresh the value is for a read-through: whether it may be served, and whether
@@ -154,7 +173,11 @@ impl<K, V> Core<K, V> {
         if now < self.refreshed_from(node, hot) {
             return Freshness::Fresh;
         }
-        let early = match self.config.refresh.dice() {
+        let dice = match hot.has_own_terms() {
+            true => node.own_terms(self.nodes()).map(|own| own.beta).filter(|&beta| beta != 0.0),
+            false => self.config.refresh.dice(),
+        };
+        let early = match dice {
             Some(beta) => {
                 hot.delta() != 0 && {
                     let expires = node.expires(self.nodes());

@@ -50,7 +50,7 @@ impl<K, V> Operation<'_, K, V> {
             self.core.counters.count(Event::Rejection);
             return Err(Rejected::new((key, value), cause, order));
         }
-        let node = Node::entry(self.core.nodes(), order, (key, value), meta.weight, meta.stamps);
+        let node = Node::entry(self.core.nodes(), order, (key, value), meta.weight, &meta.stamps);
         fetch(1);
         let new = OwnedNode(self.core, node);
         // SAFETY: the node is this caller's own, and not shared before it is linked. The pin keeps

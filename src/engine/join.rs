@@ -1,7 +1,7 @@
 //! Joining or leading: the role that a caller gets at a key. It gets a hit, leads a flight, or
 //! waits for one.
 
-use super::config::Limits;
+use super::config::{Limits, StaleWindow};
 use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
@@ -113,7 +113,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         &self,
         node: &'s Node<K, V>,
         intent: Intent<'_>,
-        window: impl FnOnce(&Limits) -> u64,
+        window: impl FnOnce(&Limits) -> StaleWindow,
     ) -> Option<Role<'s, K, V>> {
         let Intent::Value(limits) = intent else { return None };
         self.core.within_grace(node, window(limits)).then(|| {
@@ -150,7 +150,7 @@ impl<'c, K, V> Operation<'c, K, V> {
                     return hit();
                 }
                 if freshness == Freshness::Expired && self.core.in_cooldown(node) {
-                    if let Some(stale) = self.serve_stale(node, intent, |l| l.stale_if_error) {
+                    if let Some(stale) = self.serve_stale(node, intent, Limits::if_error) {
                         return Some(stale);
                     }
                 }
@@ -253,7 +253,7 @@ impl<'c, K, V> Operation<'c, K, V> {
             State::Computing { lease, .. } if self.overdue(next, lease, intent) => self.relieve(flight, lease),
             _ if intent.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
             State::Computing { .. } | State::Publishing => {
-                self.serve_stale(old, intent, |l| l.stale_while_refresh).or_else(|| self.join(flight, intent))
+                self.serve_stale(old, intent, Limits::while_refresh).or_else(|| self.join(flight, intent))
             }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
@@ -359,7 +359,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         let old = flight.old.map(|old| unsafe { &*old.as_ptr() });
         match joined {
             Joined::Full => {
-                let stale = old.and_then(|old| self.serve_stale(old, intent, |l| l.stale_if_error));
+                let stale = old.and_then(|old| self.serve_stale(old, intent, Limits::if_error));
                 stale.or(Some(Role::Full))
             }
             // Not if one of its tags was invalidated: that may have happened before this caller

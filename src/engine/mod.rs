@@ -9,8 +9,8 @@
 //! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait. [`role`],
 //!   [`flight_ref`]: the types of that answer. [`wait`]: how the caller sleeps.
 //! * [`publish`]: how a flight ends with a value. [`end`]: how a flight ends without one.
-//! * [`terms`]: which weight and times a value gets. [`cost`]: how long loads take. [`loads`]: how
-//!   many loads are in flight.
+//! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
+//!   these. [`cost`]: how long loads take. [`loads`]: how many loads are in flight.
 //! * [`insert`]: how a value is stored. [`remove`]: what the winner of a mark does. [`spare`]:
 //!   which nodes are not linked yet. [`rejected`]: which values were not kept.
 //! * [`slots`], [`evict`]: what the eviction policy needs from the cache. [`weight`]: what the
@@ -29,6 +29,7 @@ pub(crate) mod end;
 pub(crate) mod event_key;
 pub(crate) mod events;
 mod evict;
+pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod flight_ref;
 mod freshness;

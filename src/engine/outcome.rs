@@ -1,5 +1,6 @@
 //! How a read-through got its value, and how a load may end.
 
+use super::expiry::Expiry;
 use core::time::Duration;
 
 /// How a read-through got its value.
@@ -34,7 +35,12 @@ pub enum Loaded<V> {
     NewForExactly(V, Duration),
     /// A value that is handed to all waiters and not stored. The old value is removed all the same.
     Unstored(V),
+    /// A value with terms of its own: for how long it is fresh, when it is refreshed, how long it
+    /// may be served past its expiry, how old it is.
+    With(V, Expiry),
     /// The old value is still right, and its time to live begins anew. If there is no old value,
     /// the load counts as abandoned.
     NotModified,
+    /// As `NotModified`, with new terms for the old value.
+    NotModifiedWith(Expiry),
 }

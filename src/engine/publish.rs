@@ -26,7 +26,7 @@ impl<K, V> Operation<'_, K, V> {
     ///
     /// # Safety
     /// The caller holds this lease of this flight, with its references. The lease ends here.
-    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, meta: EntryMeta) -> Published<V> {
+    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, meta: &EntryMeta) -> Published<V> {
         // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
@@ -38,7 +38,7 @@ impl<K, V> Operation<'_, K, V> {
             self.prefetch_insert(shard, node.link().order());
         }
         // SAFETY: this leader has just won the transition into PUBLISHING, and not left it yet.
-        unsafe { node.write(self.core.nodes(), value, meta.stamps) };
+        unsafe { node.write(self.core.nodes(), value, &meta.stamps) };
         let stored = match old {
             None => self.publish_cold(shard, node, meta.weight),
             Some(old) => self.publish_successor(shard, node, old, meta.weight),

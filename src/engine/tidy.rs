@@ -105,7 +105,7 @@ impl<K, V> Core<K, V> {
     fn end_of(&self, node: &Node<K, V>) -> u64 {
         match self.config.idle {
             _ if node.hot().never_expires() => NEVER,
-            NEVER => node.expires(self.nodes()).saturating_add(self.config.limits.max_stale()),
+            NEVER => node.expires(self.nodes()).saturating_add(self.window(node, self.config.limits.max_stale())),
             _ => node.expires(self.nodes()).min(node.hot().quiet_until()),
         }
     }

@@ -2,54 +2,91 @@
 //! load took.
 
 use crate::runtime::xfetch::{NEVER, nanos};
+use alloc::boxed::Box;
+use core::num::NonZeroU64;
 use core::time::Duration;
 
-/// A time to live of one value, in ns.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Ttl {
-    /// The cache's jitter shortens it, as it does the cache's own time to live.
-    Jittered(u64),
-    Exactly(u64),
-}
+/// A time to live of one value, with a flag in the lowest bit: whether the cache's jitter shortens
+/// it, as it does the cache's own time to live. (In one word, that is not zero, because each future
+/// of a lookup holds one that may be absent.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ttl(NonZeroU64);
+
+/// The longest time to live that ends, in ns: 292 years. One more means that it never ends.
+const LONGEST: u64 = (u64::MAX >> 1) - 2;
 
 impl Ttl {
+    fn new(ttl: Duration, jittered: bool) -> Self {
+        let ns = match nanos(ttl) {
+            NEVER => LONGEST + 1,
+            ns => ns.min(LONGEST),
+        };
+        Self(NonZeroU64::MIN.saturating_add(ns << 1 | u64::from(jittered)))
+    }
+
     pub(crate) fn jittered(ttl: Duration) -> Self {
-        Self::Jittered(nanos(ttl))
+        Self::new(ttl, true)
+    }
+
+    pub(crate) fn exactly(ttl: Duration) -> Self {
+        Self::new(ttl, false)
+    }
+
+    pub(crate) fn is_jittered(self) -> bool {
+        (self.0.get() - 1) & 1 != 0
+    }
+
+    /// Returns the time in ns, before any jitter.
+    pub(crate) fn nanos(self) -> u64 {
+        let ns = (self.0.get() - 1) >> 1;
+        if ns > LONGEST { NEVER } else { ns }
     }
 
     /// Returns whether the value is not to be stored at all.
     pub(crate) fn is_zero(self) -> bool {
-        matches!(self, Self::Jittered(0) | Self::Exactly(0))
-    }
-
-    pub(crate) fn exactly(ttl: Duration) -> Self {
-        Self::Exactly(nanos(ttl))
+        self.nanos() == 0
     }
 }
 
 /// The times of a value, fixed when it is published.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Timestamps {
     pub(crate) born: u64,
     pub(crate) expires: u64,
     pub(crate) hot: ExpiryWord,
     /// The tag sequence number with which the load began. Without tags it has no meaning.
     pub(crate) tag_sequence: u64,
+    /// Terms of the value's own, if it has such; then `hot` says so, too.
+    pub(crate) own: Option<Box<OwnStamps>>,
 }
 
-/// The expiry word of an entry, which a hit reads: 50 bits of quiet time in µs (35 years), two
+/// Terms of a value of its own, in ns. See [`OwnTerms`](crate::reclaim::OwnTerms).
+#[derive(Clone, Debug)]
+pub(crate) struct OwnStamps {
+    pub(crate) while_refresh: u64,
+    pub(crate) if_error: u64,
+    pub(crate) mark: u64,
+    pub(crate) beta: f64,
+    pub(crate) before: u64,
+}
+
+/// The expiry word of an entry, which a hit reads: 49 bits of quiet time in µs (17 years), three
 /// flags, 12 bits of δ. Until its quiet time an entry needs only plain hits.
 ///
 /// *Tagged*: the entry has tags, and a hit must ask whether one of them was invalidated. The
 /// sequence number to compare is stored beside the entry's expiry. So a tagged entry has a quiet
 /// time, a δ and a cooldown like any other.
 ///
+/// *Own*: the value has terms of its own, beside the entry's expiry. They matter past the quiet time
+/// alone.
+///
 /// *Cooling*: a refresh has failed after the entry expired. Then the word has no δ, and its quiet
 /// time is the time of that failure. That is not later than now, so hits look closer, as before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct ExpiryWord(pub(crate) u64);
 
-const LOW_BITS: u32 = 14;
+const LOW_BITS: u32 = 15;
+const OWN: u64 = 1 << 14;
 const TAGGED: u64 = 1 << 13;
 const COOLING: u64 = 1 << 12;
 const CODE: u64 = COOLING - 1;
@@ -73,7 +110,18 @@ impl ExpiryWord {
     /// because each hit has to ask about its tags.
     pub(crate) fn with_tags(self) -> Self {
         let quiet = (self.0 >> LOW_BITS).min(QUIET_NEVER - 1);
-        Self(quiet << LOW_BITS | TAGGED | self.0 & (COOLING | CODE))
+        Self(quiet << LOW_BITS | TAGGED | self.0 & (OWN | COOLING | CODE))
+    }
+
+    /// Adds the flag that the value has terms of its own.
+    pub(crate) fn with_own_terms(self) -> Self {
+        Self(self.0 | OWN)
+    }
+
+    /// Returns whether the value has terms of its own.
+    #[inline]
+    pub(crate) fn has_own_terms(self) -> bool {
+        self.0 & OWN != 0
     }
 
     /// Returns whether every hit is a plain hit for ever. Then no clock need be read.
@@ -113,14 +161,14 @@ impl ExpiryWord {
         if self.0 & COOLING != 0 { 0 } else { decode(self.0 & CODE) }
     }
 
-    /// Returns a word with the same δ and tags, and another quiet time.
+    /// Returns a word with the same δ, tags and terms, and another quiet time.
     pub(crate) fn with_quiet(self, quiet: u64) -> Self {
-        Self::new(quiet, self.delta()).tagged_as(self)
+        Self::new(quiet, self.delta()).flagged_as(self)
     }
 
     /// Returns the word of the same entry after a refresh has failed at the time `now`.
     pub(crate) fn cooled(self, now: u64) -> Self {
-        Self(Self::new(now.min(NEVER - 1), 0).tagged_as(self).0 | COOLING)
+        Self(Self::new(now.min(NEVER - 1), 0).flagged_as(self).0 | COOLING)
     }
 
     /// Returns whether a refresh has failed less than `cooldown` before `now`.
@@ -128,8 +176,10 @@ impl ExpiryWord {
         self.0 & COOLING != 0 && now < self.quiet_until().saturating_add(cooldown)
     }
 
-    fn tagged_as(self, other: Self) -> Self {
-        if other.tagged() { self.with_tags() } else { self }
+    /// Adds the flags of `other` that say what the value has.
+    pub(crate) fn flagged_as(self, other: Self) -> Self {
+        let own = Self(self.0 | other.0 & OWN);
+        if other.tagged() { own.with_tags() } else { own }
     }
 }
 
@@ -166,6 +216,21 @@ mod tests {
     }
 
     #[test]
+    fn a_time_to_live_in_one_word() {
+        let nanos = Duration::from_nanos;
+        for (ttl, ns) in [(nanos(0), 0), (nanos(1), 1), (nanos(7_000_000_000), 7_000_000_000)] {
+            let (jittered, exact) = (Ttl::jittered(ttl), Ttl::exactly(ttl));
+            assert_eq!((jittered.nanos(), jittered.is_jittered()), (ns, true));
+            assert_eq!((exact.nanos(), exact.is_jittered(), exact.is_zero()), (ns, false, ns == 0));
+        }
+        for forever in [Duration::MAX, nanos(u64::MAX)] {
+            assert_eq!((Ttl::jittered(forever).nanos(), Ttl::exactly(forever).nanos()), (NEVER, NEVER));
+        }
+        assert_eq!(Ttl::jittered(nanos(u64::MAX - 1)).nanos(), LONGEST);
+        assert_eq!(size_of::<Option<Ttl>>(), 8);
+    }
+
+    #[test]
     fn quiet_until_survives_extremes() {
         assert!(ExpiryWord::new(NEVER, 5).never_expires());
         assert_eq!(ExpiryWord::new(NEVER, 5).quiet_until(), NEVER);
@@ -189,6 +254,19 @@ mod tests {
             for failed in [0, 6_000, 7 * second] {
                 assert_eq!(tagged.cooled(failed), plain.cooled(failed).with_tags());
             }
+        }
+    }
+
+    #[test]
+    fn own_terms_change_nothing_else_and_stay() {
+        for word in [ExpiryWord::NEVER_EXPIRES, ExpiryWord::new(5_000, 7), ExpiryWord::new(5_000, 7).with_tags()] {
+            let own = word.with_own_terms();
+            assert!(own.has_own_terms() && !word.has_own_terms());
+            let told = |w: ExpiryWord| (w.never_expires(), w.quiet_until(), w.delta(), w.tagged());
+            assert_eq!(told(own), told(word));
+            assert!(own.with_quiet(9_000).has_own_terms() && own.cooled(8_000).has_own_terms());
+            assert!(own.with_tags().has_own_terms());
+            assert!(own.is_free_of(ExpiryWord::RESTLESS) == word.is_free_of(ExpiryWord::RESTLESS));
         }
     }
 

@@ -71,7 +71,7 @@ impl<K, V> Node<K, V> {
         order: u32,
         (key, value): (K, V),
         weight: u32,
-        stamps: Timestamps,
+        stamps: &Timestamps,
     ) -> NonNull<Self> {
         let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
         let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
@@ -82,7 +82,7 @@ impl<K, V> Node<K, V> {
 
     /// Makes the node of a fenced leader's value: detached, with one reference. It shows the key of
     /// `of`, the flight's node, and takes over one reference to that.
-    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: Timestamps) -> NonNull<Self> {
+    pub(crate) fn fenced(nodes: &Nodes<K, V>, of: NonNull<Self>, value: V, stamps: &Timestamps) -> NonNull<Self> {
         let (none, value) = (MaybeUninit::uninit(), MaybeUninit::new(value));
         // An odd order, as `Link` asks of nodes, until it is detached.
         let node = nodes.allocate(Self::build(Link::node(1, 1), Word::ready(), none, value));
@@ -167,7 +167,7 @@ impl<K, V> Node<K, V> {
     ///
     /// # Safety
     /// The caller has won the transition into PUBLISHING and has not left it yet.
-    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: Timestamps) {
+    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: &Timestamps) {
         // SAFETY: PUBLISHING is won once in a node's life, so no other thread writes. No thread
         // reads the value before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });

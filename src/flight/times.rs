@@ -4,9 +4,9 @@
 //! The use counter shares a word with the creation time, because the creation time does not change
 //! once the node is READY. Two plain stores that race can lose a use, and nothing else.
 
-use super::expiry::{ExpiryWord, Timestamps};
+use super::expiry::{ExpiryWord, OwnStamps, Timestamps};
 use super::node::{Node, Nodes};
-use crate::reclaim::{EXPIRY, Extra, TAG_SEQUENCE};
+use crate::reclaim::{Extra, OwnTerms};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
@@ -70,23 +70,58 @@ impl<K, V> Node<K, V> {
     // is linked), and read after READY was seen: the word's Release and Acquire order them. Later
     // changes (renewal) need no order with anything: each changes one word, and a reader that
     // misses it acts as if the reader had come earlier.
-    pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: Timestamps) {
+    pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         match stamps.expires {
             NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
-        self.set_tag_sequence(nodes, &stamps);
+        self.set_rare(nodes, stamps);
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
-    fn set_tag_sequence(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
+    /// Stores what the flags of `stamps.hot` say that the value has.
+    fn set_rare(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         if stamps.hot.tagged() {
             // SAFETY: as in `extra`.
-            let start = unsafe { nodes.extra_or_grow(TAG_SEQUENCE, NonNull::from(self)) };
+            let start = unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
             start.store(stamps.tag_sequence, Ordering::Relaxed);
         }
+        if let Some(own) = &stamps.own {
+            self.set_own_terms(nodes, own);
+        }
+    }
+
+    #[cold]
+    fn set_own_terms(&self, nodes: &Nodes<K, V>, own: &OwnStamps) {
+        // SAFETY: as in `extra`.
+        let terms = unsafe { nodes.terms_or_grow(NonNull::from(self)) };
+        let OwnTerms { while_refresh, if_error, mark, beta, before } = terms;
+        while_refresh.store(own.while_refresh, Ordering::Relaxed);
+        if_error.store(own.if_error, Ordering::Relaxed);
+        mark.store(own.mark, Ordering::Relaxed);
+        beta.store(own.beta.to_bits(), Ordering::Relaxed);
+        before.store(own.before, Ordering::Relaxed);
+    }
+
+    /// Returns the value's own terms, if it has such.
+    ///
+    /// A renewal writes them, and then `hot`, one word after the other. A reader in between finds a
+    /// part of the older ones, as if it had come earlier.
+    pub(crate) fn own_terms(&self, nodes: &Nodes<K, V>) -> Option<OwnStamps> {
+        if !self.hot().has_own_terms() {
+            return None;
+        }
+        // SAFETY: as in `extra`.
+        let terms = unsafe { nodes.terms(NonNull::from(self)) }?;
+        Some(OwnStamps {
+            while_refresh: terms.while_refresh.load(Ordering::Relaxed),
+            if_error: terms.if_error.load(Ordering::Relaxed),
+            mark: terms.mark.load(Ordering::Relaxed),
+            beta: f64::from_bits(terms.beta.load(Ordering::Relaxed)),
+            before: terms.before.load(Ordering::Relaxed),
+        })
     }
 
     /// Returns the tag sequence number with which the load of the value began, if the value has
@@ -99,7 +134,7 @@ impl<K, V> Node<K, V> {
             return None;
         }
         // SAFETY: as in `extra`.
-        let start = unsafe { nodes.extra(TAG_SEQUENCE, NonNull::from(self)) };
+        let start = unsafe { nodes.tag_sequence(NonNull::from(self)) };
         Some(start.map_or(0, |start| start.load(Ordering::Relaxed)))
     }
 
@@ -138,12 +173,12 @@ impl<K, V> Node<K, V> {
     #[inline]
     fn extra<'n>(&self, nodes: &'n Nodes<K, V>) -> Option<&'n Extra> {
         // SAFETY: all nodes of a cache are from its one arena, and this node is alive.
-        unsafe { nodes.extra(EXPIRY, NonNull::from(self)) }
+        unsafe { nodes.expiry(NonNull::from(self)) }
     }
 
     fn extra_or_grow<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
         // SAFETY: as in `extra`.
-        unsafe { nodes.extra_or_grow(EXPIRY, NonNull::from(self)) }
+        unsafe { nodes.expiry_or_grow(NonNull::from(self)) }
     }
 
     /// Allocates the memory for these times. The publisher sets them later, at a point where
@@ -154,7 +189,11 @@ impl<K, V> Node<K, V> {
         }
         if stamps.hot.tagged() {
             // SAFETY: as in `extra`.
-            unsafe { nodes.extra_or_grow(TAG_SEQUENCE, NonNull::from(self)) };
+            unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
+        }
+        if stamps.own.is_some() {
+            // SAFETY: as in `extra`.
+            unsafe { nodes.terms_or_grow(NonNull::from(self)) };
         }
     }
 
@@ -170,8 +209,8 @@ impl<K, V> Node<K, V> {
     /// writes last. So one of the two wins, or a hit looks closer at the entry earlier than it
     /// must. The entry is never both quiet and expired. SeqCst, because each of the two makes two
     /// stores, and no weaker order forbids that outcome.
-    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: Timestamps) {
-        self.set_tag_sequence(nodes, &stamps);
+    pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
+        self.set_rare(nodes, stamps);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }

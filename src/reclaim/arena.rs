@@ -12,10 +12,9 @@
 //! another: a thread that carves from a slab that is in no chunk yet makes the chunk, and a thread
 //! that comes second with it gives its own back (untouched memory, which costs little).
 
+use super::extras::{Beside, Extra, Extras, OwnTerms, find, find_or_grow};
 use super::free_list::FreeList;
-use super::layout::{
-    Cold, EXPIRY, EXTRA_WORDS, Extra, Head, LINE, Shape, extra_of_single, extras_in_block, owned, pair_of,
-};
+use super::layout::{Cold, Head, LINE, Shape, beside, beside_in_block, owned, pair_of};
 use crate::sys::memory::{HUGE_PAGE as CHUNK, advise_huge, prefetch};
 use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicUsize, CachePadded, Ordering};
@@ -27,16 +26,12 @@ use core::ptr::{self, NonNull};
 /// chunks.)
 const SEGMENTS: usize = if cfg!(loom) { 1 } else { 22 };
 
-/// Segments for as many extra words as there can be node numbers.
-const EXTRAS: usize = if cfg!(loom) { 1 } else { 27 };
-
 /// The nodes of one cache.
 pub(crate) struct Arena<T> {
     /// On a cache line of its own, because every insertion and every free writes here.
     ends: CachePadded<Ends>,
     chunks: SegmentedArray<AtomicPtr<u8>, 3, SEGMENTS>,
-    /// An array for each extra word, indexed by node number.
-    extras: [SegmentedArray<Extra, 6, EXTRAS>; EXTRA_WORDS],
+    extras: Extras,
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -59,8 +54,7 @@ impl<T> Arena<T> {
             ends: CachePadded(Ends { free: FreeList::new(), carved: AtomicUsize::new(0) }),
             // SAFETY: a null pointer is all zero, and is not zero-sized.
             chunks: unsafe { SegmentedArray::new(|| AtomicPtr::new(ptr::null_mut())) },
-            // SAFETY: an extra word of 0 is all zero, and is not zero-sized.
-            extras: core::array::from_fn(|_| unsafe { SegmentedArray::new(|| Extra::new(0)) }),
+            extras: Extras::new(),
             huge_pages,
             _nodes: PhantomData,
         }
@@ -90,39 +84,80 @@ impl<T> Arena<T> {
     /// Returns whether any node has had a time of expiry. If nodes are allocated one by one,
     /// returns true, because any may have.
     pub(crate) fn has_extras(&self) -> bool {
-        Shape::<T>::SINGLE || self.extras[EXPIRY].get(0).is_some()
+        Shape::<T>::SINGLE || self.extras.expiry.get(0).is_some()
     }
 
-    /// Returns an extra word of a node. None means that the word was never used and counts as zero.
-    /// The word may hold a value that an earlier node has left.
+    /// Returns the word for a node's time of expiry. None means that the word was never used and
+    /// counts as zero. The word may hold what an earlier node has left.
     ///
     /// # Safety
-    /// `node` is of this arena and was not freed yet. `which` is `EXPIRY` or `TAG_SEQUENCE`.
+    /// `node` is of this arena and was not freed yet.
     #[inline]
-    pub(crate) unsafe fn extra(&self, which: usize, node: NonNull<T>) -> Option<&Extra> {
+    pub(crate) unsafe fn expiry(&self, node: NonNull<T>) -> Option<&Extra> {
         if Shape::<T>::SINGLE {
             // SAFETY: by contract. The word lives as long as the node.
-            return Some(unsafe { extra_of_single(which, node) });
+            return Some(unsafe { &beside(node).expiry });
         }
-        let extras = &self.extras[which];
-        // Most often there is no extra word at all, and then the node's number is not needed. (Each
-        // thread that makes one makes the first one before.)
-        extras.get(0)?;
-        extras.get(Self::number_of(node) as usize)
+        find(&self.extras.expiry, || Self::number_of(node) as usize)
     }
 
-    /// Returns an extra word of a node, after allocating it if need be.
+    /// Returns the word for a node's time of expiry, after allocating it if need be.
     ///
     /// # Safety
-    /// As for [`extra`](Self::extra).
-    pub(crate) unsafe fn extra_or_grow(&self, which: usize, node: NonNull<T>) -> &Extra {
+    /// As for [`expiry`](Self::expiry).
+    pub(crate) unsafe fn expiry_or_grow(&self, node: NonNull<T>) -> &Extra {
         // SAFETY: as for this function.
-        unsafe { self.extra(which, node) }.unwrap_or_else(|| {
-            let extras = &self.extras[which];
-            // The first word comes first: see `extra`.
-            extras.get_or_grow(0);
-            extras.get_or_grow(Self::number_of(node) as usize)
-        })
+        unsafe { self.expiry(node) }
+            .unwrap_or_else(|| find_or_grow(&self.extras.expiry, Self::number_of(node) as usize))
+    }
+
+    /// Returns the word for a node's tag sequence number, as [`expiry`](Self::expiry) does.
+    ///
+    /// # Safety
+    /// As for [`expiry`](Self::expiry).
+    #[inline]
+    pub(crate) unsafe fn tag_sequence(&self, node: NonNull<T>) -> Option<&Extra> {
+        if Shape::<T>::SINGLE {
+            // SAFETY: by contract.
+            return unsafe { beside(node) }.tag_sequence();
+        }
+        find(&self.extras.tag_sequence, || Self::number_of(node) as usize)
+    }
+
+    /// Returns the word for a node's tag sequence number, after allocating it if need be.
+    ///
+    /// # Safety
+    /// As for [`expiry`](Self::expiry).
+    pub(crate) unsafe fn tag_sequence_or_grow(&self, node: NonNull<T>) -> &Extra {
+        if Shape::<T>::SINGLE {
+            // SAFETY: by contract.
+            return unsafe { beside(node) }.tag_sequence_or_allocate();
+        }
+        find_or_grow(&self.extras.tag_sequence, Self::number_of(node) as usize)
+    }
+
+    /// Returns the terms of a node's own, as [`expiry`](Self::expiry) does.
+    ///
+    /// # Safety
+    /// As for [`expiry`](Self::expiry).
+    pub(crate) unsafe fn terms(&self, node: NonNull<T>) -> Option<&OwnTerms> {
+        if Shape::<T>::SINGLE {
+            // SAFETY: by contract.
+            return unsafe { beside(node) }.terms();
+        }
+        find(&self.extras.terms, || Self::number_of(node) as usize)
+    }
+
+    /// Returns the terms of a node's own, after allocating them if need be.
+    ///
+    /// # Safety
+    /// As for [`expiry`](Self::expiry).
+    pub(crate) unsafe fn terms_or_grow(&self, node: NonNull<T>) -> &OwnTerms {
+        if Shape::<T>::SINGLE {
+            // SAFETY: by contract.
+            return unsafe { beside(node) }.terms_or_allocate();
+        }
+        find_or_grow(&self.extras.terms, Self::number_of(node) as usize)
     }
 
     /// Makes a free node as if it were new.
@@ -141,7 +176,7 @@ impl<T> Arena<T> {
     fn prefetch(&self, number: u32) {
         if number != 0 {
             Self::prefetch_with_pair(self.node(number).as_ptr());
-            if let Some(extra) = self.extras[EXPIRY].get(number as usize) {
+            if let Some(extra) = self.extras.expiry.get(number as usize) {
                 prefetch(extra);
             }
         }
@@ -339,11 +374,9 @@ fn single<T>() -> NonNull<T> {
     let place = place.cast();
     // SAFETY: the pair's place is within the block and aligned.
     unsafe { pair_of(place).write(Cold::new()) };
-    // SAFETY: `place` is a block of that layout, and the allocator's own pointer.
-    for extra in unsafe { extras_in_block(place) } {
-        // SAFETY: the place of an extra word is within the block and aligned.
-        unsafe { extra.write(Extra::new(0)) };
-    }
+    // SAFETY: `place` is a block of that layout, and the allocator's own pointer. What lies beside
+    // the node is within the block and aligned.
+    unsafe { beside_in_block(place).write(Beside::new()) };
     place
 }
 
@@ -352,12 +385,13 @@ fn single<T>() -> NonNull<T> {
 unsafe fn free_single<T>(node: NonNull<T>) {
     // SAFETY: by contract the node came from the arena and was not freed yet.
     let node = unsafe { owned(node) };
+    // SAFETY: this was made with the node, and ends with it. It may own a box.
+    unsafe { beside_in_block(node).drop_in_place() };
     #[cfg(any(loom, shuttle))]
-    // SAFETY: the pair and the extra words were made with the node, and end with it. The atomics of
-    // loom and shuttle may own heap state, so they need a drop.
+    // SAFETY: the pair was made with the node, and ends with it. The atomics of loom and shuttle
+    // may own heap state, so they need a drop.
     unsafe {
         pair_of(node).drop_in_place();
-        extras_in_block(node).into_iter().for_each(|extra| extra.drop_in_place());
     }
     #[cfg(any(loom, shuttle))]
     for i in 0..Shape::<T>::LAYOUT.size() {

@@ -9,14 +9,14 @@
 //!
 //! (A type that is aligned to more than 16 bytes pays for its pair with as many bytes.)
 //!
-//! A node has two more words, its [`Extra`]s, that most caches never use: the time of its expiry,
-//! and the tag sequence number. Each lies elsewhere, in an array of its own (see
-//! [`Arena::extra`](super::Arena::extra)), which takes no memory until one is used.
+//! What most caches never use lies elsewhere, in arrays that take no memory until one element is
+//! used (see [`extras`](super::extras)).
 //!
 //! Under loom and shuttle, and with `--cfg bellwether_malloc` in `RUSTFLAGS`, nodes are allocated
 //! one by one. Then a sanitizer sees each use of a node after it was freed. In a slab it would not.
 
-use crate::sys::sync::{AtomicU32, AtomicU64};
+use super::extras::Beside;
+use crate::sys::sync::AtomicU32;
 use alloc::alloc::Layout;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
@@ -48,17 +48,6 @@ impl Cold {
 pub(super) struct Head {
     pub(super) number: AtomicU32,
 }
-
-/// A word that a node has elsewhere. It is zero until it is used. A new node finds the value that
-/// an earlier node has left there.
-pub(crate) type Extra = AtomicU64;
-
-/// The index of the extra word with the node's time of expiry.
-pub(crate) const EXPIRY: usize = 0;
-/// The index of the extra word with the tag sequence number.
-pub(crate) const TAG_SEQUENCE: usize = 1;
-/// The number of extra words that a node can have.
-pub(super) const EXTRA_WORDS: usize = 2;
 
 /// A node and its pair. It serves only to compute a layout, because the end need not be padded to
 /// the alignment of `T`.
@@ -109,16 +98,15 @@ impl<T> Shape<T> {
     /// The memory that a node takes, with its pair.
     pub(super) const BYTES: usize = if Self::SINGLE { Self::LAYOUT.size() } else { Self::STRIDE };
 
-    /// The offset of the first extra word in a node that is allocated by itself.
-    const EXTRA: usize = (Self::AFTER + size_of::<Cold>()).next_multiple_of(align_of::<Extra>());
+    /// The offset of what a node that is allocated by itself has beside it.
+    const BESIDE: usize = (Self::AFTER + size_of::<Cold>()).next_multiple_of(align_of::<Beside>());
 
     /// The layout of a node that is allocated by itself. The allocator provides the alignment. If
     /// the type did, its size would be padded.
-    pub(super) const LAYOUT: Layout =
-        match Layout::from_size_align(Self::EXTRA + EXTRA_WORDS * size_of::<Extra>(), Self::ALIGN) {
-            Ok(layout) => layout,
-            Err(_) => panic!("a type of this size cannot be allocated"),
-        };
+    pub(super) const LAYOUT: Layout = match Layout::from_size_align(Self::BESIDE + size_of::<Beside>(), Self::ALIGN) {
+        Ok(layout) => layout,
+        Err(_) => panic!("a type of this size cannot be allocated"),
+    };
 
     const fn fit(slab: usize) -> usize {
         slab.saturating_sub(Self::FIRST) / Self::STRIDE
@@ -156,15 +144,15 @@ pub(crate) unsafe fn cold<'p, T>(node: NonNull<T>) -> &'p Cold {
     unsafe { &*pair }
 }
 
-/// Returns an extra word of a node that is allocated by itself.
+/// Returns what lies beside a node that is allocated by itself.
 ///
 /// # Safety
-/// As for [`cold`]. Nodes `T` are allocated by themselves, and have more than `which` extra words.
+/// As for [`cold`]. Nodes `T` are allocated by themselves.
 #[inline]
-pub(super) unsafe fn extra_of_single<'p, T>(which: usize, node: NonNull<T>) -> &'p Extra {
-    let extra = ptr::with_exposed_provenance::<Extra>(node.addr().get() + Shape::<T>::EXTRA).wrapping_add(which);
+pub(super) unsafe fn beside<'p, T>(node: NonNull<T>) -> &'p Beside {
+    let beside = ptr::with_exposed_provenance::<Beside>(node.addr().get() + Shape::<T>::BESIDE);
     // SAFETY: as in `cold`.
-    unsafe { &*extra }
+    unsafe { &*beside }
 }
 
 /// Returns the place of the pair behind a node's place. The node itself need not exist yet.
@@ -176,15 +164,13 @@ pub(super) unsafe fn pair_of<T>(node: NonNull<T>) -> NonNull<Cold> {
     unsafe { node.byte_add(Shape::<T>::AFTER).cast() }
 }
 
-/// Returns the places of the extra words in a node's block.
+/// Returns the place of what lies beside a node in its block.
 ///
 /// # Safety
 /// `node` is a block of [`Shape::LAYOUT`], and a pointer from the allocator.
-pub(super) unsafe fn extras_in_block<T>(node: NonNull<T>) -> [NonNull<Extra>; EXTRA_WORDS] {
-    // SAFETY: the layout has the first extra word within the block.
-    let first = unsafe { node.byte_add(Shape::<T>::EXTRA).cast() };
-    // SAFETY: the layout has room for all extra words from the first one on.
-    core::array::from_fn(|which| unsafe { first.add(which) })
+pub(super) unsafe fn beside_in_block<T>(node: NonNull<T>) -> NonNull<Beside> {
+    // SAFETY: the layout has it within the block.
+    unsafe { node.byte_add(Shape::<T>::BESIDE).cast() }
 }
 
 /// Returns a pointer to the node that may be used for all of the node's memory. While an object

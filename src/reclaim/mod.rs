@@ -39,13 +39,15 @@ mod collect;
     path = "crossbeam/mod.rs"
 )]
 mod epoch;
+mod extras;
 mod free_list;
 mod layout;
 mod limbo;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};
-pub(crate) use layout::{Cold, EXPIRY, Extra, TAG_SEQUENCE, bytes, cold, owned};
+pub(crate) use extras::{Extra, OwnTerms};
+pub(crate) use layout::{Cold, bytes, cold, owned};
 pub(crate) use limbo::{Batch, Limbo, Upkeep};
 
 /// An object that a [`Limbo`] holds.

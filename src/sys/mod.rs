@@ -5,6 +5,7 @@
 pub(crate) mod counted;
 pub(crate) mod futex;
 pub(crate) mod hasher;
+pub(crate) mod late_box;
 pub(crate) mod memory;
 pub(crate) mod mutants;
 pub(crate) mod segmented;

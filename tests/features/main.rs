@@ -19,6 +19,7 @@ mod negative;
 mod observed_keys;
 mod observer;
 mod observer_code;
+mod own_terms;
 mod refresh_ahead;
 mod regress_bulk;
 mod regress_failures;

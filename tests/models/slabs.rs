@@ -9,6 +9,8 @@ extern crate alloc;
 mod arena;
 #[path = "../common/counting.rs"]
 mod counting;
+#[path = "../../src/reclaim/extras.rs"]
+mod extras;
 #[path = "../../src/reclaim/free_list.rs"]
 mod free_list;
 #[path = "../../src/reclaim/layout.rs"]
@@ -19,7 +21,6 @@ mod sys;
 use arena::Arena;
 use bellwether::{Cache, Ref};
 use counting::Counting;
-use layout::{EXPIRY, TAG_SEQUENCE};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
@@ -152,26 +153,26 @@ fn extra_words() {
     let nodes: Vec<_> = (0..10_000).map(|n| arena.allocate(Sized([n; 7]))).collect();
     let without = counted().bytes;
     // SAFETY: from the arena, and alive.
-    assert!(nodes.iter().all(|&node| unsafe { arena.extra(EXPIRY, node) }.is_none()));
+    assert!(nodes.iter().all(|&node| unsafe { arena.expiry(node) }.is_none()));
     // SAFETY: as above.
-    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.extra(TAG_SEQUENCE, node) }.is_none());
+    let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.tag_sequence(node) }.is_none());
     assert!(none_has_the_other());
     let last = nodes[9999];
     // SAFETY: as above.
-    unsafe { arena.extra_or_grow(EXPIRY, last) }.store(7, SeqCst);
+    unsafe { arena.expiry_or_grow(last) }.store(7, SeqCst);
     for (i, &node) in nodes.iter().enumerate() {
         // Of those that are in no segment of words yet there is none.
         // SAFETY: as above.
-        let was = unsafe { arena.extra(EXPIRY, node) }.map_or(0, |extra| extra.load(SeqCst));
+        let was = unsafe { arena.expiry(node) }.map_or(0, |extra| extra.load(SeqCst));
         assert_eq!(was, if node == last { 7 } else { 0 });
         if node != last {
             // SAFETY: as above.
-            unsafe { arena.extra_or_grow(EXPIRY, node) }.store(1000 + i as u64, SeqCst);
+            unsafe { arena.expiry_or_grow(node) }.store(1000 + i as u64, SeqCst);
         }
     }
     for (i, &node) in nodes.iter().enumerate().take(9999) {
         // SAFETY: as above.
-        assert_eq!(unsafe { arena.extra(EXPIRY, node) }.unwrap().load(SeqCst), 1000 + i as u64);
+        assert_eq!(unsafe { arena.expiry(node) }.unwrap().load(SeqCst), 1000 + i as u64);
     }
     assert!(counted().bytes - without <= 2 * 8 * 16_384, "{} bytes", counted().bytes - without);
     drop(arena);

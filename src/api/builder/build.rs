@@ -47,9 +47,11 @@ impl<K, V, S> Builder<K, V, S> {
             return Err(BuildError::MissingTimer);
         }
         let expires =
-            self.refresh.needs_no_expiry() || self.ttl.is_some() || self.idle.is_some() || self.ttl_with.is_some();
-        let source =
-            source(self.clock, expires || deadlines || self.limits.max_stale() != 0 || !self.negative_ttl.is_zero())?;
+            self.refresh.needs_no_expiry() || self.ttl.is_some() || self.idle.is_some() || self.expiry_with.is_some();
+        let source = source(
+            self.clock,
+            expires || deadlines || self.limits.longest_window() != 0 || !self.negative_ttl.is_zero(),
+        )?;
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
@@ -62,7 +64,7 @@ impl<K, V, S> Builder<K, V, S> {
             show_key: self.show_key,
             ttl: self.ttl.map_or(NEVER, nanos),
             idle: self.idle.map_or(NEVER, nanos),
-            ttl_with: self.ttl_with,
+            expiry_with: self.expiry_with,
             jitter: self.jitter,
             refresh: self.refresh,
             cooldown: nanos(self.cooldown),
@@ -89,7 +91,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// effect.
     fn check(&self) -> Result<(), BuildError> {
         let Limits { soft_timeout, hard_timeout, lead_timeout, .. } = self.limits;
-        let stale = self.limits.max_stale() != 0;
+        let stale = self.limits.longest_window() != 0;
         if !self.refresh.is_valid() {
             return Err(match self.refresh.dice() {
                 Some(beta) if !Refresh::xfetch(beta).is_valid() => BuildError::Beta(beta),

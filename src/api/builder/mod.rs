@@ -5,8 +5,9 @@ mod hooks;
 mod loads;
 
 use crate::api::cache::Cache;
-use crate::engine::config::{Limits, Listener, OnLoadError, TtlWith, Weigher};
+use crate::engine::config::{ExpiryWith, Limits, Listener, OnLoadError, Weigher};
 use crate::engine::events::Observer;
+use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
 use crate::engine::refresh::Refresh;
 use crate::engine::tags::{Tags, TagsWith};
@@ -53,7 +54,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     show_key: Option<ShowKey<K>>,
     ttl: Option<Duration>,
     idle: Option<Duration>,
-    ttl_with: Option<TtlWith<K, V>>,
+    expiry_with: Option<ExpiryWith<K, V>>,
     jitter: f64,
     refresh: Refresh,
     cooldown: Duration,
@@ -87,19 +88,21 @@ impl<K, V> Builder<K, V> {
             show_key: None,
             ttl: None,
             idle: None,
-            ttl_with: None,
+            expiry_with: None,
             jitter: 0.0,
             refresh: Refresh::xfetch(1.0),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
             limits: Limits {
                 ttl: None,
+                terms: None,
                 wait_timeout: NEVER,
                 soft_timeout: NEVER,
                 hard_timeout: NEVER,
                 lead_timeout: NEVER,
                 stale_while_refresh: 0,
                 stale_if_error: 0,
+                own_windows: false,
                 negative: false,
                 timed: true,
                 waits_on: false,
@@ -194,11 +197,44 @@ impl<K, V, S> Builder<K, V, S> {
 
     /// Sets a function that gives each value a time to live; `None` falls through to
     /// [`time_to_live`](Self::time_to_live). The cache calls it once for each value, when the value
-    /// is published.
-    #[doc(alias = "Expiry")]
+    /// is published, unless the value has a time to live of its own. The short form of
+    /// [`expiry_with`](Self::expiry_with): of the two, the last one given counts.
     #[doc(alias = "expire_after")]
     pub fn ttl_with(mut self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        self.ttl_with = Some(Box::new(ttl));
+        self.expiry_with = Some(ExpiryWith::Ttl(Box::new(ttl)));
+        self
+    }
+
+    /// Sets a function that gives each value its terms: how long it is fresh, when it is refreshed,
+    /// and how long past its expiry it may be served. What it does not give is as the cache was
+    /// built. The cache calls it once for each value, when the value is published or confirmed,
+    /// whether the key is new or not.
+    ///
+    /// Terms that the loader, the request or the call of `insert` gives count before these, part by
+    /// part.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Expiry, Refresh};
+    /// use std::time::Duration;
+    /// struct Page { max_age: u64, grace: u64, html: String }
+    /// let seconds = Duration::from_secs;
+    /// let pages: Cache<String, Page> = Cache::builder()
+    ///     .max_capacity(1000)
+    ///     .expiry_with(move |_, page: &Page| {
+    ///         let expiry = Expiry::new().ttl(seconds(page.max_age)).stale_if_error(seconds(page.grace));
+    ///         // What lives for less than ten seconds is not worth a load ahead of time.
+    ///         if page.max_age < 10 { expiry.refresh(Refresh::never()) } else { expiry }
+    ///     })
+    ///     .build()?;
+    /// # pages.insert("/".into(), Page { max_age: 5, grace: 60, html: "…".into() });
+    /// # assert!(pages.get_ref("/").is_some_and(|page| page.html == "…"));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "Expiry")]
+    #[doc(alias = "expire_after_create")]
+    #[doc(alias = "expire_after_update")]
+    pub fn expiry_with(mut self, expiry: impl Fn(&K, &V) -> Expiry + Send + Sync + 'static) -> Self {
+        self.expiry_with = Some(ExpiryWith::All(Box::new(expiry)));
         self
     }
 
@@ -276,7 +312,7 @@ impl<K, V, S> Builder<K, V, S> {
             show_key: self.show_key,
             ttl: self.ttl,
             idle: self.idle,
-            ttl_with: self.ttl_with,
+            expiry_with: self.expiry_with,
             jitter: self.jitter,
             refresh: self.refresh,
             cooldown: self.cooldown,

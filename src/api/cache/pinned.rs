@@ -4,14 +4,13 @@ use crate::api::cache::Cache;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::api::handle::lookup::Lookup;
+use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::rejected::Rejected;
 use crate::engine::{Operation, RemovalCause};
-use crate::flight::expiry::Ttl;
 use crate::flight::node::Node;
 use crate::flight::word::State;
 use crate::reclaim::Handle;
-use crate::runtime::xfetch::nanos;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -129,7 +128,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, None, None) {
+        if let Err(rejected) = self.put(key, value, Expiry::NONE) {
             self.operation.turn_away(rejected);
         }
     }
@@ -139,7 +138,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, Some(ttl), None) {
+        if let Err(rejected) = self.put(key, value, &Expiry::new().exact_ttl(ttl)) {
             self.operation.turn_away(rejected);
         }
     }
@@ -149,7 +148,17 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, None, Some(cost)) {
+        if let Err(rejected) = self.put(key, value, &Expiry::new().cost(cost)) {
+            self.operation.turn_away(rejected);
+        }
+    }
+
+    /// As [`Cache::insert_with`]. A value that is not kept is dropped when this pin is dropped.
+    pub fn insert_with(&self, key: K, value: V, expiry: Expiry)
+    where
+        K: Hash + Eq,
+    {
+        if let Err(rejected) = self.put(key, value, &expiry) {
             self.operation.turn_away(rejected);
         }
     }
@@ -162,7 +171,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, None, None).map_err(|rejected| self.operation.give_back(rejected))
+        self.put(key, value, Expiry::NONE).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with_ttl`].
@@ -173,21 +182,38 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Some(ttl), None).map_err(|rejected| self.operation.give_back(rejected))
+        self.put(key, value, &Expiry::new().exact_ttl(ttl)).map_err(|rejected| self.operation.give_back(rejected))
     }
 
-    /// Stores a value. `cost` is the time that the value takes to load. With None, XFetch assumes
-    /// the time of the key's last load, or the time that loads usually take.
-    fn put(&self, key: K, value: V, ttl: Option<Duration>, cost: Option<Duration>) -> Result<(), Rejected<K, V>>
+    /// As [`Cache::try_insert_with`].
+    ///
+    /// # Errors
+    /// As [`Cache::try_insert_with`].
+    pub fn try_insert_with(&self, key: K, value: V, expiry: Expiry) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
+        self.put(key, value, &expiry).map_err(|rejected| self.operation.give_back(rejected))
+    }
+
+    /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
+    /// the key's last load, or the time that loads usually take.
+    fn put(&self, key: K, value: V, expiry: &Expiry) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
     {
         let hash = self.cache.hash(&key);
         let core = self.operation.core;
-        let delta = cost.map_or_else(|| core.usual_cost(), nanos);
-        let meta =
-            |key: &K, value: &V| core.entry_meta(key, value, ttl.map(Ttl::exactly), (core.tag_sequence(), delta));
-        self.operation.insert(hash, (key, value), (meta, cost.is_none()), |a, b| a == b)
+        let guess = expiry.cost.is_none();
+        // The times of a value with terms of its own are not worked out anew when the old value is
+        // found: so the cost of that is looked up first.
+        let early = guess && (expiry.has_own_terms() || core.config.gives_own_terms());
+        let delta = match early {
+            true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == key)),
+            false => core.usual_cost(),
+        };
+        let meta = |key: &K, value: &V| core.entry_meta(key, value, expiry, (core.tag_sequence(), delta));
+        self.operation.insert(hash, (key, value), (meta, guess && !early), |a, b| a == b)
     }
 
     /// As [`Cache::remove`].

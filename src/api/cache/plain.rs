@@ -5,6 +5,7 @@ use super::Cache;
 use crate::api::cache::pinned::Pinned;
 use crate::api::handle::entry::{Entry, Ref};
 use crate::api::handle::iter::Iter;
+use crate::engine::expiry::Expiry;
 use crate::engine::rejected::Rejected;
 use alloc::vec::Vec;
 use core::hash::{BuildHasher, Hash};
@@ -171,6 +172,24 @@ impl<K, V, S> Cache<K, V, S> {
         self.pinned(|pinned| pinned.insert_with_cost(key, value, cost));
     }
 
+    /// As [`insert`](Self::insert), with terms for this value alone: for how long it is fresh, when
+    /// it is refreshed, how long it may be served past its expiry, how old it is already.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Expiry, Refresh};
+    /// use std::time::Duration;
+    /// let cache = Cache::new(10);
+    /// let day = Expiry::new().ttl(Duration::from_secs(86_400)).refresh(Refresh::at(0.5));
+    /// cache.insert_with("config", 1, day);
+    /// ```
+    pub fn insert_with(&self, key: K, value: V, expiry: Expiry)
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.pinned(|pinned| pinned.insert_with(key, value, expiry));
+    }
+
     /// As [`insert`](Self::insert), but gives back a value that is not kept. That value is then the
     /// caller's own, so the cache does not call the eviction listener for it. The old value is
     /// removed, and the listener is called for that one.
@@ -213,6 +232,18 @@ impl<K, V, S> Cache<K, V, S> {
         S: BuildHasher,
     {
         self.pinned(|pinned| pinned.try_insert_with_ttl(key, value, ttl))
+    }
+
+    /// As [`insert_with`](Self::insert_with), but gives back a value that is not kept.
+    ///
+    /// # Errors
+    /// As [`try_insert`](Self::try_insert).
+    pub fn try_insert_with(&self, key: K, value: V, expiry: Expiry) -> Result<(), Rejected<K, V>>
+    where
+        K: Hash + Eq,
+        S: BuildHasher,
+    {
+        self.pinned(|pinned| pinned.try_insert_with(key, value, expiry))
     }
 
     /// Removes a key, and returns its value if that had not expired. A load of the key that is in

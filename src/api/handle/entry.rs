@@ -1,5 +1,6 @@
 //! Values in the hands of callers: borrowed under a pin, or counted.
 
+use crate::engine::config::StaleWindow;
 use crate::engine::{Core, Ptr};
 use crate::flight::expiry::{ExpiryWord, Timestamps};
 use crate::flight::node::Node;
@@ -163,10 +164,10 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// Makes an entry of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();
-        let stamps = Timestamps { born, expires: NEVER, hot: ExpiryWord::NEVER_EXPIRES, tag_sequence: 0 };
+        let stamps = Timestamps { born, expires: NEVER, hot: ExpiryWord::NEVER_EXPIRES, tag_sequence: 0, own: None };
         // The node has no weight, because it is not stored. Its one reference, which would be the
         // list's, is the entry's.
-        let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, stamps);
+        let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, &stamps);
         // SAFETY: the node was just allocated, and no other thread can reach it.
         unsafe { node.as_ref() }.detach();
         // SAFETY: the node's one reference is handed over; `Node::entry` makes a READY node, which
@@ -176,7 +177,7 @@ impl<'c, K, V> Entry<'c, K, V> {
 
     /// Returns an entry for the old value in `node`, if it may be served instead of a new one: up
     /// to `window` past its time to live.
-    pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: u64) -> Option<Self> {
+    pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: StaleWindow) -> Option<Self> {
         let served = core.get().servable_stale(node, window) && node.inc_ref();
         // SAFETY: `inc_ref` just took the reference that is handed over. All callers ask about an
         // entry that has a successor, and such an entry has its value.
@@ -194,7 +195,7 @@ impl<'c, K, V> Entry<'c, K, V> {
 impl<K, V> Entry<'_, K, V> {
     /// Returns whether the value may be served, up to `window` past its time: see
     /// [`Self::servable_stale`].
-    pub(crate) fn may_be_served(this: &Self, window: u64) -> bool {
+    pub(crate) fn may_be_served(this: &Self, window: StaleWindow) -> bool {
         this.core.get().servable_stale(this.node(), window)
     }
 }

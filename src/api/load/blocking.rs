@@ -8,6 +8,7 @@ use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waited, Waiter, Woken};
 use crate::api::load::form::ReturnAs;
 use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
+use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
 use crate::engine::role::Intent;
@@ -218,7 +219,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             }
         };
         match lease.guarded(|_| f(lease.present())) {
-            Op::Put(value) => drop(lease.publish(value, None, None)),
+            Op::Put(value) => drop(lease.publish(value, Expiry::new(), None)),
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
         }

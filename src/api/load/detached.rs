@@ -11,7 +11,6 @@ use crate::api::load::request::{Found, settings};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
-use crate::flight::expiry::Ttl;
 use crate::flight::failure::SharedError;
 use crate::flight::reentry::{self, FlightId};
 use crate::runtime::span;
@@ -60,7 +59,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// Each load costs an allocation and the spawner's own cost; a hit costs neither. Without std,
     /// a load panics if no spawner was given.
     pub fn detached<'q, Q: ?Sized>(self: &Arc<Self>, q: &'q Q) -> Detached<'q, K, V, S, Q> {
-        Detached { cache: self.clone(), q, limits: self.core().config.limits }
+        Detached { cache: self.clone(), q, limits: self.core().config.limits.clone() }
     }
 }
 
@@ -76,7 +75,7 @@ where
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
 {
     fn through(&self, infallible: bool) -> ReadThrough<'static, 'q, K, V, Q, AsEntry> {
-        ReadThrough::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits, infallible)
+        ReadThrough::new(self.cache.kept(), self.q, self.cache.hash(self.q), self.limits.clone(), infallible)
     }
 
     /// As [`Cache::get_with`]; the calling thread sleeps while the load runs. After the
@@ -196,7 +195,7 @@ where
                 return through.finish(lease, loaded);
             }
             (Resolution::Lead(lease), Some(load)) => {
-                let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
+                let job = Job { limits: limits.clone(), fate: fate.clone(), serves: Vec::new() };
                 through.hand_on(lease, |lease, serves| spawn_blocking(lease, load, Job { serves, ..job }));
             }
             (end, None) => return through.lost(end, fate.error()),
@@ -288,7 +287,7 @@ where
                 };
             }
             (Resolution::Lead(lease), Some(load)) => {
-                let job = Job { limits, fate: fate.clone(), serves: Vec::new() };
+                let job = Job { limits: limits.clone(), fate: fate.clone(), serves: Vec::new() };
                 through.hand_on(lease, |lease, serves| load.spawn(lease, Job { serves, ..job }));
             }
             (end, None) => return through.lost(end, fate.error()),

@@ -10,7 +10,6 @@ use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, certain};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
-use crate::flight::expiry::Ttl;
 use crate::runtime::xfetch::nanos;
 use core::fmt;
 use core::future::Future;
@@ -28,13 +27,21 @@ macro_rules! settings {
         /// never expires; a value with zero is handed over and not stored. The cache's
         /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
         pub fn ttl(mut $this, ttl: Duration) -> Self {
-            $limits.ttl = Some(Ttl::jittered(ttl));
+            $limits.ttl = Some(crate::flight::expiry::Ttl::jittered(ttl));
             $this
         }
 
         /// As [`ttl`](Self::ttl), without the cache's jitter. If both are set, the last one counts.
         pub fn exact_ttl(mut $this, ttl: Duration) -> Self {
-            $limits.ttl = Some(Ttl::exactly(ttl));
+            $limits.ttl = Some(crate::flight::expiry::Ttl::exactly(ttl));
+            $this
+        }
+
+        /// The terms of the value, if this caller loads it: each part that is given counts before
+        /// what the cache, and before what an earlier call of this method or of `ttl`, says. Terms
+        /// that the loader gives itself ([`Loaded::With`](crate::Loaded::With)) count before these.
+        pub fn expiry(mut $this, expiry: crate::Expiry) -> Self {
+            $limits.add_terms(expiry);
             $this
         }
 
@@ -68,10 +75,11 @@ macro_rules! settings {
         /// How long past its time to live this caller accepts a value, instead of the cache's
         /// [`stale_while_refresh`](crate::Builder::stale_while_refresh) and
         /// [`stale_if_error`](crate::Builder::stale_if_error). With zero it accepts none. (The
-        /// cache is sure to keep a value for as long as its own two settings say; later the value
-        /// may have been removed.)
+        /// cache is sure to keep a value for as long as its own two settings, or the value's
+        /// [`Expiry`](crate::Expiry), say; later the value may have been removed.)
         pub fn max_stale(mut $this, stale: Duration) -> Self {
             ($limits.stale_while_refresh, $limits.stale_if_error) = (nanos(stale), nanos(stale));
+            $limits.own_windows = true;
             $this
         }
     };
@@ -131,7 +139,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// assert_eq!(request().get_with(|| 43).1, Outcome::Hit);
     /// ```
     pub fn entry<'q, Q: ?Sized>(&self, q: &'q Q) -> Request<'_, 'q, K, V, S, Q> {
-        Request { cache: self, q, limits: self.core().config.limits }
+        Request { cache: self, q, limits: self.core().config.limits.clone() }
     }
 }
 
@@ -146,7 +154,7 @@ where
 {
     fn through(&self, infallible: bool) -> ReadThrough<'c, 'q, K, V, Q, AsEntry> {
         let core = CoreRef::borrowed(self.cache.core());
-        ReadThrough::new(core, self.q, self.cache.hash(self.q), self.limits, infallible)
+        ReadThrough::new(core, self.q, self.cache.hash(self.q), self.limits.clone(), infallible)
     }
 
     /// As [`Cache::get_with`]. If this caller loads a value for itself alone, the entry is not

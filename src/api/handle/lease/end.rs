@@ -3,11 +3,12 @@
 use super::Lease;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::Operation;
+use crate::engine::config::StaleWindow;
 use crate::engine::events::LoadEnding;
+use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
 use crate::engine::outcome::Loaded;
 use crate::engine::publish::Published;
-use crate::flight::expiry::Ttl;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
@@ -18,15 +19,17 @@ use core::time::Duration;
 impl<'c, K, V> Lease<'c, K, V> {
     /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
     /// there is no old value; the flight is given up then.
-    pub(crate) fn finish(self, loaded: Loaded<V>, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
-        let (value, ttl) = match loaded {
-            Loaded::New(value) => (value, ttl),
-            Loaded::NewFor(value, ttl) => (value, Some(Ttl::jittered(ttl))),
-            Loaded::NewForExactly(value, ttl) => (value, Some(Ttl::exactly(ttl))),
-            Loaded::Unstored(value) => (value, Some(Ttl::exactly(Duration::ZERO))),
-            Loaded::NotModified => return self.renew_for(ttl),
+    pub(crate) fn finish(self, loaded: Loaded<V>, expiry: Expiry) -> Option<Entry<'c, K, V>> {
+        let (value, expiry) = match loaded {
+            Loaded::New(value) => (value, expiry),
+            Loaded::NewFor(value, ttl) => (value, Expiry::new().ttl(ttl).or(expiry)),
+            Loaded::NewForExactly(value, ttl) => (value, Expiry::new().exact_ttl(ttl).or(expiry)),
+            Loaded::With(value, own) => (value, own.or(expiry)),
+            Loaded::Unstored(value) => (value, Expiry::new().exact_ttl(Duration::ZERO)),
+            Loaded::NotModified => return self.renew_with(expiry),
+            Loaded::NotModifiedWith(own) => return self.renew_with(own.or(expiry)),
         };
-        let (Ok(entry) | Err(entry)) = self.fulfil_for(value, ttl);
+        let (Ok(entry) | Err(entry)) = self.fulfil_with(value, expiry);
         Some(entry)
     }
 
@@ -35,14 +38,14 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn publish(
         self,
         value: V,
-        ttl: Option<Ttl>,
+        expiry: Expiry,
         took: Option<u64>,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
         self.core.get().note_cost(took.unwrap_or(0));
-        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, ttl, (self.tag_sequence, delta)));
-        if ttl.is_some_and(Ttl::is_zero) {
+        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, &expiry, (self.tag_sequence, delta)));
+        if expiry.is_zero() {
             // The caller asked for a time of zero. So the value is handed over, and does not count
             // as rejected.
             meta.rejected = None;
@@ -51,7 +54,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
         // flight, and its references; `publish` is the lease's end.
-        let (node, ending) = match unsafe { operation.publish(flight, number, value, meta) } {
+        let (node, ending) = match unsafe { operation.publish(flight, number, value, &meta) } {
             Published::Stored => (flight.node, LoadEnding::Stored),
             Published::HandedOver => (flight.node, LoadEnding::NotStored),
             // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
@@ -60,7 +63,7 @@ impl<'c, K, V> Lease<'c, K, V> {
                 if mutant("fenced handle lost") {
                     core::mem::forget(core.clone());
                 }
-                (Node::fenced(core.get().nodes(), flight.node, value, meta.stamps), LoadEnding::Fenced)
+                (Node::fenced(core.get().nodes(), flight.node, value, &meta.stamps), LoadEnding::Fenced)
             }
         };
         core.get().lease_over(counted, ending == LoadEnding::Fenced);
@@ -81,12 +84,16 @@ impl<'c, K, V> Lease<'c, K, V> {
         if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
     }
 
-    pub(crate) fn renew_for(self, ttl: Option<Ttl>) -> Option<Entry<'c, K, V>> {
+    /// As [`renew`](Self::renew), with new terms for the old value.
+    ///
+    /// # Panics
+    /// As [`renew`](Self::renew).
+    pub fn renew_with(self, expiry: Expiry) -> Option<Entry<'c, K, V>> {
         let old = self.flight.old?;
         let delta = self.elapsed();
         let value = self.stale()?;
         let ended = self.end_event(delta);
-        let stamps = self.guarded(|core| core.times(self.key(), value, ttl, (self.tag_sequence, delta)));
+        let stamps = self.guarded(|core| core.times(self.key(), value, &expiry, (self.tag_sequence, delta)));
         let (core, flight, number, counted) = self.into_parts();
         // SAFETY: the lease's reference to the old entry is handed over; an entry with a successor
         // has its value.
@@ -94,7 +101,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: as in `publish`: `into_parts` ended the lease without giving it up. The flight
         // has an old entry, which `entry` keeps alive.
-        let renewed = unsafe { operation.renew(flight, number, stamps) };
+        let renewed = unsafe { operation.renew(flight, number, &stamps) };
         core.get().lease_over(counted, !renewed);
         // SAFETY: the lease's reference keeps the node alive; it is given back below.
         operation.observe_of(unsafe { flight.node.as_ref() }, || {
@@ -108,13 +115,13 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     pub(super) fn end_by_hand(self, error: Option<SharedError>) {
-        let window = self.core.get().config.limits.stale_if_error;
+        let window = self.core.get().config.limits.if_error();
         drop(self.end(error, window));
     }
 
     /// Ends the flight with an error, or as abandoned. `window` is how long past its time to live
     /// an old value may be served instead: a failure is kept only where there is no such value.
-    pub(crate) fn end(self, error: Option<SharedError>, window: u64) -> CoreRef<'c, K, V> {
+    pub(crate) fn end(self, error: Option<SharedError>, window: StaleWindow) -> CoreRef<'c, K, V> {
         let ended = self.end_event(0);
         // Computed before the lease is taken apart: `negative_stamps` calls `tags_with` for the old
         // value, and a panic there must still drop the lease.
@@ -160,7 +167,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// The lease ends here; its references remain the caller's.
     pub(super) unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
         let core = self.core.get();
-        let kept = if self.flight.old.is_none() { core.negative_stamps(None, 0) } else { None };
+        let kept = if self.flight.old.is_none() { core.negative_stamps(None, StaleWindow::Exactly(0)) } else { None };
         let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
         // SAFETY: by this function's contract, the caller holds this lease and its references, and
         // the lease ends here.

@@ -5,10 +5,11 @@ mod timing;
 
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::Core;
+use crate::engine::config::StaleWindow;
 use crate::engine::events::{CacheEvent, LoadEnding, LoadKind};
+use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
 use crate::engine::stats::Event;
-use crate::flight::expiry::Ttl;
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::sys::unwind;
@@ -102,8 +103,15 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Returns the old value as a substitute if this load fails: up to `window` past its time to
     /// live.
-    pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
+    pub(crate) fn servable_stale(&self, window: StaleWindow) -> Option<Entry<'c, K, V>> {
         Entry::servable_stale(&self.core, self.old()?, window)
+    }
+
+    /// Returns the old value, if `window` permits any time past its time to live, and that time is
+    /// not over.
+    pub(crate) fn expired_within(&self, window: StaleWindow) -> Option<Entry<'c, K, V>> {
+        let window = self.core.get().window(self.old()?, window);
+        if window == 0 { None } else { self.servable_stale(StaleWindow::Exactly(window)) }
     }
 
     /// Returns whether the old value was fresh when the lease was given. For a lease that was taken
@@ -158,7 +166,29 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// listener, or of a value that is dropped to make room, reaches the caller after the value was
     /// published.
     pub fn fulfil(self, value: V) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        self.fulfil_for(value, None)
+        self.fulfil_with(value, Expiry::new())
+    }
+
+    /// As [`fulfil`](Self::fulfil), with terms for this value alone: how long it is fresh, when it
+    /// is refreshed, how long it may be served past its expiry, how old it is and what a load of it
+    /// costs.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Expiry, Lookup};
+    /// use std::time::Duration;
+    /// let cache: Cache<String, u32> = Cache::new(10);
+    /// if let Lookup::Lead(lease) = cache.lease("rate") {
+    ///     // Read from another store within a millisecond. It was computed there 10 s ago, in 2 s.
+    ///     let terms = Expiry::new().ttl(Duration::from_secs(60)).age(Duration::from_secs(10));
+    ///     let _ = lease.fulfil_with(7, terms.cost(Duration::from_secs(2)));
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    /// As [`fulfil`](Self::fulfil).
+    pub fn fulfil_with(self, value: V, expiry: Expiry) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let delta = self.elapsed();
+        self.publish(value, expiry, Some(delta))
     }
 
     /// As [`fulfil`](Self::fulfil), with a time to live for this value alone, exactly that long. A
@@ -167,12 +197,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Panics
     /// As [`fulfil`](Self::fulfil).
     pub fn fulfil_with_ttl(self, value: V, ttl: Duration) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        self.fulfil_for(value, Some(Ttl::exactly(ttl)))
-    }
-
-    pub(crate) fn fulfil_for(self, value: V, ttl: Option<Ttl>) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let delta = self.elapsed();
-        self.publish(value, ttl, Some(delta))
+        self.fulfil_with(value, Expiry::new().exact_ttl(ttl))
     }
 
     /// Confirms the old value: it stays, its time to live begins anew, and all waiters get it.
@@ -184,7 +209,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Panics
     /// If `ttl_with` panics; the flight is given up then.
     pub fn renew(self) -> Option<Entry<'c, K, V>> {
-        self.renew_for(None)
+        self.renew_with(Expiry::new())
     }
 
     /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes

@@ -9,8 +9,9 @@ pub(crate) use waited::Woken;
 
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
-#[cfg(feature = "std")]
 use crate::engine::Core;
+#[cfg(feature = "std")]
+use crate::engine::config::StaleWindow;
 use crate::engine::events::{CacheEvent, WaitEnding};
 use crate::engine::flight_ref::Flight;
 use crate::engine::role::{Intent, Role};
@@ -131,7 +132,7 @@ impl<'c, K, V> Waiter<'c, K, V> {
 
     /// Returns the old value, if it may be served instead of a new one: up to `window` past its
     /// time to live.
-    pub(crate) fn servable_stale(&self, window: u64) -> Option<Entry<'c, K, V>> {
+    pub(crate) fn servable_stale(&self, window: StaleWindow) -> Option<Entry<'c, K, V>> {
         Entry::servable_stale(&self.core, self.old()?, window)
     }
 

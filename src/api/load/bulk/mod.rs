@@ -199,10 +199,7 @@ where
         let (refusals, flights, places) = (self.refusals(), led.flights(), led.places.clone());
         // The old values, in case the loader panics. The leases are dropped while the thread
         // unwinds, which is how a lease learns that its load has panicked.
-        let olds: Vec<Option<Entry<'static, K, V>>> = match self.core().config.limits.stale_if_error {
-            0 => Vec::new(),
-            _ => led.leases.iter().map(Lease::old_entry).collect(),
-        };
+        let olds: Vec<Option<Entry<'static, K, V>>> = led.leases.iter().map(Lease::old_entry).collect();
         let load = || {
             led.begin_load();
             let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &refusals));

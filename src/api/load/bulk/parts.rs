@@ -105,7 +105,7 @@ impl<K: 'static, V: 'static> Led<K, V> {
     pub(super) fn deliver<E: Send + Sync + 'static>(self, given: Given<V, E>) {
         let mut given = given.into_iter();
         self.each(|lease, _| {
-            let limits = lease.core().get().config.limits;
+            let limits = lease.core().get().config.limits.clone();
             match given.next().flatten() {
                 Some(given) => deliver_shared(lease, given.map(Loaded::New), &limits),
                 None => lease.fail(),

@@ -267,7 +267,9 @@ where
         L: Load<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| spawn_blocking(lease, || job.run(), Job::unattended(self.core().config.limits))).is_some()
+        lease
+            .map(|lease| spawn_blocking(lease, || job.run(), Job::unattended(self.core().config.limits.clone())))
+            .is_some()
     }
 
     /// As [`refresh`](Self::refresh), by a task.
@@ -280,7 +282,7 @@ where
         L: LoadAsync<K, V>,
     {
         let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| job.spawn(lease, Job::unattended(self.core().config.limits))).is_some()
+        lease.map(|lease| job.spawn(lease, Job::unattended(self.core().config.limits.clone()))).is_some()
     }
 
     /// Takes the key's lease for a refresh, whether there is a value or not. Returns None if the

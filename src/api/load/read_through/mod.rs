@@ -16,7 +16,7 @@ use crate::api::handle::lease::Lease;
 use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waiter, Woken};
 use crate::api::load::form::ReturnAs;
-use crate::engine::config::Limits;
+use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::role::Intent;
@@ -125,7 +125,7 @@ where
     }
 
     pub(crate) fn limits(&self) -> Limits {
-        self.limits
+        self.limits.clone()
     }
 
     /// Looks the key up: gives its value, or joins or leads its flight.
@@ -250,8 +250,9 @@ where
             Some(Woken::Failed(error, old)) => {
                 // The old value is fresh again: a later flight has renewed it. So looking again
                 // finds a hit.
-                let renewed = !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, 0));
-                let old = old.filter(|old| Entry::may_be_served(old, self.limits.stale_if_error));
+                let renewed =
+                    !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, StaleWindow::Exactly(0)));
+                let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
                 // An infallible caller looks again after an error, and not after panics: if loaders
                 // panic each time, its own would be the next.
                 let again = if old.is_some() { renewed } else { self.infallible && !is_panic(error.as_ref()) };

@@ -32,8 +32,7 @@ where
         end: Resolution<'c, K, V, F::Out>,
         why: LoadError<E>,
     ) -> Result<F::Out, LoadError<E>> {
-        let old =
-            if let Resolution::Lead(lease) = &end { lease.servable_stale(self.limits.stale_if_error) } else { None };
+        let old = if let Resolution::Lead(lease) = &end { lease.servable_stale(self.limits.if_error()) } else { None };
         drop(end);
         old.map(|old| self.make_do(old)).ok_or(why)
     }
@@ -41,7 +40,7 @@ where
     /// Ends a load that this caller leads and that gave no answer.
     #[cfg(feature = "std")]
     pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
-        let old = lease.servable_stale(self.limits.stale_if_error);
+        let old = lease.servable_stale(self.limits.if_error());
         lease.fail();
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
@@ -75,8 +74,7 @@ where
         if let Some(old) = lease.entry_of_old() {
             return Some((old, Outcome::Hit));
         }
-        let old =
-            lease.servable_stale(self.limits.stale_while_refresh).filter(|_| self.limits.stale_while_refresh != 0)?;
+        let old = lease.expired_within(self.limits.while_refresh())?;
         self.count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
@@ -89,16 +87,14 @@ where
         old: Option<Entry<'c, K, V>>,
         message: Arc<str>,
     ) -> Result<F::Out, LoadError<E>> {
-        let old = old.filter(|old| Entry::may_be_served(old, self.limits.stale_if_error));
+        let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
         old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
     }
 
     /// Returns whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
         let patient = self.limits.soft_timeout.min(self.limits.hard_timeout) == NEVER;
-        patient
-            && !lease.is_early()
-            && (self.limits.stale_while_refresh == 0 || lease.servable_stale(self.limits.stale_while_refresh).is_none())
+        patient && !lease.is_early() && lease.expired_within(self.limits.while_refresh()).is_none()
     }
 
     /// Returns the deadlines of this caller for a load that it polls itself.
@@ -153,12 +149,12 @@ where
         let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
         let error = match loaded {
             Ok(loaded) => {
-                let entry = lease.finish(loaded, self.limits.ttl).ok_or(LoadError::NotModified)?;
+                let entry = lease.finish(loaded, self.limits.expiry()).ok_or(LoadError::NotModified)?;
                 return Ok(F::of_entry(entry, outcome));
             }
             Err(error) => error,
         };
-        let window = self.limits.stale_if_error;
+        let window = self.limits.if_error();
         let old = lease.guarded(|_| lease.servable_stale(window).map(|old| F::of_entry(old, Outcome::Stale)));
         drop(lease.end(Some(error.clone() as SharedError), window));
         let Some(old) = old else { return Err(LoadError::Load(error)) };
@@ -177,9 +173,10 @@ where
                 Loaded::New(value)
                 | Loaded::NewFor(value, _)
                 | Loaded::NewForExactly(value, _)
+                | Loaded::With(value, _)
                 | Loaded::Unstored(value),
             ) => Ok(F::alone(&self.core, self.q, self.hash, value)),
-            Ok(Loaded::NotModified) => Err(LoadError::NotModified),
+            Ok(Loaded::NotModified | Loaded::NotModifiedWith(_)) => Err(LoadError::NotModified),
             Err(error) => Err(LoadError::Load(Arc::new(error))),
         }
     }
@@ -199,7 +196,7 @@ where
     E: Send + Sync + 'static,
 {
     match loaded {
-        Ok(loaded) => drop(lease.finish(loaded, limits.ttl)),
-        Err(error) => drop(lease.end(Some(error), limits.stale_if_error)),
+        Ok(loaded) => drop(lease.finish(loaded, limits.expiry())),
+        Err(error) => drop(lease.end(Some(error), limits.if_error())),
     }
 }

@@ -1,0 +1,152 @@
+//! For how long one value is kept, where that is not as the cache was built.
+
+use super::refresh::Refresh;
+use crate::flight::expiry::Ttl;
+use crate::runtime::xfetch::nanos;
+use core::time::Duration;
+
+/// The terms of one value: how long it is fresh, when it is refreshed, and how long past its expiry
+/// it may be served.
+///
+/// Each part that is not given is as the cache was built. A value gets its terms from
+///
+/// * [`Builder::expiry_with`](crate::Builder::expiry_with), which is asked about each value;
+/// * the loader: [`Loaded::With`](crate::Loaded::With),
+///   [`Lease::fulfil_with`](crate::Lease::fulfil_with);
+/// * the request that loads it: [`Request::expiry`](crate::Request::expiry);
+/// * [`Cache::insert_with`](crate::Cache::insert_with).
+///
+/// Where several of these give a part, the loader's counts before the request's, and that before
+/// the builder's. A value that is confirmed ([`Loaded::NotModified`](crate::Loaded::NotModified))
+/// gets its terms anew, as a new value would.
+///
+/// Cost: an entry with a [`refresh`](Self::refresh) or windows of its own takes 40 bytes more. An
+/// entry with none of these takes none. A hit costs the same.
+///
+/// With a [`time_to_idle`](crate::Builder::time_to_idle) no value is served past its time, so the
+/// two windows have no effect there.
+///
+/// ```
+/// use bellwether::{Cache, Expiry, Outcome, Refresh};
+/// use std::time::Duration;
+/// # let clock = bellwether::ManualClock::new();
+/// let seconds = Duration::from_secs;
+/// let pages: Cache<String, String> = Cache::builder()
+///     .max_capacity(1000)
+///     .time_to_live(seconds(60))
+///     # .clock(clock.clone())
+///     .build()?;
+/// // From `Cache-Control: max-age=5, stale-while-revalidate=30`, `Age: 2`.
+/// let terms = Expiry::new().ttl(seconds(5)).age(seconds(2)).stale_while_refresh(seconds(30));
+/// pages.insert_with("/".to_owned(), "<html>".to_owned(), terms.refresh(Refresh::never()));
+/// # clock.advance(seconds(2));
+/// assert!(pages.get("/").is_some());
+/// # clock.advance(seconds(2));
+/// // Four seconds later it has expired. One caller loads it; all others get the old one meanwhile.
+/// assert!(pages.get("/").is_none());
+/// # Ok::<(), bellwether::BuildError>(())
+/// ```
+#[doc(alias = "expire_after")]
+#[doc(alias = "Terms")]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Expiry {
+    pub(crate) ttl: Option<Ttl>,
+    pub(crate) refresh: Option<Refresh>,
+    pub(crate) while_refresh: Option<u64>,
+    pub(crate) if_error: Option<u64>,
+    pub(crate) age: u64,
+    pub(crate) cost: Option<u64>,
+}
+
+/// A policy in here has no NaN: [`Expiry::refresh`] takes none.
+impl Eq for Expiry {}
+
+impl Expiry {
+    /// No part is given.
+    pub const fn new() -> Self {
+        Self { ttl: None, refresh: None, while_refresh: None, if_error: None, age: 0, cost: None }
+    }
+
+    /// No part is given, by reference.
+    pub(crate) const NONE: &'static Self = &Self::new();
+
+    /// How long the value is fresh. `Duration::MAX` means that it never expires. With zero the
+    /// value is handed over to those who wait for it, and not stored. The cache's
+    /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
+    pub fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(Ttl::jittered(ttl));
+        self
+    }
+
+    /// As [`ttl`](Self::ttl), without the cache's jitter. If both are set, the last one counts.
+    pub fn exact_ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(Ttl::exactly(ttl));
+        self
+    }
+
+    /// When the value is refreshed before it expires.
+    ///
+    /// # Panics
+    /// If a number of the policy is out of its bounds, where
+    /// [`Builder::build`](crate::Builder::build) would give an error.
+    pub fn refresh(mut self, refresh: Refresh) -> Self {
+        assert!(refresh.is_valid(), "a number is out of its bounds: {refresh:?}");
+        self.refresh = Some(refresh);
+        self
+    }
+
+    /// How long past its expiry the value is served while one caller loads the next one, in place
+    /// of the cache's [`stale_while_refresh`](crate::Builder::stale_while_refresh). A caller's own
+    /// [`max_stale`](crate::Request::max_stale) counts before it.
+    #[doc(alias = "stale_while_revalidate")]
+    pub fn stale_while_refresh(mut self, stale: Duration) -> Self {
+        self.while_refresh = Some(nanos(stale));
+        self
+    }
+
+    /// How long past its expiry the value stands in for an error, in place of the cache's
+    /// [`stale_if_error`](crate::Builder::stale_if_error). A caller's own
+    /// [`max_stale`](crate::Request::max_stale) counts before it.
+    pub fn stale_if_error(mut self, stale: Duration) -> Self {
+        self.if_error = Some(nanos(stale));
+        self
+    }
+
+    /// How old the value is already, because it comes from another store: its time to live counts
+    /// from that long ago. A value whose time to live is over is stored if a window lets it be
+    /// served still; if not, it is handed over only.
+    pub fn age(mut self, age: Duration) -> Self {
+        self.age = nanos(age);
+        self
+    }
+
+    /// How long a load of the value takes, in place of the time that this load took. A value that
+    /// was read from another store in 0.1 ms may have taken 2 s to compute; [`Refresh::lead`] and
+    /// [`Refresh::xfetch`] must go by the 2 s. With zero the cost is not known.
+    pub fn cost(mut self, cost: Duration) -> Self {
+        self.cost = Some(nanos(cost));
+        self
+    }
+
+    /// Takes each part that is not given from `other`.
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self {
+            ttl: self.ttl.or(other.ttl),
+            refresh: self.refresh.or(other.refresh),
+            while_refresh: self.while_refresh.or(other.while_refresh),
+            if_error: self.if_error.or(other.if_error),
+            age: if self.age == 0 { other.age } else { self.age },
+            cost: self.cost.or(other.cost),
+        }
+    }
+
+    /// Returns whether the value is not to be stored at all.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.ttl.is_some_and(Ttl::is_zero)
+    }
+
+    /// Returns whether a part is given that is kept with the entry.
+    pub(crate) fn has_own_terms(&self) -> bool {
+        self.refresh.is_some() || self.while_refresh.is_some() || self.if_error.is_some()
+    }
+}
