@@ -92,6 +92,11 @@ impl Limits {
         self.terms.as_ref().map_or(own, |terms| own.or(**terms))
     }
 
+    /// Returns whether no part of these terms is given.
+    pub(crate) fn has_no_terms(&self) -> bool {
+        self.ttl.is_none() && self.terms.is_none()
+    }
+
     /// Adds terms; they count before those that there are.
     pub(crate) fn add_terms(&mut self, expiry: Expiry) {
         self.ttl = expiry.ttl.or(self.ttl);

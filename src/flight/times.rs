@@ -70,6 +70,7 @@ impl<K, V> Node<K, V> {
     // is linked), and read after READY was seen: the word's Release and Acquire order them. Later
     // changes (renewal) need no order with anything: each changes one word, and a reader that
     // misses it acts as if the reader had come earlier.
+    #[inline]
     pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);

@@ -219,7 +219,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
             }
         };
         match lease.guarded(|_| f(lease.present())) {
-            Op::Put(value) => drop(lease.publish(value, Expiry::new(), None)),
+            Op::Put(value) => drop(lease.publish(value, Expiry::NONE, None)),
             Op::Remove => lease.remove_old(),
             Op::Nop => {}
         }

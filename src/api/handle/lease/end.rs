@@ -3,7 +3,7 @@
 use super::Lease;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::Operation;
-use crate::engine::config::StaleWindow;
+use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::events::LoadEnding;
 use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
@@ -19,7 +19,16 @@ use core::time::Duration;
 impl<'c, K, V> Lease<'c, K, V> {
     /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
     /// there is no old value; the flight is given up then.
-    pub(crate) fn finish(self, loaded: Loaded<V>, expiry: Expiry) -> Option<Entry<'c, K, V>> {
+    pub(crate) fn finish(self, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
+        match loaded {
+            Loaded::New(value) if limits.has_no_terms() => Some(self.publish_loaded(value, Expiry::NONE)),
+            loaded => self.finish_with(loaded, limits.expiry()),
+        }
+    }
+
+    /// As [`finish`](Self::finish), where the caller or the loader has given terms.
+    #[inline(never)]
+    fn finish_with(self, loaded: Loaded<V>, expiry: Expiry) -> Option<Entry<'c, K, V>> {
         let (value, expiry) = match loaded {
             Loaded::New(value) => (value, expiry),
             Loaded::NewFor(value, ttl) => (value, Expiry::new().ttl(ttl).or(expiry)),
@@ -29,8 +38,14 @@ impl<'c, K, V> Lease<'c, K, V> {
             Loaded::NotModified => return self.renew_with(expiry),
             Loaded::NotModifiedWith(own) => return self.renew_with(own.or(expiry)),
         };
-        let (Ok(entry) | Err(entry)) = self.fulfil_with(value, expiry);
-        Some(entry)
+        Some(self.publish_loaded(value, &expiry))
+    }
+
+    /// Publishes a value that the loader gave. Returns it whether or not it was stored.
+    fn publish_loaded(self, value: V, expiry: &Expiry) -> Entry<'c, K, V> {
+        let took = self.elapsed();
+        let (Ok(entry) | Err(entry)) = self.publish(value, expiry, Some(took));
+        entry
     }
 
     /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
@@ -38,13 +53,13 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn publish(
         self,
         value: V,
-        expiry: Expiry,
+        expiry: &Expiry,
         took: Option<u64>,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
         self.core.get().note_cost(took.unwrap_or(0));
-        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, &expiry, (self.tag_sequence, delta)));
+        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, expiry, (self.tag_sequence, delta)));
         if expiry.is_zero() {
             // The caller asked for a time of zero. So the value is handed over, and does not count
             // as rejected.

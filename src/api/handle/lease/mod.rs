@@ -188,7 +188,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// As [`fulfil`](Self::fulfil).
     pub fn fulfil_with(self, value: V, expiry: Expiry) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
         let delta = self.elapsed();
-        self.publish(value, expiry, Some(delta))
+        self.publish(value, &expiry, Some(delta))
     }
 
     /// As [`fulfil`](Self::fulfil), with a time to live for this value alone, exactly that long. A

@@ -37,10 +37,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let (core, hash) = (self.core(), self.hash(q));
         match plain_hit(core, q, hash) {
             Some(value) => Attempt::Hit(value),
-            None => {
-                let core_ref = CoreRef::borrowed(core);
-                Attempt::ReadThrough(ReadThrough::new(core_ref, q, hash, core.config.plain_limits(), infallible))
-            }
+            None => Attempt::ReadThrough(ReadThrough::plain(CoreRef::borrowed(core), q, hash, infallible)),
         }
     }
 }

@@ -149,7 +149,7 @@ where
         let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
         let error = match loaded {
             Ok(loaded) => {
-                let entry = lease.finish(loaded, self.limits.expiry()).ok_or(LoadError::NotModified)?;
+                let entry = lease.finish(loaded, &self.limits).ok_or(LoadError::NotModified)?;
                 return Ok(F::of_entry(entry, outcome));
             }
             Err(error) => error,
@@ -196,7 +196,7 @@ where
     E: Send + Sync + 'static,
 {
     match loaded {
-        Ok(loaded) => drop(lease.finish(loaded, limits.expiry())),
+        Ok(loaded) => drop(lease.finish(loaded, limits)),
         Err(error) => drop(lease.end(Some(error), limits.if_error())),
     }
 }
