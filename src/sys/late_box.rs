@@ -1,6 +1,6 @@
 //! A value that the first thread that needs it allocates.
 
-use super::mutants::weakened;
+use super::mutants::{mutant, weakened};
 use super::sync::{AtomicPtr, Ordering};
 use alloc::boxed::Box;
 use core::marker::PhantomData;
@@ -36,6 +36,9 @@ impl<T> LateBox<T> {
     #[cold]
     fn allocate(&self, fresh: Box<T>) -> &T {
         let fresh = Box::into_raw(fresh);
+        if mutant("late overwrite") {
+            self.value.store(ptr::null_mut(), Ordering::Relaxed);
+        }
         // Release: publishes the content. Acquire, if another thread was first: for the content of
         // that thread's value.
         let release = weakened("late release", Ordering::Release);

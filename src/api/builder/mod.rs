@@ -273,9 +273,9 @@ impl<K, V, S> Builder<K, V, S> {
     /// | the time to live is from | |
     /// |---|---|
     /// | [`time_to_live`], [`ttl_with`] | shortened |
-    /// | [`Request::ttl`], [`Detached::ttl`], [`Loaded::NewFor`] | shortened |
+    /// | [`Request::ttl`], [`Detached::ttl`], [`Loaded::NewFor`], [`Expiry::ttl`] | shortened |
     /// | [`Request::exact_ttl`], [`Detached::exact_ttl`], [`Loaded::NewForExactly`] | exact |
-    /// | [`insert_with_ttl`], [`Lease::fulfil_with_ttl`] | exact |
+    /// | [`insert_with_ttl`], [`Lease::fulfil_with_ttl`], [`Expiry::exact_ttl`] | exact |
     ///
     /// [`time_to_live`]: Self::time_to_live
     /// [`ttl_with`]: Self::ttl_with
@@ -285,6 +285,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// [`Request::exact_ttl`]: crate::Request::exact_ttl
     /// [`Detached::exact_ttl`]: crate::Detached::exact_ttl
     /// [`Loaded::NewForExactly`]: crate::Loaded::NewForExactly
+    /// [`Expiry::ttl`]: crate::Expiry::ttl
+    /// [`Expiry::exact_ttl`]: crate::Expiry::exact_ttl
     /// [`insert_with_ttl`]: crate::Cache::insert_with_ttl
     /// [`Lease::fulfil_with_ttl`]: crate::Lease::fulfil_with_ttl
     ///
