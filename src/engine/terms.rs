@@ -18,8 +18,8 @@ pub(crate) struct EntryMeta {
 }
 
 impl<K, V> Core<K, V> {
-    /// Runs the weigher, `expiry_with` and `tags_with`. `own` are terms of this value alone. `delta`
-    /// is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
+    /// Runs the weigher, `expiry_with` and `tags_with`. `own` are terms of this value alone.
+    /// `delta` is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
     /// sequence with which the load began ([`Core::tag_sequence`]).
     pub(crate) fn entry_meta(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
@@ -31,8 +31,8 @@ impl<K, V> Core<K, V> {
         EntryMeta { weight: if rejected.is_none() { weight } else { 0 }, stamps, rejected }
     }
 
-    /// Returns the times of a value; the expiry is the creation time if the value is not to be kept.
-    /// Runs `expiry_with` and `tags_with`.
+    /// Returns the times of a value; the expiry is the creation time if the value is not to be
+    /// kept. Runs `expiry_with` and `tags_with`.
     pub(crate) fn times(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> Timestamps {
         let asked;
         let terms = match &self.config.expiry_with {

@@ -77,8 +77,8 @@ pub(crate) struct OwnStamps {
 /// sequence number to compare is stored beside the entry's expiry. So a tagged entry has a quiet
 /// time, a δ and a cooldown like any other.
 ///
-/// *Own*: the value has terms of its own, beside the entry's expiry. They matter past the quiet time
-/// alone.
+/// *Own*: the value has terms of its own, beside the entry's expiry. They matter past the quiet
+/// time alone.
 ///
 /// *Cooling*: a refresh has failed after the entry expired. Then the word has no δ, and its quiet
 /// time is the time of that failure. That is not later than now, so hits look closer, as before.

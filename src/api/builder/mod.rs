@@ -221,7 +221,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// let pages: Cache<String, Page> = Cache::builder()
     ///     .max_capacity(1000)
     ///     .expiry_with(move |_, page: &Page| {
-    ///         let expiry = Expiry::new().ttl(seconds(page.max_age)).stale_if_error(seconds(page.grace));
+    ///         let ttl = Expiry::new().ttl(seconds(page.max_age));
+    ///         let expiry = ttl.stale_if_error(seconds(page.grace));
     ///         // What lives for less than ten seconds is not worth a load ahead of time.
     ///         if page.max_age < 10 { expiry.refresh(Refresh::never()) } else { expiry }
     ///     })

@@ -9,8 +9,8 @@ pub(crate) use waited::Woken;
 
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
-use crate::engine::Core;
 #[cfg(feature = "std")]
+use crate::engine::Core;
 use crate::engine::config::StaleWindow;
 use crate::engine::events::{CacheEvent, WaitEnding};
 use crate::engine::flight_ref::Flight;

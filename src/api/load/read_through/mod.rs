@@ -100,8 +100,8 @@ where
         Self::among(core, q, hash, limits, infallible, &[])
     }
 
-    /// As [`new`](Self::new), without settings of the caller's. (Never inlined: in the caller, which
-    /// is a hit most often, it would cost registers.)
+    /// As [`new`](Self::new), without settings of the caller's. (Never inlined: in the caller,
+    /// which is a hit most often, it would cost registers.)
     #[inline(never)]
     pub(crate) fn plain(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, infallible: bool) -> Self {
         let limits = core.get().config.plain_limits();
