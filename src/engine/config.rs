@@ -21,6 +21,7 @@ pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 pub(crate) type ByValue<K, V, T> = Box<dyn Fn(&K, &V) -> T + Send + Sync>;
+pub(crate) type TtlAfterRead<K, V> = Box<dyn Fn(&K, &V, Duration) -> Option<Duration> + Send + Sync>;
 
 /// The user's function that decides on the terms of each value.
 pub(crate) enum ExpiryWith<K, V> {
@@ -150,6 +151,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) expiry_with: Option<ExpiryWith<K, V>>,
+    pub(crate) ttl_after_read: Option<TtlAfterRead<K, V>>,
     pub(crate) jitter: f64,
     pub(crate) refresh: Refresh,
     pub(crate) cooldown: u64,

@@ -41,6 +41,10 @@ impl<K, V> Core<K, V> {
     /// Returns the expiry word of a value without tags.
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         let quiet = match self.config.idle {
+            NEVER if self.config.ttl_after_read.is_some() => {
+                // Each hit is to look closer, so no word may say that its entry never expires.
+                self.config.refresh.earliest(born, expires, delta).min(NEVER - 1)
+            }
             NEVER => self.config.refresh.earliest(born, expires, delta),
             _ => self.idle_deadline(born),
         };

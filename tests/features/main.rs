@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod after_read;
 mod api;
 mod bulk_answers;
 mod deadlines;
