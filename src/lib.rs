@@ -2,8 +2,8 @@
 //! callers ask for it.
 //!
 //! When a hot entry expires, one caller (the *leader*) loads it anew. All others keep the old
-//! value, if it may still be served, or wait for the leader's. [XFetch](Builder::xfetch) refreshes
-//! an entry before it expires.
+//! value, if it may still be served, or wait for the leader's. An entry that callers still ask for
+//! is [refreshed](Refresh) before it expires.
 //!
 //! ```
 //! use bellwether::{BuildError, Cache, LoadError};

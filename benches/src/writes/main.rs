@@ -31,7 +31,7 @@ fn key(number: u64) -> u64 {
 }
 
 fn with_keys(cache: Arc<Numbers>) -> Arc<Numbers> {
-    // Loaded, not inserted: so those with a time to live are ones that XFetch may refresh; and then warm.
+    // Loaded, not inserted: so those with a time to live are ones that may be refreshed early; and then warm.
     for number in 0..5 * KEYS {
         cache.get_with(&key(number % KEYS), || 1);
     }

@@ -90,7 +90,7 @@ impl<K, V> Builder<K, V> {
             idle: None,
             expiry_with: None,
             jitter: 0.0,
-            refresh: Refresh::xfetch(1.0),
+            refresh: Refresh::default(),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
             limits: Limits {
