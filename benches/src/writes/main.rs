@@ -76,7 +76,7 @@ fn missing(cache: Arc<Numbers>) -> Turn {
     doing(cache, |cache, number| assert_eq!(cache.get_with(&key(KEYS + number), || 2), 2))
 }
 
-/// An entry that took its loader an hour is a nanosecond from its end: the dice are nearly sure to say refresh. The thread
+/// An entry that took its loader an hour is a nanosecond from its end, past its mark. The thread
 /// before has loaded it, lest this one have all lines from doing so.
 fn refreshing() -> Turn {
     let clock = ManualClock::new();
