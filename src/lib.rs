@@ -2,8 +2,8 @@
 //! callers ask for it.
 //!
 //! When a hot entry expires, one caller (the *leader*) loads it anew. All others keep the old
-//! value, if it may still be served, or wait for the leader's. [XFetch](Builder::xfetch) refreshes
-//! an entry before it expires.
+//! value, if it may still be served, or wait for the leader's. An entry that callers still ask for
+//! is [refreshed](Refresh) before it expires.
 //!
 //! ```
 //! use bellwether::{BuildError, Cache, LoadError};
@@ -82,6 +82,7 @@
 //!
 //! | page | it says |
 //! |---|---|
+//! | [`choosing`] | which settings for which situation, with an example each |
 //! | [`waiting`] | what is lock-free, and what blocks |
 //! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
 //! | [`refresh`] | which policy of early refresh, by simulation |
@@ -107,6 +108,9 @@
 extern crate alloc;
 
 // Pages of the documentation: the files of `docs`, which are in the package, too.
+#[cfg(doc)]
+#[doc = include_str!("../docs/choosing.md")]
+pub mod choosing {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}

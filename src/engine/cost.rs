@@ -1,4 +1,5 @@
-//! The cost of loading a value that was inserted and not loaded: XFetch needs it as δ.
+//! The cost of loading a value that was inserted and not loaded: refresh ahead needs it as
+//! δ.
 //!
 //! The best guess is the duration of the key's last load. Where there was none, the guess is the
 //! usual duration of this cache's loads: a moving average, in which the newest load has an eighth

@@ -242,8 +242,8 @@ impl<K, V> Operation<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// Begins the cooldown of an entry whose refresh has failed. If the entry is fresh, readers
-    /// roll no dice for it until the cooldown is over. If it has expired, no caller refreshes it
+    /// Begins the cooldown of an entry whose refresh has failed. If the entry is fresh, no reader
+    /// refreshes it until the cooldown is over. If it has expired, no caller refreshes it
     /// until then, as long as it may be served stale.
     ///
     /// Call this before the flight ends: a finder that meets the ended flight must find the

@@ -16,7 +16,8 @@ pub enum Outcome {
     Coalesced,
     /// The old value was served. Its time to live is over, or this caller's refresh of it failed.
     Stale,
-    /// This caller loaded the value early, in place of one that was still fresh (XFetch).
+    /// This caller loaded the value early, in place of one that was still fresh
+    /// ([`Refresh`](crate::Refresh)).
     Refreshed,
 }
 

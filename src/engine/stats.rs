@@ -88,7 +88,7 @@ pub struct Stats {
     pub load_failures: u64,
     /// Callers that waited for another caller's load.
     pub coalesced: u64,
-    /// Loads begun by XFetch while the entry was still fresh.
+    /// Loads begun while the entry was still fresh ([`Refresh`](crate::Refresh)).
     pub early_refreshes: u64,
     /// Old values served while they were refreshed, or because of a failure or a bound on loads.
     pub stale_serves: u64,

@@ -7,16 +7,19 @@ use crate::runtime::xfetch::nanos;
 use core::time::Duration;
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Sets XFetch's β: how eagerly the cache refreshes entries before they expire. 1.0 is the
-    /// paper's optimum and the default. A larger β refreshes earlier; 0.0 turns early refresh off.
-    /// (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, VLDB
-    /// 2015, section 4.)
+    /// Refreshes entries by XFetch instead of the default: each read-through rolls dice, which are
+    /// the likelier to win the nearer the expiry is. Short for [`refresh`](Self::refresh) with
+    /// [`Refresh::xfetch`]. It suits processes that share a source and no cache, because dice keep
+    /// them from refreshing all at once. A β of 1.0 is the paper's optimum; a larger one refreshes
+    /// earlier, and 0.0 turns early refresh off.
     pub fn xfetch(self, beta: f64) -> Self {
         self.refresh(Refresh::xfetch(beta))
     }
 
     /// When entries are refreshed before they expire. The last policy given counts. Default:
-    /// [`Refresh::xfetch(1.0)`](Refresh::xfetch).
+    /// [`Refresh::default()`](Refresh::default), three load times before the expiry, in the second
+    /// half of the entry's life, and in its last 7 % at the latest.
+    /// [`Refresh::never()`](Refresh::never) turns refresh ahead of expiry off.
     ///
     /// A refresh ahead of expiry is a load like any other: one caller leads it, and the other
     /// callers keep the value that is still fresh. The caller that leads pays for it, unless the

@@ -92,7 +92,7 @@ impl<K, V> Builder<K, V> {
             expiry_with: None,
             ttl_after_read: None,
             jitter: 0.0,
-            refresh: Refresh::xfetch(1.0),
+            refresh: Refresh::default(),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
             limits: Limits {
