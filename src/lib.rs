@@ -176,6 +176,8 @@ mod table;
 pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
 pub use api::load::blocking::Op;
+#[cfg(feature = "std")]
+pub use api::load::loading_cache::loaders::Blocking;
 #[cfg(feature = "metrics")]
 pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -197,7 +199,12 @@ pub use api::{
     load::{
         answers::Answers,
         detached::Detached,
-        loading_cache::{Load, LoadAsync, LoadingBuilder, LoadingCache},
+        loading_cache::{
+            LoadingBuilder, LoadingCache,
+            load::{Load, LoadAsync},
+            loaders::{BoxLoad, BoxLoadAsync, Revalidating},
+            request::LoadingRequest,
+        },
         request::{Found, Request},
     },
 };
