@@ -84,6 +84,7 @@
 //! |---|---|
 //! | [`waiting`] | what is lock-free, and what blocks |
 //! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
+//! | [`failures`] | failures, and values that do not exist: what to keep, and for how long |
 //! | [`refresh`] | which policy of early refresh, by simulation |
 //! | [`eviction`] | which entry goes when room is needed, and the hit ratio |
 //! | [`hashers`] | which hasher suits which keys |
@@ -116,6 +117,9 @@ pub mod comparison {}
 #[doc = include_str!("../docs/hit-ratio.svg")]
 #[doc = "</div>"]
 pub mod eviction {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/failures.md")]
+pub mod failures {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/hashers.md")]
 pub mod hashers {}

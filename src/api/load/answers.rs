@@ -128,6 +128,12 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.answer(q, Err(error))
     }
 
+    /// Answers for all keys that have no answer yet that there is no value
+    /// ([`Loaded::NotFound`]): for example, a query has no rows for them.
+    pub fn rest_not_found(&mut self) {
+        self.given.iter_mut().filter(|given| given.is_none()).for_each(|given| *given = Some(Ok(Loaded::NotFound)));
+    }
+
     /// Gives one error to all keys that have no answer yet, for example if the query failed as a
     /// whole. They share it.
     pub fn fail_rest(&mut self, error: E) {
