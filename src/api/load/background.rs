@@ -163,26 +163,27 @@ pub(crate) fn alone_blocking<V, E>(
     load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
 ) -> Alone<V>
 where
-    V: Send + 'static,
+    V: Send + Sync + 'static,
     E: Send + Sync + 'static,
 {
     let loaded = offload(spawner, load);
-    Box::pin(async move { loaded.await.ok_or(LoadError::NotRun)?.map_err(foreign) })
+    Box::pin(async move { loaded.await?.map_err(foreign) })
 }
 
-/// Has the spawner run work that blocks. The future gives its result, or None if it was dropped. It
-/// panics if the work does.
+/// Has the spawner run work that blocks. The future gives its result, or tells that it panicked or
+/// was dropped.
 #[cfg(feature = "std")]
-pub(crate) fn offload<T: Send + 'static>(
+pub(crate) fn offload<T: Send + Sync + 'static>(
     spawner: &dyn Spawn,
     work: impl FnOnce() -> T + Send + 'static,
-) -> Pin<Box<dyn Future<Output = Option<T>> + Send>> {
+) -> Pin<Box<dyn Future<Output = Result<T, LoadError<Infallible>>> + Send>> {
     let (told, result) = oneshot();
     let flights = reentry::serving();
     spawner.spawn_blocking(Box::new(span::of_caller(move || {
-        told.tell(unwind::caught(|| reentry::during(&flights, work)));
+        let done = unwind::caught(|| reentry::during(&flights, work));
+        told.tell(done.map_err(|panic| LoadError::Panicked(unwind::text_of(&*panic))));
     })));
-    Box::pin(async { result.await.map(|done| done.unwrap_or_else(|panic| unwind::resume(panic))) })
+    Box::pin(async { result.await.unwrap_or(Err(LoadError::NotRun)) })
 }
 
 /// Runs a lookup to its end, as a task. An error of the loader is returned as

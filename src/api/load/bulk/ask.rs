@@ -163,8 +163,8 @@ where
             let keys: Vec<&K> = keys.iter().collect();
             untyped(this.ask(blocking(&this), (&keys, Vec::new()), &hashes, &this.refusals()))
         });
-        let not_run = move || (0..count).map(|_| Some(Err(LoadError::NotRun))).collect();
-        Box::pin(async move { given.await.unwrap_or_else(not_run) })
+        let lost = move |why: LoadError<Infallible>| (0..count).map(|_| Some(Err(why.clone()))).collect();
+        Box::pin(async move { given.await.unwrap_or_else(lost) })
     }
 
     pub(super) fn refusals(&self) -> Refusals<K, V> {

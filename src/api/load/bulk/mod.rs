@@ -66,10 +66,11 @@ where
     ///   [`stale_if_error`](crate::Builder::stale_if_error) permits that. Callers that wait for one
     ///   of the keys take over.
     #[cfg(feature = "std")]
-    pub fn load_all<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<L::Error>>>
+    pub fn load_all<'q, Q, E>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<E>>>
     where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        L: Load<K, V>,
+        L: Load<K, V, Error = E>,
+        E: Send + Sync + 'static,
     {
         let mut bulk = self.begin_all(keys);
         let todo = bulk.sort(self, 0..bulk.all.len(), true);

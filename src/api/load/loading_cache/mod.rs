@@ -116,11 +116,13 @@ where
     /// # Panics
     /// If the loader panics on this thread.
     #[cfg(feature = "std")]
-    pub fn load<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
+    pub fn load<Q, E>(&self, q: &Q) -> Result<V, LoadError<E>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
-        L: Load<K, V>,
+        // Were the error's type `L::Error`, the compiler would not say what `L` lacks.
+        L: Load<K, V, Error = E>,
+        E: Send + Sync + 'static,
     {
         match self.begin(q) {
             Attempt::Hit(value) => Ok(value),

@@ -75,9 +75,10 @@ where
     /// # Errors, panics
     /// As [`LoadingCache::load`].
     #[cfg(feature = "std")]
-    pub fn load(self) -> Result<Found<'static, K, V>, LoadError<L::Error>>
+    pub fn load<E>(self) -> Result<Found<'static, K, V>, LoadError<E>>
     where
-        L: Load<K, V>,
+        L: Load<K, V, Error = E>,
+        E: Send + Sync + 'static,
     {
         let load = self.cache.load_of_key();
         run_detached(self.through(), true, |call| load.run(&call))
