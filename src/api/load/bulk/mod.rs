@@ -13,10 +13,6 @@ mod ask;
 mod parts;
 
 use crate::api::error::LoadError;
-#[cfg(feature = "std")]
-use crate::api::handle::entry::Entry;
-#[cfg(feature = "std")]
-use crate::api::handle::lease::Lease;
 use crate::api::load::fate::Fate;
 #[cfg(feature = "std")]
 use crate::api::load::loading_cache::Load;
