@@ -5,12 +5,12 @@ use crate::api::load::answers::Answers;
 use crate::engine::outcome::Loaded;
 use core::future::Future;
 
-/// Loads the values of a [`LoadingCache`](crate::LoadingCache), blocking. A closure `Fn(&K) -> Result<V, E>` is a
-/// loader.
+/// Loads the values of a [`LoadingCache`](crate::LoadingCache), blocking. A closure
+/// `Fn(&K) -> Result<V, E>` is a loader.
 ///
 /// Its counterpart for tasks is [`LoadAsync`], whose verbs end in `_async`:
-/// [`load_async`](crate::LoadingCache::load_async). [`Blocking`](crate::Blocking) lets tasks await a
-/// blocking loader. [`BoxLoad`](crate::BoxLoad) is a type to name where the loader is a closure.
+/// [`load_async`](crate::LoadingCache::load_async). [`Blocking`](crate::Blocking) lets tasks await
+/// a blocking loader. [`BoxLoad`](crate::BoxLoad) is a type to name where the loader is a closure.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no blocking loader of values `{V}` by keys `{K}`",
     label = "neither a `Load<{K}, {V}>` nor a closure `Fn(&{K}) -> Result<{V}, E>`",
@@ -28,7 +28,8 @@ pub trait Load<K, V>: Send + Sync + 'static {
     /// the new one is kept. The cache calls this method for each load of one key. The default calls
     /// [`load`](Self::load).
     ///
-    /// [`Builder::revalidating_loader`](crate::Builder::revalidating_loader) makes a loader of a closure that does so.
+    /// [`Builder::revalidating_loader`](crate::Builder::revalidating_loader) makes a loader of a
+    /// closure that does so.
     ///
     /// ```
     /// use bellwether::{Cache, Entry, Load, Loaded};
@@ -62,11 +63,12 @@ pub trait Load<K, V>: Send + Sync + 'static {
         self.load(key).map(Loaded::New)
     }
 
-    /// Loads several keys, each of them once: those that [`load_all`](crate::LoadingCache::load_all) did
-    /// not find. It gives its results to `answers`, by key, in any order.
+    /// Loads several keys, each of them once: those that
+    /// [`load_all`](crate::LoadingCache::load_all) did not find. It gives its results to `answers`,
+    /// by key, in any order.
     ///
-    /// By default it calls [`revalidate`](Self::revalidate) for one key after the other. (The default
-    /// recognises keys by their addresses. So code that calls it with fewer keys must pass
+    /// By default it calls [`revalidate`](Self::revalidate) for one key after the other. (The
+    /// default recognises keys by their addresses. So code that calls it with fewer keys must pass
     /// references out of the slice that it was given itself.)
     ///
     /// ```
@@ -121,8 +123,8 @@ where
 /// `Fn(&K) -> impl Future<Output = Result<V, E>>` whose futures do not borrow the key is a loader.
 ///
 /// Its counterpart for threads is [`Load`], whose verbs have no suffix:
-/// [`load`](crate::LoadingCache::load). [`Blocking`](crate::Blocking) makes a `LoadAsync` of a `Load`.
-/// [`BoxLoadAsync`](crate::BoxLoadAsync) is a type to name where the loader is a closure.
+/// [`load`](crate::LoadingCache::load). [`Blocking`](crate::Blocking) makes a `LoadAsync` of a
+/// `Load`. [`BoxLoadAsync`](crate::BoxLoadAsync) is a type to name where the loader is a closure.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no asynchronous loader of values `{V}` by keys `{K}`",
     label = "neither a `LoadAsync<{K}, {V}>` nor a closure `Fn(&{K}) -> impl Future<Output = Result<{V}, E>>`",
@@ -149,8 +151,8 @@ pub trait LoadAsync<K, V>: Send + Sync + 'static {
     }
 
     /// Loads several keys, each of them once: those that
-    /// [`load_all_async`](crate::LoadingCache::load_all_async) did not find. It gives its results to
-    /// `answers`, by key, in any order. By default it revalidates one key after the other, as
+    /// [`load_all_async`](crate::LoadingCache::load_all_async) did not find. It gives its results
+    /// to `answers`, by key, in any order. By default it revalidates one key after the other, as
     /// [`Load::load_all`].
     fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) -> impl Future<Output = ()> + Send
     where

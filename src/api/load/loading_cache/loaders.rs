@@ -183,7 +183,8 @@ where
 /// }
 /// fn numbers(radix: u32) -> Result<Numbers, BuildError> {
 ///     let parse = move |text: &String| i64::from_str_radix(text, radix);
-///     Ok(Numbers { parsed: Cache::builder().max_capacity(100).loader(BoxLoad::new(parse)).build()? })
+///     let parsed = Cache::builder().max_capacity(100).loader(BoxLoad::new(parse)).build()?;
+///     Ok(Numbers { parsed })
 /// }
 /// let numbers = numbers(16)?;
 /// assert_eq!(numbers.parsed.load("ff")?, 255);
