@@ -85,6 +85,7 @@
 //! | [`choosing`] | which settings for which situation, with an example each |
 //! | [`waiting`] | what is lock-free, and what blocks |
 //! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
+//! | [`failures`] | failures, and values that do not exist: what to keep, and for how long |
 //! | [`refresh`] | which policy of early refresh, by simulation |
 //! | [`eviction`] | which entry goes when room is needed, and the hit ratio |
 //! | [`hashers`] | which hasher suits which keys |
@@ -120,6 +121,9 @@ pub mod comparison {}
 #[doc = include_str!("../docs/hit-ratio.svg")]
 #[doc = "</div>"]
 pub mod eviction {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/failures.md")]
+pub mod failures {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/hashers.md")]
 pub mod hashers {}
@@ -180,6 +184,8 @@ mod table;
 pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
 pub use api::load::blocking::Op;
+#[cfg(feature = "std")]
+pub use api::load::loading_cache::loaders::Blocking;
 #[cfg(feature = "metrics")]
 pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -201,7 +207,12 @@ pub use api::{
     load::{
         answers::Answers,
         detached::Detached,
-        loading_cache::{Load, LoadAsync, LoadingBuilder, LoadingCache},
+        loading_cache::{
+            LoadingBuilder, LoadingCache,
+            load::{Load, LoadAsync},
+            loaders::{BoxLoad, BoxLoadAsync, Revalidating},
+            request::LoadingRequest,
+        },
         request::{Found, Request},
     },
 };

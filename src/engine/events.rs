@@ -61,6 +61,8 @@ pub enum LoadEnding {
     Fenced,
     /// The load ended with an error, or by [`Lease::fail`](crate::Lease::fail).
     Failed,
+    /// The load found that there is no value ([`Loaded::NotFound`](crate::Loaded::NotFound)).
+    NotFound,
     /// The leader panicked. If there are waiters, one of them takes over.
     Panicked,
     /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. If

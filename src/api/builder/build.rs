@@ -51,10 +51,8 @@ impl<K, V, S> Builder<K, V, S> {
             || self.idle.is_some()
             || self.expiry_with.is_some()
             || self.ttl_after_read.is_some();
-        let source = source(
-            self.clock,
-            expires || deadlines || self.limits.longest_window() != 0 || !self.negative_ttl.is_zero(),
-        )?;
+        let negative = !self.negative_ttl.is_zero() || self.negative_ttl_with.is_some();
+        let source = source(self.clock, expires || deadlines || self.limits.longest_window() != 0 || negative)?;
         let restless = self.idle.is_some() || self.ttl_after_read.is_some();
         let core = Core::new(Config {
             name: self.name,
@@ -74,6 +72,7 @@ impl<K, V, S> Builder<K, V, S> {
             refresh: self.refresh,
             cooldown: nanos(self.cooldown),
             negative_ttl: nanos(self.negative_ttl),
+            negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
             quiet_hits: !restless && self.tags_with.is_none(),
             restless: if restless { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },

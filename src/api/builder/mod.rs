@@ -5,7 +5,7 @@ mod hooks;
 mod loads;
 
 use crate::api::cache::Cache;
-use crate::engine::config::{ExpiryWith, Limits, Listener, OnLoadError, TtlAfterRead, Weigher};
+use crate::engine::config::{ExpiryWith, Limits, Listener, NegativeTtlWith, OnLoadError, TtlAfterRead, Weigher};
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -60,6 +60,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     refresh: Refresh,
     cooldown: Duration,
     negative_ttl: Duration,
+    negative_ttl_with: Option<NegativeTtlWith<K>>,
     limits: Limits,
     tags_with: Option<TagsWith<K, V>>,
     max_waiters: usize,
@@ -95,6 +96,7 @@ impl<K, V> Builder<K, V> {
             refresh: Refresh::default(),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
+            negative_ttl_with: None,
             limits: Limits {
                 ttl: None,
                 terms: None,
@@ -364,6 +366,7 @@ impl<K, V, S> Builder<K, V, S> {
             refresh: self.refresh,
             cooldown: self.cooldown,
             negative_ttl: self.negative_ttl,
+            negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
             tags_with: self.tags_with,
             max_waiters: self.max_waiters,
