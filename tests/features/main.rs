@@ -6,6 +6,7 @@ mod common;
 
 mod api;
 mod bulk_answers;
+mod compute;
 mod deadlines;
 mod detached;
 mod ended;

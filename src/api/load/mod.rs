@@ -5,6 +5,7 @@ pub(crate) mod answers;
 #[cfg(feature = "std")]
 pub(crate) mod blocking;
 pub(crate) mod bulk;
+pub(crate) mod compute;
 pub(crate) mod detached;
 pub(crate) mod fate;
 pub(crate) mod form;
