@@ -181,6 +181,8 @@ mod table;
 
 #[cfg(feature = "std")]
 pub use api::cache::janitor::Janitor;
+#[cfg(feature = "std")]
+pub use api::handle::drain::Drain;
 #[cfg(feature = "metrics")]
 pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]

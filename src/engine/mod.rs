@@ -12,7 +12,8 @@
 //! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
 //!   these. [`cost`]: how long loads take. [`loads`]: how many loads are in flight.
 //! * [`insert`]: how a value is stored. [`remove`]: what the winner of a mark does. [`spare`]:
-//!   which nodes are not linked yet. [`rejected`]: which values were not kept.
+//!   which nodes are not linked yet. [`taken`]: which removed values their remover gets.
+//!   [`rejected`]: which values were not kept.
 //! * [`slots`], [`evict`]: what the eviction policy needs from the cache. [`weight`]: what the
 //!   entries weigh. [`spread`]: how many shards are in use.
 //! * [`sweep`]: how a caller visits all entries. [`tidy`]: how expired entries go as others are
@@ -52,6 +53,7 @@ mod spread;
 pub(crate) mod stats;
 mod sweep;
 pub(crate) mod tags;
+pub(crate) mod taken;
 pub(crate) mod terms;
 mod tidy;
 mod validate;

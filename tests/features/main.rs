@@ -38,6 +38,7 @@ mod tagged_alike;
 mod tags;
 mod take_over;
 mod take_over_corners;
+mod taken_out;
 mod tasks_shape;
 mod tasks_time;
 mod ticker;

@@ -1,12 +1,14 @@
 //! All operations that neither load nor wait, written once: on a pin.
 
 use crate::api::cache::Cache;
+use crate::api::handle::change::Change;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::api::handle::lookup::Lookup;
 use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::rejected::Rejected;
+use crate::engine::taken::{Taken, Taker};
 use crate::engine::{Operation, RemovalCause};
 use crate::flight::node::Node;
 use crate::flight::word::State;
@@ -196,24 +198,67 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.put(key, value, &expiry).map_err(|rejected| self.operation.give_back(rejected))
     }
 
+    /// As [`Cache::swap`].
+    pub fn swap(&self, key: K, value: V) -> Change<'c, K, V>
+    where
+        K: Hash + Eq,
+    {
+        let (core, mut taken) = (CoreRef::borrowed(self.operation.core), Taken::nothing());
+        let hash = self.cache.hash(&key);
+        let stored = self.put_taking(hash, (key, value), Expiry::NONE, &mut taken);
+        let old = taken.into_inner().map(|(node, before)| {
+            // SAFETY: the reference to the removed node is handed over. `Taken` has only nodes
+            // whose word had a value.
+            (unsafe { Entry::new(core.clone(), node) }, before)
+        });
+        let (new, applied) = match stored {
+            Ok(node) => {
+                // SAFETY: `insert` has handed over the reference that `Taken` gets to the value.
+                let new = unsafe { Entry::new(core.clone(), node) };
+                // The hand has closed it already if no other entry could go.
+                let kept = !new.node().word.load().closed();
+                (new, kept)
+            }
+            Err(rejected) => {
+                let (key, value) = self.operation.give_back(rejected).into_pair();
+                (Entry::detached(core.clone(), key, hash, value), false)
+            }
+        };
+        let old = old.filter(|(old, before)| self.operation.was_fresh(old.node(), *before));
+        Change { old: old.map(|(old, _)| old), new: Some(new), applied }
+    }
+
     /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
     /// the key's last load, or the time that loads usually take.
     fn put(&self, key: K, value: V, expiry: &Expiry) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
     {
-        let hash = self.cache.hash(&key);
+        self.put_taking(self.cache.hash(&key), (key, value), expiry, &mut ()).map(drop)
+    }
+
+    /// As [`put`](Self::put), for a writer that may want the value that it replaces.
+    fn put_taking(
+        &self,
+        hash: u64,
+        pair: (K, V),
+        expiry: &Expiry,
+        taker: &mut impl Taker<K, V>,
+    ) -> Result<NonNull<Node<K, V>>, Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
         let core = self.operation.core;
         let guess = expiry.cost.is_none();
         // The times of a value with terms of its own are not worked out anew when the old value is
         // found: so the cost of that is looked up first.
         let early = guess && (expiry.has_own_terms() || core.config.gives_own_terms());
         let delta = match early {
-            true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == key)),
+            true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == pair.0)),
             false => core.usual_cost(),
         };
         let meta = |key: &K, value: &V| core.entry_meta(key, value, expiry, (core.tag_sequence(), delta));
-        self.operation.insert(hash, (key, value), (meta, guess && !early), |a, b| a == b)
+        self.operation.insert(hash, pair, (meta, guess && !early), |a, b| a == b, taker)
     }
 
     /// As [`Cache::remove`].
@@ -224,7 +269,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(q);
         let is_key = |k: &K| q.equivalent(k);
-        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit)?;
+        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit, &mut ())?;
         self.operation.promptly();
         // SAFETY: `was_fresh` is true only if `before` is the word of an entry, which has a value;
         // the node is alive under the pin.
@@ -266,7 +311,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.cache.hash(q);
-        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
+        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit, &mut ());
         removed.is_some_and(|(node, before)| {
             self.operation.promptly();
             self.operation.was_fresh(node, before)

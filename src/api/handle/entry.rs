@@ -196,7 +196,7 @@ impl<'c, K, V> Entry<'c, K, V> {
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
 
-    fn node(&self) -> &Node<K, V> {
+    pub(crate) fn node(&self) -> &Node<K, V> {
         // SAFETY: the entry owns a reference to the node, which keeps it alive.
         unsafe { self.node.as_ref() }
     }
