@@ -192,6 +192,7 @@ pub use api::{
     cache::{
         Cache,
         pinned::{Local, Pinned},
+        policy::Policy,
     },
     error::{BuildError, DynLoadError, LoadError},
     handle::{

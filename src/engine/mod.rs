@@ -124,6 +124,9 @@ const MOST_BATCHED: usize = sized(4096, 4, 1);
 /// Batch size: min(`USUALLY_BATCHED`, capacity / 8), or capacity / 32 if larger, capped at
 /// `MOST_BATCHED`.
 const USUALLY_BATCHED: u64 = sized(1024, 4, 1) as u64;
+/// The most entries that the table makes room for at once, so that a wrong value cannot allocate too
+/// much: 4M entries are 64 MiB of cells. The table grows by itself.
+pub(crate) const MOST_RESERVED: usize = 1 << 22;
 /// Factor from the soft bounds to the hard ones, above which misses load without a flight.
 const HARD: usize = 4;
 
@@ -186,6 +189,13 @@ impl<K, V> Core<K, V> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Makes room in the table for so many entries more, within the bounds of `initial_capacity`.
+    pub(crate) fn reserve(&self, additional: usize) {
+        let nodes = self.entries().saturating_add(additional);
+        let most = if self.config.weigher.is_some() { u64::MAX } else { self.capacity() };
+        self.table.reserve(nodes.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED));
     }
 
     pub(crate) fn set_capacity(&self, capacity: u64) {

@@ -83,6 +83,11 @@ impl Table {
         }
     }
 
+    /// Makes room for this many nodes in all, at once.
+    pub(crate) fn reserve(&self, nodes: usize) {
+        self.buckets.reserve(nodes);
+    }
+
     /// Returns the count for nodes of this order.
     fn stripe(&self, order: u32) -> &AtomicUsize {
         &self.nodes[part_of(order, self.nodes.len())]

@@ -21,6 +21,7 @@ mod observed_keys;
 mod observer;
 mod observer_code;
 mod own_terms;
+mod policy;
 mod refresh_ahead;
 mod regress_bulk;
 mod regress_failures;

@@ -50,7 +50,6 @@ const ALIASES: &[&str] = &[
     "weight_capacity",
     "estimated_items_capacity",
     "build_with_hasher",
-    "policy",
     "refresh_after_write",
     "stale_while_revalidate",
     "singleflight",

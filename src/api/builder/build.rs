@@ -3,10 +3,10 @@
 use super::Builder;
 use crate::api::cache::Cache;
 use crate::api::error::BuildError;
-use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
 use crate::engine::refresh::Refresh;
 use crate::engine::tags::TagRegistry;
+use crate::engine::{Core, MOST_RESERVED};
 use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
 use crate::runtime::xfetch::{NEVER, nanos};
@@ -15,10 +15,6 @@ use core::time::Duration;
 /// The fewest expected entries for each shard, where there is more than one. Splitting a small
 /// cache costs hit ratio and buys nothing.
 const ENTRIES_PER_SHARD: u64 = 4096;
-
-/// The most entries that `initial_capacity` makes room for, so that a wrong value cannot allocate
-/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
-const MOST_INITIAL: usize = 1 << 22;
 
 impl<K, V, S> Builder<K, V, S> {
     /// Builds the cache.
@@ -32,7 +28,7 @@ impl<K, V, S> Builder<K, V, S> {
         // How many entries to expect: the capacity, or, where a weigher makes that meaningless, the
         // user's own `initial_capacity`.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
-        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
+        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED);
         let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
         let shards = self.shards.unwrap_or_else(default_shards);
         if !(1..=1024).contains(&shards) {

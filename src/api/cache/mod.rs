@@ -7,6 +7,7 @@ pub(crate) mod janitor;
 pub(crate) mod pinned;
 #[cfg(feature = "std")]
 mod plain;
+pub(crate) mod policy;
 
 use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lookup::Lookup;
@@ -74,9 +75,19 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Returns the weight that the cache may hold.
-    #[doc(alias = "policy")]
+    #[doc(alias = "max_capacity")]
     pub fn capacity(&self) -> u64 {
         self.core.capacity()
+    }
+
+    /// Makes room in the table for this many entries more, at once, for a caller that is about to
+    /// insert them. It is a hint, within the bounds of
+    /// [`initial_capacity`](crate::Builder::initial_capacity): the table grows by itself, without a
+    /// pause.
+    ///
+    /// Cost: allocates some 16 bytes an entry, as zeroed memory. The table never shrinks.
+    pub fn reserve(&self, additional: usize) {
+        self.core.reserve(additional);
     }
 
     /// Returns the name that the cache was built with; empty if it was given none.
