@@ -14,7 +14,7 @@ use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
 use crate::runtime::xfetch::NEVER;
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
@@ -173,7 +173,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) seed: Option<u64>,
     pub(crate) time: Time,
     pub(crate) timer: Option<Box<dyn Timer>>,
-    pub(crate) spawner: Option<Box<dyn Spawn>>,
+    pub(crate) spawner: Option<Arc<dyn Spawn>>,
 }
 
 impl<K, V> Config<K, V> {

@@ -5,6 +5,7 @@
 mod common;
 
 mod api;
+mod async_listener;
 mod bulk_answers;
 mod compute;
 mod deadlines;

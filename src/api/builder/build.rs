@@ -9,7 +9,11 @@ use crate::engine::tags::TagRegistry;
 use crate::engine::{Core, MOST_RESERVED};
 use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
+#[cfg(feature = "std")]
+use crate::runtime::spawn::DefaultSpawn;
+use crate::runtime::spawn::Spawn;
 use crate::runtime::xfetch::{NEVER, nanos};
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// The fewest expected entries for each shard, where there is more than one. Splitting a small
@@ -48,13 +52,18 @@ impl<K, V, S> Builder<K, V, S> {
             self.clock,
             expires || deadlines || self.limits.longest_window() != 0 || !self.negative_ttl.is_zero(),
         )?;
+        let listener = match (self.listener_async, spawner_of(self.spawner.as_ref())) {
+            (Some(make), Some(spawner)) => Some(make(spawner, self.listener)),
+            (Some(_), None) => return Err(BuildError::MissingSpawner),
+            (None, _) => self.listener,
+        };
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
             initial_capacity: initial,
             shards,
             weigher: self.weigher,
-            listener: self.listener,
+            listener,
             on_load_error: self.on_load_error,
             observer: self.observer,
             show_key: self.show_key,
@@ -108,6 +117,14 @@ impl<K, V, S> Builder<K, V, S> {
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why))
     }
+}
+
+/// Returns the spawner that was given, or the default one.
+fn spawner_of(given: Option<&Arc<dyn Spawn>>) -> Option<Arc<dyn Spawn>> {
+    #[cfg(feature = "std")]
+    return Some(given.cloned().unwrap_or_else(|| Arc::new(DefaultSpawn)));
+    #[cfg(not(feature = "std"))]
+    given.cloned()
 }
 
 fn default_shards() -> usize {

@@ -4,8 +4,11 @@ use super::Builder;
 use crate::engine::RemovalCause;
 use crate::engine::events::{LoadKind, Observer};
 use crate::engine::failure::Failure;
+use crate::runtime::courier::courier;
+use crate::sys::unwind;
 use alloc::boxed::Box;
 use core::fmt;
+use core::future::Future;
 
 impl<K, V, S> Builder<K, V, S> {
     /// Sets the function that weighs an entry. The cache calls it once for each value, when the
@@ -38,6 +41,70 @@ impl<K, V, S> Builder<K, V, S> {
     #[doc(alias = "Lifecycle")]
     pub fn eviction_listener(mut self, listener: impl Fn(&K, &V, RemovalCause) + Send + Sync + 'static) -> Self {
         self.listener = Some(Box::new(listener));
+        self
+    }
+
+    /// As [`eviction_listener`](Self::eviction_listener), for an async function. It gets clones of
+    /// the key and the value, which its future may keep. The cache's [`spawner`](Self::spawner)
+    /// runs it. Both listeners can be set.
+    ///
+    /// The thread that removes a value clones it and the key, puts them in a queue, and goes on. A
+    /// task calls the function for one removal after the other, in the order of the queue, and
+    /// awaits each future. The task ends when the queue is empty, and the next removal spawns
+    /// another. So two calls never overlap, and a slow one delays the others, but no caller of the
+    /// cache.
+    ///
+    /// The queue has **no bound**: if values are removed faster than the function can take them,
+    /// their clones pile up. Where that may happen, use a plain `eviction_listener` that sends to a
+    /// bounded channel. (If the spawner drops the task before its end, the call in progress ends,
+    /// and the other values wait for the task of the next removal. Values that are left in the queue
+    /// when the cache is dropped and no task runs are dropped.)
+    ///
+    /// A panic of the function, or of its future, ends the call for that value alone; the panic
+    /// hook reports it. A panic of a clone reaches the caller that removed the value, as a panic of
+    /// a listener does.
+    ///
+    /// ```
+    /// use bellwether::{Cache, RemovalCause, ThreadSpawn};
+    /// use std::sync::mpsc;
+    /// # async fn archive(_: &u32, _: &str) {}
+    /// let (told, removals) = mpsc::channel();
+    /// let cache: Cache<u32, String> = Cache::builder()
+    ///     .max_capacity(10)
+    ///     .eviction_listener_async(move |key, value, cause| {
+    ///         let told = told.clone();
+    ///         async move {
+    ///             archive(&key, &value).await;
+    ///             told.send((key, value, cause)).unwrap();
+    ///         }
+    ///     })
+    ///     .spawner(ThreadSpawn::new())
+    ///     .build()?;
+    /// cache.insert(1, "one".into());
+    /// cache.invalidate(&1);
+    /// assert_eq!(removals.recv().unwrap(), (1, "one".into(), RemovalCause::Explicit));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "async_eviction_listener")]
+    pub fn eviction_listener_async<F, Fut>(mut self, listener: F) -> Self
+    where
+        K: Clone + Send + 'static,
+        V: Clone + Send + 'static,
+        F: Fn(K, V, RemovalCause) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        self.listener_async = Some(Box::new(move |spawner, plain| {
+            let deliver = courier(spawner, move |(key, value, cause)| listener(key, value, cause));
+            let deliver = move |key: &K, value: &V, cause| deliver((key.clone(), value.clone(), cause));
+            let Some(plain) = plain else { return Box::new(deliver) };
+            // A panic of one does not skip the other.
+            Box::new(move |key, value, cause| {
+                unwind::each([false, true].into_iter(), |later| match later {
+                    false => plain(key, value, cause),
+                    true => deliver(key, value, cause),
+                });
+            })
+        }));
         self
     }
 

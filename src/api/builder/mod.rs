@@ -17,7 +17,7 @@ use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
 use crate::runtime::xfetch::NEVER;
 use crate::sys::hasher::DefaultHashBuilder;
-use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc};
 use core::fmt;
 use core::time::Duration;
 
@@ -41,6 +41,9 @@ impl<K, V> Cache<K, V> {
     }
 }
 
+/// Makes the listener that has an async one called by this spawner, beside a plain one.
+type MakeListener<K, V> = Box<dyn FnOnce(Arc<dyn Spawn>, Option<Listener<K, V>>) -> Listener<K, V> + Send + Sync>;
+
 /// The settings of a cache that is to be built. From [`Cache::builder`](crate::Cache::builder).
 pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_capacity: Option<u64>,
@@ -49,6 +52,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     name: String,
     weigher: Option<Weigher<K, V>>,
     listener: Option<Listener<K, V>>,
+    listener_async: Option<MakeListener<K, V>>,
     on_load_error: Option<OnLoadError<K>>,
     observer: Option<Box<dyn Observer>>,
     show_key: Option<ShowKey<K>>,
@@ -70,7 +74,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     seed: Option<u64>,
     clock: Option<Source>,
     timer: Option<Box<dyn Timer>>,
-    spawner: Option<Box<dyn Spawn>>,
+    spawner: Option<Arc<dyn Spawn>>,
     hasher: S,
 }
 
@@ -83,6 +87,7 @@ impl<K, V> Builder<K, V> {
             name: String::new(),
             weigher: None,
             listener: None,
+            listener_async: None,
             on_load_error: None,
             observer: None,
             show_key: None,
@@ -310,6 +315,7 @@ impl<K, V, S> Builder<K, V, S> {
             name: self.name,
             weigher: self.weigher,
             listener: self.listener,
+            listener_async: self.listener_async,
             on_load_error: self.on_load_error,
             observer: self.observer,
             show_key: self.show_key,
@@ -352,7 +358,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Sets the spawner that runs loads in the background: those of
-    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
+    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). It also runs
+    /// the [`eviction_listener_async`](Self::eviction_listener_async).
     ///
     /// Default: with the feature `tokio`, the runtime that the load is spawned from. Outside of all
     /// runtimes, and without that feature, each load gets a thread
@@ -362,7 +369,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// clients do. Each such load is lost: its callers get `Abandoned`, and the text of the panic
     /// says what is missing. So give the runtime here where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
-        self.spawner = Some(Box::new(spawner));
+        self.spawner = Some(Arc::new(spawner));
         self
     }
 

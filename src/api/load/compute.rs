@@ -11,12 +11,12 @@ use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::role::Intent;
 use crate::flight::reentry;
+use crate::runtime::spawn::yield_now;
 use crate::runtime::xfetch::NEVER;
 use core::convert::Infallible;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::hash::{BuildHasher, Hash};
 use core::pin::pin;
-use core::task::Poll;
 use equivalent::Equivalent;
 
 /// The decision of [`Cache::compute`]'s closure.
@@ -147,18 +147,6 @@ where
         let output = Loading::new(&flight, future.as_mut()).await;
         finish(as_op(output).map(|op| carry_out(lease, old, op)))
     }
-}
-
-/// Lets other tasks run.
-fn yield_now() -> impl Future<Output = ()> {
-    let mut yielded = false;
-    poll_fn(move |cx| match core::mem::replace(&mut yielded, true) {
-        true => Poll::Ready(()),
-        false => {
-            cx.waker().wake_by_ref();
-            Poll::Pending
-        }
-    })
 }
 
 /// Ends the lease as its holder has decided.
