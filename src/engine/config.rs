@@ -19,6 +19,7 @@ use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
+pub(crate) type KeepWhile<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 pub(crate) type ByValue<K, V, T> = Box<dyn Fn(&K, &V) -> T + Send + Sync>;
 
@@ -142,6 +143,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) initial_capacity: usize,
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
+    /// Which entries are not evicted.
+    pub(crate) keep_while: Option<KeepWhile<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,

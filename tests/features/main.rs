@@ -13,6 +13,7 @@ mod detached;
 mod ended;
 mod expiry;
 mod jitter;
+mod kept;
 mod keys;
 mod load_errors;
 mod loading;

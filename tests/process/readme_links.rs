@@ -42,6 +42,7 @@ const ALIASES: &[&str] = &[
     "and_upsert_with",
     "and_try_compute_with",
     "CompResult",
+    "is_pinned",
     "invalidate_entries_if",
     "expire_after",
     "Expiry",

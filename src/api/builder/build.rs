@@ -63,6 +63,7 @@ impl<K, V, S> Builder<K, V, S> {
             initial_capacity: initial,
             shards,
             weigher: self.weigher,
+            keep_while: self.keep_while,
             listener,
             on_load_error: self.on_load_error,
             observer: self.observer,

@@ -16,10 +16,65 @@ impl<K, V, S> Builder<K, V, S> {
     ///
     /// An entry heavier than the whole capacity is handed to its callers and not kept. Any other
     /// entry is in the cache when its `insert` or load is done, as long as another entry can be
-    /// evicted: one that is not being refreshed.
+    /// evicted: one that is not being refreshed, and that [`keep_while`](Self::keep_while) does not
+    /// keep.
+    ///
+    /// A weight has 32 bits, the total and the capacity 64. So values may weigh their bytes up to
+    /// 4 GiB. For larger ones, weigh all in a larger unit, and give the capacity in it (wider
+    /// weights would cost each entry of each cache 4 bytes):
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// const KIB: u64 = 1 << 10;
+    /// struct Film { bytes: u64 }
+    /// let films: Cache<String, Film> = Cache::builder()
+    ///     .max_capacity((1 << 40) / KIB)
+    ///     .weigher(|_, film: &Film| u32::try_from(film.bytes.div_ceil(KIB)).unwrap_or(u32::MAX))
+    ///     .build()?;
+    /// films.insert("Metropolis".into(), Film { bytes: 30 << 30 });
+    /// assert_eq!(films.weight() * KIB, 30 << 30);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
     #[doc(alias = "Weighter")]
     pub fn weigher(mut self, weigh: impl Fn(&K, &V) -> u32 + Send + Sync + 'static) -> Self {
         self.weigher = Some(Box::new(weigh));
+        self
+    }
+
+    /// Sets a function that says which entries are not to be evicted now: those in use. The cache
+    /// asks it about each entry that it is about to evict, and goes on to the next one while the
+    /// answer is true.
+    ///
+    /// If no other entry may go, the newcomer goes, whatever the function says about it. The
+    /// callers of its load get its value; the eviction listener is told
+    /// [`RemovalCause::Size`](crate::RemovalCause::Size), and
+    /// [`Change::applied`](crate::Change::applied) is false. So the total stays within the capacity,
+    /// unless [`set_capacity`](crate::Cache::set_capacity) falls below what is kept.
+    ///
+    /// The function prevents eviction alone: an entry still expires, and can be replaced,
+    /// invalidated and removed. It runs under a pin, on the thread that needs room, so it must be
+    /// quick, and must not use the cache. If it panics, the entry is evicted, and the panic reaches
+    /// that thread after its operation is complete.
+    ///
+    /// Cost: a call for each eviction. If most entries are kept, an insertion may have to look at
+    /// all of them.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::sync::Arc;
+    /// let files: Cache<u32, Arc<str>> = Cache::builder()
+    ///     .max_capacity(2)
+    ///     .keep_while(|_, file: &Arc<str>| Arc::strong_count(file) > 1)
+    ///     .build()?;
+    /// let in_use = files.get_with(&0, || "zero".into());
+    /// (1..100).for_each(|n| files.insert(n, "n".into()));
+    /// assert_eq!(files.get(&0), Some(in_use));
+    /// assert_eq!(files.len(), 2);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "is_pinned")]
+    pub fn keep_while(mut self, in_use: impl Fn(&K, &V) -> bool + Send + Sync + 'static) -> Self {
+        self.keep_while = Some(Box::new(in_use));
         self
     }
 
@@ -71,7 +126,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// let (told, removals) = mpsc::channel();
     /// let cache: Cache<u32, String> = Cache::builder()
     ///     .max_capacity(10)
-    ///     .eviction_listener_async(move |key, value, cause| {
+    ///     .eviction_listener_async(move |key: u32, value: String, cause| {
     ///         let told = told.clone();
     ///         async move {
     ///             archive(&key, &value).await;

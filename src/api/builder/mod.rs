@@ -5,7 +5,7 @@ mod hooks;
 mod loads;
 
 use crate::api::cache::Cache;
-use crate::engine::config::{ExpiryWith, Limits, Listener, OnLoadError, Weigher};
+use crate::engine::config::{ExpiryWith, KeepWhile, Limits, Listener, OnLoadError, Weigher};
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -51,6 +51,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     shards: Option<usize>,
     name: String,
     weigher: Option<Weigher<K, V>>,
+    keep_while: Option<KeepWhile<K, V>>,
     listener: Option<Listener<K, V>>,
     listener_async: Option<MakeListener<K, V>>,
     on_load_error: Option<OnLoadError<K>>,
@@ -86,6 +87,7 @@ impl<K, V> Builder<K, V> {
             shards: None,
             name: String::new(),
             weigher: None,
+            keep_while: None,
             listener: None,
             listener_async: None,
             on_load_error: None,
@@ -314,6 +316,7 @@ impl<K, V, S> Builder<K, V, S> {
             shards: self.shards,
             name: self.name,
             weigher: self.weigher,
+            keep_while: self.keep_while,
             listener: self.listener,
             listener_async: self.listener_async,
             on_load_error: self.on_load_error,

@@ -23,14 +23,52 @@ use equivalent::Equivalent;
 
 /// A concurrent cache that computes a value once, however many callers ask for it.
 ///
-/// Share it by `Arc` or in a static; every method takes `&self`. Lookups compare keys in full.
-/// Values come as clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+/// Share it by `Arc` or in a static; every method takes `&self`. (A `Cache` is not `Clone`: methods
+/// that borrow it then need no counted reference.) Lookups compare keys in full. Values come as
+/// clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+///
+/// ```
+/// use bellwether::Cache;
+/// use std::sync::Arc;
+/// let cache: Arc<Cache<u32, u32>> = Arc::new(Cache::new(10));
+/// let shared = cache.clone();
+/// std::thread::spawn(move || shared.insert(1, 1)).join().unwrap();
+/// assert_eq!(cache.get(&1), Some(1));
+/// ```
 ///
 /// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only a caller
 /// that waits for another caller's load sleeps.
 pub struct Cache<K, V, S = DefaultHashBuilder> {
     core: Core<K, V>,
     hasher: S,
+}
+
+/// The bound that no cache meets, for the compiler's message.
+#[diagnostic::on_unimplemented(
+    message = "a `Cache` is not `Clone`: it is shared by `Arc`",
+    label = "clone an `Arc` of the cache",
+    note = "put the cache in an `Arc` once, `let cache = Arc::new(cache);`, and clone that; or put it in a static"
+)]
+pub trait SharedByArc: Sized {
+    #[doc(hidden)]
+    fn never(&self) -> Self;
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Not available: the compiler says how a cache is shared.
+    ///
+    /// ```compile_fail,E0277
+    /// let cache: bellwether::Cache<u32, u32> = bellwether::Cache::new(10);
+    /// let shared = cache.clone();
+    /// ```
+    #[doc(hidden)]
+    #[allow(clippy::should_implement_trait, reason = "it is there for the compiler's message alone")]
+    pub fn clone(&self) -> Self
+    where
+        Self: SharedByArc,
+    {
+        self.never()
+    }
 }
 
 impl<K, V, S> Cache<K, V, S> {
