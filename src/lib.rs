@@ -189,11 +189,7 @@ pub use api::observers::MetricsObserver;
 pub use api::observers::TracingObserver;
 pub use api::{
     builder::Builder,
-    cache::{
-        Cache,
-        pinned::{Local, Pinned},
-        policy::Policy,
-    },
+    cache::{Cache, local::Local, pinned::Pinned, policy::Policy},
     error::{BuildError, DynLoadError, LoadError},
     handle::{
         change::Change,

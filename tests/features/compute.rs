@@ -2,7 +2,7 @@
 
 use crate::common::tasks::{self, Task, block_on, value, waiting, yield_now};
 use crate::common::*;
-use bellwether::{Builder, Cache, Change, Entry, Op};
+use bellwether::{Builder, Cache, Change, Entry, Expiry, Op};
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -123,6 +123,20 @@ fn the_result_says_if_a_value_is_not_kept() {
         cache.insert(1, 10);
         assert_eq!(told(&face.compute(&cache, &1, |_| Op::Put(101))), (Some(10), Some(101), false), "{face:?}");
         assert_eq!((cache.get(&1), cache.weight(), cache.stats().rejected), (None, 0, 1), "{face:?}");
+    }
+}
+
+#[test]
+fn a_value_may_be_stored_on_terms_of_its_own() {
+    for face in FACES {
+        let (cache, clock) = ten_seconds();
+        let change = face.compute(&cache, &1, |_| Op::PutWith(1, Expiry::new().exact_ttl(3 * SECOND)));
+        assert_eq!(told(&change), (None, Some(1), true), "{face:?}");
+        cache.swap_with(2, 2, Expiry::new().exact_ttl(4 * SECOND));
+        clock.advance(3 * SECOND);
+        assert_eq!((cache.get(&1), cache.get(&2)), (None, Some(2)), "{face:?}");
+        clock.advance(SECOND);
+        assert_eq!(cache.get(&2), None);
     }
 }
 

@@ -4,10 +4,12 @@
 mod gauges;
 #[cfg(feature = "std")]
 pub(crate) mod janitor;
+pub(crate) mod local;
 pub(crate) mod pinned;
 #[cfg(feature = "std")]
 mod plain;
 pub(crate) mod policy;
+mod take;
 
 use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lookup::Lookup;

@@ -1,18 +1,14 @@
 //! All operations that neither load nor wait, written once: on a pin.
 
 use crate::api::cache::Cache;
-use crate::api::handle::change::Change;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
 use crate::api::handle::iter::Iter;
-use crate::api::handle::lookup::Lookup;
 use crate::engine::expiry::Expiry;
-use crate::engine::key::ToKey;
 use crate::engine::rejected::Rejected;
-use crate::engine::taken::{Taken, Taker};
+use crate::engine::taken::Taker;
 use crate::engine::{Operation, RemovalCause};
 use crate::flight::node::Node;
 use crate::flight::word::State;
-use crate::reclaim::Handle;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -27,8 +23,8 @@ use equivalent::Equivalent;
 /// [`Observer`](crate::Observer) are called for its calls' effects only when the pin is dropped. So
 /// hold it briefly. It cannot be sent to another thread.
 pub struct Pinned<'c, K, V, S> {
-    operation: Operation<'c, K, V>,
-    cache: &'c Cache<K, V, S>,
+    pub(super) operation: Operation<'c, K, V>,
+    pub(super) cache: &'c Cache<K, V, S>,
 }
 
 impl<'c, K, V, S> Pinned<'c, K, V, S> {
@@ -198,36 +194,6 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         self.put(key, value, &expiry).map_err(|rejected| self.operation.give_back(rejected))
     }
 
-    /// As [`Cache::swap`].
-    pub fn swap(&self, key: K, value: V) -> Change<'c, K, V>
-    where
-        K: Hash + Eq,
-    {
-        let (core, mut taken) = (CoreRef::borrowed(self.operation.core), Taken::nothing());
-        let hash = self.cache.hash(&key);
-        let stored = self.put_taking(hash, (key, value), Expiry::NONE, &mut taken);
-        let old = taken.into_inner().map(|(node, before)| {
-            // SAFETY: the reference to the removed node is handed over. `Taken` has only nodes
-            // whose word had a value.
-            (unsafe { Entry::new(core.clone(), node) }, before)
-        });
-        let (new, applied) = match stored {
-            Ok(node) => {
-                // SAFETY: `insert` has handed over the reference that `Taken` gets to the value.
-                let new = unsafe { Entry::new(core.clone(), node) };
-                // The hand has closed it already if no other entry could go.
-                let kept = !new.node().word.load().closed();
-                (new, kept)
-            }
-            Err(rejected) => {
-                let (key, value) = self.operation.give_back(rejected).into_pair();
-                (Entry::detached(core.clone(), key, hash, value), false)
-            }
-        };
-        let old = old.filter(|(old, before)| self.operation.was_fresh(old.node(), *before));
-        Change { old: old.map(|(old, _)| old), new: Some(new), applied }
-    }
-
     /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
     /// the key's last load, or the time that loads usually take.
     fn put(&self, key: K, value: V, expiry: &Expiry) -> Result<(), Rejected<K, V>>
@@ -238,7 +204,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     }
 
     /// As [`put`](Self::put), for a writer that may want the value that it replaces.
-    fn put_taking(
+    pub(super) fn put_taking(
         &self,
         hash: u64,
         pair: (K, V),
@@ -385,48 +351,5 @@ impl<'p, K, V, S> IntoIterator for &'p Pinned<'_, K, V, S> {
 impl<K, V, S> fmt::Debug for Pinned<'_, K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinned").finish_non_exhaustive()
-    }
-}
-
-/// A thread's registration with a cache: a way to pin without std. From [`Cache::register`].
-///
-/// It costs some 400 ns to make, so make one for each thread (or task) and keep it. It cannot be
-/// sent to another thread.
-pub struct Local<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
-    handle: Handle,
-}
-
-impl<K, V, S> Cache<K, V, S> {
-    /// Registers the calling thread, so that it can pin without std. Costs some 400 ns.
-    pub fn register(&self) -> Local<'_, K, V, S> {
-        Local::new(self)
-    }
-}
-
-impl<'c, K, V, S> Local<'c, K, V, S> {
-    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
-        Self { cache, handle: cache.core().limbo().register() }
-    }
-
-    /// Pins the thread, for all operations that neither load nor wait.
-    pub fn pin(&self) -> Pinned<'c, K, V, S> {
-        Pinned::new(self.cache, self.handle.enter())
-    }
-
-    /// As [`Cache::lease`], without a new registration.
-    pub fn lease<Q>(&self, q: &Q) -> Lookup<'c, K, V>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        S: BuildHasher,
-    {
-        let core = CoreRef::borrowed(self.cache.core());
-        Lookup::at(core, self.cache.hash(q), q, || self.handle.enter())
-    }
-}
-
-impl<K, V, S> fmt::Debug for Local<'_, K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").finish_non_exhaustive()
     }
 }

@@ -3,8 +3,6 @@
 
 use super::Cache;
 use crate::api::cache::pinned::Pinned;
-use crate::api::handle::change::Change;
-use crate::api::handle::drain::Drain;
 use crate::api::handle::entry::{Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::engine::expiry::Expiry;
@@ -34,7 +32,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// that is already being returned would never be dropped
     /// (<https://github.com/rust-lang/rust/issues/47949>).
     #[inline(always)]
-    fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
+    pub(super) fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
         let pin = self.pin();
         let done = op(&pin);
         drop(pin);
@@ -248,30 +246,6 @@ impl<K, V, S> Cache<K, V, S> {
         self.pinned(|pinned| pinned.try_insert_with(key, value, expiry))
     }
 
-    /// As [`insert`](Self::insert), and tells what it replaced, and whether the new value was kept.
-    /// A value that is not kept comes back in [`Change::new`]; so the cache does not call the
-    /// eviction listener for it.
-    ///
-    /// Cost: as an insert, and two counted references, which the result holds.
-    ///
-    /// ```
-    /// let cache: bellwether::Cache<u32, &str> = bellwether::Cache::new(10);
-    /// assert!(cache.swap(1, "one").old.is_none());
-    /// let change = cache.swap(1, "uno");
-    /// assert!(change.applied && change.old.as_deref() == Some(&"one"));
-    /// ```
-    ///
-    /// # Panics
-    /// As [`insert`](Self::insert).
-    #[doc(alias = "replace")]
-    pub fn swap(&self, key: K, value: V) -> Change<'_, K, V>
-    where
-        K: Hash + Eq,
-        S: BuildHasher,
-    {
-        self.pinned(|pinned| pinned.swap(key, value))
-    }
-
     /// Removes a key, and returns its value if that had not expired. A load of the key that is in
     /// flight is handed to its present waiters, and will not be stored.
     pub fn remove<Q>(&self, q: &Q) -> Option<V>
@@ -329,28 +303,6 @@ impl<K, V, S> Cache<K, V, S> {
     #[doc(alias = "clear")]
     pub fn invalidate_all(&self) {
         self.core.remove_where(|_, _| true);
-    }
-
-    /// Takes all entries out, and returns them one by one: [`invalidate_all`](Self::invalidate_all)
-    /// for a caller that wants the values. Each value goes to one caller, however many callers
-    /// drain or remove at the same time.
-    ///
-    /// The entries are removed a few hundred at a time, as the iterator comes to them; dropping it
-    /// removes the others. Values that have expired are removed and not returned. Loads in flight
-    /// are handed to their present waiters, and are not stored. A value that is stored meanwhile
-    /// may be taken out or stay. The eviction listener is called for each value that is taken out.
-    ///
-    /// ```
-    /// use bellwether::{Cache, Entry};
-    /// let cache: Cache<u32, String> = Cache::new(10);
-    /// cache.insert(1, "one".into());
-    /// for entry in cache.drain() {
-    ///     assert_eq!((Entry::key(&entry), entry.as_str()), (&1, "one"));
-    /// }
-    /// assert!(cache.is_empty());
-    /// ```
-    pub fn drain(&self) -> Drain<'_, K, V> {
-        Drain::new(&self.core)
     }
 
     /// Removes each entry for which `keep` returns false, including expired entries that are still

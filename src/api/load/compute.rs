@@ -25,6 +25,8 @@ use equivalent::Equivalent;
 pub enum Op<V> {
     /// Store this value.
     Put(V),
+    /// Store this value, on terms of its own.
+    PutWith(V, Expiry),
     /// Remove the entry.
     Remove,
     /// Leave everything as it is.
@@ -152,10 +154,8 @@ where
 /// Ends the lease as its holder has decided.
 fn carry_out<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, op: Op<V>) -> Change<'c, K, V> {
     match op {
-        Op::Put(value) => match lease.publish(value, Expiry::NONE, None) {
-            Ok(new) => Change { old, new: Some(new), applied: true },
-            Err(new) => Change { old, new: Some(new), applied: false },
-        },
+        Op::Put(value) => put(lease, old, value, Expiry::NONE),
+        Op::PutWith(value, expiry) => put(lease, old, value, &expiry),
         Op::Remove => {
             let applied = lease.remove_old();
             Change { old, new: None, applied }
@@ -165,6 +165,13 @@ fn carry_out<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, op:
             Change { new: old.clone(), old, applied: true }
         }
     }
+}
+
+fn put<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, value: V, expiry: &Expiry) -> Change<'c, K, V> {
+    let published = lease.publish(value, expiry, None);
+    let applied = published.is_ok();
+    let (Ok(new) | Err(new)) = published;
+    Change { old, new: Some(new), applied }
 }
 
 fn sure<T>(decided: Result<T, Infallible>) -> T {
