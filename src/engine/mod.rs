@@ -195,7 +195,7 @@ impl<K, V> Core<K, V> {
     pub(crate) fn reserve(&self, additional: usize) {
         let nodes = self.entries().saturating_add(additional);
         let most = if self.config.weigher.is_some() { u64::MAX } else { self.capacity() };
-        self.table.reserve(nodes.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED));
+        self.table.buckets.reserve(nodes.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED));
     }
 
     pub(crate) fn set_capacity(&self, capacity: u64) {

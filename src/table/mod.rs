@@ -50,7 +50,7 @@ use split_order::{parent, part_of, split_order};
 
 /// A hash table of links.
 pub(crate) struct Table {
-    buckets: Buckets,
+    pub(crate) buckets: Buckets,
     /// The counts of nodes, in stripes, because insertions write them. There are as many as the
     /// policy has shards.
     nodes: Box<[CachePadded<AtomicUsize>]>,
@@ -81,11 +81,6 @@ impl Table {
             buckets: Buckets::new(capacity, huge_pages),
             nodes: (0..stripes).map(|_| CachePadded(AtomicUsize::new(0))).collect(),
         }
-    }
-
-    /// Makes room for this many nodes in all, at once.
-    pub(crate) fn reserve(&self, nodes: usize) {
-        self.buckets.reserve(nodes);
     }
 
     /// Returns the count for nodes of this order.

@@ -48,8 +48,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// If no other entry may go, the newcomer goes, whatever the function says about it. The
     /// callers of its load get its value; the eviction listener is told
     /// [`RemovalCause::Size`](crate::RemovalCause::Size), and
-    /// [`Change::applied`](crate::Change::applied) is false. So the total stays within the capacity,
-    /// unless [`set_capacity`](crate::Cache::set_capacity) falls below what is kept.
+    /// [`Change::applied`](crate::Change::applied) is false. So the total stays within the
+    /// capacity, unless [`set_capacity`](crate::Cache::set_capacity) falls below what is kept.
     ///
     /// The function prevents eviction alone: an entry still expires, and can be replaced,
     /// invalidated and removed. It runs under a pin, on the thread that needs room, so it must be
@@ -112,8 +112,8 @@ impl<K, V, S> Builder<K, V, S> {
     /// The queue has **no bound**: if values are removed faster than the function can take them,
     /// their clones pile up. Where that may happen, use a plain `eviction_listener` that sends to a
     /// bounded channel. (If the spawner drops the task before its end, the call in progress ends,
-    /// and the other values wait for the task of the next removal. Values that are left in the queue
-    /// when the cache is dropped and no task runs are dropped.)
+    /// and the other values wait for the task of the next removal. Values that are left in the
+    /// queue when the cache is dropped and no task runs are dropped.)
     ///
     /// A panic of the function, or of its future, ends the call for that value alone; the panic
     /// hook reports it. A panic of a clone reaches the caller that removed the value, as a panic of

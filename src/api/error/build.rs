@@ -41,8 +41,8 @@ pub enum BuildError {
     /// A deadline was asked for under a custom clock, and no `timer` was given that could end a
     /// wait by that clock.
     MissingTimer,
-    /// `eviction_listener_async` was given, and there is no spawner (without `std`, `spawner` must be
-    /// given).
+    /// `eviction_listener_async` was given, and there is no spawner (without `std`, `spawner` must
+    /// be given).
     MissingSpawner,
 }
 
