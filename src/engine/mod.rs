@@ -124,8 +124,8 @@ const MOST_BATCHED: usize = sized(4096, 4, 1);
 /// Batch size: min(`USUALLY_BATCHED`, capacity / 8), or capacity / 32 if larger, capped at
 /// `MOST_BATCHED`.
 const USUALLY_BATCHED: u64 = sized(1024, 4, 1) as u64;
-/// The most entries that the table makes room for at once, so that a wrong value cannot allocate too
-/// much: 4M entries are 64 MiB of cells. The table grows by itself.
+/// The most entries that the table makes room for at once, so that a wrong value cannot allocate
+/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
 pub(crate) const MOST_RESERVED: usize = 1 << 22;
 /// Factor from the soft bounds to the hard ones, above which misses load without a flight.
 const HARD: usize = 4;

@@ -2,9 +2,9 @@
 //!
 //! A pusher pushes its item, and then sets `served`. If `served` was not set before, the pusher
 //! starts a server. A server that finds the queue empty clears `served`, and then looks once more.
-//! Both set and clear it by read-modify-writes, so one of the two comes first. If the pusher's does,
-//! the server's acquires the push, and its second look finds the item. If the server's does, the
-//! pusher finds `served` clear, and starts another server.
+//! Both set and clear it by read-modify-writes, so one of the two comes first. If the pusher's
+//! does, the server's acquires the push, and its second look finds the item. If the server's does,
+//! the pusher finds `served` clear, and starts another server.
 
 use super::mutants::{mutant, weakened};
 use super::stack::{Below, Chain, Linked, Stack};

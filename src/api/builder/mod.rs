@@ -361,8 +361,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Sets the spawner that runs loads in the background: those of
-    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). It also runs
-    /// the [`eviction_listener_async`](Self::eviction_listener_async).
+    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). It also
+    /// runs the [`eviction_listener_async`](Self::eviction_listener_async).
     ///
     /// Default: with the feature `tokio`, the runtime that the load is spawned from. Outside of all
     /// runtimes, and without that feature, each load gets a thread
