@@ -67,7 +67,8 @@
 //! | a load in the background | [`Cache::detached`] | no longer than you like |
 //! | a loader of the cache's own; many keys at once | [`LoadingCache`] | as above |
 //! | the protocol in your own hands | [`Cache::lease`]: a [`Lookup`] | only in [`Waiter::wait`] |
-//! | to decide on a value while no other caller loads | [`Cache::compute`] | for a load in flight |
+//! | to decide on a value while no other caller loads | [`Cache::compute`], [`try_compute`], [`upsert`] | for a load in flight |
+//! | the same in a task | [`compute_async`], [`try_compute_async`], [`upsert_async`] | asynchronously |
 //! | many plain calls in a row | [`Cache::pin`] | never |
 //!
 //! [`get_ref`]: Cache::get_ref
@@ -75,6 +76,12 @@
 //! [`try_get_with`]: Cache::try_get_with
 //! [`get_with_async`]: Cache::get_with_async
 //! [`try_get_with_async`]: Cache::try_get_with_async
+//!
+//! [`try_compute`]: Cache::try_compute
+//! [`upsert`]: Cache::upsert
+//! [`compute_async`]: Cache::compute_async
+//! [`try_compute_async`]: Cache::try_compute_async
+//! [`upsert_async`]: Cache::upsert_async
 //!
 //! [`Request`] has a table of the deadlines: which one ends which wait, and with what.
 //!
@@ -183,7 +190,7 @@ mod table;
 #[cfg(feature = "std")]
 pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
-pub use api::load::blocking::Op;
+pub use api::handle::drain::Drain;
 #[cfg(feature = "std")]
 pub use api::load::loading_cache::loaders::Blocking;
 #[cfg(feature = "metrics")]
@@ -192,12 +199,10 @@ pub use api::observers::MetricsObserver;
 pub use api::observers::TracingObserver;
 pub use api::{
     builder::Builder,
-    cache::{
-        Cache,
-        pinned::{Local, Pinned},
-    },
+    cache::{Cache, local::Local, pinned::Pinned, policy::Policy},
     error::{BuildError, DynLoadError, LoadError},
     handle::{
+        change::Change,
         entry::{Entry, Ref},
         iter::Iter,
         lease::Lease,
@@ -206,6 +211,7 @@ pub use api::{
     },
     load::{
         answers::Answers,
+        compute::Op,
         detached::Detached,
         loading_cache::{
             LoadingBuilder, LoadingCache,

@@ -165,7 +165,7 @@ fn compute_meets_compute() {
         cache.insert(KEY, Value::new(1));
         let increment = |old: Option<&Value>| bellwether::Op::Put(Value::new(old.unwrap().read() + 1));
         let other = cache.clone();
-        let thread = spawn(move || other.compute(&KEY, increment));
+        let thread = spawn(move || drop(other.compute(&KEY, increment)));
         cache.compute(&KEY, increment);
         thread.join().unwrap();
         landed(&cache, Some(3));

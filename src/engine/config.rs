@@ -14,12 +14,13 @@ use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
 use crate::runtime::xfetch::NEVER;
-use alloc::{boxed::Box, string::String};
+use alloc::{boxed::Box, string::String, sync::Arc};
 use core::any::Any;
 use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
+pub(crate) type KeepWhile<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
 /// Says for how long an error is kept, in ns. `None`: the error is of another type than it knows.
 pub(crate) type NegativeTtlWith<K> = Box<dyn Fn(&K, &(dyn Any + Send + Sync)) -> Option<u64> + Send + Sync>;
@@ -146,6 +147,8 @@ pub(crate) struct Config<K, V> {
     pub(crate) initial_capacity: usize,
     pub(crate) shards: usize,
     pub(crate) weigher: Option<Weigher<K, V>>,
+    /// Which entries are not evicted.
+    pub(crate) keep_while: Option<KeepWhile<K, V>>,
     pub(crate) listener: Option<Listener<K, V>>,
     pub(crate) on_load_error: Option<OnLoadError<K>>,
     pub(crate) observer: Option<Box<dyn Observer>>,
@@ -179,7 +182,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) seed: Option<u64>,
     pub(crate) time: Time,
     pub(crate) timer: Option<Box<dyn Timer>>,
-    pub(crate) spawner: Option<Box<dyn Spawn>>,
+    pub(crate) spawner: Option<Arc<dyn Spawn>>,
 }
 
 impl<K, V> Config<K, V> {

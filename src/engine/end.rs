@@ -232,18 +232,18 @@ impl<K, V> Operation<'_, K, V> {
         renewed
     }
 
-    /// Removes the entry that is being refreshed, and ends the flight. Returns false if the lease
-    /// was taken over.
+    /// Removes the entry that is being refreshed, and ends the flight. Returns whether this call
+    /// has removed the entry. None: the lease was taken over.
     ///
     /// # Safety
     /// As for [`Self::renew`].
-    #[cfg(feature = "std")]
-    pub(crate) unsafe fn remove_refreshed(&self, flight: Flight<K, V>, lease: u32) -> bool {
+    pub(crate) unsafe fn remove_refreshed(&self, flight: Flight<K, V>, lease: u32) -> Option<bool> {
+        let mut removed = false;
         let remove = |_: &Node<K, V>, old: &Node<K, V>| {
-            self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
+            removed = self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Explicit);
         };
         // SAFETY: as for this function.
-        unsafe { self.end_by(flight, lease, remove) }
+        unsafe { self.end_by(flight, lease, remove) }.then_some(removed)
     }
 
     /// Ends a flight by a `change` of its old entry. Goes through PUBLISHING, so that no other

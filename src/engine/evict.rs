@@ -11,6 +11,7 @@ use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
 use core::cell::Cell;
+use core::ptr;
 
 impl<K, V> PolicyEntry for Node<K, V> {
     fn hash(&self) -> u32 {
@@ -34,6 +35,10 @@ impl<K, V> PolicyEntry for Node<K, V> {
 pub(super) struct ShardEvictor<'s, 'c, K, V> {
     operation: &'s Operation<'c, K, V>,
     newcomer: Option<&'s Newcomer<'s, K, V>>,
+    /// The newcomer, once no other entry may go: the user cannot keep it.
+    last_resort: *const Node<K, V>,
+    /// The last entry that was not evicted because the user keeps it.
+    kept: Cell<*const Node<K, V>>,
     /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
     /// is first needed.
     now: Cell<Option<u64>>,
@@ -67,13 +72,17 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn spared(&self, node: &Node<K, V>) -> Option<bool> {
-        let newcomer = self.newcomer.filter(|newcomer| core::ptr::eq(newcomer.node, node))?;
+        let newcomer = self.newcomer.filter(|newcomer| ptr::eq(newcomer.node, node))?;
         Some(newcomer.last.replace(true))
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
         let over = !node.hot().never_expires() && self.operation.core.is_expired_at(node, self.now());
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
+        if !over && self.is_kept(node) {
+            self.kept.set(node);
+            return false;
+        }
         // A failure has ended already. No caller can refresh it, so the mark alone decides.
         if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
             return false;
@@ -87,11 +96,25 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
         // partner in `make_room_anew`, where the leader passes it after it has changed the state.
         // Either the leader sees the entry in its slot, or this hand sees the new state. (A failure
         // takes the place of an entry before it is FAILED.)
-        matches!(node.word.load().state(), State::Ready | State::Failed(_)) && !mutant("hand looks once")
+        // (An entry that the user keeps is asked about once a round.)
+        matches!(node.word.load().state(), State::Ready | State::Failed(_))
+            && !ptr::eq(self.kept.get(), node)
+            && !mutant("hand looks once")
     }
 }
 
 impl<K, V> ShardEvictor<'_, '_, K, V> {
+    /// Returns whether the user keeps this entry from eviction. Runs `keep_while`; if that panics,
+    /// the entry may go.
+    fn is_kept(&self, node: &Node<K, V>) -> bool {
+        let Some(keep_while) = &self.operation.core.config.keep_while else { return false };
+        if !node.word.load().is_entry() || ptr::eq(self.last_resort, node) {
+            return false;
+        }
+        // SAFETY: the word has a value, and the hand's pin keeps the node alive.
+        self.operation.ask(|| keep_while(node.key(), unsafe { node.value() })).unwrap_or(false)
+    }
+
     fn now(&self) -> u64 {
         self.now.get().unwrap_or_else(|| {
             // If the user's clock panics, no entry counts as expired.
@@ -125,7 +148,13 @@ impl<K, V> Operation<'_, K, V> {
         let time = &self.core.config.time;
         // If the user's clock panics, no entry counts as expired.
         let now = || self.ask(|| time.now()).unwrap_or(0);
-        ShardEvictor { operation: self, newcomer: None, now: Cell::new(time.is_users().then(now)) }
+        ShardEvictor {
+            operation: self,
+            newcomer: None,
+            last_resort: ptr::null(),
+            kept: Cell::new(ptr::null()),
+            now: Cell::new(time.is_users().then(now)),
+        }
     }
 
     pub(super) fn budget(&self, shard: &Shard<K, V>) -> Budget {
@@ -171,15 +200,21 @@ impl<K, V> Operation<'_, K, V> {
     fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
         // A newcomer that is heavier than the whole capacity, which may have been lowered
         // meanwhile, may go like any other entry.
-        let mut newcomer = newcomer.filter(|newcomer| newcomer.weight() <= self.core.capacity());
-        let mut looked_behind = false;
+        let (mut looked_behind, mut last_resort) = (false, ptr::null());
+        let mut newcomer = newcomer.filter(|newcomer| {
+            last_resort = newcomer.node;
+            newcomer.weight() <= self.core.capacity()
+        });
+        if newcomer.is_some() {
+            last_resort = ptr::null();
+        }
         while self.is_over_full() {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
             let evict = |shard: &Shard<K, V>| {
-                shard.policy.evict(self.budget(shard), &ShardEvictor { newcomer, ..self.evictor() })
+                shard.policy.evict(self.budget(shard), &ShardEvictor { newcomer, last_resort, ..self.evictor() })
             };
-            let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !core::ptr::eq(*s, first));
+            let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !ptr::eq(*s, first));
             if evict(first) || others.any(evict) {
                 looked_behind = false;
             } else if let Some(newcomer) = newcomer.filter(|_| self.core.shards.len() > 1 && !looked_behind) {
@@ -187,8 +222,11 @@ impl<K, V> Operation<'_, K, V> {
                 // too, before the newcomer goes.
                 newcomer.last.set(false);
                 looked_behind = true;
-            } else if newcomer.take().is_none() {
-                // No other entry may go. Then the newcomer may, and it has gone before.
+            } else if let Some(rejected) = newcomer.take() {
+                // No other entry may go. Then the newcomer may, even if the user would keep it.
+                last_resort = rejected.node;
+            } else {
+                // The newcomer has gone before.
                 return;
             }
         }
@@ -217,7 +255,7 @@ impl<K, V> Operation<'_, K, V> {
     /// entries of its shard first.
     fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
-            let own = if core::ptr::eq(shard, home) { newcomer } else { 0 };
+            let own = if ptr::eq(shard, home) { newcomer } else { 0 };
             shard.policy.total().saturating_sub(own)
         };
         if self.core.one_shard() || total(home) >= self.part().max(1) {

@@ -1,6 +1,5 @@
 //! Storing a value in place of any other.
 
-use super::Operation;
 use super::events::{CacheEvent, RemovalCause};
 use super::evict::Newcomer;
 use super::observe::About;
@@ -8,12 +7,19 @@ use super::operation::Deferred;
 use super::rejected::Rejected;
 use super::spare::OwnedNode;
 use super::stats::Event;
+use super::taken::Taker;
 use super::terms::EntryMeta;
+use super::{Operation, Ptr};
 use crate::flight::node::Node;
 use crate::table::link::Link;
 use crate::table::split_order::split_order;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
+
+/// The references that a writer gets to the value that it stores.
+fn shares<K, V, T: Taker<K, V>>(_: &T) -> u32 {
+    T::STORED
+}
 
 impl<K, V> Operation<'_, K, V> {
     /// Stores a value, in place of any entry or flight of the key.
@@ -21,15 +27,17 @@ impl<K, V> Operation<'_, K, V> {
     /// `guess`: the δ in the terms is a guess. The duration of the key's last load is a better one,
     /// and takes its place.
     ///
-    /// Returns the key and value if they are not kept. The rejection has been counted. The caller
-    /// must not drop them under the pin.
+    /// Returns the node of the value, with the references that `taker` gets to it. Returns the key
+    /// and value if they are not kept. The rejection has been counted. The caller must not drop
+    /// them under the pin.
     pub(crate) fn insert(
         &self,
         hash: u64,
         (key, value): (K, V),
         (meta, guess): (impl FnOnce(&K, &V) -> EntryMeta, bool),
         is_key: impl Fn(&K, &K) -> bool,
-    ) -> Result<(), Rejected<K, V>> {
+        taker: &mut impl Taker<K, V>,
+    ) -> Result<Ptr<K, V>, Rejected<K, V>> {
         let (table, order) = (&self.core.table, split_order(hash));
         let shard = self.core.shard(hash);
         // The lookup is a chain of cache misses. Each link of the chain is prefetched, and other
@@ -44,7 +52,7 @@ impl<K, V> Operation<'_, K, V> {
         let meta = meta(&key, &value);
         if let Some(cause) = meta.rejected {
             // The old value is out of date even though the new one is not kept.
-            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced).is_some() {
+            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced, taker).is_some() {
                 self.promptly();
             }
             self.core.counters.count(Event::Rejection);
@@ -57,7 +65,7 @@ impl<K, V> Operation<'_, K, V> {
         // it alive afterwards.
         let entry = unsafe { node.as_ref() };
         // One reference for the list, one for the slot.
-        entry.set_refcount(2);
+        entry.set_refcount(2 + shares(taker));
         if large {
             self.prefetch_insert(shard, order);
         }
@@ -77,11 +85,13 @@ impl<K, V> Operation<'_, K, V> {
             if linked {
                 new.linked();
                 match old {
-                    Some(old) => self.replaced(shard, old, entry, &weighed),
+                    Some(old) => {
+                        taker.removes(self, old, || Some(self.replaced(shard, old, entry, &weighed)));
+                    }
                     None => self.assign_slot(shard, entry, None),
                 }
                 self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
-                return Ok(());
+                return Ok(node);
             }
             self.undo_weight(shard, &weighed);
         }

@@ -12,7 +12,8 @@
 //! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
 //!   these. [`cost`]: how long loads take. [`loads`]: how many loads are in flight.
 //! * [`insert`]: how a value is stored. [`remove`]: what the winner of a mark does. [`spare`]:
-//!   which nodes are not linked yet. [`rejected`]: which values were not kept.
+//!   which nodes are not linked yet. [`taken`]: which removed values their remover gets.
+//!   [`rejected`]: which values were not kept.
 //! * [`slots`], [`evict`]: what the eviction policy needs from the cache. [`weight`]: what the
 //!   entries weigh. [`spread`]: how many shards are in use.
 //! * [`sweep`]: how a caller visits all entries. [`tidy`]: how expired entries go as others are
@@ -52,6 +53,7 @@ mod spread;
 pub(crate) mod stats;
 mod sweep;
 pub(crate) mod tags;
+pub(crate) mod taken;
 pub(crate) mod terms;
 mod tidy;
 mod validate;
@@ -122,6 +124,9 @@ const MOST_BATCHED: usize = sized(4096, 4, 1);
 /// Batch size: min(`USUALLY_BATCHED`, capacity / 8), or capacity / 32 if larger, capped at
 /// `MOST_BATCHED`.
 const USUALLY_BATCHED: u64 = sized(1024, 4, 1) as u64;
+/// The most entries that the table makes room for at once, so that a wrong value cannot allocate
+/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
+pub(crate) const MOST_RESERVED: usize = 1 << 22;
 /// Factor from the soft bounds to the hard ones, above which misses load without a flight.
 const HARD: usize = 4;
 
@@ -184,6 +189,13 @@ impl<K, V> Core<K, V> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Makes room in the table for so many entries more, within the bounds of `initial_capacity`.
+    pub(crate) fn reserve(&self, additional: usize) {
+        let nodes = self.entries().saturating_add(additional);
+        let most = if self.config.weigher.is_some() { u64::MAX } else { self.capacity() };
+        self.table.buckets.reserve(nodes.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED));
     }
 
     pub(crate) fn set_capacity(&self, capacity: u64) {

@@ -130,7 +130,7 @@ impl<K, V> Operation<'_, K, V> {
         let shared = node.inc_ref() && node.inc_ref();
         debug_assert!(shared);
         if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
-            self.replaced(shard, old, node, weighed);
+            let _ = self.replaced(shard, old, node, weighed);
             return true;
         }
         if !mutant("lost swap stays") {

@@ -15,6 +15,7 @@
 
 use super::events::CacheEvent;
 use super::stats::Event;
+use super::taken::Taker;
 use super::weight::WeightDelta;
 use super::{Operation, RemovalCause, Shard};
 use crate::flight::node::Node;
@@ -112,13 +113,21 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Does the duties of the winner after `new`, which owns references for the list and its slot,
     /// was put in the place of `old`.
-    pub(super) fn replaced(&self, shard: &Shard<K, V>, old: &Node<K, V>, new: &Node<K, V>, weighed: &WeightDelta) {
+    /// Returns the old entry's word before.
+    pub(super) fn replaced(
+        &self,
+        shard: &Shard<K, V>,
+        old: &Node<K, V>,
+        new: &Node<K, V>,
+        weighed: &WeightDelta,
+    ) -> Snapshot {
         self.commit_weight(weighed);
         let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
         let before = self.removed(shard, old, weighed.old);
         self.assign_slot(shard, new, Some(old));
         self.clear_slot(old);
         self.unlist_and_release(old, before, cause);
+        before
     }
 
     /// Returns the cause of a removal at the time `now`: `Expired` if the value has expired, else
@@ -144,12 +153,13 @@ impl<K, V> Operation<'_, K, V> {
         hash: u64,
         is_key: impl Fn(&K) -> bool,
         cause: RemovalCause,
+        taker: &mut impl Taker<K, V>,
     ) -> Option<(&Node<K, V>, Snapshot)> {
         let shard = self.core.shard(hash);
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key());
             let node = self.node(self.core.table.search(self.pin(), hash, hit).found?);
-            if let Some(before) = self.remove_with(shard, node, cause) {
+            if let Some(before) = taker.removes(self, node, || self.remove_with(shard, node, cause)) {
                 return Some((node, before));
             }
         }

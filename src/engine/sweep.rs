@@ -5,8 +5,12 @@
 //! values, and these are dropped, as the sweep goes on. A walk resumes behind the order of the last
 //! node that it met, so it misses no node that was in the list throughout.
 
+#[cfg(feature = "std")]
+use super::taken::{Taken, Taker};
 use super::{Core, Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
+#[cfg(feature = "std")]
+use crate::flight::word::Snapshot;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
 use crate::sys::mutants::mutant;
@@ -227,6 +231,30 @@ impl<K, V> Core<K, V> {
     /// values that stay.
     pub(crate) fn remove_where(&self, mut doomed: impl FnMut(&K, &V) -> bool) {
         self.visit_all(|operation, node| operation.remove_doomed(node, &mut doomed));
+    }
+
+    /// Removes all nodes behind an order, as far as one slice goes, and hands each value that it
+    /// removed to `taken`, with a reference and the word before. `behind` becomes the order behind
+    /// which the next slice begins; None: there is none.
+    pub(crate) fn take_slice(
+        &self,
+        behind: &mut Option<u32>,
+        mut taken: impl FnMut(&Operation<'_, K, V>, Ptr<K, V>, Snapshot),
+    ) {
+        let Some(from) = behind.take() else { return };
+        let operation = self.operation(self.limbo.enter());
+        let mut walk = Walk::behind(from);
+        let more = operation.visit(&mut walk, SLICE, &mut |operation, node| {
+            let (mut value, shard) = (Taken::nothing(), self.shard_of_order(node.link().order()));
+            value.removes(operation, node, || operation.remove_with(shard, node, RemovalCause::Explicit));
+            if let Some((node, before)) = value.into_inner() {
+                taken(operation, node, before);
+            }
+        });
+        operation.seal_and_reclaim();
+        if let (true, At::Behind(order)) = (more, walk.0) {
+            *behind = Some(order);
+        }
     }
 
     /// Removes expired entries, and flights that were given up and not claimed. Returns how many

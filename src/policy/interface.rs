@@ -35,7 +35,7 @@ pub(crate) trait Evictor<T> {
     /// done to it before, or when it came.
     fn spared(&self, entry: &T) -> Option<bool>;
     /// Evicts the entry that the hand holds, and gives the slot's reference back. Returns false if
-    /// the entry is being refreshed.
+    /// the entry is being refreshed, or the user keeps it.
     fn evict(&self, entry: &T) -> bool;
     /// Returns whether an entry that could not be evicted, and is back in a slot, may be evicted by
     /// now.

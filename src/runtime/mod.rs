@@ -3,6 +3,7 @@
 
 pub(crate) mod cache_time;
 pub(crate) mod clock;
+pub(crate) mod courier;
 pub(crate) mod manual_clock;
 pub(crate) mod span;
 pub(crate) mod spawn;

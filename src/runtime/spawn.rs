@@ -2,8 +2,9 @@
 
 use alloc::{boxed::Box, sync::Arc};
 use core::fmt;
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::Pin;
+use core::task::Poll;
 
 /// A load in the background, which a runtime drives to its end.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -125,6 +126,18 @@ impl Spawn for DefaultSpawn {
         }
         ThreadSpawn::new().spawn_blocking(work);
     }
+}
+
+/// Lets other tasks run, as a task.
+pub(crate) fn yield_now() -> impl Future<Output = ()> {
+    let mut yielded = false;
+    poll_fn(move |cx| match core::mem::replace(&mut yielded, true) {
+        true => Poll::Ready(()),
+        false => {
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
 }
 
 /// Drives a task to its end on this thread.

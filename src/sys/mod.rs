@@ -9,6 +9,7 @@ pub(crate) mod late_box;
 pub(crate) mod memory;
 pub(crate) mod mutants;
 pub(crate) mod segmented;
+pub(crate) mod serial;
 pub(crate) mod stack;
 pub(crate) mod sync;
 #[cfg(feature = "std")]

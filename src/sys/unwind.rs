@@ -51,6 +51,15 @@ pub(crate) fn caught<R>(user: impl FnOnce() -> R) -> Result<R, Panic> {
     Ok(user())
 }
 
+/// Runs user code whose panic concerns no caller. Returns None if it panics; the panic hook has
+/// reported that.
+pub(crate) fn survived<R>(user: impl FnOnce() -> R) -> Option<R> {
+    #[cfg(feature = "std")]
+    return caught(user).map_err(discard).ok();
+    #[cfg(not(feature = "std"))]
+    Some(user())
+}
+
 /// Goes on with a panic, which was reported when it began.
 #[cfg(feature = "std")]
 pub(crate) fn resume(panic: Panic) -> ! {

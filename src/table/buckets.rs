@@ -93,6 +93,23 @@ impl Buckets {
         self.cell(bucket).map_or(Target::UNINIT, Next::load)
     }
 
+    /// Makes as many buckets as a new table for `capacity` nodes has, with memory for their cells.
+    /// Doubles them one step at a time, as growth does.
+    pub(crate) fn reserve(&self, capacity: usize) {
+        let bits = capacity.clamp(1, 1 << MOST).next_power_of_two().ilog2();
+        loop {
+            let now = self.mask.load(Ordering::Relaxed);
+            let next = now.leading_ones() + 1;
+            if next > bits {
+                return;
+            }
+            // The first bucket of the next level: its cell comes with the whole level.
+            self.cell_or_grow(start_of(next as usize, 0));
+            // If this loses, another thread has just doubled.
+            let _ = self.mask.compare_exchange(now, mask(next), Ordering::Relaxed, Ordering::Relaxed);
+        }
+    }
+
     /// Doubles the buckets once there are a quarter more nodes than buckets. (At equality, a cache
     /// of 2²⁰ entries would have 2²¹ buckets, because each insertion comes before an eviction.)
     /// Nothing is moved: cells are initialised as they are needed.

@@ -50,7 +50,7 @@ use split_order::{parent, part_of, split_order};
 
 /// A hash table of links.
 pub(crate) struct Table {
-    buckets: Buckets,
+    pub(crate) buckets: Buckets,
     /// The counts of nodes, in stripes, because insertions write them. There are as many as the
     /// policy has shards.
     nodes: Box<[CachePadded<AtomicUsize>]>,

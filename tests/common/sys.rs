@@ -9,6 +9,8 @@ pub(crate) mod memory;
 pub(crate) mod mutants;
 #[path = "../../src/sys/segmented.rs"]
 pub(crate) mod segmented;
+#[path = "../../src/sys/serial.rs"]
+pub(crate) mod serial;
 #[path = "../../src/sys/stack.rs"]
 pub(crate) mod stack;
 #[path = "../../src/sys/sync.rs"]

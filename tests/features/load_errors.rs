@@ -90,7 +90,7 @@ fn each_face_tells_a_failed_load_once() {
         &|| drop(Task::new(cache.load_all_async(&[1, 2])).finish_when_woken()),
         &["1 Missing down", "2 Missing down"],
     );
-    tells("compute", &|| cache.compute(&1, |_| Op::Put(panics())), &["1 Compute the load panicked"]);
+    tells("compute", &|| drop(cache.compute(&1, |_| Op::Put(panics()))), &["1 Compute the load panicked"]);
     let lead = || match cache.lease(&1) {
         Lookup::Lead(lease) => lease,
         other => panic!("{other:?}"),
@@ -100,7 +100,7 @@ fn each_face_tells_a_failed_load_once() {
     // What is no failure.
     tells("given up", &|| drop(lead()), &[]);
     tells("stored", &|| drop(lead().fulfil(1)), &[]);
-    tells("nothing", &|| cache.compute(&1, |_| Op::Nop), &[]);
+    tells("nothing", &|| drop(cache.compute(&1, |_| Op::Nop)), &[]);
     clock.advance(11 * SECOND);
     tells("expired", &|| drop(cache.try_get_with(&1, no)), &["1 Expired no"]);
     let taken_over = || {

@@ -170,7 +170,7 @@ fn every_verb_replaces_a_leader_that_hangs_although_the_value_is_good() {
         ("refresh", |c| assert!(c.refresh(&1))),
         ("load", |c| assert_eq!(c.load(&1).unwrap(), 0, "in the background")),
         ("load_all", |c| assert_eq!(*c.load_all(&[1])[0].as_ref().unwrap(), 0)),
-        ("compute", |c| c.compute(&1, |old| (assert_eq!(old, Some(&0)), Op::Put(2)).1)),
+        ("compute", |c| drop(c.compute(&1, |old| (assert_eq!(old, Some(&0)), Op::Put(2)).1))),
         ("get_with", |c| assert_eq!(c.get_with(&1, || 2), 2)),
         ("get_with_async", |c| assert_eq!(block_on(c.get_with_async(&1, || async { 2 })), 2)),
         ("entry", |c| assert_eq!(*c.entry(&1).try_get_with(|| Ok::<_, Broken>(2)).unwrap().0, 2)),
@@ -498,7 +498,7 @@ fn values_that_are_inserted_are_refreshed_early() {
     assert!(!early(&|cache, _| cache.insert(1, 1)), "nothing is known");
     assert!(early(&|cache, clock| (load(cache, clock, 1), cache.insert(1, 1)).1), "as the key's last load");
     assert!(early(&|cache, clock| (load(cache, clock, 2), cache.insert(1, 1)).1), "as loads usually do");
-    assert!(early(&|cache, clock| (load(cache, clock, 2), cache.compute(&1, |_| Op::Put(1))).1));
+    assert!(early(&|cache, clock| (load(cache, clock, 2), drop(cache.compute(&1, |_| Op::Put(1)))).1));
     assert!(early(&|cache, _| cache.insert_with_cost(1, 1, 5 * SECOND)));
     assert!(!early(&|cache, clock| (load(cache, clock, 2), cache.insert_with_cost(1, 1, Duration::ZERO)).1));
 }

@@ -53,7 +53,7 @@ fn everything(cache: &Cache<Key, Member<u64>>, clock: &ManualClock, census: &Cen
             let (_lease, mut served) = (led(1), Task::new(cache.get_with_async(&1, || async { value(3) })));
             drop(served.poll());
         },
-        &|| cache.compute(&1, |_| Op::Put(value(4))),
+        &|| drop(cache.compute(&1, |_| Op::Put(value(4)))),
         &|| drop(cache.get_with(&20, || cache.get_with(&20, || value(5)))),
         &|| {
             let (_lease, mut waiting) = (led(30), Task::new(cache.get_with_async(&30, || async { value(6) })));

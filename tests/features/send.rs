@@ -6,7 +6,7 @@
 //! ("implementation of `Send` is not general enough").
 #![allow(dead_code, reason = "it is enough that it compiles")]
 
-use bellwether::{Blocking, BoxLoadAsync, Cache, Equivalent, LoadAsync, Loaded, LoadingCache, Lookup, ToKey};
+use bellwether::{Blocking, BoxLoadAsync, Cache, Equivalent, LoadAsync, Loaded, LoadingCache, Lookup, Op, ToKey};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
@@ -120,6 +120,19 @@ macro_rules! counted_verbs {
                 _ => {}
             }
         }));
+        drop(send(async {
+            let key = $key;
+            let change = cache.compute_async(&key, |old| async move {
+                std::future::ready(()).await;
+                drop(old);
+                Op::Put($value)
+            });
+            let change = change.await;
+            std::future::ready(()).await;
+            change.applied
+        }));
+        drop(send(async { cache.try_compute_async(&$key, |_| async { Ok::<_, $error>(Op::Nop) }).await.is_ok() }));
+        drop(send(async { cache.upsert_async(&$key, |_| async { $value }).await.applied }));
         let cache = cache.clone();
         drop(send(async move {
             let Lookup::Lead(lease) = cache.lease_owned(&$key) else { return };
@@ -317,7 +330,9 @@ where
             .detached(&key)
             .revalidate_with_async(move |_, _| async move { Ok::<_, E>(Loaded::New(load().await)) });
         let ten = loading.request(&key).load_async().await;
-        (one, two, three, four.is_ok(), five, six.is_ok(), seven.is_ok(), eight.len(), nine.await.is_ok(), ten.is_ok())
+        let eleven = cache.upsert_async(&key, |_| load()).await.applied;
+        let background = (nine.await.is_ok(), ten.is_ok());
+        (one, two, three, four.is_ok(), five, six.is_ok(), seven.is_ok(), eight.len(), background, eleven)
     }));
 }
 
@@ -327,6 +342,9 @@ fn borrowed<'a, V: Clone + Send + Sync>(cache: &Cache<&'a str, V>, key: &'a str,
         let value = || std::future::ready(value.clone());
         let (entry, _) = cache.entry(&key).get_with_async(value).await;
         std::future::ready(()).await;
+        let change = cache.upsert_async(&key, |_| value()).await;
+        std::future::ready(()).await;
+        drop(change);
         entry
     }));
 }

@@ -153,7 +153,7 @@ fn compute_decides_once_while_nobody_loads() {
         let leader = ask(scope, &cache, 1, &loader);
         loader.begun(1);
         let adders: Vec<_> = (0..8)
-            .map(|_| scope.spawn(|| (0..100).for_each(|_| cache.compute(&1, |v| Op::Put(v.unwrap() + 1)))))
+            .map(|_| scope.spawn(|| (0..100).for_each(|_| drop(cache.compute(&1, |v| Op::Put(v.unwrap() + 1))))))
             .collect();
         gate.open();
         assert_eq!(leader.answer().value(), 1);

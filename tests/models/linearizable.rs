@@ -81,11 +81,12 @@ impl<S: BuildHasher + Sync> Trial<S> {
             _ => {
                 let op = [Op::Put(value), Op::Put(value), Op::Remove, Op::Nop][(value % 4) as usize];
                 let mut saw = None;
-                cache.compute(&key, |old| {
+                let change = cache.compute(&key, |old| {
                     saw = old.copied();
                     dawdle(turns);
                     op
                 });
+                assert_eq!(change.old.as_deref().copied(), saw);
                 What::Compute(saw, op)
             }
         }

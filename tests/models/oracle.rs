@@ -149,7 +149,8 @@ impl<'c, S: std::hash::BuildHasher> Run<'c, S> {
     fn compute(&mut self, key: u32) {
         let (now, seen) = (self.now(), self.model.get(key, self.now()));
         let (choice, value) = (self.random.below(3), self.value());
-        self.cache.compute(&key, |v| {
+        let put = value.what;
+        let change = self.cache.compute(&key, |v| {
             assert_eq!(v.map(|v| v.what), seen);
             match choice {
                 0 => Op::Put(value),
@@ -157,6 +158,9 @@ impl<'c, S: std::hash::BuildHasher> Run<'c, S> {
                 _ => Op::Nop,
             }
         });
+        assert!(change.applied);
+        assert_eq!(change.old.as_ref().map(|v| v.what), seen);
+        assert_eq!(change.new.as_ref().map(|v| v.what), [Some(put), None, seen][choice as usize]);
         match choice {
             0 => self.model.put(key, self.step, now, TTL),
             1 => drop(self.model.entries.remove(&key)),

@@ -32,14 +32,17 @@ fn step<S: BuildHasher>(cache: &Stressed<S>, census: &Census, random: u32) {
         14..=17 => cache.insert(key, value()),
         18 | 19 => cache.remove(&key).iter().for_each(mine),
         20 | 21 => lease(cache, key, random >> 16, value()),
-        22 => cache.compute(&key, |v| {
-            v.into_iter().for_each(mine);
-            match random >> 20 & 3 {
-                0 => Op::Remove,
-                1 => Op::Nop,
-                _ => Op::Put(value()),
-            }
-        }),
+        22 => {
+            let change = cache.compute(&key, |v| {
+                v.into_iter().for_each(mine);
+                match random >> 20 & 3 {
+                    0 => Op::Remove,
+                    1 => Op::Nop,
+                    _ => Op::Put(value()),
+                }
+            });
+            change.old.iter().chain(&change.new).for_each(|entry| mine(entry));
+        }
         23 => cache.iter().for_each(|r| assert_eq!(*Ref::key(&r), r.what)),
         24 if random >> 24 == 0 => cache.invalidate_all(),
         25 if random >> 24 == 0 => cache.retain(|k, v| *k == v.what && k % 2 == 0),

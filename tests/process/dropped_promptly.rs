@@ -129,12 +129,14 @@ fn remove_if_drops_at_once() {
 
 #[test]
 fn compute_drops_what_it_removes_at_once() {
-    leaves_nothing("compute", |cache, _| cache.compute(&3, |_| Op::Remove));
+    leaves_nothing("compute", |cache, _| drop(cache.compute(&3, |_| Op::Remove)));
 }
 
 #[test]
 fn retain_and_its_like_drop_at_once() {
     leaves_nothing("retain", |cache, _| cache.retain(|key, _| key % 2 == 0));
+    leaves_nothing("drain", |cache, _| drop(cache.drain()));
+    leaves_nothing("drained", |cache, _| cache.drain().for_each(drop));
     leaves_nothing("invalidate_all", |cache, _| cache.invalidate_all());
 }
 

@@ -3,22 +3,22 @@
 use super::Builder;
 use crate::api::cache::Cache;
 use crate::api::error::BuildError;
-use crate::engine::Core;
 use crate::engine::config::{Config, Limits};
 use crate::engine::refresh::Refresh;
 use crate::engine::tags::TagRegistry;
+use crate::engine::{Core, MOST_RESERVED};
 use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
+#[cfg(feature = "std")]
+use crate::runtime::spawn::DefaultSpawn;
+use crate::runtime::spawn::Spawn;
 use crate::runtime::xfetch::{NEVER, nanos};
+use alloc::sync::Arc;
 use core::time::Duration;
 
 /// The fewest expected entries for each shard, where there is more than one. Splitting a small
 /// cache costs hit ratio and buys nothing.
 const ENTRIES_PER_SHARD: u64 = 4096;
-
-/// The most entries that `initial_capacity` makes room for, so that a wrong value cannot allocate
-/// too much: 4M entries are 64 MiB of cells. The table grows by itself.
-const MOST_INITIAL: usize = 1 << 22;
 
 impl<K, V, S> Builder<K, V, S> {
     /// Builds the cache.
@@ -32,7 +32,7 @@ impl<K, V, S> Builder<K, V, S> {
         // How many entries to expect: the capacity, or, where a weigher makes that meaningless, the
         // user's own `initial_capacity`.
         let most = if self.weigher.is_some() { u64::MAX } else { max_capacity };
-        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_INITIAL);
+        let initial = self.initial_capacity.min(usize::try_from(most).unwrap_or(usize::MAX)).min(MOST_RESERVED);
         let expected = if self.weigher.is_some() { initial as u64 } else { max_capacity };
         let shards = self.shards.unwrap_or_else(default_shards);
         if !(1..=1024).contains(&shards) {
@@ -54,13 +54,19 @@ impl<K, V, S> Builder<K, V, S> {
         let negative = !self.negative_ttl.is_zero() || self.negative_ttl_with.is_some();
         let source = source(self.clock, expires || deadlines || self.limits.longest_window() != 0 || negative)?;
         let restless = self.idle.is_some() || self.ttl_after_read.is_some();
+        let listener = match (self.listener_async, spawner_of(self.spawner.as_ref())) {
+            (Some(make), Some(spawner)) => Some(make(spawner, self.listener)),
+            (Some(_), None) => return Err(BuildError::MissingSpawner),
+            (None, _) => self.listener,
+        };
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
             initial_capacity: initial,
             shards,
             weigher: self.weigher,
-            listener: self.listener,
+            keep_while: self.keep_while,
+            listener,
             on_load_error: self.on_load_error,
             observer: self.observer,
             show_key: self.show_key,
@@ -116,6 +122,14 @@ impl<K, V, S> Builder<K, V, S> {
         ];
         wrong.into_iter().find(|(wrong, _)| *wrong).map_or(Ok(()), |(_, why)| Err(why))
     }
+}
+
+/// Returns the spawner that was given, or the default one.
+fn spawner_of(given: Option<&Arc<dyn Spawn>>) -> Option<Arc<dyn Spawn>> {
+    #[cfg(feature = "std")]
+    return Some(given.cloned().unwrap_or_else(|| Arc::new(DefaultSpawn)));
+    #[cfg(not(feature = "std"))]
+    given.cloned()
 }
 
 fn default_shards() -> usize {

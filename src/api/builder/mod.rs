@@ -5,7 +5,9 @@ mod hooks;
 mod loads;
 
 use crate::api::cache::Cache;
-use crate::engine::config::{ExpiryWith, Limits, Listener, NegativeTtlWith, OnLoadError, TtlAfterRead, Weigher};
+use crate::engine::config::{
+    ExpiryWith, KeepWhile, Limits, Listener, NegativeTtlWith, OnLoadError, TtlAfterRead, Weigher,
+};
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -17,7 +19,7 @@ use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
 use crate::runtime::xfetch::NEVER;
 use crate::sys::hasher::DefaultHashBuilder;
-use alloc::{borrow::ToOwned, boxed::Box, string::String};
+use alloc::{borrow::ToOwned, boxed::Box, string::String, sync::Arc};
 use core::fmt;
 use core::time::Duration;
 
@@ -41,6 +43,9 @@ impl<K, V> Cache<K, V> {
     }
 }
 
+/// Makes the listener that has an async one called by this spawner, beside a plain one.
+type MakeListener<K, V> = Box<dyn FnOnce(Arc<dyn Spawn>, Option<Listener<K, V>>) -> Listener<K, V> + Send + Sync>;
+
 /// The settings of a cache that is to be built. From [`Cache::builder`](crate::Cache::builder).
 pub struct Builder<K, V, S = DefaultHashBuilder> {
     max_capacity: Option<u64>,
@@ -48,7 +53,9 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     shards: Option<usize>,
     name: String,
     weigher: Option<Weigher<K, V>>,
+    keep_while: Option<KeepWhile<K, V>>,
     listener: Option<Listener<K, V>>,
+    listener_async: Option<MakeListener<K, V>>,
     on_load_error: Option<OnLoadError<K>>,
     observer: Option<Box<dyn Observer>>,
     show_key: Option<ShowKey<K>>,
@@ -72,7 +79,7 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     seed: Option<u64>,
     clock: Option<Source>,
     timer: Option<Box<dyn Timer>>,
-    spawner: Option<Box<dyn Spawn>>,
+    spawner: Option<Arc<dyn Spawn>>,
     hasher: S,
 }
 
@@ -84,7 +91,9 @@ impl<K, V> Builder<K, V> {
             shards: None,
             name: String::new(),
             weigher: None,
+            keep_while: None,
             listener: None,
+            listener_async: None,
             on_load_error: None,
             observer: None,
             show_key: None,
@@ -354,7 +363,9 @@ impl<K, V, S> Builder<K, V, S> {
             shards: self.shards,
             name: self.name,
             weigher: self.weigher,
+            keep_while: self.keep_while,
             listener: self.listener,
+            listener_async: self.listener_async,
             on_load_error: self.on_load_error,
             observer: self.observer,
             show_key: self.show_key,
@@ -399,7 +410,8 @@ impl<K, V, S> Builder<K, V, S> {
     }
 
     /// Sets the spawner that runs loads in the background: those of
-    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader).
+    /// [`detached`](crate::Cache::detached) requests and of a [`loader`](Self::loader). It also
+    /// runs the [`eviction_listener_async`](Self::eviction_listener_async).
     ///
     /// Default: with the feature `tokio`, the runtime that the load is spawned from. Outside of all
     /// runtimes, and without that feature, each load gets a thread
@@ -409,7 +421,7 @@ impl<K, V, S> Builder<K, V, S> {
     /// clients do. Each such load is lost: its callers get `Abandoned`, and the text of the panic
     /// says what is missing. So give the runtime here where the default does not find it.
     pub fn spawner(mut self, spawner: impl Spawn + 'static) -> Self {
-        self.spawner = Some(Box::new(spawner));
+        self.spawner = Some(Arc::new(spawner));
         self
     }
 

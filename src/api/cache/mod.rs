@@ -4,9 +4,12 @@
 mod gauges;
 #[cfg(feature = "std")]
 pub(crate) mod janitor;
+pub(crate) mod local;
 pub(crate) mod pinned;
 #[cfg(feature = "std")]
 mod plain;
+pub(crate) mod policy;
+mod take;
 
 use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lookup::Lookup;
@@ -22,14 +25,52 @@ use equivalent::Equivalent;
 
 /// A concurrent cache that computes a value once, however many callers ask for it.
 ///
-/// Share it by `Arc` or in a static; every method takes `&self`. Lookups compare keys in full.
-/// Values come as clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+/// Share it by `Arc` or in a static; every method takes `&self`. (A `Cache` is not `Clone`: methods
+/// that borrow it then need no counted reference.) Lookups compare keys in full. Values come as
+/// clones, borrowed ([`Ref`](crate::Ref)) or counted ([`Entry`](crate::Entry)).
+///
+/// ```
+/// use bellwether::Cache;
+/// use std::sync::Arc;
+/// let cache: Arc<Cache<u32, u32>> = Arc::new(Cache::new(10));
+/// let shared = cache.clone();
+/// std::thread::spawn(move || shared.insert(1, 1)).join().unwrap();
+/// assert_eq!(cache.get(&1), Some(1));
+/// ```
 ///
 /// Reads never lock: a hit walks one bucket of a lock-free list under an epoch pin. Only a caller
 /// that waits for another caller's load sleeps.
 pub struct Cache<K, V, S = DefaultHashBuilder> {
     core: Core<K, V>,
     hasher: S,
+}
+
+/// The bound that no cache meets, for the compiler's message.
+#[diagnostic::on_unimplemented(
+    message = "a `Cache` is not `Clone`: it is shared by `Arc`",
+    label = "clone an `Arc` of the cache",
+    note = "put the cache in an `Arc` once, `let cache = Arc::new(cache);`, and clone that; or put it in a static"
+)]
+pub trait SharedByArc: Sized {
+    #[doc(hidden)]
+    fn never(&self) -> Self;
+}
+
+impl<K, V, S> Cache<K, V, S> {
+    /// Not available: the compiler says how a cache is shared.
+    ///
+    /// ```compile_fail,E0277
+    /// let cache: bellwether::Cache<u32, u32> = bellwether::Cache::new(10);
+    /// let shared = cache.clone();
+    /// ```
+    #[doc(hidden)]
+    #[allow(clippy::should_implement_trait, reason = "it is there for the compiler's message alone")]
+    pub fn clone(&self) -> Self
+    where
+        Self: SharedByArc,
+    {
+        self.never()
+    }
 }
 
 impl<K, V, S> Cache<K, V, S> {
@@ -74,9 +115,19 @@ impl<K, V, S> Cache<K, V, S> {
     }
 
     /// Returns the weight that the cache may hold.
-    #[doc(alias = "policy")]
+    #[doc(alias = "max_capacity")]
     pub fn capacity(&self) -> u64 {
         self.core.capacity()
+    }
+
+    /// Makes room in the table for this many entries more, at once, for a caller that is about to
+    /// insert them. It is a hint, within the bounds of
+    /// [`initial_capacity`](crate::Builder::initial_capacity): the table grows by itself, without a
+    /// pause.
+    ///
+    /// Cost: allocates some 16 bytes an entry, as zeroed memory. The table never shrinks.
+    pub fn reserve(&self, additional: usize) {
+        self.core.reserve(additional);
     }
 
     /// Returns the name that the cache was built with; empty if it was given none.

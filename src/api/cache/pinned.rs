@@ -3,14 +3,12 @@
 use crate::api::cache::Cache;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
 use crate::api::handle::iter::Iter;
-use crate::api::handle::lookup::Lookup;
 use crate::engine::expiry::Expiry;
-use crate::engine::key::ToKey;
 use crate::engine::rejected::Rejected;
+use crate::engine::taken::Taker;
 use crate::engine::{Operation, RemovalCause};
 use crate::flight::node::Node;
 use crate::flight::word::State;
-use crate::reclaim::Handle;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -25,8 +23,8 @@ use equivalent::Equivalent;
 /// [`Observer`](crate::Observer) are called for its calls' effects only when the pin is dropped. So
 /// hold it briefly. It cannot be sent to another thread.
 pub struct Pinned<'c, K, V, S> {
-    operation: Operation<'c, K, V>,
-    cache: &'c Cache<K, V, S>,
+    pub(super) operation: Operation<'c, K, V>,
+    pub(super) cache: &'c Cache<K, V, S>,
 }
 
 impl<'c, K, V, S> Pinned<'c, K, V, S> {
@@ -202,18 +200,31 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        let hash = self.cache.hash(&key);
+        self.put_taking(self.cache.hash(&key), (key, value), expiry, &mut ()).map(drop)
+    }
+
+    /// As [`put`](Self::put), for a writer that may want the value that it replaces.
+    pub(super) fn put_taking(
+        &self,
+        hash: u64,
+        pair: (K, V),
+        expiry: &Expiry,
+        taker: &mut impl Taker<K, V>,
+    ) -> Result<NonNull<Node<K, V>>, Rejected<K, V>>
+    where
+        K: Hash + Eq,
+    {
         let core = self.operation.core;
         let guess = expiry.cost.is_none();
         // The times of a value with terms of its own are not worked out anew when the old value is
         // found: so the cost of that is looked up first.
         let early = guess && (expiry.has_own_terms() || core.config.gives_own_terms());
         let delta = match early {
-            true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == key)),
+            true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == pair.0)),
             false => core.usual_cost(),
         };
         let meta = |key: &K, value: &V| core.entry_meta(key, value, expiry, (core.tag_sequence(), delta));
-        self.operation.insert(hash, (key, value), (meta, guess && !early), |a, b| a == b)
+        self.operation.insert(hash, pair, (meta, guess && !early), |a, b| a == b, taker)
     }
 
     /// As [`Cache::remove`].
@@ -224,7 +235,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let hash = self.cache.hash(q);
         let is_key = |k: &K| q.equivalent(k);
-        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit)?;
+        let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit, &mut ())?;
         self.operation.promptly();
         // SAFETY: `was_fresh` is true only if `before` is the word of an entry, which has a value;
         // the node is alive under the pin.
@@ -266,7 +277,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         Q: ?Sized + Hash + Equivalent<K>,
     {
         let hash = self.cache.hash(q);
-        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit);
+        let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit, &mut ());
         removed.is_some_and(|(node, before)| {
             self.operation.promptly();
             self.operation.was_fresh(node, before)
@@ -340,48 +351,5 @@ impl<'p, K, V, S> IntoIterator for &'p Pinned<'_, K, V, S> {
 impl<K, V, S> fmt::Debug for Pinned<'_, K, V, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pinned").finish_non_exhaustive()
-    }
-}
-
-/// A thread's registration with a cache: a way to pin without std. From [`Cache::register`].
-///
-/// It costs some 400 ns to make, so make one for each thread (or task) and keep it. It cannot be
-/// sent to another thread.
-pub struct Local<'c, K, V, S> {
-    cache: &'c Cache<K, V, S>,
-    handle: Handle,
-}
-
-impl<K, V, S> Cache<K, V, S> {
-    /// Registers the calling thread, so that it can pin without std. Costs some 400 ns.
-    pub fn register(&self) -> Local<'_, K, V, S> {
-        Local::new(self)
-    }
-}
-
-impl<'c, K, V, S> Local<'c, K, V, S> {
-    pub(crate) fn new(cache: &'c Cache<K, V, S>) -> Self {
-        Self { cache, handle: cache.core().limbo().register() }
-    }
-
-    /// Pins the thread, for all operations that neither load nor wait.
-    pub fn pin(&self) -> Pinned<'c, K, V, S> {
-        Pinned::new(self.cache, self.handle.enter())
-    }
-
-    /// As [`Cache::lease`], without a new registration.
-    pub fn lease<Q>(&self, q: &Q) -> Lookup<'c, K, V>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        S: BuildHasher,
-    {
-        let core = CoreRef::borrowed(self.cache.core());
-        Lookup::at(core, self.cache.hash(q), q, || self.handle.enter())
-    }
-}
-
-impl<K, V, S> fmt::Debug for Local<'_, K, V, S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Local").finish_non_exhaustive()
     }
 }

@@ -32,7 +32,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// that is already being returned would never be dropped
     /// (<https://github.com/rust-lang/rust/issues/47949>).
     #[inline(always)]
-    fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
+    pub(super) fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
         let pin = self.pin();
         let done = op(&pin);
         drop(pin);

@@ -41,6 +41,9 @@ pub enum BuildError {
     /// A deadline was asked for under a custom clock, and no `timer` was given that could end a
     /// wait by that clock.
     MissingTimer,
+    /// `eviction_listener_async` was given, and there is no spawner (without `std`, `spawner` must
+    /// be given).
+    MissingSpawner,
 }
 
 impl fmt::Display for BuildError {
@@ -70,6 +73,9 @@ impl fmt::Display for BuildError {
             ),
             Self::ZeroLeadTimeout => f.write_str("lead_timeout must be longer than zero"),
             Self::MissingClock => f.write_str("expiry and deadlines need a clock: without std, give one with clock()"),
+            Self::MissingSpawner => f.write_str(
+                "eviction_listener_async needs a spawner: without std, give one with spawner()",
+            ),
             Self::MissingTimer => f.write_str(
                 "a deadline under a custom clock needs a timer that follows that clock: give one with timer(); \
                  a ManualClock is its own, as in .clock(clock.clone()).timer(clock)",

@@ -80,6 +80,11 @@ macro_rules! accessors {
             $node.shown_key()
         }
 
+        /// Returns the value; the same as `&**this`.
+        pub fn value($this: &Self) -> &V {
+            $this
+        }
+
         /// Returns the time until the value expires by its time to live: `None` if it never does,
         /// zero if it has. The time has the resolution of the clock. Costs a read of the clock.
         pub fn expires_in($this: &Self) -> Option<Duration> {
@@ -148,7 +153,14 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Ref<'_, K, V> {
 /// its own.
 ///
 /// Taking an entry costs an atomic increment; dropping it costs an atomic decrement.
-#[doc(alias = "into_value")]
+///
+/// ```
+/// use bellwether::{Cache, Entry};
+/// let cache: Cache<u32, String> = Cache::new(10);
+/// let (entry, _) = cache.entry(&1).get_with(|| "one".to_owned());
+/// assert_eq!((Entry::key(&entry), Entry::value(&entry).as_str(), entry.len()), (&1, "one", 3));
+/// assert_eq!(Entry::into_value(entry), "one");
+/// ```
 pub struct Entry<'c, K, V> {
     core: CoreRef<'c, K, V>,
     node: Ptr<K, V>,
@@ -184,12 +196,28 @@ impl<'c, K, V> Entry<'c, K, V> {
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
 
-    fn node(&self) -> &Node<K, V> {
+    pub(crate) fn node(&self) -> &Node<K, V> {
         // SAFETY: the entry owns a reference to the node, which keeps it alive.
         unsafe { self.node.as_ref() }
     }
 
     accessors!(this, this.node(), this.core.get());
+
+    /// Returns the value as a clone of its own, and drops the entry.
+    ///
+    /// The value is cloned even if this entry is the last one: a reader that found the value before
+    /// it was removed may still borrow it, under a pin. Where clones are dear, keep an `Arc` of the
+    /// value in the cache.
+    pub fn into_value(this: Self) -> V
+    where
+        V: Clone,
+    {
+        // The value is a local while the entry is dropped, which may drop values of the user's. A
+        // value that is already being returned would leak if such a drop panicked.
+        let value = V::clone(&this);
+        drop(this);
+        value
+    }
 }
 
 impl<K, V> Entry<'_, K, V> {

@@ -1,5 +1,8 @@
 //! The handles that calls return: entries, leases, waiters, iterators.
 
+pub(crate) mod change;
+#[cfg(feature = "std")]
+pub(crate) mod drain;
 pub(crate) mod entry;
 pub(crate) mod iter;
 pub(crate) mod lease;

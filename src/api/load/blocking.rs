@@ -2,23 +2,17 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lease::Lease;
-use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waited, Waiter, Woken};
 use crate::api::load::form::ReturnAs;
 use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
-use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
-use crate::engine::role::Intent;
 use crate::engine::wait::thread::sleep;
 use crate::runtime::xfetch::{NEVER, nanos};
-use core::convert::Infallible;
 use core::hash::{BuildHasher, Hash};
 use core::time::Duration;
 use equivalent::Equivalent;
-use std::thread;
 
 impl<'c, K, V> Waiter<'c, K, V> {
     /// Sleeps until the flight has ended, or this waiter gets its lease.
@@ -90,18 +84,6 @@ where
             Resolution::Alone => self.alone(load(None)),
         }
     }
-}
-
-/// The decision of [`Cache::compute`]'s closure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Op<V> {
-    /// Store this value.
-    Put(V),
-    /// Remove the entry.
-    Remove,
-    /// Leave everything as it is.
-    Nop,
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
@@ -183,45 +165,6 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
                 Ok(value)
             }
             Attempt::ReadThrough(through) => through.run(|_| load().map(Loaded::New)),
-        }
-    }
-
-    /// Decides on a key, once, while no other caller loads or computes it. `f` gets the value, if
-    /// there is one that has not expired, and returns what to do with the entry.
-    ///
-    /// Waits for a load in flight. Readers keep the old value meanwhile. `insert` and `remove` do
-    /// not wait, and win. If one of them runs meanwhile, or another caller takes the lease over
-    /// (`lead_timeout`), the decision of `f` has no effect.
-    ///
-    /// # Panics
-    /// If `f` panics; the entry is not changed then. Also if this thread is loading or computing
-    /// this same key: it would wait for itself.
-    #[doc(alias = "and_compute_with")]
-    #[doc(alias = "and_upsert_with")]
-    pub fn compute<Q>(&self, q: &Q, f: impl FnOnce(Option<&V>) -> Op<V>)
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-    {
-        let core = CoreRef::borrowed(self.core());
-        let hash = self.hash(q);
-        let lease = loop {
-            match acquire_role(&core, hash, q, Intent::Lease, || self.core().limbo().enter(), |_, _| None::<Infallible>)
-            {
-                OwnedRole::Hit(never) => match never {},
-                OwnedRole::Lead(lease) => break lease,
-                OwnedRole::Wait(waiter) => {
-                    assert!(!waiter.is_reentrant(&[]), "compute from within a load of the same key");
-                    if let Waited::Lead(lease) = waiter.wait() {
-                        break lease;
-                    }
-                }
-                OwnedRole::Full | OwnedRole::Failed(_) => thread::yield_now(),
-            }
-        };
-        match lease.guarded(|_| f(lease.present())) {
-            Op::Put(value) => drop(lease.publish(value, Expiry::NONE, None)),
-            Op::Remove => lease.remove_old(),
-            Op::Nop => {}
         }
     }
 }

@@ -35,11 +35,7 @@ impl<'c, K, V: Clone> ReturnAs<'c, K, V> for AsValue {
         Some(unsafe { node.value() }.clone())
     }
     fn of_entry(entry: Entry<'c, K, V>, _: Outcome) -> V {
-        // The value is a local while the entry is dropped, which may drop values of the user's. A
-        // value that is already being returned would leak if such a drop panicked.
-        let value = V::clone(&entry);
-        drop(entry);
-        value
+        Entry::into_value(entry)
     }
     fn alone<Q: ?Sized + ToKey<K>>(_: &CoreRef<'c, K, V>, _: &Q, _: u64, value: V) -> V {
         value

@@ -6,6 +6,7 @@ pub(crate) mod background;
 #[cfg(feature = "std")]
 pub(crate) mod blocking;
 pub(crate) mod bulk;
+pub(crate) mod compute;
 pub(crate) mod detached;
 pub(crate) mod fate;
 pub(crate) mod form;

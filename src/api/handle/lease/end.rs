@@ -216,11 +216,11 @@ impl<'c, K, V> Lease<'c, K, V> {
         unkept.fenced()
     }
 
-    /// Removes the old value, unless the lease was taken over.
-    #[cfg(feature = "std")]
-    pub(crate) fn remove_old(self) {
+    /// Removes the old value, unless the lease was taken over. Returns whether no old value was
+    /// there, or this call has removed it.
+    pub(crate) fn remove_old(self) -> bool {
         if self.flight.old.is_none() {
-            return;
+            return true;
         }
         let ended = self.end_event(0);
         let (core, flight, number, counted) = self.into_parts();
@@ -228,13 +228,15 @@ impl<'c, K, V> Lease<'c, K, V> {
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
         // flight, and its references; the flight has an old entry. `remove_refreshed` is the
         // lease's end, and the references are given back once, last.
-        unsafe {
-            let retracted = operation.remove_refreshed(flight, number);
-            core.get().lease_over(counted, !retracted);
-            let ending = if retracted { LoadEnding::NotStored } else { LoadEnding::Fenced };
+        let removed = unsafe {
+            let removed = operation.remove_refreshed(flight, number);
+            core.get().lease_over(counted, removed.is_none());
+            let ending = if removed.is_some() { LoadEnding::NotStored } else { LoadEnding::Fenced };
             operation.observe_of(flight.node.as_ref(), || ended(ending));
             operation.release_flight(flight);
-        }
+            removed
+        };
         operation.promptly();
+        removed == Some(true)
     }
 }

@@ -311,11 +311,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     }
 
     /// Returns the old value, if it has not expired: the value that `compute` shows to its closure.
-    #[cfg(feature = "std")]
-    pub(crate) fn present(&self) -> Option<&V> {
-        let old = self.old().filter(|old| !self.core.get().is_expired(old))?;
-        // SAFETY: as in `stale`: an entry with a successor has its value, and the lease owns a
-        // reference to it.
-        Some(unsafe { old.value() })
+    pub(crate) fn present(&self) -> Option<Entry<'c, K, V>> {
+        let fresh = self.old().is_some_and(|old| !self.core.get().is_expired(old));
+        if fresh { self.old_entry() } else { None }
     }
 }
