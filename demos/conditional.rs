@@ -266,7 +266,7 @@ fn run() -> Result {
     let conditional = Proxy::new(Caching::Conditional)?;
     print_day("conditional refresh", &conditional, Some(&plain))?;
     println!(
-        "\n   Of the conditional requests, {} were made before the document expired (XFetch).",
+        "\n   Of the conditional requests, {} were made before the document expired (refresh ahead).",
         conditional.cache.stats().early_refreshes
     );
     conditional.herd()

@@ -1,7 +1,7 @@
 //! Testing code that has a cache: the test sets the time, and no test sleeps.
 //! `cargo run --example testing_with_manual_clock`.
 
-use bellwether::{BuildError, Cache, Clock, ManualClock, Timer};
+use bellwether::{BuildError, Cache, Clock, ManualClock, Refresh, Timer};
 use std::{cell::Cell, time::Duration};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -9,8 +9,9 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The code under test. It takes its clock; a service gives it `CoarseClock` and `ThreadTimer`.
 fn sessions(clock: impl Clock + Timer + Clone + 'static) -> Result<Cache<u32, String>, BuildError> {
     let builder = Cache::builder().max_capacity(1_000).clock(clock.clone()).timer(clock);
-    // Early refresh is random: off, or with a seed, a test is the same each time.
-    builder.time_to_live(30 * MINUTE).xfetch(0.0).seed(1).build()
+    // No refresh ahead: a session is good to its end. (Refresh by XFetch, and the jitter of times to live, are random:
+    // with a seed, a test is the same each time.)
+    builder.time_to_live(30 * MINUTE).refresh(Refresh::never()).build()
 }
 
 fn main() -> Result<(), BuildError> {

@@ -2,8 +2,8 @@
 //! callers ask for it.
 //!
 //! When a hot entry expires, one caller (the *leader*) loads it anew. All others keep the old
-//! value, if it may still be served, or wait for the leader's. [XFetch](Builder::xfetch) refreshes
-//! an entry before it expires.
+//! value, if it may still be served, or wait for the leader's. An entry that callers still ask for
+//! is [refreshed](Refresh) before it expires.
 //!
 //! ```
 //! use bellwether::{BuildError, Cache, LoadError};
@@ -89,8 +89,10 @@
 //!
 //! | page | it says |
 //! |---|---|
+//! | [`choosing`] | which settings for which situation, with an example each |
 //! | [`waiting`] | what is lock-free, and what blocks |
 //! | [`memory`] | what a pin holds up, and when values are dropped; `fork`; sandboxes |
+//! | [`failures`] | failures, and values that do not exist: what to keep, and for how long |
 //! | [`refresh`] | which policy of early refresh, by simulation |
 //! | [`eviction`] | which entry goes when room is needed, and the hit ratio |
 //! | [`hashers`] | which hasher suits which keys |
@@ -115,6 +117,9 @@ extern crate alloc;
 
 // Pages of the documentation: the files of `docs`, which are in the package, too.
 #[cfg(doc)]
+#[doc = include_str!("../docs/choosing.md")]
+pub mod choosing {}
+#[cfg(doc)]
 #[doc = include_str!("../docs/comparison.md")]
 pub mod comparison {}
 #[cfg(doc)]
@@ -123,6 +128,9 @@ pub mod comparison {}
 #[doc = include_str!("../docs/hit-ratio.svg")]
 #[doc = "</div>"]
 pub mod eviction {}
+#[cfg(doc)]
+#[doc = include_str!("../docs/failures.md")]
+pub mod failures {}
 #[cfg(doc)]
 #[doc = include_str!("../docs/hashers.md")]
 pub mod hashers {}
@@ -183,6 +191,8 @@ mod table;
 pub use api::cache::janitor::Janitor;
 #[cfg(feature = "std")]
 pub use api::handle::drain::Drain;
+#[cfg(feature = "std")]
+pub use api::load::loading_cache::loaders::Blocking;
 #[cfg(feature = "metrics")]
 pub use api::observers::MetricsObserver;
 #[cfg(feature = "tracing")]
@@ -203,7 +213,12 @@ pub use api::{
         answers::Answers,
         compute::Op,
         detached::Detached,
-        loading_cache::{Load, LoadAsync, LoadingBuilder, LoadingCache},
+        loading_cache::{
+            LoadingBuilder, LoadingCache,
+            load::{Load, LoadAsync},
+            loaders::{BoxLoad, BoxLoadAsync, Revalidating},
+            request::LoadingRequest,
+        },
         request::{Found, Request},
     },
 };

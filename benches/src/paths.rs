@@ -91,7 +91,7 @@ fn builder(way: &str) -> Builder<u64, u64, Fixed> {
 fn warm(way: &str) -> Numbers {
     let cache: Numbers = builder(way).build().expect("valid settings");
     for key in 0..KEYS {
-        // Loaded, not inserted: so one with a time to live is one that XFetch may refresh.
+        // Loaded, not inserted: so one with a time to live is one that may be refreshed early.
         cache.get_with(&key, || key * 3);
     }
     for key in (0..KEYS).cycle().take(4 * KEYS as usize) {

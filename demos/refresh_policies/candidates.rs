@@ -7,10 +7,13 @@ use crate::{
 };
 
 pub(crate) const XFETCH: Policy = Policy::XFetch { beta: 1.0, earliest: 0.0 };
-pub(crate) const CHOSEN: Policy =
+/// The default of a cache. Of what `Refresh` can say, it is the cheapest that lets few readers wait.
+pub(crate) const DEFAULT: Policy = Policy::Mark(Mark::lead(3.0).not_before(0.5).not_after(0.93));
+/// The best of all.
+pub(crate) const BEST: Policy =
     Policy::Mark(Mark::lead(1.5).delays(2.0).smoothed(Smoothing::Peak(0.125)).not_before(0.5));
 
-/// The nearest rival of the chosen policy: fewer loads on the grid, more waits where load times
+/// The nearest rival of the best policy: fewer loads on the grid, more waits where load times
 /// change.
 pub(crate) const AVERAGED: Policy =
     Policy::Mark(Mark::lead(1.75).delays(3.5).smoothed(Smoothing::Average(0.125)).not_before(0.5));
@@ -28,8 +31,8 @@ pub(crate) const TELLING: [Policy; 8] = [
     Policy::XFetch { beta: 1.0, earliest: 0.8 },
     Policy::Mark(Mark::lead(1.5)),
     Policy::Mark(Mark::share(0.9)),
-    Policy::Mark(Mark::lead(2.0).not_before(0.5).not_after(0.95)),
-    CHOSEN,
+    DEFAULT,
+    BEST,
 ];
 
 pub(crate) fn all() -> Vec<Policy> {
@@ -60,8 +63,21 @@ pub(crate) fn all() -> Vec<Policy> {
         Mark::lead(1.5).delays(2.0).smoothed(peak).not_before(0.25),
     ];
     all.extend(marks.map(Policy::Mark));
-    all.extend([AVERAGED, CHOSEN]);
+    all.extend([DEFAULT, AVERAGED, BEST]);
     all
+}
+
+/// The factors and the bounds of the search: leads that `Refresh` can say.
+pub(crate) const FACTORS: [f64; 6] = [1.5, 2.0, 2.5, 3.0, 3.5, 4.0];
+pub(crate) const EARLIEST: [f64; 3] = [0.5, 0.6, 0.75];
+pub(crate) const LATEST: [f64; 7] = [0.8, 0.85, 0.9, 0.92, 0.93, 0.94, 0.95];
+
+/// Leads with these bounds, in the order of their factors, then of their latest marks.
+pub(crate) fn leads(earliest: &[f64]) -> Vec<Policy> {
+    let lead = |factor, latest| {
+        earliest.iter().map(move |&bound| Policy::Mark(Mark::lead(factor).not_before(bound).not_after(latest)))
+    };
+    FACTORS.iter().flat_map(|&factor| LATEST.iter().flat_map(move |&latest| lead(factor, latest))).collect()
 }
 
 /// A policy over the whole grid.

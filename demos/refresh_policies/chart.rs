@@ -3,7 +3,7 @@
 
 use crate::{
     Result,
-    candidates::{CHOSEN, XFETCH},
+    candidates::{BEST, DEFAULT, XFETCH},
     policy::{Mark, Policy},
     scenario::{RATES, USUAL},
     simulation::{self, Outcome},
@@ -43,10 +43,10 @@ fn lines() -> [Line; 6] {
     [
         line("load at expiry", Policy::AtExpiry, (150, 150, 150), 2),
         line("XFetch β 1", XFETCH, (0, 90, 170), 2),
-        line("XFetch β 1, not before 80 %", Policy::XFetch { beta: 1.0, earliest: 0.8 }, (86, 180, 233), 2),
         line("share 90 %", Policy::Mark(Mark::share(0.9)), (230, 159, 0), 2),
         line("lead 1.5 δ", Policy::Mark(Mark::lead(1.5)), (0, 158, 115), 2),
-        line("the default: lead 1.5 δ + 2 w, peak", CHOSEN, (213, 94, 0), 3),
+        line("lead 1.5 δ + 2 w, peak 1/8, not before 50 %", BEST, (86, 180, 233), 2),
+        line("the default: lead 3 δ, from 50 % to 93 %", DEFAULT, (213, 94, 0), 3),
     ]
 }
 

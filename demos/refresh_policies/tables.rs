@@ -1,8 +1,8 @@
 //! The tables of `docs/refresh.md`.
 
 use crate::{
-    candidates::{self, AVERAGED, CHOSEN, Score, TELLING, XFETCH},
-    policy::{Mark, Policy},
+    candidates::{self, AVERAGED, BEST, DEFAULT, EARLIEST, FACTORS, LATEST, Score, TELLING, XFETCH},
+    policy::{Mark, Policy, percent},
     scenario::{LOAD_TIMES, LOADS, RATES, Spread, USUAL},
     simulation::{self, Outcome, TTL},
 };
@@ -13,6 +13,8 @@ pub(crate) fn all() -> String {
     let mut out = String::new();
     write_to(&mut out, "### Policies over the whole grid\n");
     policies(&mut out, &scores);
+    write_to(&mut out, "\n### Leads that `Refresh` can say\n");
+    leads(&mut out);
     write_to(&mut out, "\n### The grid, for the most telling policies\n");
     grid(&mut out, &scores);
     write_to(&mut out, "\n### Keys that are read rarely, and loads of 100 ms\n");
@@ -61,6 +63,25 @@ fn policies(out: &mut String, scores: &[Score]) {
     }
 }
 
+/// Two tables: by factor and latest mark, and the default with other earliest marks.
+fn leads(out: &mut String) {
+    let by_factor = candidates::scores(&candidates::leads(&[EARLIEST[0]]), LOADS);
+    let latest = LATEST.iter().map(|&share| format!("not after {}", percent(share)));
+    heading(out, 0, [format!("not before {}", percent(EARLIEST[0]))].into_iter().chain(latest));
+    for (factor, scores) in FACTORS.iter().zip(by_factor.chunks(LATEST.len())) {
+        row(out, [format!("lead {factor} δ")].into_iter().chain(scores.iter().map(warm)));
+    }
+    write_to(out, "");
+    let Policy::Mark(default) = DEFAULT else { unreachable!("the default has a mark") };
+    policies(out, &candidates::scores(&EARLIEST.map(|share| Policy::Mark(default.not_before(share))), LOADS));
+}
+
+/// Mean loads, and the most waits, in warm cells.
+fn warm(score: &Score) -> String {
+    let cell = format!("{:.3} / {}", score.mean(true).loads, waits(score.worst(true).waits));
+    if score.policy == DEFAULT { format!("**{cell}**") } else { cell }
+}
+
 fn grid(out: &mut String, scores: &[Score]) {
     let telling = TELLING
         .map(|policy| scores.iter().find(|score| score.policy == policy).expect("the telling policies are candidates"));
@@ -98,7 +119,7 @@ fn cases(out: &mut String) {
 }
 
 fn spreads(out: &mut String) {
-    let policies = [XFETCH, Policy::Mark(Mark::lead(1.5)), SIMPLE, AVERAGED, CHOSEN];
+    let policies = [XFETCH, Policy::Mark(Mark::lead(1.5)), DEFAULT, AVERAGED, BEST];
     heading(out, 1, [String::from("duration of loads")].into_iter().chain(policies.iter().map(name)));
     for spread in [Spread::Constant, Spread::Uniform, USUAL, Spread::LogNormal(10.0), Spread::Steps] {
         let loads = spread.loads(5.0, LOADS);
@@ -107,12 +128,10 @@ fn spreads(out: &mut String) {
     }
 }
 
-/// The best that remembers the last load alone.
-const SIMPLE: Policy = Policy::Mark(Mark::lead(2.0).not_before(0.5).not_after(0.95));
-const RARE: [Policy; 5] = [Policy::AtExpiry, Policy::Clairvoyant, XFETCH, SIMPLE, CHOSEN];
+const RARE: [Policy; 5] = [Policy::AtExpiry, Policy::Clairvoyant, XFETCH, DEFAULT, BEST];
 
 fn name(policy: &Policy) -> String {
-    if *policy == CHOSEN { format!("**{policy}**") } else { policy.to_string() }
+    if *policy == DEFAULT { format!("**{policy}**") } else { policy.to_string() }
 }
 
 /// Loads per TTL, and the percentage of reads that wait.

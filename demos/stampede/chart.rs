@@ -12,7 +12,7 @@ use std::{collections::HashMap, path::Path, time::Duration};
 
 const WIDTH: u32 = 1_300;
 const TITLE_HEIGHT: u32 = 60;
-const ROW_HEIGHT: u32 = 210;
+const ROW_HEIGHT: u32 = 180;
 const CONCURRENCY: RGBColor = RGBColor(200, 80, 40);
 const LATENCY: RGBColor = RGBColor(35, 95, 160);
 
@@ -31,7 +31,7 @@ pub(crate) fn draw(runs: &[Run], path: &Path) -> Result {
         .margin(18, 0, 0, 0)
         .titled(&format!("One landing page, {WORKERS} workers, {} ways of caching", runs.len()), ("sans-serif", 28))?;
     // The same scale in all rows, so that they can be compared.
-    let slowest = runs.iter().flat_map(|run| &run.requests).map(|request| request.length());
+    let slowest = runs.iter().flat_map(|run| &run.requests).map(|request| request.span.length());
     let max_latency = 1.1 * millis(slowest.max().unwrap_or(RUN));
     for (row, run) in rows.split_evenly((runs.len(), 1)).iter().zip(runs) {
         let (left, right) = row.split_horizontally(WIDTH / 2);
@@ -58,12 +58,12 @@ fn draw_concurrency(area: &Area<'_>, run: &Run) -> Result {
 }
 
 fn draw_latency(area: &Area<'_>, run: &Run, max_latency: f64) -> Result {
-    let caption = format!("{}: how long requests take (larger dot: more requests)", run.name);
+    let caption = format!("{}: time of a request (larger dot: more)", run.name);
     let mut chart = axes(area, &caption, "milliseconds", max_latency)?;
     // Thousands of hits would be drawn over each other: one dot for all that share a pixel, larger for more of them.
     let mut dots: HashMap<_, (Point, f64)> = HashMap::new();
     for request in &run.requests {
-        let point = (request.start.as_secs_f64(), millis(request.length()));
+        let point = (request.span.start.as_secs_f64(), millis(request.span.length()));
         let (_, count) = dots.entry(chart.backend_coord(&point)).or_insert((point, 0.0));
         *count += 1.0;
     }

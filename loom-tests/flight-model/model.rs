@@ -465,7 +465,15 @@ impl<'a> Cx<'a> {
                 if !listed { self.o_back(o, n)? }
                 self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
             }
-        } else if end == b'f' {
+        } else if end == b'd' && o != NIL {
+            let ok = self.op(&format!("n{n} lease {l} is told absent: COMPUTING -> PUBLISHING"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = PUB; x.load = false; if x.own != t as u8 { m.fail("law 3: a fenced leader tells its answer") } m.pin(t); 1 } else { 0 } })?;
+            if ok == 1 {
+                self.remove(o)?;
+                self.op(&format!("n{n}: PUBLISHING -> FAILED"), |m| { m.at(t, n).w.tag = FAILED; 0 })?;
+                self.o_back(o, n)?;
+                self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
+            }
+        } else if end == b'f' || end == b'd' {
             if !f.end_first { self.o_back(o, n)?; self.now(ended) }
             let ok = self.op(&format!("fail n{n} lease {l}"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = FAILED; x.load = false; if x.own != t as u8 { m.fail("law 3: a fenced leader fails its successor's flight") } 1 } else { 0 } })?;
             if ok == 1 {

@@ -39,11 +39,15 @@ fn failed(capacity: u64) -> (Shared, Told) {
     (cache, told)
 }
 
+/// Stands for the answer that there is no value.
+const ABSENT: u32 = 0;
+
 /// Read-through with a loader that can fail: the value, or the error.
 fn through(cache: &Shared, load: Result<u32, u32>) -> Result<u32, u32> {
     match cache.try_get_with(&KEY, || load.map(Value::new).map_err(Value::new)) {
         Ok(value) => Ok(value.read()),
         Err(LoadError::Load(error)) => Err(error.read()),
+        Err(LoadError::NotFound) => Err(ABSENT),
         Err(other) => panic!("{other:?}"),
     }
 }
@@ -180,7 +184,62 @@ fn passing_over_meets_removal() {
     });
 }
 
+/// A load answers that there is no value, which is kept, as another asks: it is told so, and does not load.
+/// Sees «failed before the swap».
+#[test]
+fn absence_meets_a_finder() {
+    model(2, || {
+        let (cache, told) = stale(10);
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || through(&other, Ok(8)));
+        lease.not_found();
+        assert_eq!((thread.join().unwrap(), through(&cache, Err(7))), (Err(ABSENT), Err(ABSENT)));
+        assert_eq!(cache.stats().loads, 1);
+        adds_up(&cache, &told, 1);
+    });
+}
+
+/// The same where it is not kept, and only the old value goes. The other is told so, or comes later and loads: then its value
+/// stays.
+/// Sees «told before the old value goes».
+#[test]
+fn unkept_absence_meets_a_finder() {
+    model(2, || {
+        let (cache, _) = stale(10);
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || through(&other, Ok(8)));
+        lease.not_found_for(Duration::ZERO);
+        let left = match thread.join().unwrap() {
+            Err(ABSENT) => 0,
+            Ok(8) => 1,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((cache.len(), cache.weight(), cache.validate()), (left, left as u64, Ok(())));
+        assert!(!cache.is_loading(&KEY));
+    });
+}
+
+/// The same as the old value is removed.
+/// Sees «marked twice».
+#[test]
+fn unkept_absence_meets_removal() {
+    model(3, || {
+        let (cache, told) = stale(10);
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || assert!(!other.invalidate(&KEY)));
+        lease.not_found_for(Duration::ZERO);
+        thread.join().unwrap();
+        adds_up(&cache, &told, 0);
+    });
+}
+
 bugs! {
+    absence_meets_a_finder: "failed before the swap";
+    unkept_absence_meets_a_finder: "told before the old value goes";
+    unkept_absence_meets_removal: "marked twice";
     failure_meets_removal: "failure's weight left";
     failure_meets_insert: "failure's weight left", "weight not undone";
     failure_meets_a_finder: "word release", "silent bell";

@@ -15,13 +15,17 @@ use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
 use crate::runtime::xfetch::NEVER;
 use alloc::{boxed::Box, string::String, sync::Arc};
+use core::any::Any;
 use core::time::Duration;
 
 pub(crate) type Weigher<K, V> = Box<dyn Fn(&K, &V) -> u32 + Send + Sync>;
 pub(crate) type Listener<K, V> = Box<dyn Fn(&K, &V, RemovalCause) + Send + Sync>;
 pub(crate) type KeepWhile<K, V> = Box<dyn Fn(&K, &V) -> bool + Send + Sync>;
 pub(crate) type OnLoadError<K> = Box<dyn Fn(&K, &Failure<'_>, LoadKind) + Send + Sync>;
+/// Says for how long an error is kept, in ns. `None`: the error is of another type than it knows.
+pub(crate) type NegativeTtlWith<K> = Box<dyn Fn(&K, &(dyn Any + Send + Sync)) -> Option<u64> + Send + Sync>;
 pub(crate) type ByValue<K, V, T> = Box<dyn Fn(&K, &V) -> T + Send + Sync>;
+pub(crate) type TtlAfterRead<K, V> = Box<dyn Fn(&K, &V, Duration) -> Option<Duration> + Send + Sync>;
 
 /// The user's function that decides on the terms of each value.
 pub(crate) enum ExpiryWith<K, V> {
@@ -153,11 +157,13 @@ pub(crate) struct Config<K, V> {
     pub(crate) ttl: u64,
     pub(crate) idle: u64,
     pub(crate) expiry_with: Option<ExpiryWith<K, V>>,
+    pub(crate) ttl_after_read: Option<TtlAfterRead<K, V>>,
     pub(crate) jitter: f64,
     pub(crate) refresh: Refresh,
     pub(crate) cooldown: u64,
     /// How long a failure is kept in place of a value; 0: not at all.
     pub(crate) negative_ttl: u64,
+    pub(crate) negative_ttl_with: Option<NegativeTtlWith<K>>,
     pub(crate) limits: Limits,
     pub(crate) groups: Option<TagRegistry<K, V>>,
     /// Whether a hit may always go by the quiet time of the entry alone.

@@ -1,4 +1,5 @@
-//! The cost of loading a value that was inserted and not loaded: XFetch needs it as δ.
+//! The cost of loading a value that was inserted and not loaded: refresh ahead needs it as
+//! δ.
 //!
 //! The best guess is the duration of the key's last load. Where there was none, the guess is the
 //! usual duration of this cache's loads: a moving average, in which the newest load has an eighth
@@ -41,6 +42,10 @@ impl<K, V> Core<K, V> {
     /// Returns the expiry word of a value without tags.
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         let quiet = match self.config.idle {
+            NEVER if self.config.ttl_after_read.is_some() => {
+                // Each hit is to look closer, so no word may say that its entry never expires.
+                self.config.refresh.earliest(born, expires, delta).min(NEVER - 1)
+            }
             NEVER => self.config.refresh.earliest(born, expires, delta),
             _ => self.idle_deadline(born),
         };

@@ -5,11 +5,13 @@ use super::flight_ref::Flight;
 use super::stats::Event;
 use super::{Core, Operation, RemovalCause};
 use crate::flight::expiry::{ExpiryWord, Timestamps};
-use crate::flight::failure::{Failure, SharedError};
+use crate::flight::failure::{Failure, NotFound, SharedError};
 use crate::flight::node::Node;
 use crate::flight::word::GaveUp;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::mutants::mutant;
+use alloc::sync::Arc;
+use core::time::Duration;
 
 /// An error that did not get into its flight, because the lease was taken over. It is freed when
 /// this is dropped.
@@ -34,13 +36,29 @@ impl Drop for RejectedError {
 
 impl<K, V> Core<K, V> {
     /// Returns the times with which the failure of a flight is kept in place of a value. `None` if
-    /// the failure is not kept: the cache keeps no failures, nothing new is kept at present, or
-    /// there is an old value that may be served until `window` past its time to live. Asks the
-    /// user's `tags_with`.
-    pub(crate) fn negative_stamps(&self, old: Option<&Node<K, V>>, window: StaleWindow) -> Option<Timestamps> {
-        let ttl = self.config.negative_ttl;
-        if ttl == 0 || old.is_some_and(|old| self.servable_stale(old, window)) || Operation::rejects(self, 1).is_some()
-        {
+    /// the failure is not kept: the cache keeps no such failures, nothing new is kept at present,
+    /// or there is an old value that may be served until `window` past its time to live. Asks the
+    /// user's `tags_with`, and, if there is an `error`, `negative_ttl_with`.
+    pub(crate) fn negative_stamps(
+        &self,
+        key: &K,
+        error: Option<&SharedError>,
+        (old, window): (Option<&Node<K, V>>, StaleWindow),
+    ) -> Option<Timestamps> {
+        if old.is_some_and(|old| self.servable_stale(old, window)) {
+            return None;
+        }
+        let own = || error.zip(self.config.negative_ttl_with.as_ref()).and_then(|(error, with)| with(key, &**error));
+        self.negative_stamps_for(own().unwrap_or(self.config.negative_ttl))
+    }
+
+    /// Returns the times with which the answer "not found" is kept, for its own time if it has one.
+    pub(crate) fn absence_stamps(&self, own: Option<Duration>) -> Option<Timestamps> {
+        self.negative_stamps_for(own.map_or(self.config.negative_ttl, xfetch::nanos))
+    }
+
+    fn negative_stamps_for(&self, ttl: u64) -> Option<Timestamps> {
+        if ttl == 0 || Operation::rejects(self, 1).is_some() {
             return None;
         }
         let born = self.config.time.now();
@@ -78,6 +96,39 @@ impl<K, V> Operation<'_, K, V> {
         };
         let error = if failed || mutant("fenced error lost") { core::ptr::null_mut() } else { error };
         RejectedError { error, fenced: !failed }
+    }
+
+    /// Ends a flight for all waiters with the answer that there is no value. The old value is
+    /// removed. The answer is kept in its place if there are times for it.
+    ///
+    /// # Safety
+    /// As for [`Self::publish`].
+    #[must_use = "what did not get into the flight is freed when the scope is gone"]
+    pub(crate) unsafe fn absent(&self, flight: Flight<K, V>, lease: u32, kept: Option<Timestamps>) -> RejectedError {
+        // SAFETY: the caller owns references to both.
+        let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
+        let shard = self.core.shard_of_order(node.link().order());
+        kept.iter().for_each(|stamps| node.reserve(self.core.nodes(), stamps));
+        let error = Failure::into_raw(Some(Arc::new(NotFound)));
+        let told = match (kept, old) {
+            (None, None) => node.word.fail(lease, error).then(|| self.ended(flight)).is_some(),
+            (Some(stamps), _) => {
+                node.word.begin_publish(lease).then(|| self.keep_failure(flight, error, &stamps)).is_some()
+            }
+            // The old value goes *before* the flight has ended. Otherwise a finder might take the
+            // refresh for ended and begin another, whose value this removal would lose.
+            (None, Some(old)) => {
+                let begun = node.word.begin_publish(lease);
+                if begun {
+                    let first = mutant("told before the old value goes").then(|| node.word.publish_failure(error));
+                    self.remove(shard, old, RemovalCause::Replaced);
+                    first.unwrap_or_else(|| node.word.publish_failure(error));
+                    self.ended(flight);
+                }
+                begun
+            }
+        };
+        RejectedError { error: if told { core::ptr::null_mut() } else { error }, fenced: !told }
     }
 
     /// Makes a PUBLISHING node FAILED and keeps it, in place of the old value if there was one.
@@ -242,8 +293,8 @@ impl<K, V> Operation<'_, K, V> {
         self.ring(flight.node);
     }
 
-    /// Begins the cooldown of an entry whose refresh has failed. If the entry is fresh, readers
-    /// roll no dice for it until the cooldown is over. If it has expired, no caller refreshes it
+    /// Begins the cooldown of an entry whose refresh has failed. If the entry is fresh, no reader
+    /// refreshes it until the cooldown is over. If it has expired, no caller refreshes it
     /// until then, as long as it may be served stale.
     ///
     /// Call this before the flight ends: a finder that meets the ended flight must find the

@@ -34,7 +34,8 @@ pub enum LoadKind {
     Missing,
     /// The value had expired.
     Expired,
-    /// The value is still fresh, and XFetch's dice chose the caller to refresh it early.
+    /// The value is still fresh, and the caller refreshes it early: it is the first past the
+    /// entry's mark ([`Refresh`](crate::Refresh)), or XFetch's dice chose it.
     Early,
     /// An earlier load continues: a waiter or a later caller took it on after its leader had given
     /// up, or had held its lease for longer than the `lead_timeout`.
@@ -60,6 +61,8 @@ pub enum LoadEnding {
     Fenced,
     /// The load ended with an error, or by [`Lease::fail`](crate::Lease::fail).
     Failed,
+    /// The load found that there is no value ([`Loaded::NotFound`](crate::Loaded::NotFound)).
+    NotFound,
     /// The leader panicked. If there are waiters, one of them takes over.
     Panicked,
     /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. If
@@ -108,8 +111,8 @@ pub enum CacheEvent {
         ending: LoadEnding,
         /// How long the loader ran, by the precise clock: from its call, or the first poll of its
         /// future, to its end. For a key of a bulk load, how long the one call ran. For a lease
-        /// that is held by hand, the time since it was given. XFetch uses this time as δ. Zero
-        /// where there is no clock.
+        /// that is held by hand, the time since it was given. Refresh ahead
+        /// uses this time as δ. Zero where there is no clock.
         took: Duration,
         /// How long after the lease was given the loader began to run: the time that a load in the
         /// background spent in the spawner's queue.

@@ -5,7 +5,8 @@ use super::config::StaleWindow;
 use super::tags::TagRegistry;
 use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
-use crate::runtime::xfetch::{self, NEVER};
+use crate::runtime::xfetch::{self, NEVER, nanos};
+use core::time::Duration;
 
 /// How fresh a value is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +56,7 @@ impl<K, V> Core<K, V> {
             return false;
         }
         if self.config.idle == NEVER {
+            self.prolong(node, hot, now);
             return true;
         }
         // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of
@@ -64,7 +66,28 @@ impl<K, V> Core<K, V> {
         if alive && deadline != hot.quiet_until() {
             node.set_quiet(hot, deadline);
         }
+        if alive {
+            self.prolong(node, node.hot(), now);
+        }
         alive
+    }
+
+    /// Gives a value that is read the time to live that the user's `ttl_after_read` says.
+    fn prolong(&self, node: &Node<K, V>, hot: ExpiryWord, now: u64) {
+        let Some(ttl_after_read) = &self.config.ttl_after_read else { return };
+        if !node.word.load().has_value() {
+            return;
+        }
+        let was = node.expires(self.nodes());
+        let left = if was == NEVER { Duration::MAX } else { Duration::from_nanos(was.saturating_sub(now)) };
+        // SAFETY: the word has a value, and the caller is pinned or owns a reference.
+        let Some(ttl) = ttl_after_read(node.key(), unsafe { node.value() }, left) else { return };
+        let expires = xfetch::expires_at(now, nanos(ttl));
+        if node.move_expiry(self.nodes(), was, expires) && self.config.idle == NEVER && !hot.has_own_terms() {
+            let mark = self.config.refresh.earliest(node.born(), expires, hot.delta());
+            node.set_quiet(hot, mark.min(NEVER - 1));
+        }
+        self.note_end(node);
     }
 
     /// Returns the idle deadline of a value that is used now, rounded up to the resolution of

@@ -23,6 +23,10 @@ use core::time::Duration;
 /// would come earlier. [`not_after(share)`](Self::not_after) moves it there, if it would come
 /// later.
 ///
+/// The [default](Self::default) is `lead(3.0).not_before(0.5).not_after(0.93)`: an entry is
+/// refreshed three load times before it expires, in the second half of its life, and in its last
+/// 7 % at the latest. The page [refresh](crate::refresh) has the simulation that chose it.
+///
 /// ```
 /// use bellwether::{Cache, ManualClock, Outcome, Refresh};
 /// use std::time::Duration;
@@ -82,8 +86,13 @@ impl Refresh {
     }
 
     /// Begins so early that a load of up to `factor` times the key's last one ends before the entry
-    /// does: the mark is `factor`·δ before the expiry. An entry whose δ is not known, or that never
-    /// expires, has no mark.
+    /// does: the mark is `factor`·δ before the expiry.
+    ///
+    /// Two kinds of entries have no mark, whatever the bounds: one that never expires, and one
+    /// whose δ is zero. δ is zero for a value that was inserted with a
+    /// [cost](crate::Cache::insert_with_cost) of zero, or before the cache has measured any load.
+    /// It is zero, too, if the cache's clock stood still during the load, as a
+    /// [`ManualClock`](crate::ManualClock) does.
     pub const fn lead(factor: f64) -> Self {
         Self::of(Mark::Lead(factor))
     }
@@ -111,7 +120,8 @@ impl Refresh {
     /// Has the mark at this share of the time to live at the latest, from 0.0 to 1.0. Short loads
     /// of a key that is rarely read are the reason: no reader may come by within a lead of
     /// milliseconds. Where it is less than [`not_before`](Self::not_before), it counts. With
-    /// [`never`](Self::never) it is the mark. Past it XFetch's dice still decide.
+    /// [`never`](Self::never) it is the mark. Past it XFetch's dice still decide. It gives no mark
+    /// to an entry that has none by [`lead`](Self::lead).
     pub const fn not_after(mut self, share: f64) -> Self {
         self.not_after = share;
         self
@@ -148,6 +158,8 @@ impl Refresh {
         let mark = match self.mark {
             Mark::Never => expires,
             Mark::Dice(beta) => xfetch::quiet_until(expires, delta, beta),
+            // How long a load takes is not known, nor whether there is a loader at all.
+            Mark::Lead(_) if delta == 0 => return expires,
             Mark::Lead(factor) => expires.saturating_sub((factor * delta as f64) as u64),
             Mark::Share(s) => share(s),
             Mark::Age(age) => born.saturating_add(age),
@@ -165,6 +177,15 @@ impl Refresh {
     /// Returns XFetch's β, if dice decide.
     pub(crate) fn dice(&self) -> Option<f64> {
         if let Mark::Dice(beta) = self.mark { Some(beta) } else { None }
+    }
+}
+
+/// The policy of a cache that is given none: `lead(3.0).not_before(0.5).not_after(0.93)`. Of all
+/// leads with such bounds it needs the fewest loads such that hardly any reader waits
+/// ([simulation](crate::refresh)).
+impl Default for Refresh {
+    fn default() -> Self {
+        Self::lead(3.0).not_before(0.5).not_after(0.93)
     }
 }
 
@@ -190,6 +211,20 @@ mod tests {
         assert_eq!(earliest(Refresh::lead(0.5).not_after(0.95)), 157);
         assert_eq!(earliest(Refresh::lead(100.0).not_before(0.5).not_after(0.95)), 130);
         assert_eq!(earliest(Refresh::never().not_after(0.5)), 130);
+    }
+
+    #[test]
+    fn a_lead_of_what_took_no_time_is_no_mark() {
+        for refresh in [Refresh::lead(9.0), Refresh::lead(9.0).not_before(0.1).not_after(0.5), Refresh::default()] {
+            assert_eq!(refresh.earliest(100, 160, 0), 160, "{refresh:?}");
+        }
+        assert_eq!(Refresh::at(0.5).earliest(100, 160, 0), 130, "a share is one all the same");
+    }
+
+    #[test]
+    fn the_default_stays_within_its_bounds() {
+        let earliest = |delta| Refresh::default().earliest(0, 100 * SECOND, delta) / SECOND;
+        assert_eq!([1, SECOND, 10 * SECOND, 50 * SECOND].map(earliest), [93, 93, 70, 50]);
     }
 
     #[test]

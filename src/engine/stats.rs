@@ -26,6 +26,7 @@ use alloc::boxed::Box;
 /// | | [`Coalesced`] | miss | `coalesced`, unless the load ended as it came |
 /// | | an error or a panic of its own load | miss | `loads`, `load_failures`[^panic] |
 /// | | the error of another's load | miss | `coalesced`[^kept] |
+/// | | `NotFound` | miss | `loads`, or `coalesced`[^kept] |
 /// | | `TimedOut` | miss | `wait_timeouts`, `coalesced`[^own] |
 /// | | `Overloaded` | miss | |
 /// | | `Reentrant` | miss | `coalesced` |
@@ -67,7 +68,7 @@ use alloc::boxed::Box;
 /// [^panic]: After a panic in the background `loads` and `handovers` count once more, as the load
 ///     is offered to its caller.
 ///
-/// [^kept]: Not `coalesced` if that failure was kept (`negative_ttl`).
+/// [^kept]: Neither, if that failure or answer was kept (`negative_ttl`).
 ///
 /// [^own]: Not `coalesced` if it waited for its own load in the background.
 ///
@@ -88,7 +89,7 @@ pub struct Stats {
     pub load_failures: u64,
     /// Callers that waited for another caller's load.
     pub coalesced: u64,
-    /// Loads begun by XFetch while the entry was still fresh.
+    /// Loads begun while the entry was still fresh ([`Refresh`](crate::Refresh)).
     pub early_refreshes: u64,
     /// Old values served while they were refreshed, or because of a failure or a bound on loads.
     pub stale_serves: u64,

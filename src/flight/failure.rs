@@ -12,6 +12,10 @@ pub(crate) type SharedError = Arc<dyn Any + Send + Sync>;
 #[derive(Debug)]
 pub(crate) struct Panicked(pub(crate) Arc<str>);
 
+/// The "error" of a flight whose load found that there is no value.
+#[derive(Debug)]
+pub(crate) struct NotFound;
+
 impl Panicked {
     /// Makes the error of a flight in which this many leaders panicked one after the other.
     pub(crate) fn in_a_row(leaders: u32) -> Self {

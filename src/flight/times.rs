@@ -216,6 +216,14 @@ impl<K, V> Node<K, V> {
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }
 
+    /// Moves the expiry, unless it is `was` no more: then the entry was renewed, or its life was
+    /// ended, and that counts. Returns whether it was moved.
+    pub(crate) fn move_expiry(&self, nodes: &Nodes<K, V>, was: u64, expires: u64) -> bool {
+        let word = self.extra_or_grow(nodes);
+        // Relaxed: a change of one word, which orders nothing.
+        word.compare_exchange(kept(was), kept(expires), Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Ends the life of the entry now.
     pub(crate) fn end_time(&self, nodes: &Nodes<K, V>, now: u64) {
         self.extra_or_grow(nodes).store(kept(now), Ordering::SeqCst);

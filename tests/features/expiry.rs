@@ -160,7 +160,7 @@ fn early_refresh_depends_on_beta_and_on_the_load_time() {
 fn a_seed_makes_the_dice_repeatable() {
     let run = |seed| -> Vec<u32> {
         let (builder, clock) = timed();
-        let cache: TestCache = builder.time_to_live(100 * SECOND).seed(seed).build().unwrap();
+        let cache: TestCache = builder.time_to_live(100 * SECOND).xfetch(1.0).seed(seed).build().unwrap();
         (0..20)
             .map(|_| {
                 cache.invalidate(&1);

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod after_read;
 mod api;
 mod async_listener;
 mod bulk_answers;
@@ -12,13 +13,16 @@ mod deadlines;
 mod detached;
 mod ended;
 mod expiry;
+mod faces;
 mod jitter;
 mod kept;
 mod keys;
 mod load_errors;
+mod loaders;
 mod loading;
 mod loads_in_trouble;
 mod negative;
+mod not_found;
 mod observed_keys;
 mod observer;
 mod observer_code;

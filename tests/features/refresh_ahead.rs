@@ -56,6 +56,63 @@ fn short_forms_are_the_policies() {
     assert_eq!(outcome_at(10, |b| b.refresh_at(0.1).xfetch(0.0)), Outcome::Hit, "the last one counts");
 }
 
+/// A value that took `load` to load, read `at` after it was stored, by a thread of a cache without settings of its own
+/// for refresh ahead.
+fn by_default(load: Duration, at: Duration) -> Outcome {
+    let (builder, clock) = timed();
+    let cache: TestCache = builder.max_capacity(9).time_to_live(100 * SECOND).build().unwrap();
+    cache.get_with(&1, || (clock.advance(load), 1).1);
+    clock.advance(at);
+    cache.entry(&1).get_with(|| 2).1
+}
+
+#[test]
+fn by_default_the_mark_is_three_loads_before_the_expiry_within_bounds() {
+    assert_eq!((outcome_at(7, |b| b), outcome_at(8, |b| b)), (Outcome::Hit, Outcome::Refreshed));
+    for (load, mark) in [(10 * SECOND, 70), (17 * SECOND, 50), (60 * SECOND, 50), (Duration::from_micros(1), 93)] {
+        assert_eq!(by_default(load, (mark - 1) * SECOND), Outcome::Hit, "{load:?}");
+        assert_eq!(by_default(load, mark * SECOND), Outcome::Refreshed, "{load:?}");
+    }
+    assert_eq!(by_default(Duration::ZERO, 99 * SECOND), Outcome::Hit, "how long a load takes is not known");
+}
+
+#[test]
+fn by_default_an_inserted_value_has_a_mark_once_the_cost_of_a_load_is_known() {
+    let (builder, clock) = timed();
+    let cache: TestCache = builder.max_capacity(9).time_to_live(100 * SECOND).build().unwrap();
+    let refreshed_at = |second: u32, insert: &dyn Fn()| {
+        insert();
+        clock.advance(second * SECOND);
+        cache.entry(&1).get_with(|| 2).1 == Outcome::Refreshed
+    };
+    assert!(!refreshed_at(99, &|| cache.insert(1, 1)), "no load was measured yet");
+    assert!(!refreshed_at(92, &|| cache.insert_with_cost(1, 1, SECOND)));
+    assert!(refreshed_at(93, &|| cache.insert_with_cost(1, 1, SECOND)));
+    cache.get_with(&2, || (clock.advance(10 * SECOND), 2).1);
+    cache.invalidate(&1);
+    assert!(!refreshed_at(69, &|| cache.insert(1, 1)));
+    // (δ as the entry has it is rounded down, by 1.6 % at most.)
+    assert!(refreshed_at(71, &|| cache.insert(1, 1)), "as loads of this cache usually take");
+    assert!(
+        !refreshed_at(99, &|| cache.insert_with_cost(1, 1, Duration::ZERO)),
+        "the caller says that it costs nothing"
+    );
+}
+
+#[test]
+fn by_default_a_cache_with_its_loader_refreshes_in_the_background() {
+    let (builder, clock) = timed();
+    let later = Later::default();
+    let builder = builder.max_capacity(9).time_to_live(100 * SECOND).spawner(later.spawner());
+    let cache = builder.loader(CountAsync(Count(AtomicU64::new(0)))).build().unwrap();
+    cache.insert_with_cost(1, 100, SECOND);
+    let read = || Task::new(cache.load_async(&1)).finish_when_woken().unwrap();
+    clock.advance(92 * SECOND);
+    assert_eq!((read(), later.run()), (100, 0));
+    clock.advance(SECOND);
+    assert_eq!((read(), read(), later.run(), cache.get(&1)), (100, 100, 1, Some(0)));
+}
+
 /// Tags and a time to idle keep the hit from going by its quiet time alone.
 #[test]
 fn the_mark_is_the_same_with_tags_and_with_a_time_to_idle() {

@@ -6,7 +6,7 @@
 //! ("implementation of `Send` is not general enough").
 #![allow(dead_code, reason = "it is enough that it compiles")]
 
-use bellwether::{Cache, Equivalent, LoadAsync, Loaded, LoadingCache, Lookup, Op, ToKey};
+use bellwether::{Blocking, BoxLoadAsync, Cache, Equivalent, LoadAsync, Loaded, LoadingCache, Lookup, Op, ToKey};
 use std::borrow::Cow;
 use std::convert::Infallible;
 use std::error::Error;
@@ -97,6 +97,19 @@ macro_rules! counted_verbs {
         drop(send(async {
             cache.detached(&$key).try_get_with_async(|| async { Ok::<_, $error>($value) }).await.is_ok()
         }));
+        drop(send(async { cache.detached(&$key).get_with_key_async(|_| async { $value }).await.1 }));
+        drop(send(async {
+            cache.detached(&$key).try_get_with_key_async(|_| async { Ok::<_, $error>($value) }).await.is_ok()
+        }));
+        drop(send(async {
+            let key = $key;
+            let request = cache.detached(&key).revalidate_with_async(|_, old| async move {
+                std::future::ready(()).await;
+                drop(old);
+                Ok::<_, $error>(Loaded::New($value))
+            });
+            request.await.is_ok()
+        }));
         drop(send(async {
             match cache.lease(&$key) {
                 Lookup::Wait(waiter) => drop(waiter.await),
@@ -154,6 +167,12 @@ macro_rules! loading_verbs {
             let found = three.load_all_async(keys.iter()).await;
             std::future::ready(()).await;
             found.iter().filter(|found| found.is_ok()).count()
+        }));
+        let four = cache.clone();
+        drop(send(async move {
+            let found = four.request(&$key).load_async().await;
+            std::future::ready(()).await;
+            found.is_ok()
         }));
         drop(send(async move { cache.refresh_async(&$key) }));
     }};
@@ -277,6 +296,15 @@ fn and_for_loaders() {
     let closure = |key: &&'static str| std::future::ready(Ok::<_, DynError>(*key));
     let by_closure = Cache::builder().max_capacity(10).loader(closure).build().unwrap();
     loading_verbs!(by_closure, "k");
+    let boxed: BoxLoadAsync<&'static str, &'static str, DynError> = BoxLoadAsync::new(closure);
+    loading_verbs!(Cache::builder().max_capacity(10).loader(boxed).build().unwrap(), "k");
+    let blocking = Blocking(|key: &Cow<'static, str>| Ok::<_, DynError>(Pair::from(("v", key.clone()))));
+    loading_verbs!(Cache::builder().max_capacity(10).loader(blocking).build().unwrap(), Cow::Borrowed("k"));
+    let revalidating = Cache::<DynKey, DynValue>::builder().max_capacity(10).revalidating_loader(|_, old| async move {
+        std::future::ready(()).await;
+        Ok::<_, DynError>(old.map_or(Loaded::NotFound, |_| Loaded::NotModified))
+    });
+    loading_verbs!(revalidating.build().unwrap(), key());
 }
 
 /// Generic code, under the bounds that `get_with_async` needs and those that a spawner adds.
@@ -298,8 +326,24 @@ where
         let six = cache.detached(&key).try_get_with_async(move || async move { Ok::<_, E>(load().await) }).await;
         let seven = loading.load_async(&key).await;
         let eight = loading.load_all_async([&key]).await;
-        let nine = cache.upsert_async(&key, |_| load()).await.applied;
-        (one, two, three, four.is_ok(), five, six.is_ok(), seven.is_ok(), eight.len(), nine)
+        let eleven = cache.upsert_async(&key, |_| load()).await.applied;
+        let nine = cache
+            .detached(&key)
+            .revalidate_with_async(move |_, _| async move { Ok::<_, E>(Loaded::New(load().await)) });
+        let ten = loading.request(&key).load_async().await;
+        (
+            one,
+            two,
+            three,
+            four.is_ok(),
+            five,
+            six.is_ok(),
+            seven.is_ok(),
+            eight.len(),
+            nine.await.is_ok(),
+            ten.is_ok(),
+            eleven,
+        )
     }));
 }
 

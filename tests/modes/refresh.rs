@@ -28,14 +28,15 @@ pub fn a_later_miss_joins_an_early_refresh(crew: &Crew) {
 }
 
 pub fn one_caller_refreshes_past_the_mark(crew: &Crew) {
-    for policy in [Refresh::at(0.5), Refresh::after(5 * SECOND), Refresh::lead(5.0)] {
+    let policies = [Refresh::at(0.5), Refresh::after(5 * SECOND), Refresh::lead(5.0)].map(|policy| (policy, 6));
+    for (policy, mark) in policies.into_iter().chain([(Refresh::default(), 8)]) {
         let (builder, clock) = timed();
         let cache: TestCache = builder.max_capacity(9).time_to_live(10 * SECOND).refresh(policy).build().unwrap();
-        // Loaded within a second, to expire at 11 s. Each mark is at 6 s.
+        // Loaded within a second, to expire at 11 s.
         cache.get_with(&1, || (clock.advance(SECOND), 1).1);
         let cache = Arc::new(cache);
         let unused = Load::new(End::Value(9));
-        clock.advance(4 * SECOND);
+        clock.advance((mark - 2) * SECOND);
         let before: Vec<_> = (0..3).map(|_| crew.ask(&cache, 1, &unused)).collect();
         assert!(all_get(before, 1), "{policy:?}");
         clock.advance(SECOND);

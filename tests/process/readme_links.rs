@@ -145,6 +145,18 @@ fn wrong_in_docs(rest: &str, lib: &str, sources: &[String]) -> Option<String> {
     (!sources.iter().any(|file| of_type(file) && has(file))).then(|| format!("no method {method}"))
 }
 
+/// Whether the page has a heading of this name, as rustdoc and GitHub write it in links.
+fn has_heading(page: &str, name: &str) -> bool {
+    let letter = |c: char| match c {
+        ' ' => Some('-'),
+        '-' | '_' => Some(c),
+        _ if c.is_alphanumeric() => Some(c.to_ascii_lowercase()),
+        _ => None,
+    };
+    let headings = page.lines().filter_map(|line| line.strip_prefix('#')?.trim_start_matches('#').strip_prefix(' '));
+    headings.map(|heading| heading.chars().filter_map(letter).collect::<String>()).any(|heading| heading == name)
+}
+
 #[test]
 fn links_resolve_wherever_they_are_read() {
     let (lib, sources) = (read("src/lib.rs"), code());
@@ -157,6 +169,8 @@ fn links_resolve_wherever_they_are_read() {
             } else if let Some(rest) = target.strip_prefix("https://") {
                 let host = rest.split('/').next().unwrap().trim_start_matches("www.");
                 REGISTRIES.contains(&host).then(|| "a package registry's page".to_owned())
+            } else if let Some(heading) = target.strip_prefix('#') {
+                (!has_heading(&text, heading)).then(|| "no such heading".to_owned())
             } else if page != "README.md" && (target.starts_with("crate::") || target.starts_with("std::")) {
                 None // rustdoc resolves it, or warns.
             } else {

@@ -130,7 +130,7 @@ pub(crate) fn field() -> Vec<Contestant> {
             let of = Arc::clone(source);
             *detached.detached(&KEY).get_with(move || of.load()).0
         }),
-        // An early refresh by the caller whose dice say so: it alone takes as long as the load.
+        // An early refresh by the caller that is first past the mark: it alone takes as long as the load.
         calling("bellwether, `get_with`", move |source| inline.get_with(&KEY, || source.load())),
         calling("moka", move |source| moka.get_with(KEY, || source.load())),
         calling("quick_cache + `Instant`", move |source| {

@@ -31,7 +31,7 @@ fn key(number: u64) -> u64 {
 }
 
 fn with_keys(cache: Arc<Numbers>) -> Arc<Numbers> {
-    // Loaded, not inserted: so those with a time to live are ones that XFetch may refresh; and then warm.
+    // Loaded, not inserted: so those with a time to live are ones that may be refreshed early; and then warm.
     for number in 0..5 * KEYS {
         cache.get_with(&key(number % KEYS), || 1);
     }
@@ -76,7 +76,7 @@ fn missing(cache: Arc<Numbers>) -> Turn {
     doing(cache, |cache, number| assert_eq!(cache.get_with(&key(KEYS + number), || 2), 2))
 }
 
-/// An entry that took its loader an hour is a nanosecond from its end: the dice are nearly sure to say refresh. The thread
+/// An entry that took its loader an hour is a nanosecond from its end, past its mark. The thread
 /// before has loaded it, lest this one have all lines from doing so.
 fn refreshing() -> Turn {
     let clock = ManualClock::new();

@@ -56,6 +56,7 @@ impl Driver {
             }
             State::Published(entry) => Sight::Ready(entry.value),
             State::Failed(error) => Sight::Failed(error),
+            State::Absent => unreachable!("no lease here says so"),
             State::Dead => Sight::Again,
         }
     }

@@ -14,6 +14,8 @@ pub enum State {
     Published(Rc<Entry>),
     /// With this error, or without one.
     Failed(Option<u64>),
+    /// There is no value.
+    Absent,
     Dead,
 }
 
@@ -124,6 +126,15 @@ impl Model {
         self.count(|s| &mut s.load_failures);
         flight.old.iter().for_each(|old| self.cool_down(old));
         self.end(flight, State::Failed(error));
+    }
+
+    /// There is no value, which is not kept: the old one goes.
+    pub fn absent(&self, flight: &Flight) {
+        let attached = flight.attached.get();
+        self.end(flight, State::Absent);
+        if attached {
+            self.clear(flight.key);
+        }
     }
 
     /// Whether it is stored.

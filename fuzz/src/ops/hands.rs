@@ -135,6 +135,7 @@ impl<'c> Driver<'c> {
             (Ok(Waited::Failed(error)), State::Failed(Some(known))) => {
                 assert_eq!(error.downcast_ref::<Error>().map(|e| e.id), Some(known));
             }
+            (Ok(Waited::NotFound), State::Absent) => {}
             (Ok(Waited::Abandoned), State::Failed(None) | State::Dead) => {}
             (answer, _) => panic!("a waiter's answer does not fit its flight: {}", answer.map_or("none", |w| said(&w))),
         }

@@ -58,6 +58,7 @@ pub enum Op {
     Fulfil(u8, Worth),
     FulfilWithTtl(u8, Worth, Time),
     Renew(u8),
+    /// From 128 on: there is no value.
     Fail(u8),
     FailWith(u8),
     /// Whatever the handle is.

@@ -134,6 +134,10 @@ impl<'c> Driver<'c> {
                 self.with_lease(at, |l, f, s| self.fulfil(l, f, s, worth, Some(ttl.duration())));
             }
             Op::Renew(at) => self.with_lease(at, |l, f, s| self.renew(l, f, s)),
+            Op::Fail(at) if at >= 128 => self.with_lease(at, |lease, flight, _| {
+                lease.not_found();
+                self.model.absent(&flight);
+            }),
             Op::Fail(at) => self.with_lease(at, |lease, flight, _| {
                 lease.fail();
                 self.model.fail(&flight, None);
@@ -384,6 +388,7 @@ fn said(waited: &Waited<'_, Key, Value>) -> &'static str {
         Waited::Ready(_) => "Ready",
         Waited::Lead(_) => "Lead",
         Waited::Failed(_) => "Failed",
+        Waited::NotFound => "NotFound",
         Waited::Abandoned => "Abandoned",
         _ => "something else",
     }

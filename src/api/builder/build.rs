@@ -46,12 +46,14 @@ impl<K, V, S> Builder<K, V, S> {
         if deadlines && !timed {
             return Err(BuildError::MissingTimer);
         }
-        let expires =
-            self.refresh.needs_no_expiry() || self.ttl.is_some() || self.idle.is_some() || self.expiry_with.is_some();
-        let source = source(
-            self.clock,
-            expires || deadlines || self.limits.longest_window() != 0 || !self.negative_ttl.is_zero(),
-        )?;
+        let expires = self.refresh.needs_no_expiry()
+            || self.ttl.is_some()
+            || self.idle.is_some()
+            || self.expiry_with.is_some()
+            || self.ttl_after_read.is_some();
+        let negative = !self.negative_ttl.is_zero() || self.negative_ttl_with.is_some();
+        let source = source(self.clock, expires || deadlines || self.limits.longest_window() != 0 || negative)?;
+        let restless = self.idle.is_some() || self.ttl_after_read.is_some();
         let listener = match (self.listener_async, spawner_of(self.spawner.as_ref())) {
             (Some(make), Some(spawner)) => Some(make(spawner, self.listener)),
             (Some(_), None) => return Err(BuildError::MissingSpawner),
@@ -71,13 +73,15 @@ impl<K, V, S> Builder<K, V, S> {
             ttl: self.ttl.map_or(NEVER, nanos),
             idle: self.idle.map_or(NEVER, nanos),
             expiry_with: self.expiry_with,
+            ttl_after_read: self.ttl_after_read,
             jitter: self.jitter,
             refresh: self.refresh,
             cooldown: nanos(self.cooldown),
             negative_ttl: nanos(self.negative_ttl),
+            negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
-            quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
-            restless: if self.idle.is_some() { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
+            quiet_hits: !restless && self.tags_with.is_none(),
+            restless: if restless { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
             groups: self.tags_with.map(TagRegistry::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,

@@ -4,19 +4,24 @@
 use super::Builder;
 use crate::engine::refresh::Refresh;
 use crate::runtime::xfetch::nanos;
+use alloc::boxed::Box;
+use core::any::Any;
 use core::time::Duration;
 
 impl<K, V, S> Builder<K, V, S> {
-    /// Sets XFetch's β: how eagerly the cache refreshes entries before they expire. 1.0 is the
-    /// paper's optimum and the default. A larger β refreshes earlier; 0.0 turns early refresh off.
-    /// (Vattani, Chierichetti, Lowenstein, *Optimal Probabilistic Cache Stampede Prevention*, VLDB
-    /// 2015, section 4.)
+    /// Refreshes entries by XFetch instead of the default: each read-through rolls dice, which are
+    /// the likelier to win the nearer the expiry is. Short for [`refresh`](Self::refresh) with
+    /// [`Refresh::xfetch`]. It suits processes that share a source and no cache, because dice keep
+    /// them from refreshing all at once. A β of 1.0 is the paper's optimum; a larger one refreshes
+    /// earlier, and 0.0 turns early refresh off.
     pub fn xfetch(self, beta: f64) -> Self {
         self.refresh(Refresh::xfetch(beta))
     }
 
     /// When entries are refreshed before they expire. The last policy given counts. Default:
-    /// [`Refresh::xfetch(1.0)`](Refresh::xfetch).
+    /// [`Refresh::default()`](Refresh::default), three load times before the expiry, in the second
+    /// half of the entry's life, and in its last 7 % at the latest.
+    /// [`Refresh::never()`](Refresh::never) turns refresh ahead of expiry off.
     ///
     /// A refresh ahead of expiry is a load like any other: one caller leads it, and the other
     /// callers keep the value that is still fresh. The caller that leads pays for it, unless the
@@ -85,9 +90,61 @@ impl<K, V, S> Builder<K, V, S> {
     /// entry, though only read-through finds it. `insert`, `remove` and their like replace or
     /// remove it. `get_with`, which cannot report it, and [`lease`](crate::Cache::lease) pass over
     /// it and load.
+    ///
+    /// The time also holds for the answer that there is no value
+    /// ([`Loaded::NotFound`](crate::Loaded::NotFound)), which is no failure, and which no old value
+    /// stands in for. The page [`failures`](crate::failures) says which to use.
     #[doc(alias = "negative_cache")]
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.negative_ttl = ttl;
+        self
+    }
+
+    /// Sets a function that says for how long the cache keeps an error of a loader, instead of the
+    /// [`negative_ttl`](Self::negative_ttl). `None`, and a time of zero, keep no failure. `E` is
+    /// the loader's error type.
+    ///
+    /// The function is asked for errors of this type only. Errors of another type, and flights
+    /// whose leaders all panicked, have the `negative_ttl`. A second call adds a function for
+    /// another type; of two for one type, the last one counts. The thread on which the load ended
+    /// calls it, once for each failed load whose failure might be kept, before the callers that
+    /// wait are told. If it panics, the flight is given up.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::time::Duration;
+    /// #[derive(Debug)]
+    /// enum DbError { NoSuchUser, Down }
+    /// let users: Cache<u64, String> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .negative_ttl_with(|_: &u64, error: &DbError| match error {
+    ///         DbError::NoSuchUser => Some(Duration::from_secs(60)),
+    ///         DbError::Down => None,
+    ///     })
+    ///     .build()?;
+    /// let mut queries = 0;
+    /// let mut ask = |id, error| {
+    ///     let answer = users.try_get_with(&id, || { queries += 1; Err(error) });
+    ///     assert!(answer.is_err());
+    /// };
+    /// ask(1, DbError::NoSuchUser);
+    /// ask(1, DbError::NoSuchUser);
+    /// ask(2, DbError::Down);
+    /// ask(2, DbError::Down);
+    /// assert_eq!(queries, 3);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "negative_cache")]
+    pub fn negative_ttl_with<E>(mut self, ttl: impl Fn(&K, &E) -> Option<Duration> + Send + Sync + 'static) -> Self
+    where
+        E: Any + Send + Sync,
+        K: 'static,
+    {
+        let others = self.negative_ttl_with.take();
+        self.negative_ttl_with = Some(Box::new(move |key, error| match error.downcast_ref() {
+            Some(error) => Some(ttl(key, error).map_or(0, nanos)),
+            None => others.as_ref().and_then(|others| others(key, error)),
+        }));
         self
     }
 

@@ -5,7 +5,9 @@ mod hooks;
 mod loads;
 
 use crate::api::cache::Cache;
-use crate::engine::config::{ExpiryWith, KeepWhile, Limits, Listener, OnLoadError, Weigher};
+use crate::engine::config::{
+    ExpiryWith, KeepWhile, Limits, Listener, NegativeTtlWith, OnLoadError, TtlAfterRead, Weigher,
+};
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -60,10 +62,12 @@ pub struct Builder<K, V, S = DefaultHashBuilder> {
     ttl: Option<Duration>,
     idle: Option<Duration>,
     expiry_with: Option<ExpiryWith<K, V>>,
+    ttl_after_read: Option<TtlAfterRead<K, V>>,
     jitter: f64,
     refresh: Refresh,
     cooldown: Duration,
     negative_ttl: Duration,
+    negative_ttl_with: Option<NegativeTtlWith<K>>,
     limits: Limits,
     tags_with: Option<TagsWith<K, V>>,
     max_waiters: usize,
@@ -96,10 +100,12 @@ impl<K, V> Builder<K, V> {
             ttl: None,
             idle: None,
             expiry_with: None,
+            ttl_after_read: None,
             jitter: 0.0,
-            refresh: Refresh::xfetch(1.0),
+            refresh: Refresh::default(),
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
+            negative_ttl_with: None,
             limits: Limits {
                 ttl: None,
                 terms: None,
@@ -246,6 +252,47 @@ impl<K, V, S> Builder<K, V, S> {
         self
     }
 
+    /// Sets a function that may give a value another time to live each time it is read. It gets the
+    /// time that is left (`Duration::MAX` if the value never expires), and returns the new one,
+    /// counted from now; `None` leaves the value as it is. What a value gets as it is stored is
+    /// [`expiry_with`](Self::expiry_with)'s to say.
+    ///
+    /// The cache calls the function *at each hit*, under a pin, and maybe once more if the same
+    /// lookup goes on to load. So it must be quick. An [`expire`](crate::Cache::expire) at the same
+    /// time counts before it. The jitter does not shorten such a time. The windows past the expiry
+    /// stay, and so does a [`refresh`](crate::Expiry::refresh) of the value's own.
+    ///
+    /// Cost: each hit in such a cache reads the clock and looks the expiry up, as with a
+    /// [`time_to_idle`](Self::time_to_idle). Other caches pay nothing.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::time::Duration;
+    /// # let clock = bellwether::ManualClock::new();
+    /// let minutes = |n: u64| Duration::from_secs(60 * n);
+    /// // A session lives for 30 minutes from its last use on, an admin's for five.
+    /// let sessions: Cache<u64, bool> = Cache::builder()
+    ///     .max_capacity(1000)
+    ///     # .clock(clock.clone())
+    ///     .time_to_live(minutes(30))
+    ///     .ttl_after_read(move |_, admin, _left| Some(minutes(if *admin { 5 } else { 30 })))
+    ///     .build()?;
+    /// # sessions.insert(1, false);
+    /// # clock.advance(minutes(20));
+    /// # assert!(sessions.get(&1).is_some());
+    /// # clock.advance(minutes(20));
+    /// # assert!(sessions.get(&1).is_some());
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "expire_after_read")]
+    pub fn ttl_after_read(
+        mut self,
+        ttl: impl Fn(&K, &V, Duration) -> Option<Duration> + Send + Sync + 'static,
+    ) -> Self {
+        self.ttl_after_read = Some(Box::new(ttl));
+        self
+    }
+
     /// Sets the function that adds an entry's tags, for
     /// [`invalidate_tag`](crate::Cache::invalidate_tag). Anything that implements `Hash` can be a
     /// tag; the same tag must always hash in the same way.
@@ -325,10 +372,12 @@ impl<K, V, S> Builder<K, V, S> {
             ttl: self.ttl,
             idle: self.idle,
             expiry_with: self.expiry_with,
+            ttl_after_read: self.ttl_after_read,
             jitter: self.jitter,
             refresh: self.refresh,
             cooldown: self.cooldown,
             negative_ttl: self.negative_ttl,
+            negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
             tags_with: self.tags_with,
             max_waiters: self.max_waiters,

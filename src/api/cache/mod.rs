@@ -182,7 +182,8 @@ impl<K, V, S> Cache<K, V, S> {
     /// Looks a key up and returns the caller's role in the protocol: a value, the lease of the
     /// load, or a waiter for a load in flight.
     ///
-    /// The call never waits, and calls no loader. It rolls XFetch's dice. Without std, prefer
+    /// The call never waits, and calls no loader. It rolls XFetch's dice, if the cache has them.
+    /// Without std, prefer
     /// [`Local::lease`](crate::Local::lease).
     ///
     /// ```

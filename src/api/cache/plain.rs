@@ -159,11 +159,12 @@ impl<K, V, S> Cache<K, V, S> {
         self.pinned(|pinned| pinned.insert_with_ttl(key, value, ttl));
     }
 
-    /// As [`insert`](Self::insert), for a value that takes `cost` to load: XFetch refreshes it
-    /// early accordingly. With a cost of zero, the value is not refreshed early.
+    /// As [`insert`](Self::insert), for a value that takes `cost` to load: a lead, and
+    /// XFetch, refresh it early accordingly. With a cost of zero they never do.
     ///
-    /// (For a value inserted by another method, XFetch assumes the time of the key's last load, or,
-    /// if there was none, the time that loads of this cache usually take.)
+    /// (For a value inserted by another method, the cache assumes the time of the key's last load,
+    /// or, if there was none, the time that loads of this cache usually take. While it has measured
+    /// no load, that is zero.)
     pub fn insert_with_cost(&self, key: K, value: V, cost: Duration)
     where
         K: Hash + Eq,

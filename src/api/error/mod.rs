@@ -5,7 +5,8 @@ mod foreign;
 
 pub use build::BuildError;
 
-use crate::flight::failure::{Panicked, SharedError};
+use crate::engine::outcome::NoValue;
+use crate::flight::failure::{NotFound, Panicked, SharedError};
 use alloc::sync::Arc;
 use core::any::Any;
 use core::convert::Infallible;
@@ -73,6 +74,9 @@ pub enum LoadError<E> {
     /// The load returned [`Loaded::NotModified`](crate::Loaded::NotModified), and there was no old
     /// value.
     NotModified,
+    /// There is no value: the load returned [`Loaded::NotFound`](crate::Loaded::NotFound), or one
+    /// did so a while ago that the cache still knows of. No load has failed.
+    NotFound,
     /// The caller's own `wait_timeout` or `hard_timeout` ran out; the load goes on.
     TimedOut,
     /// The loader of this key asked for this key on its own thread. The wait would never end.
@@ -90,8 +94,18 @@ impl<E: Send + Sync + 'static> LoadError<E> {
             Some(any) => match (any.downcast_ref::<Panicked>(), any.clone().downcast::<E>()) {
                 (Some(panicked), _) => Self::Panicked(panicked.0.clone()),
                 (None, Ok(e)) => Self::Load(e),
+                (None, Err(_)) if any.is::<NotFound>() => Self::NotFound,
                 (None, Err(_)) => Self::Foreign(any),
             },
+        }
+    }
+}
+
+impl<E> From<NoValue> for LoadError<E> {
+    fn from(why: NoValue) -> Self {
+        match why {
+            NoValue::NotModified => Self::NotModified,
+            NoValue::NotFound => Self::NotFound,
         }
     }
 }
@@ -106,6 +120,7 @@ impl LoadError<Infallible> {
             Self::Panicked(message) => LoadError::Panicked(message),
             Self::NotRun => LoadError::NotRun,
             Self::NotModified => LoadError::NotModified,
+            Self::NotFound => LoadError::NotFound,
             Self::TimedOut => LoadError::TimedOut,
             Self::Reentrant => LoadError::Reentrant,
             Self::Overloaded => LoadError::Overloaded,
@@ -122,6 +137,7 @@ impl<E> Clone for LoadError<E> {
             Self::Panicked(message) => Self::Panicked(message.clone()),
             Self::NotRun => Self::NotRun,
             Self::NotModified => Self::NotModified,
+            Self::NotFound => Self::NotFound,
             Self::TimedOut => Self::TimedOut,
             Self::Reentrant => Self::Reentrant,
             Self::Overloaded => Self::Overloaded,
@@ -166,6 +182,7 @@ impl<E: fmt::Debug> fmt::Debug for LoadError<E> {
             Self::Panicked(message) => f.debug_tuple("Panicked").field(message).finish(),
             Self::NotRun => f.write_str("NotRun"),
             Self::NotModified => f.write_str("NotModified"),
+            Self::NotFound => f.write_str("NotFound"),
             Self::TimedOut => f.write_str("TimedOut"),
             Self::Reentrant => f.write_str("Reentrant"),
             Self::Overloaded => f.write_str("Overloaded"),
@@ -184,6 +201,7 @@ impl<E: 'static> fmt::Display for LoadError<E> {
             Self::Panicked(message) => ("the load panicked", Some(&**message)),
             Self::NotRun => ("the spawner dropped the load or could not run it", None),
             Self::NotModified => ("the load answered \"not modified\", and there is no old value", None),
+            Self::NotFound => ("there is no such value", None),
             Self::TimedOut => ("timed out waiting for the load", None),
             Self::Reentrant => ("the loader of this key asked for this key", None),
             Self::Overloaded => ("too many callers wait for this key, or too many loads are in flight", None),

@@ -22,8 +22,9 @@ use equivalent::Equivalent;
 pub enum Lookup<'c, K, V> {
     /// A value to use. With `stale_while_refresh` it may have expired.
     Hit(Entry<'c, K, V>),
-    /// A value to use. This caller loads its replacement early: XFetch chose it, or it took such a
-    /// load over from another leader.
+    /// A value to use. This caller loads its replacement early: it is the first past the
+    /// entry's mark ([`Refresh`](crate::Refresh)), XFetch chose it, or it took such a load over
+    /// from another leader.
     Refresh(Entry<'c, K, V>, Lease<'c, K, V>),
     /// No value; this caller loads it.
     Lead(Lease<'c, K, V>),

@@ -1,5 +1,7 @@
 //! The answers of a bulk load, key by key.
 
+use crate::api::handle::entry::Entry;
+use crate::engine::outcome::Loaded;
 use crate::sys::sync::untracked::{AtomicUsize, Ordering};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,7 +10,11 @@ use core::hash::{BuildHasher, Hash, Hasher};
 use equivalent::Equivalent;
 
 /// The answers of a bulk load, in the order of its keys; None for a key without an answer.
-pub(crate) type Given<V, E> = Vec<Option<Result<V, Arc<E>>>>;
+pub(crate) type Given<V, E> = Vec<Option<Result<Loaded<V>, Arc<E>>>>;
+
+/// The values that a bulk load replaces, in the order of its keys. It may be shorter than the keys:
+/// then there is none for the last ones.
+pub(crate) type Olds<K, V> = Vec<Option<Entry<'static, K, V>>>;
 
 /// A hash function for keys of any type that hashes as the cache's keys do.
 pub(crate) type HashBy<'a> = &'a (dyn Fn(&dyn Hashed) -> u64 + Send + Sync);
@@ -31,6 +37,7 @@ pub struct Answers<'a, K, V, E> {
     /// The hash of each key and the key's index; sorted.
     places: Vec<(u64, usize)>,
     given: Given<V, E>,
+    olds: Olds<K, V>,
     refused: &'a AtomicUsize,
     /// The index after the key that [`answer_same`](Self::answer_same) answered last: its next
     /// search begins here.
@@ -40,10 +47,15 @@ pub struct Answers<'a, K, V, E> {
 impl<'a, K, V, E> Answers<'a, K, V, E> {
     /// Makes room for one answer a key. `hashes` are the hashes of the keys, by `hash`; `refused`
     /// counts refused answers.
-    pub(crate) fn new(keys: &'a [&'a K], hashes: &[u64], hash: HashBy<'a>, refused: &'a AtomicUsize) -> Self {
+    pub(crate) fn new(
+        (keys, olds): (&'a [&'a K], Olds<K, V>),
+        hashes: &[u64],
+        hash: HashBy<'a>,
+        refused: &'a AtomicUsize,
+    ) -> Self {
         let mut places: Vec<_> = hashes.iter().copied().zip(0..keys.len()).collect();
         places.sort_unstable();
-        Self { keys, hash, places, given: keys.iter().map(|_| None).collect(), refused, next: 0 }
+        Self { keys, hash, places, given: keys.iter().map(|_| None).collect(), olds, refused, next: 0 }
     }
 
     /// Gives the value of a key, or the error that kept it from being loaded. Returns whether the
@@ -52,7 +64,51 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        self.take(self.place(q), answer)
+        self.take(self.place(q), answer.map(Loaded::New))
+    }
+
+    /// Gives what the load of a key came to: more than a value, as
+    /// [`Load::revalidate`](crate::Load::revalidate) may. Returns whether the answer was taken.
+    pub fn loaded<Q>(&mut self, q: &Q, loaded: Loaded<V>) -> bool
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.take(self.place(q), Ok(loaded))
+    }
+
+    /// Returns the value that a key's load replaces, fresh or expired, if there is one and the key
+    /// was asked for. It serves conditional requests.
+    ///
+    /// ```
+    /// use bellwether::{Answers, Cache, Load, LoadError, Loaded};
+    /// use std::convert::Infallible;
+    /// struct Even;
+    /// impl Load<u32, u32> for Even {
+    ///     type Error = Infallible;
+    ///     fn load(&self, key: &u32) -> Result<u32, Infallible> {
+    ///         Ok(*key)
+    ///     }
+    ///     fn load_all(&self, keys: &[&u32], answers: &mut Answers<'_, u32, u32, Infallible>) {
+    ///         for &key in keys {
+    ///             match answers.old(key) {
+    ///                 Some(_) => answers.loaded(key, Loaded::NotModified),
+    ///                 None => answers.put(key, *key),
+    ///             };
+    ///         }
+    ///     }
+    /// }
+    /// let cache = Cache::builder().max_capacity(10).loader(Even).build()?;
+    /// cache.insert(2, 22);
+    /// cache.expire(&2);
+    /// let all = cache.load_all(&[1, 2]);
+    /// assert!(matches!(all[..], [Ok(1), Ok(22)]));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn old<Q>(&self, q: &Q) -> Option<&Entry<'static, K, V>>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.olds.get(self.place(q)?)?.as_ref()
     }
 
     /// Gives the value of a key. Returns whether the answer was taken.
@@ -72,6 +128,12 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
         self.answer(q, Err(error))
     }
 
+    /// Answers for all keys that have no answer yet that there is no value
+    /// ([`Loaded::NotFound`]): for example, a query has no rows for them.
+    pub fn rest_not_found(&mut self) {
+        self.given.iter_mut().filter(|given| given.is_none()).for_each(|given| *given = Some(Ok(Loaded::NotFound)));
+    }
+
     /// Gives one error to all keys that have no answer yet, for example if the query failed as a
     /// whole. They share it.
     pub fn fail_rest(&mut self, error: E) {
@@ -81,12 +143,26 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
 
     /// Gives the answer of a key that is one of the references asked for, and not only equal to
     /// one. Returns whether the answer was taken.
-    pub(crate) fn answer_same(&mut self, key: &K, answer: Result<V, E>) -> bool {
-        let all = self.keys.len();
-        let mut places = (self.next..all).chain(0..self.next.min(all));
-        let place = places.find(|&place| core::ptr::eq(self.keys[place], key));
+    pub(crate) fn answer_same(&mut self, key: &K, answer: Result<Loaded<V>, E>) -> bool {
+        let place = self.same(key);
         self.next = place.map_or(self.next, |place| place + 1);
         self.take(place, answer)
+    }
+
+    /// Takes the value that a key's load replaces. The key is one of the references asked for.
+    pub(crate) fn take_old(&mut self, key: &K) -> Option<Entry<'static, K, V>> {
+        if self.olds.is_empty() {
+            return None;
+        }
+        let place = self.same(key)?;
+        self.olds.get_mut(place)?.take()
+    }
+
+    /// Finds the index of a key that is one of the references asked for.
+    fn same(&self, key: &K) -> Option<usize> {
+        let all = self.keys.len();
+        let mut places = (self.next..all).chain(0..self.next.min(all));
+        places.find(|&place| core::ptr::eq(self.keys[place], key))
     }
 
     /// Finds the index of a key that was asked for and equals `q`.
@@ -101,7 +177,7 @@ impl<'a, K, V, E> Answers<'a, K, V, E> {
     }
 
     /// Takes an answer for the key at this index, unless there is none or it has an answer.
-    fn take(&mut self, place: Option<usize>, answer: Result<V, E>) -> bool {
+    fn take(&mut self, place: Option<usize>, answer: Result<Loaded<V>, E>) -> bool {
         match place.map(|place| &mut self.given[place]) {
             Some(given @ None) => {
                 *given = Some(answer.map_err(Arc::new));

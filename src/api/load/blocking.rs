@@ -90,10 +90,10 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// Returns the value of a key. If there is none, one caller loads it by its `load`, once, while
     /// the others wait for it.
     ///
-    /// If an entry is about to expire, this caller may refresh it early (XFetch), while the others
-    /// keep using it. If the leader's `load` panics, one of the waiters takes over with its own
-    /// `load`. One of the waiters of this method also takes over if the leader is a caller of
-    /// [`try_get_with`](Self::try_get_with) whose loader fails.
+    /// If an entry is about to expire, one caller refreshes it early ([`Refresh`](crate::Refresh)),
+    /// while the others keep using it. If the leader's `load` panics, one of the waiters takes over
+    /// with its own `load`. One of the waiters of this method also takes over if the leader is a
+    /// caller of [`try_get_with`](Self::try_get_with) whose loader fails.
     ///
     /// This method cannot report an error. A caller whose `wait_timeout` runs out, or which
     /// `max_waiters` or `max_loads` refuses, gets a stale value if one may be served, and waits on

@@ -2,36 +2,43 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::lease::Lease;
-use crate::api::load::fate::Fate;
-use crate::api::load::form::{AsEntry, ReturnAs};
-use crate::api::load::future::Loading;
-use crate::api::load::read_through::{ReadThrough, Resolution, as_loaded, deliver};
+use crate::api::handle::entry::Entry;
+#[cfg(feature = "std")]
+use crate::api::load::background::run_detached;
+use crate::api::load::background::{Call, Closure, run_detached_async};
+use crate::api::load::form::AsEntry;
+use crate::api::load::read_through::{ReadThrough, as_loaded};
 use crate::api::load::request::{Found, settings};
 use crate::engine::config::Limits;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
-use crate::flight::failure::SharedError;
-use crate::flight::reentry::{self, FlightId};
-use crate::runtime::span;
-use crate::runtime::spawn::Task;
 use crate::runtime::xfetch::nanos;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::fmt;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::hash::{BuildHasher, Hash};
-use core::pin::{Pin, pin};
 use core::time::Duration;
 use equivalent::Equivalent;
 
 /// A read-through of one key whose load runs in the background. From [`Cache::detached`].
 ///
-/// A setting that is not given is the cache's. The request ends in one of four verbs, which do as
-/// the verbs of [`Cache`] and return an [`Entry`](crate::Entry) and the
+/// A setting that is not given is the cache's. The request ends in one of its verbs, which do as
+/// the verbs of [`Cache`] and of a [`Request`](crate::Request), and return an [`Entry`] and the
 /// [`Outcome`](crate::Outcome).
+///
+/// A loader that runs in the background cannot borrow the caller's key. To those of the verbs whose
+/// names have `_key` in them the cache gives the key that it keeps, so that a caller clones nothing
+/// where there is a hit:
+///
+/// ```
+/// use bellwether::Cache;
+/// use std::sync::Arc;
+/// let cache: Arc<Cache<String, usize>> = Arc::new(Cache::new(10));
+/// // The cache makes its `String` of the `&str` if it begins a load, and not before.
+/// let length = |city: &str| *cache.detached(city).get_with_key(|key| key.len()).0;
+/// assert_eq!((length("Seattle"), length("Seattle")), (7, 7));
+/// ```
 #[must_use = "a request does nothing before one of its verbs is called"]
 pub struct Detached<'q, K, V, S, Q: ?Sized> {
     cache: Arc<Cache<K, V, S>>,
@@ -88,7 +95,7 @@ where
     /// of the waiters takes over), or if another caller takes it over (`lead_timeout`) and fails.
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V + Send + 'static) -> Found<'static, K, V> {
-        not_lost(run_detached(self.through(true), false, || Ok(Loaded::New(load()))))
+        not_lost(run_detached(self.through(true), false, |_| Ok(Loaded::New(load()))))
     }
 
     /// As [`Cache::try_get_with`]; the calling thread sleeps while the load runs.
@@ -108,7 +115,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        run_detached(self.through(false), false, || load().map(Loaded::New))
+        run_detached(self.through(false), false, |_| load().map(Loaded::New))
     }
 
     /// As [`Cache::get_with_async`].
@@ -123,7 +130,7 @@ where
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = V> + Send + 'static,
     {
-        let load = Closure(load, |value| Ok::<_, Infallible>(Loaded::New(value)));
+        let load = Closure(|_: Call<'_, K, V>| load(), |value| Ok::<_, Infallible>(Loaded::New(value)));
         not_lost(run_detached_async(|| self.through(true), load).await)
     }
 
@@ -140,7 +147,115 @@ where
         Fut: Future<Output = Result<V, E>> + Send + 'static,
         E: Send + Sync + 'static,
     {
-        run_detached_async(|| self.through(false), Closure(load, as_loaded)).await.map_err(LoadError::typed)
+        let load = Closure(|_: Call<'_, K, V>| load(), as_loaded);
+        run_detached_async(|| self.through(false), load).await.map_err(LoadError::typed)
+    }
+
+    /// As [`get_with`](Self::get_with), with a loader that gets the key.
+    ///
+    /// # Panics
+    /// As [`get_with`](Self::get_with).
+    #[cfg(feature = "std")]
+    #[doc(alias = "or_insert_with_key")]
+    pub fn get_with_key(self, load: impl FnOnce(&K) -> V + Send + 'static) -> Found<'static, K, V> {
+        not_lost(run_detached(self.through(true), false, |call| Ok(Loaded::New(load(call.key)))))
+    }
+
+    /// As [`try_get_with`](Self::try_get_with), with a loader that gets the key.
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with).
+    #[cfg(feature = "std")]
+    pub fn try_get_with_key<E>(
+        self,
+        load: impl FnOnce(&K) -> Result<V, E> + Send + 'static,
+    ) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        run_detached(self.through(false), false, |call| load(call.key).map(Loaded::New))
+    }
+
+    /// As [`get_with_async`](Self::get_with_async), with a loader that gets the key. Its future
+    /// cannot borrow the key.
+    ///
+    /// # Cancellation, panics
+    /// As [`get_with_async`](Self::get_with_async).
+    pub async fn get_with_key_async<F, Fut>(self, load: F) -> Found<'static, K, V>
+    where
+        F: FnOnce(&K) -> Fut + Send + 'static,
+        Fut: Future<Output = V> + Send + 'static,
+    {
+        let load = Closure(|call: Call<'_, K, V>| load(call.key), |value| Ok::<_, Infallible>(Loaded::New(value)));
+        not_lost(run_detached_async(|| self.through(true), load).await)
+    }
+
+    /// As [`try_get_with_async`](Self::try_get_with_async), with a loader that gets the key. Its
+    /// future cannot borrow the key.
+    ///
+    /// # Errors, cancellation
+    /// As [`try_get_with_async`](Self::try_get_with_async).
+    pub async fn try_get_with_key_async<E, F, Fut>(self, load: F) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        F: FnOnce(&K) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<V, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let load = Closure(|call: Call<'_, K, V>| load(call.key), as_loaded);
+        run_detached_async(|| self.through(false), load).await.map_err(LoadError::typed)
+    }
+
+    /// As [`Request::revalidate_with`](crate::Request::revalidate_with): the loader gets the key,
+    /// and the value that it replaces, fresh or expired, if there is one. It may answer that this
+    /// value is still right, or say how long its new value is kept. The calling thread sleeps while
+    /// the load runs, unless it may go on with an old value.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Entry, Loaded};
+    /// use std::convert::Infallible;
+    /// use std::sync::Arc;
+    /// type Page = (u32, String);
+    /// let pages: Arc<Cache<String, Page>> = Arc::new(Cache::new(10));
+    /// let fetch = |path: &String, old: Option<Entry<'static, String, Page>>| match old.map(|page| page.0) {
+    ///     // The server's answer to `If-None-Match: 7`.
+    ///     Some(7) => Ok::<_, Infallible>(Loaded::NotModified),
+    ///     _ => Ok(Loaded::New((7, format!("<html>{path}")))),
+    /// };
+    /// let (page, _) = pages.detached("/").revalidate_with(fetch)?;
+    /// assert_eq!(*page, (7, "<html>/".to_owned()));
+    /// # Ok::<(), bellwether::LoadError<Infallible>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_get_with`](Self::try_get_with); `NotModified` if the loader answers
+    /// [`Loaded::NotModified`] and there was no old value.
+    #[cfg(feature = "std")]
+    pub fn revalidate_with<E>(
+        self,
+        load: impl FnOnce(&K, Option<Entry<'static, K, V>>) -> Result<Loaded<V>, E> + Send + 'static,
+    ) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        run_detached(self.through(false), false, |call| load(call.key, call.old()))
+    }
+
+    /// As [`revalidate_with`](Self::revalidate_with), for tasks. The loader's future cannot borrow
+    /// the key; it owns the old value's handle.
+    ///
+    /// # Errors
+    /// As [`revalidate_with`](Self::revalidate_with).
+    ///
+    /// # Cancellation
+    /// The load goes on.
+    pub async fn revalidate_with_async<E, F, Fut>(self, load: F) -> Result<Found<'static, K, V>, LoadError<E>>
+    where
+        F: FnOnce(&K, Option<Entry<'static, K, V>>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+        E: Send + Sync + 'static,
+    {
+        let load = Closure(|call: Call<'_, K, V>| load(call.key, call.old()), |loaded| loaded);
+        run_detached_async(|| self.through(false), load).await.map_err(LoadError::typed)
     }
 }
 
@@ -154,216 +269,6 @@ fn not_lost<T>(found: Result<T, LoadError<Infallible>>) -> T {
         Ok(value) => value,
         Err(_) => panic!("the load in the background came to nothing: it panicked, was dropped, or was taken over"),
     }
-}
-
-/// Runs a lookup to its end, as a thread. With `here`, a load that the caller must wait for in any
-/// case runs on this thread.
-#[cfg(feature = "std")]
-pub(crate) fn run_detached<K, V, Q, F, E>(
-    mut through: ReadThrough<'static, '_, K, V, Q, F>,
-    here: bool,
-    load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
-) -> Result<F::Out, LoadError<E>>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    Q: ?Sized + Equivalent<K> + ToKey<K>,
-    F: ReturnAs<'static, K, V>,
-    E: Send + Sync + 'static,
-{
-    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
-    loop {
-        while let Some((waiter, at)) = through.waits() {
-            let woken = waiter.wait_until(at);
-            through.on(woken);
-        }
-        match (through.end(), load.take()) {
-            // In these arms the loader and the lookup are dropped while the result is a local: it
-            // would leak if it were already being returned and a drop panicked.
-            (Resolution::Value(value), load) => {
-                drop((load, through));
-                return Ok(value);
-            }
-            (Resolution::Refused(why), load) => {
-                drop((load, through));
-                return Err(why.into());
-            }
-            (Resolution::Alone, Some(load)) => return through.alone(load()),
-            (Resolution::Lead(mut lease), Some(load)) if here && through.must_wait(&lease) => {
-                let loaded = lease.guarded(|_| load());
-                lease.end_load();
-                return through.finish(lease, loaded);
-            }
-            (Resolution::Lead(lease), Some(load)) => {
-                let job = Job { limits: limits.clone(), fate: fate.clone(), serves: Vec::new() };
-                through.hand_on(lease, |lease, serves| spawn_blocking(lease, load, Job { serves, ..job }));
-            }
-            (end, None) => return through.lost(end, fate.error()),
-        }
-    }
-}
-
-/// A load that runs in the background, or for its caller alone.
-///
-/// A task that waits for the load holds this value. That task is `Send` for all `K` and `V` only if
-/// this type names neither the loader's error nor its future: within a task the compiler knows
-/// nothing of the lifetimes in `K` and `V`, and so cannot find these types. For that reason both
-/// are hidden behind these functions, and an error has no type until the caller gets it.
-pub(crate) trait Background<K, V> {
-    /// Has the cache's spawner run the load.
-    fn spawn(self, lease: Lease<'static, K, V>, job: Job);
-    /// Returns the load as a future, for its caller alone.
-    fn alone(self) -> Alone<V>;
-}
-
-/// A load for one caller alone; its value is not stored.
-pub(crate) type Alone<V> = Pin<Box<dyn Future<Output = Result<Loaded<V>, SharedError>> + Send>>;
-
-/// A loader, and the function that interprets its output.
-struct Closure<L, T>(L, T);
-
-impl<K, V, E, L, Fut, T> Background<K, V> for Closure<L, T>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
-    L: FnOnce() -> Fut + Send + 'static,
-    Fut: Future + Send + 'static,
-    T: FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
-{
-    fn spawn(self, lease: Lease<'static, K, V>, job: Job) {
-        spawn(lease, self.0, self.1, job);
-    }
-    fn alone(self) -> Alone<V> {
-        alone(self.0(), self.1)
-    }
-}
-
-/// Makes a load for one caller alone of a loader's future.
-pub(crate) fn alone<V, E, Fut>(
-    loading: Fut,
-    as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
-) -> Alone<V>
-where
-    E: Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-{
-    Box::pin(async move { as_loaded(loading.await).map_err(|error| Arc::new(error) as SharedError) })
-}
-
-/// Runs a lookup to its end, as a task. An error of the loader is returned as
-/// [`Foreign`](LoadError::Foreign), until [`typed`](LoadError::typed) gives it its type.
-pub(crate) async fn run_detached_async<'q, K, V, Q, F, L>(
-    begin: impl FnOnce() -> ReadThrough<'static, 'q, K, V, Q, F>,
-    load: L,
-) -> Result<F::Out, LoadError<Infallible>>
-where
-    Q: ?Sized + Equivalent<K> + ToKey<K> + 'q,
-    F: ReturnAs<'static, K, V>,
-    L: Background<K, V>,
-{
-    let mut through = begin();
-    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
-    loop {
-        while let Some((waiter, at)) = through.waits() {
-            let woken = waiter.wait_async(at).await;
-            through.on(woken);
-        }
-        match (through.end(), load.take()) {
-            // As in `run_detached`: the result is a local while the loader and the lookup are
-            // dropped.
-            (Resolution::Value(value), load) => {
-                drop((load, through));
-                return Ok(value);
-            }
-            (Resolution::Refused(why), load) => {
-                drop((load, through));
-                return Err(why.into());
-            }
-            (Resolution::Alone, Some(load)) => {
-                return match load.alone().await {
-                    Ok(loaded) => through.alone(Ok(loaded)),
-                    Err(error) => Err(LoadError::of_flight(Some(error))),
-                };
-            }
-            (Resolution::Lead(lease), Some(load)) => {
-                let job = Job { limits: limits.clone(), fate: fate.clone(), serves: Vec::new() };
-                through.hand_on(lease, |lease, serves| load.spawn(lease, Job { serves, ..job }));
-            }
-            (end, None) => return through.lost(end, fate.error()),
-        }
-    }
-}
-
-/// The parts of a load in the background beside its lease and its loader.
-pub(crate) struct Job {
-    pub(crate) limits: Limits,
-    pub(crate) fate: Fate,
-    /// The flights whose loads wait for this one.
-    pub(crate) serves: Vec<FlightId>,
-}
-
-impl Job {
-    /// Returns the job of a load that no caller waits for.
-    pub(crate) fn unattended(limits: Limits) -> Self {
-        Self { limits, fate: Fate::default(), serves: Vec::new() }
-    }
-
-    /// Returns the flights that the loader must not wait for: its own, and those that wait for it.
-    fn flights<K, V>(&self, lease: &Lease<'_, K, V>) -> Vec<FlightId> {
-        let mut flights = self.serves.clone();
-        flights.push(lease.flight());
-        flights
-    }
-}
-
-/// Has the spawner run a load as blocking work.
-#[cfg(feature = "std")]
-pub(crate) fn spawn_blocking<K, V, E>(
-    mut lease: Lease<'static, K, V>,
-    load: impl FnOnce() -> Result<Loaded<V>, E> + Send + 'static,
-    job: Job,
-) where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
-{
-    let core = lease.core().clone();
-    core.get().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
-        lease.begin_load();
-        let loaded = reentry::during(&job.flights(&lease), || job.fate.of(load));
-        lease.end_load();
-        job.fate.returned();
-        deliver(lease, loaded, &job.limits);
-    })));
-}
-
-/// Has the spawner run a load as a task.
-pub(crate) fn spawn<K, V, E, Fut>(
-    mut lease: Lease<'static, K, V>,
-    load: impl FnOnce() -> Fut + Send + 'static,
-    as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
-    job: Job,
-) where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    E: Send + Sync + 'static,
-    Fut: Future + Send + 'static,
-{
-    let core = lease.core().clone();
-    let task: Task = Box::pin(span::task_of_caller(async move {
-        lease.begin_load();
-        let flights = job.flights(&lease);
-        let loading = reentry::during(&flights, || job.fate.of(load));
-        let mut loading = pin!(Some(loading));
-        let mut loading = Loading::new(&flights, loading.as_mut());
-        let output = poll_fn(|cx| job.fate.of(|| Pin::new(&mut loading).poll(cx))).await;
-        drop(loading);
-        lease.end_load();
-        job.fate.returned();
-        deliver(lease, as_loaded(output), &job.limits);
-    }));
-    core.get().config.spawner().spawn(task);
 }
 
 impl<K, V, S, Q: ?Sized + fmt::Debug> fmt::Debug for Detached<'_, K, V, S, Q> {

@@ -2,6 +2,7 @@
 //! background, for one key or many.
 
 pub(crate) mod answers;
+pub(crate) mod background;
 #[cfg(feature = "std")]
 pub(crate) mod blocking;
 pub(crate) mod bulk;
@@ -12,5 +13,7 @@ pub(crate) mod form;
 pub(crate) mod future;
 pub(crate) mod inline;
 pub(crate) mod loading_cache;
+#[cfg(feature = "std")]
+pub(crate) mod oneshot;
 pub(crate) mod read_through;
 pub(crate) mod request;

@@ -20,6 +20,7 @@ pub(super) fn load_ending(ending: LoadEnding) -> &'static str {
         LoadEnding::Renewed => "renewed",
         LoadEnding::Fenced => "fenced",
         LoadEnding::Failed => "failed",
+        LoadEnding::NotFound => "not_found",
         LoadEnding::Panicked => "panicked",
         LoadEnding::GivenUp => "given_up",
     }

@@ -7,7 +7,7 @@ use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::events::LoadEnding;
 use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
-use crate::engine::outcome::Loaded;
+use crate::engine::outcome::{Loaded, NoValue};
 use crate::engine::publish::Published;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
@@ -17,28 +17,30 @@ use core::mem::ManuallyDrop;
 use core::time::Duration;
 
 impl<'c, K, V> Lease<'c, K, V> {
-    /// Ends the lease with a loader's result. Returns None if the result was `NotModified` and
-    /// there is no old value; the flight is given up then.
-    pub(crate) fn finish(self, loaded: Loaded<V>, limits: &Limits) -> Option<Entry<'c, K, V>> {
+    /// Ends the lease with a loader's result. If that was `NotModified` and there is no old value,
+    /// the flight is given up.
+    pub(crate) fn finish(self, loaded: Loaded<V>, limits: &Limits) -> Result<Entry<'c, K, V>, NoValue> {
         match loaded {
-            Loaded::New(value) if limits.has_no_terms() => Some(self.publish_loaded(value, Expiry::NONE)),
+            Loaded::New(value) if limits.has_no_terms() => Ok(self.publish_loaded(value, Expiry::NONE)),
             loaded => self.finish_with(loaded, limits.expiry()),
         }
     }
 
     /// As [`finish`](Self::finish), where the caller or the loader has given terms.
     #[inline(never)]
-    fn finish_with(self, loaded: Loaded<V>, expiry: Expiry) -> Option<Entry<'c, K, V>> {
+    fn finish_with(self, loaded: Loaded<V>, expiry: Expiry) -> Result<Entry<'c, K, V>, NoValue> {
         let (value, expiry) = match loaded {
             Loaded::New(value) => (value, expiry),
             Loaded::NewFor(value, ttl) => (value, Expiry::new().ttl(ttl).or(expiry)),
             Loaded::NewForExactly(value, ttl) => (value, Expiry::new().exact_ttl(ttl).or(expiry)),
             Loaded::With(value, own) => (value, own.or(expiry)),
             Loaded::Unstored(value) => (value, Expiry::new().exact_ttl(Duration::ZERO)),
-            Loaded::NotModified => return self.renew_with(expiry),
-            Loaded::NotModifiedWith(own) => return self.renew_with(own.or(expiry)),
+            Loaded::NotModified => return self.renew_with(expiry).ok_or(NoValue::NotModified),
+            Loaded::NotModifiedWith(own) => return self.renew_with(own.or(expiry)).ok_or(NoValue::NotModified),
+            Loaded::NotFound => return Err(self.absent(None)),
+            Loaded::NotFoundFor(ttl) => return Err(self.absent(Some(ttl))),
         };
-        Some(self.publish_loaded(value, &expiry))
+        Ok(self.publish_loaded(value, &expiry))
     }
 
     /// Publishes a value that the loader gave. Returns it whether or not it was stored.
@@ -138,9 +140,9 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// an old value may be served instead: a failure is kept only where there is no such value.
     pub(crate) fn end(self, error: Option<SharedError>, window: StaleWindow) -> CoreRef<'c, K, V> {
         let ended = self.end_event(0);
-        // Computed before the lease is taken apart: `negative_stamps` calls `tags_with` for the old
-        // value, and a panic there must still drop the lease.
-        let kept = self.guarded(|core| core.negative_stamps(self.old(), window));
+        // Computed before the lease is taken apart: `negative_stamps` calls user code, and a panic
+        // there must still drop the lease.
+        let kept = self.guarded(|core| core.negative_stamps(self.key(), error.as_ref(), (self.old(), window)));
         let kind = self.kind;
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
@@ -159,6 +161,29 @@ impl<'c, K, V> Lease<'c, K, V> {
         drop(operation);
         drop(unkept);
         core
+    }
+
+    /// Ends the flight with the answer that there is no value, which is kept for its `own` time or
+    /// the `negative_ttl`.
+    pub(crate) fn absent(self, own: Option<Duration>) -> NoValue {
+        let ended = self.end_event(0);
+        let kept = self.guarded(|core| core.absence_stamps(own));
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `absent` is the lease's end, and the references are given
+        // back once, last.
+        let unkept = unsafe {
+            let unkept = operation.absent(flight, number, kept);
+            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::NotFound };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+            unkept
+        };
+        core.get().lease_over(counted, unkept.fenced());
+        drop(operation);
+        drop(unkept);
+        NoValue::NotFound
     }
 
     /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
@@ -182,7 +207,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// The lease ends here; its references remain the caller's.
     pub(super) unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
         let core = self.core.get();
-        let kept = if self.flight.old.is_none() { core.negative_stamps(None, StaleWindow::Exactly(0)) } else { None };
+        let none = (None, StaleWindow::Exactly(0));
+        let kept = if self.flight.old.is_none() { core.negative_stamps(self.key(), None, none) } else { None };
         let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
         // SAFETY: by this function's contract, the caller holds this lease and its references, and
         // the lease ends here.

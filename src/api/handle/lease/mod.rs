@@ -212,6 +212,21 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.renew_with(Expiry::new())
     }
 
+    /// Ends the flight with the answer that there is no value: see
+    /// [`Loaded::NotFound`](crate::Loaded::NotFound). The old value is removed. The answer is kept
+    /// for the cache's [`negative_ttl`](crate::Builder::negative_ttl).
+    ///
+    /// If the lease was taken over (`lead_timeout`), nothing changes.
+    pub fn not_found(self) {
+        self.absent(None);
+    }
+
+    /// As [`not_found`](Self::not_found), kept for a time of its own, exactly that long. Zero keeps
+    /// nothing, and `Duration::MAX` never ends.
+    pub fn not_found_for(self, ttl: Duration) {
+        self.absent(Some(ttl));
+    }
+
     /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes
     /// the call as re-entrant, and does not let it wait for itself.
     pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {

@@ -2,7 +2,7 @@
 
 use crate::api::handle::entry::Entry;
 use crate::api::handle::lease::Lease;
-use crate::flight::failure::{Panicked, SharedError};
+use crate::flight::failure::{NotFound, Panicked, SharedError};
 use alloc::sync::Arc;
 use core::any::Any;
 
@@ -18,6 +18,9 @@ pub enum Waited<'c, K, V> {
     Lead(Lease<'c, K, V>),
     /// The load ended with its leader's error.
     Failed(Arc<dyn Any + Send + Sync>),
+    /// There is no value: the load ended with [`Loaded::NotFound`](crate::Loaded::NotFound) or
+    /// [`Lease::not_found`].
+    NotFound,
     /// The flight ended without value or error. Either its leader called [`Lease::fail`], or as
     /// many leaders as [`max_handovers`](crate::Builder::max_handovers) permits panicked, or the
     /// key was removed and the leader gave up or held its lease for too long. Look the key up
@@ -50,7 +53,7 @@ impl<'c, K, V> From<Woken<'c, K, V>> for Waited<'c, K, V> {
                 // The drop of `old` may drop values, which is user code. If that panics, the error
                 // is still in a local, which unwinding drops.
                 drop(old);
-                Self::Failed(error)
+                if error.is::<NotFound>() { Self::NotFound } else { Self::Failed(error) }
             }
             Woken::Failed(..) | Woken::Again => Self::Abandoned,
             Woken::Overloaded => Self::Overloaded,

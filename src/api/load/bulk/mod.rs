@@ -9,17 +9,11 @@
 //! While it waits it may come to lead, because another leader gives up. Then it checks all keys
 //! that it waits for, without waiting, and loads those that it leads by now in one call.
 
+mod ask;
 mod parts;
 
 use crate::api::error::LoadError;
-use crate::api::handle::entry::CoreRef;
-#[cfg(feature = "std")]
-use crate::api::handle::entry::Entry;
-#[cfg(feature = "std")]
-use crate::api::handle::lease::Lease;
-use crate::api::load::answers::{Answers, Given, Hashed, hash_of};
 use crate::api::load::fate::Fate;
-use crate::api::load::future::Loading;
 #[cfg(feature = "std")]
 use crate::api::load::loading_cache::Load;
 use crate::api::load::loading_cache::{LoadAsync, LoadingCache, Typed};
@@ -27,26 +21,21 @@ use crate::api::load::read_through::Attempt;
 use crate::engine::key::ToKey;
 #[cfg(feature = "std")]
 use crate::engine::outcome::Loaded;
-use crate::engine::stats::Event;
-use crate::flight::failure::SharedError;
-use crate::flight::reentry::{self, FlightId};
-use crate::runtime::span;
-use crate::sys::sync::untracked::{AtomicUsize, Ordering};
+use crate::flight::reentry;
 #[cfg(feature = "std")]
 use crate::sys::unwind;
-use alloc::boxed::Box;
+#[cfg(feature = "std")]
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+#[cfg(feature = "std")]
+use ask::unstored;
 use core::convert::Infallible;
-use core::future::{Future, poll_fn};
+use core::future::Future;
 use core::hash::{BuildHasher, Hash};
-use core::pin::{Pin, pin};
 use equivalent::Equivalent;
-use parts::{Alone, Bulk, Led, One, Todo};
-
-/// A load for this caller alone, whose values are not stored: its answers, in the order of the
-/// keys.
-type Unstored<V> = Pin<Box<dyn Future<Output = Vec<Option<Result<V, LoadError<Infallible>>>>> + Send>>;
+#[cfg(feature = "std")]
+use parts::Led;
+use parts::{Alone, Bulk, One, Todo};
 
 impl<K, V, L, S> LoadingCache<K, V, L, S>
 where
@@ -73,10 +62,11 @@ where
     ///   [`stale_if_error`](crate::Builder::stale_if_error) permits that. Callers that wait for one
     ///   of the keys take over.
     #[cfg(feature = "std")]
-    pub fn load_all<'q, Q>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<L::Error>>>
+    pub fn load_all<'q, Q, E>(&self, keys: impl IntoIterator<Item = &'q Q>) -> Vec<Result<V, LoadError<E>>>
     where
         Q: 'q + ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        L: Load<K, V>,
+        L: Load<K, V, Error = E>,
+        E: Send + Sync + 'static,
     {
         let mut bulk = self.begin_all(keys);
         let todo = bulk.sort(self, 0..bulk.all.len(), true);
@@ -179,8 +169,9 @@ where
         self.spawn_all(todo.elsewhere, bulk.fate.clone());
         self.load_here(bulk, todo.here);
         if let Some(alone) = todo.alone {
-            let ask = || self.ask(&alone.keys.iter().collect::<Vec<_>>(), &alone.hashes, &self.refusals());
-            let own = |given: Result<V, Arc<L::Error>>| given.map_err(LoadError::Load);
+            let keys: Vec<&K> = alone.keys.iter().collect();
+            let ask = || self.ask(&**self.loader(), (&keys, Vec::new()), &alone.hashes, &self.refusals());
+            let own = |given: Result<Loaded<V>, Arc<L::Error>>| unstored(given.map_err(LoadError::Load));
             let given = unwind::caught(ask).map(|given| given.into_iter().map(|given| given.map(own)).collect());
             bulk.settle_alone(alone.places, given.map_err(|panic| unwind::text_of(&*panic)));
         }
@@ -199,10 +190,12 @@ where
         let (refusals, flights, places) = (self.refusals(), led.flights(), led.places.clone());
         // The old values, in case the loader panics. The leases are dropped while the thread
         // unwinds, which is how a lease learns that its load has panicked.
-        let olds: Vec<Option<Entry<'static, K, V>>> = led.leases.iter().map(Lease::old_entry).collect();
+        let olds = led.olds();
         let load = || {
             led.begin_load();
-            let given = reentry::during(&flights, || self.ask(&led.keys(), &led.hashes, &refusals));
+            let given = reentry::during(&flights, || {
+                self.ask(&**self.loader(), (&led.keys(), led.olds()), &led.hashes, &refusals)
+            });
             led.end_load();
             (led, given)
         };
@@ -211,7 +204,7 @@ where
                 let mut given = given.into_iter();
                 led.each(|lease, place| {
                     bulk.finish(place, |through| match given.next().flatten() {
-                        Some(given) => through.finish_shared(lease, given.map(Loaded::New)),
+                        Some(given) => through.finish_shared(lease, given),
                         None => through.abandon(lease),
                     });
                 });
@@ -224,121 +217,5 @@ where
                 }
             }
         }
-    }
-
-    /// Asks the loader for all of these keys, and returns its answers.
-    #[cfg(feature = "std")]
-    fn ask(&self, keys: &[&K], hashes: &[u64], refusals: &Refusals<K, V>) -> Given<V, L::Error>
-    where
-        L: Load<K, V>,
-    {
-        let hash = |q: &dyn Hashed| self.hash_erased(q);
-        let mut answers = Answers::new(keys, hashes, &hash, &refusals.refused);
-        self.loader().load_all(keys, &mut answers);
-        answers.given()
-    }
-
-    /// As `ask`, as a task. The loader's future is polled as the load of `flights`.
-    async fn ask_async(
-        &self,
-        keys: &[&K],
-        hashes: &[u64],
-        flights: &[FlightId],
-        refusals: &Refusals<K, V>,
-    ) -> Given<V, L::Error>
-    where
-        L: LoadAsync<K, V>,
-    {
-        let hash = |q: &dyn Hashed| self.hash_erased(q);
-        let mut answers = Answers::new(keys, hashes, &hash, &refusals.refused);
-        {
-            let loading = reentry::during(flights, || self.loader().load_all(keys, &mut answers));
-            Loading::new(flights, pin!(Some(loading))).await;
-        }
-        answers.given()
-    }
-
-    /// Has the spawner run a load as blocking work, if there is any.
-    #[cfg(feature = "std")]
-    fn spawn_all(&self, mut led: Led<K, V>, fate: Fate)
-    where
-        L: Load<K, V>,
-    {
-        if led.leases.is_empty() {
-            return;
-        }
-        let this = self.clone();
-        self.core().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
-            let refusals = this.refusals();
-            led.begin_load();
-            let ask = || fate.of(|| this.ask(&led.keys(), &led.hashes, &refusals));
-            let given = reentry::during(&led.flights(), ask);
-            led.end_load();
-            fate.returned();
-            led.deliver(given);
-        })));
-    }
-
-    /// Has the spawner run a load as a task, if there is any.
-    fn spawn_all_async(&self, mut led: Led<K, V>, fate: Fate)
-    where
-        L: LoadAsync<K, V>,
-    {
-        if led.leases.is_empty() {
-            return;
-        }
-        let this = self.clone();
-        self.core().config.spawner().spawn(Box::pin(span::task_of_caller(async move {
-            let refusals = this.refusals();
-            led.begin_load();
-            let given = {
-                let (keys, flights) = (led.keys(), led.flights());
-                let mut asked = pin!(this.ask_async(&keys, &led.hashes, &flights, &refusals));
-                poll_fn(|cx| fate.of(|| asked.as_mut().poll(cx))).await
-            };
-            led.end_load();
-            fate.returned();
-            led.deliver(given);
-        })));
-    }
-
-    /// Loads, as a task, keys whose values are not stored. Their errors get a type at the very end:
-    /// see [`Typed`].
-    fn ask_alone(&self, keys: Vec<K>, hashes: Vec<u64>) -> Unstored<V>
-    where
-        L: LoadAsync<K, V>,
-    {
-        let this = self.clone();
-        Box::pin(async move {
-            let refusals = this.refusals();
-            let keys: Vec<&K> = keys.iter().collect();
-            let given = this.ask_async(&keys, &hashes, &[], &refusals).await;
-            let foreign = |error: Arc<L::Error>| LoadError::of_flight(Some(error as SharedError));
-            given.into_iter().map(|given| given.map(|given| given.map_err(foreign))).collect()
-        })
-    }
-
-    fn hash_erased(&self, q: &dyn Hashed) -> u64 {
-        hash_of(self.hasher(), q)
-    }
-
-    fn refusals(&self) -> Refusals<K, V> {
-        Refusals { core: self.cache().kept(), refused: AtomicUsize::new(0) }
-    }
-}
-
-/// Counts the answers of a load that were refused. When it is dropped, after the load, the cache's
-/// statistics and the observer get them.
-struct Refusals<K: 'static, V: 'static> {
-    core: CoreRef<'static, K, V>,
-    refused: AtomicUsize,
-}
-
-impl<K: 'static, V: 'static> Drop for Refusals<K, V> {
-    fn drop(&mut self) {
-        // Relaxed: the load is over and its `Answers` are gone, so each thread that counted has
-        // synchronised with this one.
-        let refused = self.refused.load(Ordering::Relaxed);
-        self.core.get().count_many(Event::UnaskedAnswer, refused);
     }
 }

@@ -2,13 +2,12 @@
 
 use crate::api::error::LoadError;
 use crate::api::handle::lease::Lease;
-use crate::api::load::answers::{Given, hash_of};
+use crate::api::load::answers::{Given, Olds, hash_of};
 use crate::api::load::fate::Fate;
 use crate::api::load::form::AsValue;
 use crate::api::load::loading_cache::LoadingCache;
 use crate::api::load::read_through::{ReadThrough, Resolution, deliver_shared};
 use crate::engine::key::ToKey;
-use crate::engine::outcome::Loaded;
 use crate::flight::reentry::{self, FlightId};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -86,6 +85,15 @@ impl<K: 'static, V: 'static> Led<K, V> {
         self.leases.iter().map(Lease::key).collect()
     }
 
+    /// Returns the values that the load replaces.
+    pub(super) fn olds(&self) -> Olds<K, V> {
+        // Most bulk loads replace none, and allocate nothing for that.
+        if self.leases.iter().all(|lease| lease.stale().is_none()) {
+            return Vec::new();
+        }
+        self.leases.iter().map(Lease::old_entry).collect()
+    }
+
     /// Returns the flights that the loader must not wait for.
     pub(super) fn flights(&self) -> Vec<FlightId> {
         self.leases.iter().map(Lease::flight).chain(self.serves.iter().copied()).collect()
@@ -107,7 +115,7 @@ impl<K: 'static, V: 'static> Led<K, V> {
         self.each(|lease, _| {
             let limits = lease.core().get().config.limits.clone();
             match given.next().flatten() {
-                Some(given) => deliver_shared(lease, given.map(Loaded::New), &limits),
+                Some(given) => deliver_shared(lease, given, &limits),
                 None => lease.fail(),
             }
         });

@@ -1,7 +1,14 @@
 //! A cache with a loader of its own.
 
+mod key_load;
+pub(crate) mod load;
+pub(crate) mod loaders;
+pub(crate) mod request;
 mod typed;
 
+#[cfg(feature = "std")]
+pub(crate) use load::Load;
+pub(crate) use load::LoadAsync;
 pub(crate) use typed::Typed;
 
 use crate::api::builder::Builder;
@@ -9,15 +16,12 @@ use crate::api::cache::Cache;
 use crate::api::error::{BuildError, LoadError};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::lookup::{OwnedRole, acquire_role};
-use crate::api::load::answers::Answers;
-use crate::api::load::detached::{Alone, Background, Job, alone, run_detached_async, spawn};
+use crate::api::load::background::{Background, Job, run_detached_async};
 #[cfg(feature = "std")]
-use crate::api::load::detached::{run_detached, spawn_blocking};
+use crate::api::load::background::{run_detached, spawn_blocking};
 use crate::api::load::form::AsValue;
-use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, plain_hit};
+use crate::api::load::read_through::{Attempt, ReadThrough, plain_hit};
 use crate::engine::key::ToKey;
-#[cfg(feature = "std")]
-use crate::engine::outcome::Loaded;
 use crate::engine::role::Intent;
 use crate::flight::reentry::FlightId;
 use alloc::sync::Arc;
@@ -27,109 +31,7 @@ use core::future::Future;
 use core::hash::{BuildHasher, Hash};
 use core::ops::Deref;
 use equivalent::Equivalent;
-
-/// Loads the values of a [`LoadingCache`], blocking. A closure `Fn(&K) -> Result<V, E>` is a
-/// loader.
-pub trait Load<K, V>: Send + Sync + 'static {
-    /// The error of a load that gives no value.
-    type Error: Send + Sync + 'static;
-
-    /// Loads the value of a key.
-    fn load(&self, key: &K) -> Result<V, Self::Error>;
-
-    /// Loads several keys, each of them once: those that [`load_all`](LoadingCache::load_all) did
-    /// not find. It gives its results to `answers`, by key, in any order.
-    ///
-    /// By default it calls [`load`](Self::load) for one key after the other. (The default
-    /// recognises keys by their addresses. So code that calls it with fewer keys must pass
-    /// references out of the slice that it was given itself.)
-    ///
-    /// ```
-    /// use bellwether::{Answers, Cache, Load};
-    /// # struct Database;
-    /// # impl Database {
-    /// #     fn rows(&self, _: &[&u32]) -> Result<Vec<(u32, String)>, String> {
-    /// #         Ok(vec![(2, "two".into()), (1, "one".into())])
-    /// #     }
-    /// # }
-    /// impl Load<u32, String> for Database {
-    ///     type Error = String;
-    ///     fn load(&self, key: &u32) -> Result<String, String> {
-    ///         self.rows(&[key])?.pop().map(|row| row.1).ok_or("no such row".into())
-    ///     }
-    ///     fn load_all(&self, keys: &[&u32], answers: &mut Answers<'_, u32, String, String>) {
-    ///         match self.rows(keys) {
-    ///             Ok(rows) => {
-    ///                 rows.into_iter().for_each(|(key, text)| drop(answers.put(&key, text)));
-    ///             }
-    ///             Err(error) => return answers.fail_rest(error),
-    ///         }
-    ///         answers.fail_rest("no such row".into());
-    ///     }
-    /// }
-    /// let texts = Cache::builder().max_capacity(100).loader(Database).build()?;
-    /// let all = texts.load_all(&[1, 2, 3]);
-    /// assert!(matches!(&all[..2], [Ok(one), Ok(two)] if one == "one" && two == "two"));
-    /// assert!(all[2].is_err());
-    /// # Ok::<(), bellwether::BuildError>(())
-    /// ```
-    fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) {
-        for key in keys {
-            let answer = self.load(key);
-            answers.answer_same(key, answer);
-        }
-    }
-}
-
-impl<K, V, E, F> Load<K, V> for F
-where
-    F: Fn(&K) -> Result<V, E> + Send + Sync + 'static,
-    E: Send + Sync + 'static,
-{
-    type Error = E;
-    fn load(&self, key: &K) -> Result<V, E> {
-        self(key)
-    }
-}
-
-/// Loads the values of a [`LoadingCache`], as tasks. A closure
-/// `Fn(&K) -> impl Future<Output = Result<V, E>>` whose futures do not borrow the key is a loader.
-pub trait LoadAsync<K, V>: Send + Sync + 'static {
-    /// The error of a load that gives no value.
-    type Error: Send + Sync + 'static;
-
-    /// Loads the value of a key.
-    fn load(&self, key: &K) -> impl Future<Output = Result<V, Self::Error>> + Send;
-
-    /// Loads several keys, each of them once: those that
-    /// [`load_all_async`](LoadingCache::load_all_async) did not find. It gives its results to
-    /// `answers`, by key, in any order. By default it loads one key after the other, as
-    /// [`Load::load_all`].
-    fn load_all(&self, keys: &[&K], answers: &mut Answers<'_, K, V, Self::Error>) -> impl Future<Output = ()> + Send
-    where
-        K: Sync,
-        V: Send,
-    {
-        async move {
-            for key in keys {
-                let answer = self.load(key).await;
-                answers.answer_same(key, answer);
-            }
-        }
-    }
-}
-
-impl<K, V, E, F, Fut> LoadAsync<K, V> for F
-where
-    F: Fn(&K) -> Fut + Send + Sync + 'static,
-    Fut: Future<Output = Result<V, E>> + Send,
-    E: Send + Sync + 'static,
-{
-    type Error = E;
-    fn load(&self, key: &K) -> impl Future<Output = Result<V, E>> + Send {
-        self(key)
-    }
-}
+use key_load::KeyLoad;
 
 /// A cache with a loader of its own: callers give no closure to load or refresh a value. From
 /// [`Builder::loader`]. It is a handle: clones share one cache.
@@ -214,17 +116,19 @@ where
     /// # Panics
     /// If the loader panics on this thread.
     #[cfg(feature = "std")]
-    pub fn load<Q>(&self, q: &Q) -> Result<V, LoadError<L::Error>>
+    pub fn load<Q, E>(&self, q: &Q) -> Result<V, LoadError<E>>
     where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
-        L: Load<K, V>,
+        // Were the error's type `L::Error`, the compiler would not say what `L` lacks.
+        L: Load<K, V, Error = E>,
+        E: Send + Sync + 'static,
     {
         match self.begin(q) {
             Attempt::Hit(value) => Ok(value),
             Attempt::ReadThrough(through) => {
-                let job = self.job(q);
-                run_detached(through, true, || job.run())
+                let load = self.load_of_key();
+                run_detached(through, true, |call| load.run(&call))
             }
         }
     }
@@ -247,8 +151,8 @@ where
             match self.begin(q) {
                 Attempt::Hit(value) => Ok(value),
                 Attempt::ReadThrough(through) => {
-                    let job = self.job(q);
-                    run_detached_async(|| through, job).await
+                    let load = self.load_of_key();
+                    run_detached_async(|| through, load).await
                 }
             }
         })
@@ -266,10 +170,10 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         L: Load<K, V>,
     {
-        let (lease, job) = (self.lead(q), self.job(q));
-        lease
-            .map(|lease| spawn_blocking(lease, || job.run(), Job::unattended(self.core().config.limits.clone())))
-            .is_some()
+        let Some(lease) = self.lead(q) else { return false };
+        let load = self.load_of_key();
+        spawn_blocking(lease, |call| load.run(&call), Job::unattended(self.core().config.limits.clone()));
+        true
     }
 
     /// As [`refresh`](Self::refresh), by a task.
@@ -281,8 +185,9 @@ where
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         L: LoadAsync<K, V>,
     {
-        let (lease, job) = (self.lead(q), self.job(q));
-        lease.map(|lease| job.spawn(lease, Job::unattended(self.core().config.limits.clone()))).is_some()
+        let Some(lease) = self.lead(q) else { return false };
+        self.load_of_key().spawn(lease, || q.to_key(), Job::unattended(self.core().config.limits.clone()));
+        true
     }
 
     /// Takes the key's lease for a refresh, whether there is a value or not. Returns None if the
@@ -325,52 +230,8 @@ where
     }
 
     /// Makes the load of a key, to run on this thread or in the background.
-    pub(crate) fn job<Q: ?Sized + ToKey<K>>(&self, q: &Q) -> KeyLoad<K, L> {
-        KeyLoad { loader: self.loader.clone(), key: q.to_key() }
-    }
-}
-
-/// The load of one key: the loader, and the key.
-pub(crate) struct KeyLoad<K, L> {
-    loader: Arc<L>,
-    key: K,
-}
-
-impl<K, L> KeyLoad<K, L> {
-    #[cfg(feature = "std")]
-    pub(crate) fn run<V>(self) -> Result<Loaded<V>, L::Error>
-    where
-        L: Load<K, V>,
-    {
-        // The result is a local while the key is dropped. A result that is already being returned
-        // would leak if that drop panicked.
-        let loaded = self.loader.load(&self.key).map(Loaded::New);
-        drop(self);
-        loaded
-    }
-
-    async fn run_async<V>(self) -> Result<V, L::Error>
-    where
-        L: LoadAsync<K, V>,
-    {
-        // As in `run`: the result is a local while the key is dropped.
-        let loaded = self.loader.load(&self.key).await;
-        drop(self);
-        loaded
-    }
-}
-
-impl<K, V, L> Background<K, V> for KeyLoad<K, L>
-where
-    K: Send + Sync + 'static,
-    V: Send + Sync + 'static,
-    L: LoadAsync<K, V>,
-{
-    fn spawn(self, lease: Lease<'static, K, V>, job: Job) {
-        spawn(lease, || self.run_async(), as_loaded, job);
-    }
-    fn alone(self) -> Alone<V> {
-        alone(self.run_async(), as_loaded)
+    fn load_of_key(&self) -> KeyLoad<L> {
+        KeyLoad(self.loader.clone())
     }
 }
 

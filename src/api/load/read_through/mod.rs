@@ -21,7 +21,7 @@ use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::role::Intent;
 use crate::engine::stats::Event;
-use crate::flight::failure::{Panicked, SharedError};
+use crate::flight::failure::{NotFound, Panicked, SharedError};
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::runtime::xfetch::NEVER;
@@ -134,6 +134,15 @@ where
 
     pub(crate) fn limits(&self) -> Limits {
         self.limits.clone()
+    }
+
+    pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
+        &self.core
+    }
+
+    /// Returns the key that is looked up, in the caller's form.
+    pub(crate) fn query(&self) -> &'q Q {
+        self.q
     }
 
     /// Looks the key up: gives its value, or joins or leads its flight.
@@ -256,6 +265,8 @@ where
             }
             Some(Woken::Lead(lease)) => Progress::Resolution(Resolution::Lead(lease)),
             Some(Woken::Failed(error, old)) => {
+                // There is no value any more.
+                let old = old.filter(|_| !is_absence(error.as_ref()));
                 // The old value is fresh again: a later flight has renewed it. So looking again
                 // finds a hit.
                 let renewed =
@@ -321,6 +332,11 @@ impl<'c, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> Drop for ReadThrough<'c, '_, K,
 /// Interprets the output of a loader that gives a value or an error.
 pub(crate) fn as_loaded<V, E>(output: Result<V, E>) -> Result<Loaded<V>, E> {
     output.map(Loaded::New)
+}
+
+/// Returns whether a flight ended with the answer that there is no value.
+fn is_absence(error: Option<&SharedError>) -> bool {
+    error.is_some_and(|error| error.is::<NotFound>())
 }
 
 /// Returns whether a flight ended because too many leaders panicked.

@@ -149,7 +149,7 @@ where
         let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
         let error = match loaded {
             Ok(loaded) => {
-                let entry = lease.finish(loaded, &self.limits).ok_or(LoadError::NotModified)?;
+                let entry = lease.finish(loaded, &self.limits)?;
                 return Ok(F::of_entry(entry, outcome));
             }
             Err(error) => error,
@@ -168,17 +168,8 @@ where
 
     /// Returns the result of a caller that runs its loader for itself alone; a value is not stored.
     pub(crate) fn alone<E>(&self, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>> {
-        match loaded {
-            Ok(
-                Loaded::New(value)
-                | Loaded::NewFor(value, _)
-                | Loaded::NewForExactly(value, _)
-                | Loaded::With(value, _)
-                | Loaded::Unstored(value),
-            ) => Ok(F::alone(&self.core, self.q, self.hash, value)),
-            Ok(Loaded::NotModified | Loaded::NotModifiedWith(_)) => Err(LoadError::NotModified),
-            Err(error) => Err(LoadError::Load(Arc::new(error))),
-        }
+        let value = loaded.map_err(|error| LoadError::Load(Arc::new(error)))?.into_value()?;
+        Ok(F::alone(&self.core, self.q, self.hash, value))
     }
 }
 
