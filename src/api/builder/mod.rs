@@ -116,6 +116,7 @@ impl<K, V> Builder<K, V> {
                 stale_while_refresh: 0,
                 stale_if_error: 0,
                 own_windows: false,
+                absence: false,
                 negative: false,
                 timed: true,
                 waits_on: false,
