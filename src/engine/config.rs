@@ -65,6 +65,9 @@ pub(crate) struct Limits {
     pub(crate) stale_if_error: u64,
     /// Whether these two are the caller's own, and so count before those of a value.
     pub(crate) own_windows: bool,
+    /// Whether the answer that there is no value is one for this caller, whose verb can report
+    /// that, and no error.
+    pub(crate) absence: bool,
     /// Whether a kept failure is an answer to this caller.
     pub(crate) negative: bool,
     /// Whether the duration of the load is needed.

@@ -26,6 +26,7 @@ mod not_found;
 mod observed_keys;
 mod observer;
 mod observer_code;
+mod optional;
 mod own_terms;
 mod policy;
 mod refresh_ahead;

@@ -53,7 +53,7 @@ fn defaults_are_read_back_as_none() {
     assert_eq!((policy.max_capacity, policy.time_to_live, policy.time_to_idle), (10, None, None));
     let timeouts = [policy.wait_timeout, policy.soft_timeout, policy.hard_timeout, policy.lead_timeout];
     assert_eq!((timeouts, policy.max_waiters, policy.max_loads), ([None; 4], None, None));
-    assert_eq!((policy.refresh, policy.error_cooldown, policy.seed), (Refresh::xfetch(1.0), SECOND, None));
+    assert_eq!((policy.refresh, policy.error_cooldown, policy.seed), (Refresh::default(), SECOND, None));
     let idle: Builder<u32, u32> = Cache::builder().max_capacity(1).time_to_idle(SECOND).time_to_live(Duration::MAX);
     let policy = idle.build().unwrap().policy();
     assert_eq!((policy.time_to_live, policy.time_to_idle), (None, Some(SECOND)), "never is never");

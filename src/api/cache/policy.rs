@@ -75,7 +75,7 @@ impl<K, V, S> Cache<K, V, S> {
     /// let policy = cache.policy();
     /// assert_eq!((policy.max_capacity, policy.time_to_idle), (100, None));
     /// assert_eq!(policy.time_to_live, Some(Duration::from_secs(60)));
-    /// assert_eq!(policy.refresh, Refresh::xfetch(1.0));
+    /// assert_eq!(policy.refresh, Refresh::default());
     /// # Ok::<(), bellwether::BuildError>(())
     /// ```
     #[doc(alias = "settings")]

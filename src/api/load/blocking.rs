@@ -151,7 +151,6 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// # Panics
     /// If `load` panics. The panic reaches this caller only, and one of the waiters takes over.
     #[doc(alias = "get_or_insert_with")]
-    #[doc(alias = "optionally_get_with")]
     #[inline]
     pub fn try_get_with<Q, E>(&self, q: &Q, load: impl FnOnce() -> Result<V, E>) -> Result<V, LoadError<E>>
     where

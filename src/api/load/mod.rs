@@ -15,5 +15,6 @@ pub(crate) mod inline;
 pub(crate) mod loading_cache;
 #[cfg(feature = "std")]
 pub(crate) mod oneshot;
+mod optional;
 pub(crate) mod read_through;
 pub(crate) mod request;

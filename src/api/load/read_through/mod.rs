@@ -118,7 +118,7 @@ where
         infallible: bool,
         led: &[FlightId],
     ) -> Self {
-        limits.negative = !infallible;
+        limits.negative = !infallible || limits.absence;
         // One bulk call counts as one load.
         limits.counted = led.is_empty();
         // A loader that waits for another load may, by way of other keys, wait for itself. So
@@ -171,6 +171,17 @@ where
             OwnedRole::Lead(lease) => Progress::Resolution(Resolution::Lead(lease)),
             OwnedRole::Full if self.limits.waits_on => self.wait(Waiter::queued(self.core.clone())),
             OwnedRole::Full => self.refused(None, Refusal::Overloaded),
+            OwnedRole::Failed(error) if self.infallible => {
+                if self.is_answer(error.as_ref()) {
+                    return Progress::Resolution(Resolution::Refused(Refusal::Failed(error)));
+                }
+                // Only the answer that there is no value is one for this caller: it loads in the
+                // place of any other failure. (The error is dropped before there is a lease, which
+                // would leak if that drop panicked.)
+                drop(error);
+                self.limits.negative = false;
+                self.join_or_lead(led)
+            }
             OwnedRole::Failed(error) => self.refused(None, Refusal::Failed(error)),
             OwnedRole::Wait(waiter) if waiter.is_reentrant(led) => {
                 let old = waiter.servable_stale(self.limits.max_stale()).filter(|_| self.infallible);
@@ -181,6 +192,12 @@ where
             }
             OwnedRole::Wait(waiter) => self.wait(waiter),
         }
+    }
+
+    /// Returns whether the end of a flight is an answer to a caller that cannot report an error:
+    /// that there is no value, to one that can report that.
+    fn is_answer(&self, error: Option<&SharedError>) -> bool {
+        self.limits.absence && is_absence(error)
     }
 
     /// Begins to wait. The caller's deadlines count from the first time that it does.
@@ -274,7 +291,8 @@ where
                 let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
                 // An infallible caller looks again after an error, and not after panics: if loaders
                 // panic each time, its own would be the next.
-                let again = if old.is_some() { renewed } else { self.infallible && !is_panic(error.as_ref()) };
+                let answer = is_panic(error.as_ref()) || self.is_answer(error.as_ref());
+                let again = if old.is_some() { renewed } else { self.infallible && !answer };
                 if again {
                     // Drop these before there is a lease or a value, which would leak if a drop of
                     // the user's panicked.
