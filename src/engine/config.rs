@@ -1,6 +1,7 @@
 //! The settings that a cache was built with.
 
 use super::RemovalCause;
+use super::demand::Demand;
 use super::events::{LoadKind, Observer};
 use super::expiry::Expiry;
 use super::failure::Failure;
@@ -60,6 +61,8 @@ pub(crate) struct Limits {
     pub(crate) stale_if_error: u64,
     /// Whether these two are the caller's own, and so count before those of a value.
     pub(crate) own_windows: bool,
+    /// How new a value must be for this caller.
+    pub(crate) demand: Demand,
     /// Whether a kept failure is an answer to this caller.
     pub(crate) negative: bool,
     /// Whether the duration of the load is needed.

@@ -39,6 +39,9 @@ pub enum LoadKind {
     /// An earlier load continues: a waiter or a later caller took it on after its leader had given
     /// up, or had held its lease for longer than the `lead_timeout`.
     TakenOver,
+    /// The value is still fresh, and a caller asked for a newer one
+    /// ([`force`](crate::Request::force), [`max_age`](crate::Request::max_age)).
+    Forced,
     /// A [`compute`](crate::Cache::compute), which takes the key's lease as a load does, or a
     /// [`refresh`](crate::LoadingCache::refresh) on request.
     Compute,

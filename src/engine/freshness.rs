@@ -14,6 +14,8 @@ pub(crate) enum Freshness {
     /// Fresh, but this caller is the one to refresh it: the value is past its mark, or the dice
     /// chose the caller.
     Early,
+    /// Fresh, and not new enough for this caller.
+    TooOld,
     Expired,
 }
 

@@ -8,6 +8,7 @@
 //! * [`read`]: how a reader finds a value. [`freshness`]: whether the value may be served.
 //! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait. [`role`],
 //!   [`flight_ref`]: the types of that answer. [`wait`]: how the caller sleeps.
+//! * [`demand`]: which values suit one caller.
 //! * [`publish`]: how a flight ends with a value. [`end`]: how a flight ends without one.
 //! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
 //!   these. [`cost`]: how long loads take. [`loads`]: how many loads are in flight.
@@ -25,6 +26,7 @@
 
 pub(crate) mod config;
 mod cost;
+pub(crate) mod demand;
 pub(crate) mod end;
 pub(crate) mod event_key;
 pub(crate) mod events;

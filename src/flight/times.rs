@@ -79,6 +79,9 @@ impl<K, V> Node<K, V> {
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
         self.set_rare(nodes, stamps);
+        // SAFETY: as in `extra`.
+        let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
+        confirmed.into_iter().for_each(|confirmed| confirmed.store(0, Ordering::Relaxed));
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
@@ -177,6 +180,24 @@ impl<K, V> Node<K, V> {
         unsafe { nodes.expiry(NonNull::from(self)) }
     }
 
+    fn confirmed_at<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
+        // SAFETY: as in `extra`.
+        unsafe { nodes.renewal_or_grow(NonNull::from(self)) }
+    }
+
+    /// Returns how long ago, at the time `now`, the value was made, or confirmed by a renewal since.
+    pub(crate) fn confirmed_ago(&self, nodes: &Nodes<K, V>, now: u64) -> u64 {
+        // SAFETY: as in `extra`.
+        let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
+        match confirmed.map_or(0, |at| at.load(Ordering::Relaxed)) {
+            0 => {
+                let before = self.own_terms(nodes).map_or(0, |own| own.before);
+                now.saturating_sub(self.born()).saturating_add(before)
+            }
+            at => now.saturating_sub(at),
+        }
+    }
+
     fn extra_or_grow<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
         // SAFETY: as in `extra`.
         unsafe { nodes.expiry_or_grow(NonNull::from(self)) }
@@ -201,6 +222,7 @@ impl<K, V> Node<K, V> {
     /// Allocates the memory for a [renewal](Self::renew), which always writes a time of expiry.
     pub(crate) fn reserve_renewal(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         self.extra_or_grow(nodes);
+        self.confirmed_at(nodes);
         self.reserve(nodes, stamps);
     }
 
@@ -212,6 +234,7 @@ impl<K, V> Node<K, V> {
     /// stores, and no weaker order forbids that outcome.
     pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         self.set_rare(nodes, stamps);
+        self.confirmed_at(nodes).store(stamps.born, Ordering::Relaxed);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }

@@ -10,6 +10,7 @@ mod deadlines;
 mod detached;
 mod ended;
 mod expiry;
+mod forced;
 mod jitter;
 mod keys;
 mod load_errors;

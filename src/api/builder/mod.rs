@@ -6,6 +6,7 @@ mod loads;
 
 use crate::api::cache::Cache;
 use crate::engine::config::{ExpiryWith, Limits, Listener, OnLoadError, Weigher};
+use crate::engine::demand::Demand;
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -94,6 +95,7 @@ impl<K, V> Builder<K, V> {
             cooldown: Duration::from_secs(1),
             negative_ttl: Duration::ZERO,
             limits: Limits {
+                demand: Demand::ANY,
                 ttl: None,
                 terms: None,
                 wait_timeout: NEVER,

@@ -184,6 +184,11 @@ impl<'c, K, V> Entry<'c, K, V> {
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
 
+    /// Returns the address of the value's node, for comparisons.
+    pub(crate) fn address(this: &Self) -> usize {
+        this.node.addr().get()
+    }
+
     fn node(&self) -> &Node<K, V> {
         // SAFETY: the entry owns a reference to the node, which keeps it alive.
         unsafe { self.node.as_ref() }

@@ -9,6 +9,7 @@ pub(super) fn kind(kind: LoadKind) -> &'static str {
         LoadKind::Expired => "expired",
         LoadKind::Early => "early",
         LoadKind::TakenOver => "taken_over",
+        LoadKind::Forced => "forced",
         LoadKind::Compute => "compute",
     }
 }
