@@ -61,6 +61,7 @@
 //! | you want | call | waits? |
 //! |---|---|---|
 //! | the value, if it is there | [`Cache::get`], [`get_ref`], [`get_entry`] | never |
+//! | the same, even if it is over | [`Cache::get_stale`] | never |
 //! | the value, loaded once if not | [`Cache::get_with`], [`try_get_with`] | for another's load |
 //! | the same in a task | [`get_with_async`], [`try_get_with_async`] | asynchronously |
 //! | settings for one call; how the value came about | [`Cache::entry`] | as above |
@@ -188,6 +189,7 @@ pub use api::{
     },
     error::{BuildError, DynLoadError, LoadError},
     handle::{
+        age::Age,
         entry::{Entry, Ref},
         iter::Iter,
         lease::Lease,

@@ -65,6 +65,9 @@ pub enum LoadEnding {
     Failed,
     /// The leader panicked. If there are waiters, one of them takes over.
     Panicked,
+    /// The leader ended the load because another actor does it
+    /// ([`Lease::stand_down`](crate::Lease::stand_down)).
+    StoodDown,
     /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. If
     /// there are waiters, one of them takes over.
     GivenUp,
@@ -117,6 +120,8 @@ pub enum CacheEvent {
         /// How long after the lease was given the loader began to run: the time that a load in the
         /// background spent in the spawner's queue.
         waited: Duration,
+        /// Whether the load read another tier: [`Lease::from_tier`](crate::Lease::from_tier).
+        from_tier: bool,
     },
     /// A caller waits for another caller's load. One [`WaitEnded`](Self::WaitEnded) follows, unless
     /// the waiter is forgotten.

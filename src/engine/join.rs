@@ -6,7 +6,7 @@ use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::outcome::Outcome;
-use super::role::{Intent, Role};
+use super::role::{Intent, LATE, Role};
 use super::spare::PendingNode;
 use super::stats::Event;
 use super::{Core, Freshness, Operation, Ptr, Shard};
@@ -336,12 +336,17 @@ impl<'c, K, V> Operation<'c, K, V> {
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
+                let late = intent.value() && node.was_fenced(self.core.nodes());
+                let came = match late && !mutant("a fenced load for a late caller") {
+                    true => LATE,
+                    false => self.core.tag_sequence(),
+                };
                 if intent.value() {
                     self.count_of(node, Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let subscription = early.unwrap_or_else(listen);
-                return Some(Role::Wait { flight, lease, subscription });
+                return Some(Role::Wait { flight, lease, subscription, came });
             }
             Joined::Full | Joined::Moved(_) => {
                 // SAFETY: the references were taken above; from here on the nodes are used only
@@ -362,7 +367,8 @@ impl<'c, K, V> Operation<'c, K, V> {
                 if word.has_value()
                     && intent.value()
                     && self.core.is_new_enough(node, intent.demand())
-                    && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
+                    && (!self.core.is_outdated(node) && !node.was_fenced(self.core.nodes())
+                        || mutant("outdated on board")) =>
             {
                 // The load was in flight when this caller came. So its value answers the caller,
                 // even if the entry was removed since.

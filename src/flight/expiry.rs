@@ -58,6 +58,26 @@ pub(crate) struct Timestamps {
     pub(crate) tag_sequence: u64,
     /// Terms of the value's own, if it has such; then `hot` says so, too.
     pub(crate) own: Option<Box<OwnStamps>>,
+    /// Whether the number is to be kept even if the value has no tags.
+    pub(crate) numbered: bool,
+}
+
+impl Timestamps {
+    /// Returns whether the sequence number must be stored.
+    pub(super) fn needs_sequence(&self) -> bool {
+        self.numbered || self.hot.tagged()
+    }
+}
+
+/// What a call meets that [fences](super::node::Node::fence) a load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fenced {
+    /// The load is in flight. Its value will be over as it is stored.
+    Load,
+    /// The load has stored its value, whose time ended here.
+    Value,
+    /// The load confirms the old value.
+    Renewal,
 }
 
 /// Terms of a value of its own, in ns. See [`OwnTerms`](crate::reclaim::OwnTerms).

@@ -4,10 +4,11 @@
 //! The use counter shares a word with the creation time, because the creation time does not change
 //! once the node is READY. Two plain stores that race can lose a use, and nothing else.
 
-use super::expiry::{ExpiryWord, OwnStamps, Timestamps};
+use super::expiry::{ExpiryWord, Fenced, OwnStamps, Timestamps};
 use super::node::{Node, Nodes};
 use crate::reclaim::{Extra, OwnTerms};
 use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
 
@@ -21,6 +22,9 @@ const BEGUN_SHIFT: u32 = USE_BITS + 1;
 
 /// The word that a flight's `hot` holds once its load has confirmed the old value.
 const CONFIRMED: u64 = 0;
+/// The word that a flight's `hot` holds once a call has [fenced](Node::fence) its load. No value
+/// has this word: its quiet time is 0, and its δ is one ns.
+const FENCED: u64 = 1;
 
 /// Converts a time of expiry to the number that is stored, and back. `NEVER` is stored as 0.
 fn kept(expires: u64) -> u64 {
@@ -72,6 +76,81 @@ impl<K, V> Node<K, V> {
     // misses it acts as if the reader had come earlier.
     #[inline]
     pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+        self.stamp_all_but_hot(nodes, weight, stamps);
+        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+    }
+
+    /// Does the same for a flight, which a call may have [fenced](Self::fence) since it began, or
+    /// may be fencing now: then the value is over as it is stored.
+    ///
+    /// Each of the two changes `hot` by an RMW. If the caller's is first, this publisher finds the
+    /// flag. If the publisher's is first, it has stored the time of expiry before, and the caller
+    /// overwrites that afterwards.
+    pub(super) fn stamp_flight(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+        self.stamp_all_but_hot(nodes, weight, stamps);
+        let mut hot = stamps.hot;
+        // Acquire: partner of the Release in `fence`. Release: the times above.
+        let flagged = |now: u64| now == FENCED && !mutant("fence not seen");
+        while let Err(now) = self.swap_hot(ExpiryWord::NEVER_EXPIRES.0, hot.0) {
+            if !flagged(now) {
+                self.hot.store(hot.0, Ordering::Release);
+                return;
+            }
+            // `fence` has allocated this word.
+            self.extra_or_grow(nodes).store(kept(stamps.born), Ordering::Relaxed);
+            hot = stamps.hot.with_quiet(stamps.born);
+            if self.swap_hot(now, hot.0).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn swap_hot(&self, was: u64, new: u64) -> Result<u64, u64> {
+        self.hot.compare_exchange(was, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    /// Ends the time of the value that this flight loads, from before it is stored: a call has
+    /// expired the key. Returns what the call met.
+    pub(crate) fn fence(&self, nodes: &Nodes<K, V>, now: u64) -> Fenced {
+        let expires = self.extra_or_grow(nodes);
+        let met = match mutant("fence by a store") {
+            true => {
+                self.hot.store(FENCED, Ordering::Relaxed);
+                return Fenced::Load;
+            }
+            // Release: the word above was allocated. Acquire: the publisher's times.
+            false => self.swap_hot(ExpiryWord::NEVER_EXPIRES.0, FENCED),
+        };
+        match met {
+            Err(CONFIRMED) => Fenced::Renewal,
+            // The load may have stored a value that never expires, and then it is ended here.
+            Ok(_) | Err(FENCED) => {
+                expires.store(kept(now), Ordering::SeqCst);
+                Fenced::Load
+            }
+            Err(_) => {
+                self.end_time(nodes, now);
+                Fenced::Value
+            }
+        }
+    }
+
+    /// Returns whether a call has ended the time of this flight's value before the value was
+    /// stored.
+    pub(crate) fn was_fenced(&self, nodes: &Nodes<K, V>) -> bool {
+        // Acquire: partner of the publisher, for the times.
+        match self.hot.load(Ordering::Acquire) {
+            FENCED => true,
+            hot => !ExpiryWord(hot).never_expires() && self.word.load().has_value() && self.is_born_over(nodes),
+        }
+    }
+
+    /// Returns whether the value was over as it was stored.
+    fn is_born_over(&self, nodes: &Nodes<K, V>) -> bool {
+        self.stored_weight() != 0 && self.expires(nodes) <= self.born()
+    }
+
+    fn stamp_all_but_hot(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         match stamps.expires {
@@ -82,16 +161,17 @@ impl<K, V> Node<K, V> {
         // SAFETY: as in `extra`.
         let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
         confirmed.into_iter().for_each(|confirmed| confirmed.store(0, Ordering::Relaxed));
-        self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
     /// Stores what the flags of `stamps.hot` say that the value has.
     fn set_rare(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
-        if stamps.hot.tagged() {
+        let start = match stamps.needs_sequence() {
             // SAFETY: as in `extra`.
-            let start = unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
-            start.store(stamps.tag_sequence, Ordering::Relaxed);
-        }
+            true => Some(unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) }),
+            // SAFETY: as in `extra`.
+            false => unsafe { nodes.tag_sequence(NonNull::from(self)) },
+        };
+        start.into_iter().for_each(|start| start.store(stamps.tag_sequence, Ordering::Relaxed));
         if let Some(own) = &stamps.own {
             self.set_own_terms(nodes, own);
         }
@@ -134,12 +214,14 @@ impl<K, V> Node<K, V> {
     /// A renewal writes this number and `hot` one after the other. A reader between the two writes
     /// compares the older number, and at worst loads the value anew.
     pub(crate) fn tag_sequence(&self, nodes: &Nodes<K, V>) -> Option<u64> {
-        if !self.hot().tagged() {
-            return None;
-        }
+        self.hot().tagged().then(|| self.sequence(nodes))
+    }
+
+    /// Returns the sequence number with which the load of the value began; 0 if the value has none.
+    pub(crate) fn sequence(&self, nodes: &Nodes<K, V>) -> u64 {
         // SAFETY: as in `extra`.
         let start = unsafe { nodes.tag_sequence(NonNull::from(self)) };
-        Some(start.map_or(0, |start| start.load(Ordering::Relaxed)))
+        start.map_or(0, |start| start.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -160,8 +242,11 @@ impl<K, V> Node<K, V> {
 
     /// Records in a flight, before it ends, that its load has confirmed the old value. The flight
     /// has no expiry of its own, and will have none, so its `hot` is free for this.
-    pub(crate) fn set_confirmed(&self) {
-        self.hot.store(CONFIRMED, Ordering::Relaxed);
+    ///
+    /// Returns whether a call has fenced the load before. If the call comes later, it finds this
+    /// note, and ends the old value's time once that is renewed.
+    pub(crate) fn set_confirmed(&self) -> bool {
+        self.hot.swap(CONFIRMED, Ordering::AcqRel) == FENCED
     }
 
     /// Returns whether a flight that ended without a value has confirmed the old value.
@@ -185,7 +270,8 @@ impl<K, V> Node<K, V> {
         unsafe { nodes.renewal_or_grow(NonNull::from(self)) }
     }
 
-    /// Returns how long ago, at the time `now`, the value was made, or confirmed by a renewal since.
+    /// Returns how long ago, at the time `now`, the value was made, or confirmed by a renewal
+    /// since.
     pub(crate) fn confirmed_ago(&self, nodes: &Nodes<K, V>, now: u64) -> u64 {
         // SAFETY: as in `extra`.
         let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
@@ -209,7 +295,7 @@ impl<K, V> Node<K, V> {
         if stamps.expires != NEVER {
             self.extra_or_grow(nodes);
         }
-        if stamps.hot.tagged() {
+        if stamps.needs_sequence() {
             // SAFETY: as in `extra`.
             unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
         }

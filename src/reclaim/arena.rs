@@ -31,7 +31,7 @@ pub(crate) struct Arena<T> {
     /// On a cache line of its own, because every insertion and every free writes here.
     ends: CachePadded<Ends>,
     chunks: SegmentedArray<AtomicPtr<u8>, 3, SEGMENTS>,
-    extras: Extras,
+    pub(super) extras: Extras,
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -134,31 +134,6 @@ impl<T> Arena<T> {
             return unsafe { beside(node) }.tag_sequence_or_allocate();
         }
         find_or_grow(&self.extras.tag_sequence, Self::number_of(node) as usize)
-    }
-
-    /// Returns the word for the time of a node's last renewal, as [`expiry`](Self::expiry) does.
-    ///
-    /// # Safety
-    /// As for [`expiry`](Self::expiry).
-    #[inline]
-    pub(crate) unsafe fn renewal(&self, node: NonNull<T>) -> Option<&Extra> {
-        if Shape::<T>::SINGLE {
-            // SAFETY: by contract.
-            return unsafe { beside(node) }.renewal();
-        }
-        find(&self.extras.renewal, || Self::number_of(node) as usize)
-    }
-
-    /// Returns the word for the time of a node's last renewal, after allocating it if need be.
-    ///
-    /// # Safety
-    /// As for [`expiry`](Self::expiry).
-    pub(crate) unsafe fn renewal_or_grow(&self, node: NonNull<T>) -> &Extra {
-        if Shape::<T>::SINGLE {
-            // SAFETY: by contract.
-            return unsafe { beside(node) }.renewal_or_allocate();
-        }
-        find_or_grow(&self.extras.renewal, Self::number_of(node) as usize)
     }
 
     /// Returns the terms of a node's own, as [`expiry`](Self::expiry) does.
@@ -264,7 +239,7 @@ impl<T> Arena<T> {
     }
 
     /// Returns the number of a node of this arena.
-    fn number_of(node: NonNull<T>) -> u32 {
+    pub(super) fn number_of(node: NonNull<T>) -> u32 {
         let (slab, place) = Shape::<T>::place_of(node.addr().get());
         let head = ptr::with_exposed_provenance::<Head>(slab);
         // SAFETY: the node's slab begins with its head. The chunk was exposed, and the head is only

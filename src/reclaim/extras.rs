@@ -1,5 +1,5 @@
-//! What few nodes have: a time of expiry, a tag sequence number, the time of a renewal, terms of the
-//! value's own.
+//! What few nodes have: a time of expiry, a tag sequence number, the time of a renewal, terms of
+//! the value's own.
 //!
 //! Each lies in an array of its own, indexed by node number. An array takes no memory until one of
 //! its elements is used. A node that is allocated by itself has its time of expiry beside it, and

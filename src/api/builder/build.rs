@@ -10,6 +10,7 @@ use crate::engine::tags::TagRegistry;
 use crate::flight::expiry::ExpiryWord;
 use crate::runtime::cache_time::{Source, Time};
 use crate::runtime::xfetch::{NEVER, nanos};
+use crate::sys::sync::untracked;
 use core::time::Duration;
 
 /// The fewest expected entries for each shard, where there is more than one. Splitting a small
@@ -71,7 +72,11 @@ impl<K, V, S> Builder<K, V, S> {
             negative_ttl: nanos(self.negative_ttl),
             limits: self.limits,
             quiet_hits: self.idle.is_none() && self.tags_with.is_none(),
-            restless: if self.idle.is_some() { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
+            restless: untracked::AtomicU64::new(if self.idle.is_some() {
+                ExpiryWord::ANY
+            } else {
+                ExpiryWord::RESTLESS
+            }),
             groups: self.tags_with.map(TagRegistry::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,

@@ -96,6 +96,7 @@ impl<K, V> Builder<K, V> {
             negative_ttl: Duration::ZERO,
             limits: Limits {
                 demand: Demand::ANY,
+                while_wanted: false,
                 ttl: None,
                 terms: None,
                 wait_timeout: NEVER,

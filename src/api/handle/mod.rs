@@ -1,5 +1,6 @@
 //! The handles that calls return: entries, leases, waiters, iterators.
 
+pub(crate) mod age;
 pub(crate) mod entry;
 pub(crate) mod iter;
 pub(crate) mod lease;

@@ -2,7 +2,7 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::lease::Lease;
+use crate::api::handle::lease::{Interest, Lease};
 use crate::api::load::fate::Fate;
 use crate::api::load::form::{AsEntry, ReturnAs};
 use crate::api::load::future::Loading;
@@ -24,6 +24,7 @@ use core::fmt;
 use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
 use core::pin::{Pin, pin};
+use core::task::Poll;
 use core::time::Duration;
 use equivalent::Equivalent;
 
@@ -36,7 +37,7 @@ use equivalent::Equivalent;
 pub struct Detached<'q, K, V, S, Q: ?Sized> {
     cache: Arc<Cache<K, V, S>>,
     q: &'q Q,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 impl<K, V, S> Cache<K, V, S> {
@@ -330,6 +331,9 @@ pub(crate) fn spawn_blocking<K, V, E>(
 {
     let core = lease.core().clone();
     core.get().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
+        if lease.is_begun_in_vain() {
+            return;
+        }
         lease.begin_load();
         let loaded = reentry::during(&job.flights(&lease), || job.fate.of(load));
         lease.end_load();
@@ -340,7 +344,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
 
 /// Has the spawner run a load as a task.
 pub(crate) fn spawn<K, V, E, Fut>(
-    mut lease: Lease<'static, K, V>,
+    lease: Lease<'static, K, V>,
     load: impl FnOnce() -> Fut + Send + 'static,
     as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
     job: Job,
@@ -352,13 +356,25 @@ pub(crate) fn spawn<K, V, E, Fut>(
 {
     let core = lease.core().clone();
     let task: Task = Box::pin(span::task_of_caller(async move {
+        // The lease is dropped after the locals below, however the task ends.
+        let mut lease = lease;
+        if lease.is_begun_in_vain() {
+            return;
+        }
         lease.begin_load();
         let flights = job.flights(&lease);
         let loading = reentry::during(&flights, || job.fate.of(load));
         let mut loading = pin!(Some(loading));
         let mut loading = Loading::new(&flights, loading.as_mut());
-        let output = poll_fn(|cx| job.fate.of(|| Pin::new(&mut loading).poll(cx))).await;
+        let mut interest = Interest::NONE;
+        let output = poll_fn(|cx| match job.fate.of(|| Pin::new(&mut loading).poll(cx)) {
+            Poll::Pending if lease.has_lost_interest(&mut interest, cx) => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let output = output.await;
         drop(loading);
+        drop(interest);
+        let Some(output) = output else { return };
         lease.end_load();
         job.fate.returned();
         deliver(lease, as_loaded(output), &job.limits);

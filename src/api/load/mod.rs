@@ -13,3 +13,4 @@ pub(crate) mod inline;
 pub(crate) mod loading_cache;
 pub(crate) mod read_through;
 pub(crate) mod request;
+mod while_wanted;

@@ -22,6 +22,7 @@ pub(super) fn load_ending(ending: LoadEnding) -> &'static str {
         LoadEnding::Fenced => "fenced",
         LoadEnding::Failed => "failed",
         LoadEnding::Panicked => "panicked",
+        LoadEnding::StoodDown => "stood_down",
         LoadEnding::GivenUp => "given_up",
     }
 }

@@ -70,7 +70,11 @@ impl Observer for TracingObserver {
                     LoadEnding::Failed | LoadEnding::Fenced => {
                         warn!(target: TARGET, cache, kind, ending = label, took_seconds, "load ended");
                     }
-                    LoadEnding::Stored | LoadEnding::NotStored | LoadEnding::Renewed | LoadEnding::GivenUp => {
+                    LoadEnding::Stored
+                    | LoadEnding::NotStored
+                    | LoadEnding::Renewed
+                    | LoadEnding::StoodDown
+                    | LoadEnding::GivenUp => {
                         debug!(target: TARGET, cache, kind, ending = label, took_seconds, "load ended");
                     }
                 }

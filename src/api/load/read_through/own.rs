@@ -61,12 +61,15 @@ where
     ///
     /// `load` also gets the flights that the load serves beside its own: those that this thread is
     /// loading, if the caller waits.
-    pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
+    pub(crate) fn hand_on(&mut self, mut lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
         let old = self.meanwhile(&lease);
         let waiter = if old.is_none() { Waiter::of(&lease) } else { None };
         if self.limits.demand == Demand::ANEW {
             // Should another caller take the load over, its value is as new.
             self.refuse(lease.old_entry());
+        }
+        if waiter.is_some() && self.limits.while_wanted {
+            lease.live_for_waiters();
         }
         load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
         self.stage = match (old, waiter) {
