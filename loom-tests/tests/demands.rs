@@ -44,7 +44,7 @@ fn expire_meets_a_renewal() {
 }
 
 /// One who has expired the key meets a load from before, which publishes: it does not get that value.
-/// Sees «a fenced load for a late caller», «no fence for the refresh».
+/// Sees «a fenced load for a late caller», «no fence for the refresh», «fence seen no more».
 #[test]
 fn publish_meets_one_who_expired() {
     model(2, || {
@@ -133,7 +133,7 @@ fn the_last_waiter_meets_its_load() {
 bugs! {
     expire_meets_the_publish_of_a_refresh: "fence not seen", "fence by a store", "no fence for the refresh";
     expire_meets_a_renewal: "a fenced load renews", "no fence for the refresh";
-    publish_meets_one_who_expired: "a fenced load for a late caller", "no fence for the refresh";
+    publish_meets_one_who_expired: "a fenced load for a late caller", "no fence for the refresh", "fence seen no more";
     expire_all_meets_publish: "all not ended";
     publish_meets_one_who_expired_the_tag: "tag not ended", "outdated for a waiter", "outdated on board";
     a_forced_caller_meets_publish: "an old load for a forced caller";

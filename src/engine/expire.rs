@@ -169,7 +169,8 @@ impl<K, V> Operation<'_, K, V> {
             }
             if !core.is_expired(node) {
                 any = true;
-                core.end_time(self.pin(), node);
+                node.end_time(core.nodes(), core.config.time.now());
+                core.note_end(node);
             }
             // If the node was replaced meanwhile, the replacement may have been loaded before this
             // call: look again.

@@ -336,7 +336,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
-                let late = intent.value() && node.was_fenced(self.core.nodes());
+                let late = intent.value() && node.was_fenced();
                 let came = match late && !mutant("a fenced load for a late caller") {
                     true => LATE,
                     false => self.core.tag_sequence(),
@@ -367,8 +367,7 @@ impl<'c, K, V> Operation<'c, K, V> {
                 if word.has_value()
                     && intent.value()
                     && self.core.is_new_enough(node, intent.demand())
-                    && (!self.core.is_outdated(node) && !node.was_fenced(self.core.nodes())
-                        || mutant("outdated on board")) =>
+                    && (!self.core.is_outdated(node) && !node.was_fenced() || mutant("outdated on board")) =>
             {
                 // The load was in flight when this caller came. So its value answers the caller,
                 // even if the entry was removed since.

@@ -17,17 +17,6 @@ const TOGETHER: usize = 16;
 const STEPS: usize = 3;
 
 impl<K, V> Core<K, V> {
-    /// Ends the value's time to live now. Does the same to a published successor that is about to
-    /// replace the entry.
-    pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
-        node.end_time(self.nodes(), self.config.time.now());
-        self.note_end(node);
-        if let Some(next) = self.serving_successor(pin, node.word.load(), |_| true) {
-            next.end_time(self.nodes(), self.config.time.now());
-            self.note_end(next);
-        }
-    }
-
     /// Finds the node of a key by hash and key, to read it.
     #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {

@@ -117,6 +117,20 @@ impl ExpiryWord {
     /// The word of an entry that is quiet for ever and has no δ.
     pub(crate) const NEVER_EXPIRES: ExpiryWord = ExpiryWord(QUIET_NEVER << LOW_BITS);
 
+    /// The word of a flight whose value's time a call has ended, and of that value once it is stored,
+    /// but for its flags: its quiet time is 0, and its δ is one ns.
+    pub(crate) const FENCED: ExpiryWord = ExpiryWord(1);
+
+    /// Returns the word of a value whose time was ended before it was stored.
+    pub(crate) fn fenced(self) -> Self {
+        Self(Self::FENCED.0 | self.0 & (TAGGED | OWN))
+    }
+
+    /// Returns whether the value's time was ended before the value was stored.
+    pub(crate) fn is_fenced(self) -> bool {
+        self.0 & !(TAGGED | OWN) == Self::FENCED.0
+    }
+
     /// Packs a quiet time and a δ, both in ns. `quiet` is rounded down to µs (looking a little
     /// early is harmless), and `delta` to a mantissa of 6 bits (an error below 1.6 %).
     pub(crate) fn new(quiet: u64, delta: u64) -> Self {

@@ -22,9 +22,8 @@ const BEGUN_SHIFT: u32 = USE_BITS + 1;
 
 /// The word that a flight's `hot` holds once its load has confirmed the old value.
 const CONFIRMED: u64 = 0;
-/// The word that a flight's `hot` holds once a call has [fenced](Node::fence) its load. No value
-/// has this word: its quiet time is 0, and its δ is one ns.
-const FENCED: u64 = 1;
+/// The word that a flight's `hot` holds once a call has [fenced](Node::fence) its load.
+const FENCED: u64 = ExpiryWord::FENCED.0;
 
 /// Converts a time of expiry to the number that is stored, and back. `NEVER` is stored as 0.
 fn kept(expires: u64) -> u64 {
@@ -98,7 +97,7 @@ impl<K, V> Node<K, V> {
             }
             // `fence` has allocated this word.
             self.extra_or_grow(nodes).store(kept(stamps.born), Ordering::Relaxed);
-            hot = stamps.hot.with_quiet(stamps.born);
+            hot = stamps.hot.fenced();
             if self.swap_hot(now, hot.0).is_ok() {
                 return;
             }
@@ -128,8 +127,10 @@ impl<K, V> Node<K, V> {
                 expires.store(kept(now), Ordering::SeqCst);
                 Fenced::Load
             }
-            Err(_) => {
-                self.end_time(nodes, now);
+            Err(stamped) => {
+                // As in `end_time`. The flag tells those that come while the value is published.
+                expires.store(kept(now), Ordering::SeqCst);
+                self.hot.store(ExpiryWord(stamped).fenced().0, Ordering::SeqCst);
                 Fenced::Value
             }
         }
@@ -137,17 +138,8 @@ impl<K, V> Node<K, V> {
 
     /// Returns whether a call has ended the time of this flight's value before the value was
     /// stored.
-    pub(crate) fn was_fenced(&self, nodes: &Nodes<K, V>) -> bool {
-        // Acquire: partner of the publisher, for the times.
-        match self.hot.load(Ordering::Acquire) {
-            FENCED => true,
-            hot => !ExpiryWord(hot).never_expires() && self.word.load().has_value() && self.is_born_over(nodes),
-        }
-    }
-
-    /// Returns whether the value was over as it was stored.
-    fn is_born_over(&self, nodes: &Nodes<K, V>) -> bool {
-        self.stored_weight() != 0 && self.expires(nodes) <= self.born()
+    pub(crate) fn was_fenced(&self) -> bool {
+        self.hot().is_fenced() && !mutant("fence seen no more")
     }
 
     fn stamp_all_but_hot(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
