@@ -117,8 +117,8 @@ impl ExpiryWord {
     /// The word of an entry that is quiet for ever and has no δ.
     pub(crate) const NEVER_EXPIRES: ExpiryWord = ExpiryWord(QUIET_NEVER << LOW_BITS);
 
-    /// The word of a flight whose value's time a call has ended, and of that value once it is stored,
-    /// but for its flags: its quiet time is 0, and its δ is one ns.
+    /// The word of a flight whose value's time a call has ended, and of that value once it is
+    /// stored, but for its flags: its quiet time is 0, and its δ is one ns.
     pub(crate) const FENCED: ExpiryWord = ExpiryWord(1);
 
     /// Returns the word of a value whose time was ended before it was stored.
