@@ -61,6 +61,7 @@
 //! | you want | call | waits? |
 //! |---|---|---|
 //! | the value, if it is there | [`Cache::get`], [`get_ref`], [`get_entry`] | never |
+//! | the same, even if it is over | [`Cache::get_stale`] | never |
 //! | the value, loaded once if not | [`Cache::get_with`], [`try_get_with`] | for another's load |
 //! | the same in a task | [`get_with_async`], [`try_get_with_async`] | asynchronously |
 //! | settings for one call; how the value came about | [`Cache::entry`] | as above |
@@ -202,6 +203,7 @@ pub use api::{
     cache::{Cache, local::Local, pinned::Pinned, policy::Policy},
     error::{BuildError, DynLoadError, LoadError},
     handle::{
+        age::Age,
         change::Change,
         entry::{Entry, Ref},
         iter::Iter,

@@ -313,6 +313,17 @@ pub fn polled(waiter: Waits, load: u32) -> Option<u32> {
     }
 }
 
+/// Polls a task to its end.
+pub fn run<T>(task: impl Future<Output = T>) -> T {
+    let (mut task, waker) = (pin!(task), Waker::from(Arc::new(Unpark(loom::thread::current()))));
+    loop {
+        match task.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(done) => return done,
+            Poll::Pending => loom::thread::park(),
+        }
+    }
+}
+
 /// A thread of loom's as a waker. (The wakers of `loom::future::block_on` deny that they wake what their clones do.)
 struct Unpark(loom::thread::Thread);
 

@@ -1,6 +1,7 @@
 //! The settings that a cache was built with.
 
 use super::RemovalCause;
+use super::demand::Demand;
 use super::events::{LoadKind, Observer};
 use super::expiry::Expiry;
 use super::failure::Failure;
@@ -13,7 +14,8 @@ use crate::runtime::cache_time::Time;
 use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
-use crate::runtime::xfetch::NEVER;
+use crate::runtime::xfetch::{NEVER, nanos};
+use crate::sys::sync::untracked;
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::any::Any;
 use core::time::Duration;
@@ -68,6 +70,10 @@ pub(crate) struct Limits {
     /// Whether the answer that there is no value is one for this caller, whose verb can report
     /// that, and no error.
     pub(crate) absence: bool,
+    /// How new a value must be for this caller.
+    pub(crate) demand: Demand,
+    /// Whether the caller's load in the background ends when no caller waits for it any more.
+    pub(crate) while_wanted: bool,
     /// Whether a kept failure is an answer to this caller.
     pub(crate) negative: bool,
     /// Whether the duration of the load is needed.
@@ -94,6 +100,22 @@ pub(crate) enum StaleWindow {
 }
 
 impl Limits {
+    /// Has the value loaded anew. (A method, so that the settings of each kind of request need no
+    /// import.)
+    pub(crate) fn demand_anew(&mut self) {
+        self.demand = Demand::ANEW;
+    }
+
+    /// Demands a value of at most this age.
+    pub(crate) fn demand_within(&mut self, age: Duration) {
+        self.demand = Demand::within(nanos(age));
+    }
+
+    /// Returns an old value in place of a new one, unless this caller takes none.
+    pub(crate) fn substitute<T>(&self, old: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.demand.refuses() && !self.own_windows { None } else { old() }
+    }
+
     /// Returns the terms of the value that this caller loads.
     pub(crate) fn expiry(&self) -> Expiry {
         let own = Expiry { ttl: self.ttl, ..Expiry::new() };
@@ -173,7 +195,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) quiet_hits: bool,
     /// Flags of [`ExpiryWord`](crate::flight::expiry::ExpiryWord) with which a hit must not go by
     /// the quiet time alone.
-    pub(crate) restless: u64,
+    pub(crate) restless: untracked::AtomicU64,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
     /// How often a flight whose leaders panic is handed over.

@@ -10,6 +10,7 @@ use crate::flight::node::Node;
 use crate::flight::word::GaveUp;
 use crate::runtime::xfetch::{self, NEVER};
 use crate::sys::mutants::mutant;
+use crate::sys::unwind;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -34,7 +35,36 @@ impl Drop for RejectedError {
     }
 }
 
+/// How an entry is left alone for a while.
+#[derive(Clone, Copy)]
+pub(crate) enum Quiet {
+    /// If it still has this word, it is not refreshed early until this time.
+    Until(ExpiryWord, u64),
+    /// If it still has this word, it is in a cooldown that began at this time.
+    CoolsFrom(ExpiryWord, u64),
+    Not,
+}
+
 impl<K, V> Core<K, V> {
+    /// Returns how an entry is left alone for so many ns. Calls user code: the clock, `tags_with`.
+    pub(crate) fn quiet_for(&self, old: &Node<K, V>, length: u64) -> Quiet {
+        let (hot, now, over_since) = (old.hot(), self.config.time.now(), self.over_since(old));
+        let (until, cooldown) = (now.saturating_add(length), self.config.cooldown);
+        if self.config.idle != NEVER {
+            Quiet::Not
+        } else if now < over_since {
+            match until.min(over_since) {
+                until if until > hot.quiet_until() => Quiet::Until(hot, until),
+                _ => Quiet::Not,
+            }
+        } else if cooldown == 0 || length == 0 {
+            Quiet::Not
+        } else {
+            // A cooldown has one length. One that began earlier ends earlier.
+            Quiet::CoolsFrom(hot, now.saturating_sub(cooldown.saturating_sub(length)))
+        }
+    }
+
     /// Returns the times with which the failure of a flight is kept in place of a value. `None` if
     /// the failure is not kept: the cache keeps no such failures, nothing new is kept at present,
     /// or there is an old value that may be served until `window` past its time to live. Asks the
@@ -63,7 +93,8 @@ impl<K, V> Core<K, V> {
         }
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
-        Some(Timestamps { born, expires, hot: ExpiryWord::new(expires, 0), tag_sequence: 0, own: None })
+        let (hot, tag_sequence) = (ExpiryWord::new(expires, 0), self.tag_sequence());
+        Some(Timestamps { born, expires, hot, tag_sequence, numbered: self.all_ended(), own: None })
     }
 }
 
@@ -215,8 +246,10 @@ impl<K, V> Operation<'_, K, V> {
         // SAFETY: as for this function.
         let renewed = unsafe {
             self.end_by(flight, lease, |node, old| {
-                node.set_confirmed();
-                if stamps.expires == stamps.born {
+                if node.set_confirmed() && !mutant("a fenced load renews") {
+                    // A call has ended the old value's time since the load began. So the load hands
+                    // the old value to the waiters, and its time does not begin anew.
+                } else if stamps.expires == stamps.born {
                     // A time to live of zero: the old value is handed to the waiters, as a new one
                     // would be, and not kept.
                     self.remove(self.core.shard_of_order(old.link().order()), old, RemovalCause::Expired);
@@ -244,6 +277,21 @@ impl<K, V> Operation<'_, K, V> {
         };
         // SAFETY: as for this function.
         unsafe { self.end_by(flight, lease, remove) }.then_some(removed)
+    }
+
+    /// Ends a flight without a value: another actor loads it. The old entry is left alone for a
+    /// while. Returns false if the lease was taken over.
+    ///
+    /// # Safety
+    /// As for [`Self::publish`].
+    pub(crate) unsafe fn stand_down(&self, flight: Flight<K, V>, lease: u32, quiet: Option<Quiet>) -> bool {
+        let leave = |_: &Node<K, V>, old: &Node<K, V>| match quiet {
+            Some(Quiet::Until(hot, until)) => old.set_quiet(hot, until),
+            Some(Quiet::CoolsFrom(hot, from)) => old.cool_down(hot, from),
+            Some(Quiet::Not) | None => {}
+        };
+        // SAFETY: as for this function.
+        unsafe { self.end_by(flight, lease, leave) }
     }
 
     /// Ends a flight by a `change` of its old entry. Goes through PUBLISHING, so that no other
@@ -307,12 +355,17 @@ impl<K, V> Operation<'_, K, V> {
             return;
         }
         let (hot, cooldown) = (old.hot(), self.core.config.cooldown);
-        if cooldown == 0 || hot.never_expires() || self.core.config.idle != NEVER {
+        if cooldown == 0 || self.core.never_ends(old) || self.core.config.idle != NEVER {
             return;
         }
         // The flight must be ended even if the user's clock panics.
         let Some(now) = self.ask(|| self.core.config.time.now()) else { return };
-        let expires = old.expires(self.core.nodes());
+        // The tags of the value are not asked while the thread unwinds.
+        let since = |core: &Core<K, V>| match unwind::panicking() {
+            true => old.expires(core.nodes()).min(core.end_with_all(old)),
+            false => core.over_since(old),
+        };
+        let Some(expires) = self.ask(|| since(self.core)) else { return };
         if now >= expires {
             return old.cool_down(hot, now);
         }

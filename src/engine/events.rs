@@ -40,6 +40,9 @@ pub enum LoadKind {
     /// An earlier load continues: a waiter or a later caller took it on after its leader had given
     /// up, or had held its lease for longer than the `lead_timeout`.
     TakenOver,
+    /// The value is still fresh, and a caller asked for a newer one
+    /// ([`force`](crate::Request::force), [`max_age`](crate::Request::max_age)).
+    Forced,
     /// A [`compute`](crate::Cache::compute), which takes the key's lease as a load does, or a
     /// [`refresh`](crate::LoadingCache::refresh) on request.
     Compute,
@@ -65,6 +68,9 @@ pub enum LoadEnding {
     NotFound,
     /// The leader panicked. If there are waiters, one of them takes over.
     Panicked,
+    /// The leader ended the load because another actor does it
+    /// ([`Lease::stand_down`](crate::Lease::stand_down)).
+    StoodDown,
     /// The leader dropped its lease: its task was cancelled, or a `compute` stored nothing. If
     /// there are waiters, one of them takes over.
     GivenUp,
@@ -117,6 +123,8 @@ pub enum CacheEvent {
         /// How long after the lease was given the loader began to run: the time that a load in the
         /// background spent in the spawner's queue.
         waited: Duration,
+        /// Whether the load read another tier: [`Lease::from_tier`](crate::Lease::from_tier).
+        from_tier: bool,
     },
     /// A caller waits for another caller's load. One [`WaitEnded`](Self::WaitEnded) follows, unless
     /// the waiter is forgotten.

@@ -51,11 +51,11 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
 
     fn any_expires(&self) -> bool {
         let core = self.operation.core;
-        core.config.idle != NEVER || core.nodes().has_extras()
+        core.config.idle != NEVER || core.nodes().has_extras() || core.all_ended()
     }
 
     fn expired(&self, node: &Node<K, V>) -> bool {
-        !node.hot().never_expires() && self.operation.core.beyond_grace_at(node, self.now())
+        !self.operation.core.never_ends(node) && self.operation.core.beyond_grace_at(node, self.now())
     }
 
     fn recheck(&self, node: &Node<K, V>) {
@@ -77,7 +77,7 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let over = !node.hot().never_expires() && self.operation.core.is_expired_at(node, self.now());
+        let over = !self.operation.core.never_ends(node) && self.operation.core.is_expired_at(node, self.now());
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         if !over && self.is_kept(node) {
             self.kept.set(node);

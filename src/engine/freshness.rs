@@ -2,10 +2,11 @@
 
 use super::Core;
 use super::config::StaleWindow;
-use super::tags::TagRegistry;
+use super::tags::Ended;
 use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
 use crate::runtime::xfetch::{self, NEVER, nanos};
+use crate::sys::sync::Ordering;
 use core::time::Duration;
 
 /// How fresh a value is.
@@ -15,6 +16,8 @@ pub(crate) enum Freshness {
     /// Fresh, but this caller is the one to refresh it: the value is past its mark, or the dice
     /// chose the caller.
     Early,
+    /// Fresh, and not new enough for this caller.
+    TooOld,
     Expired,
 }
 
@@ -25,7 +28,7 @@ impl<K, V> Core<K, V> {
     pub(crate) fn is_fresh(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();
         if hot.never_expires() {
-            return true;
+            return !self.ended_with_all(node);
         }
         let now = self.config.time.now();
         if now < hot.quiet_until() && self.has_quiet_time(hot) {
@@ -37,7 +40,7 @@ impl<K, V> Core<K, V> {
     /// Returns whether a hit may go by the quiet time alone.
     #[inline]
     pub(super) fn has_quiet_time(&self, hot: ExpiryWord) -> bool {
-        hot.is_free_of(self.config.restless)
+        hot.is_free_of(self.config.restless.load(Ordering::Relaxed))
     }
 
     /// Returns the time from which a reader may refresh the entry early.
@@ -52,7 +55,7 @@ impl<K, V> Core<K, V> {
 
     #[cold]
     fn is_fresh_past_quiet(&self, node: &Node<K, V>, hot: ExpiryWord, now: u64) -> bool {
-        if now >= node.expires(self.nodes()) || self.tag_invalidated(node) {
+        if now >= node.expires(self.nodes()) || self.is_outdated(node) {
             return false;
         }
         if self.config.idle == NEVER {
@@ -98,31 +101,43 @@ impl<K, V> Core<K, V> {
 
     /// Returns whether one of the value's tags was invalidated since its load began.
     pub(crate) fn tag_invalidated(&self, node: &Node<K, V>) -> bool {
-        self.config.groups.is_some() && self.tag_invalidated_since(node)
+        self.config.groups.is_some() && self.tag_state(node).invalidated
     }
 
-    #[cold]
-    fn tag_invalidated_since(&self, node: &Node<K, V>) -> bool {
-        let (Some(groups), Some(start)) = (&self.config.groups, node.tag_sequence(self.nodes())) else { return false };
+    /// Returns whether a call has ended or invalidated the value since its load began.
+    pub(crate) fn is_outdated(&self, node: &Node<K, V>) -> bool {
+        self.ended_with_all(node)
+            || self.config.groups.is_some() && {
+                let tags = self.tag_state(node);
+                tags.invalidated || tags.over_since != NEVER
+            }
+    }
+
+    /// Returns what was done to a value by its tags. Calls the user's `tags_with`.
+    pub(super) fn tag_state(&self, node: &Node<K, V>) -> Ended {
+        let untouched = Ended { invalidated: false, over_since: NEVER };
+        let Some(groups) = &self.config.groups else { return untouched };
+        let Some(start) = node.tag_sequence(self.nodes()) else { return untouched };
         // A publisher writes the tag sequence a moment before the word has a value, so the word is
         // asked, too.
-        // SAFETY: the word has a value, and the caller is pinned or owns a reference.
-        node.word.load().has_value() && !groups.valid(node.key(), unsafe { node.value() }, start)
-    }
-
-    /// Returns the tag sequence for a load that begins now. The invalidations of the value's tags
-    /// are compared with it.
-    pub(crate) fn tag_sequence(&self) -> u64 {
-        self.config.groups.as_ref().map_or(0, TagRegistry::sequence)
+        match node.word.load().has_value() {
+            // SAFETY: the word has a value, and the caller is pinned or owns a reference.
+            true => groups.ended(node.key(), unsafe { node.value() }, start),
+            false => untouched,
+        }
     }
 
     /// Returns whether the value has expired, for callers that only look on: this counts as no use.
     pub(crate) fn is_expired(&self, node: &Node<K, V>) -> bool {
-        !node.hot().never_expires() && (self.is_expired_at(node, self.config.time.now()) || self.tag_invalidated(node))
+        !self.never_ends(node) && (self.is_expired_at(node, self.config.time.now()) || self.is_outdated(node))
     }
 
+    /// Returns whether the value has expired at the time `now`. The tags are not asked.
     pub(super) fn is_expired_at(&self, node: &Node<K, V>, now: u64) -> bool {
         let hot = node.hot();
+        if self.ended_with_all(node) {
+            return true;
+        }
         if hot.never_expires() || now < hot.quiet_until() && self.has_quiet_time(hot) {
             // The common case. The time of expiry, which lies outside the node, need not be looked
             // up.
@@ -151,10 +166,11 @@ impl<K, V> Core<K, V> {
     /// invalidated tag has no grace, nor has any value of a cache with a time to idle.
     pub(super) fn within_grace(&self, node: &Node<K, V>, window: StaleWindow) -> bool {
         let window = self.window(node, window);
-        window != 0
-            && self.config.idle == NEVER
-            && self.config.time.now() < node.expires(self.nodes()).saturating_add(window)
-            && !self.tag_invalidated(node)
+        window != 0 && self.config.idle == NEVER && {
+            let ended = self.ended(node);
+            let over_since = node.expires(self.nodes()).min(ended.over_since);
+            !ended.invalidated && self.config.time.now() < over_since.saturating_add(window)
+        }
     }
 
     /// Returns whether the value may be served for want of a newer one: it was not removed, and it
@@ -165,7 +181,7 @@ impl<K, V> Core<K, V> {
 
     /// Returns whether this FAILED node still keeps its failure.
     pub(super) fn keeps_failure(&self, node: &Node<K, V>) -> bool {
-        node.kept_failure(self.nodes(), self.config.time.now())
+        node.kept_failure(self.nodes(), self.config.time.now()) && !self.ended_with_all(node)
     }
 
     /// Returns whether a refresh of the value failed past its time to live, so recently that no
@@ -177,9 +193,13 @@ impl<K, V> Core<K, V> {
     /// Returns whether the value is past its expiry and past every stale-serving window at the time
     /// `now`.
     pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
-        self.is_expired_at(node, now)
-            && (self.config.idle != NEVER
-                || now >= node.expires(self.nodes()).saturating_add(self.window(node, self.config.limits.max_stale())))
+        self.is_expired_at(node, now) && (self.config.idle != NEVER || now >= self.beyond_grace_from(node))
+    }
+
+    /// Returns when the value is past every stale-serving window. The tags are not asked.
+    pub(super) fn beyond_grace_from(&self, node: &Node<K, V>) -> u64 {
+        let over_since = node.expires(self.nodes()).min(self.end_with_all(node));
+        over_since.saturating_add(self.window(node, self.config.limits.max_stale()))
     }
 
     /// Returns how fresh the value is for a read-through: whether it may be served, and whether
@@ -218,7 +238,7 @@ impl<K, V> Core<K, V> {
     pub(super) fn quiet(&self, node: &Node<K, V>) -> bool {
         let hot = node.hot();
         if hot.never_expires() {
-            return true;
+            return !self.ended_with_all(node);
         }
         let quiet = match self.has_quiet_time(hot) {
             true => hot.quiet_until(),

@@ -1,12 +1,12 @@
 //! Joining or leading: the role that a caller gets at a key. It gets a hit, leads a flight, or
 //! waits for one.
 
-use super::config::{Limits, StaleWindow};
+use super::config::Limits;
 use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::outcome::Outcome;
-use super::role::{Intent, Role};
+use super::role::{Intent, LATE, Role};
 use super::spare::PendingNode;
 use super::stats::Event;
 use super::{Core, Freshness, Operation, Ptr, Shard};
@@ -108,20 +108,6 @@ impl<'c, K, V> Operation<'c, K, V> {
         node
     }
 
-    /// Serves an expired value to a caller that takes it within this `window`.
-    fn serve_stale<'s>(
-        &self,
-        node: &'s Node<K, V>,
-        intent: Intent<'_>,
-        window: impl FnOnce(&Limits) -> StaleWindow,
-    ) -> Option<Role<'s, K, V>> {
-        let Intent::Value(limits) = intent else { return None };
-        self.core.within_grace(node, window(limits)).then(|| {
-            self.count_of(node, Event::StaleServe);
-            Role::Hit(node, Outcome::Stale)
-        })
-    }
-
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
         self.core.counters.count(Event::Load);
         // SAFETY: the lease that the caller is given owns a reference.
@@ -144,12 +130,12 @@ impl<'c, K, V> Operation<'c, K, V> {
             State::Computing { .. } | State::Publishing => self.join(flight, intent),
             State::Empty { .. } => self.claim(flight),
             State::Ready => {
-                let (hot, freshness) = (node.hot(), self.core.freshness(node));
-                let hit = || Some(Role::Hit(node, Outcome::Hit));
+                let (hot, freshness) = (node.hot(), self.core.freshness_for(node, intent.demand()));
+                let hit = || Some(Role::Hit(node, intent.demand().outcome_of_hit()));
                 if intent.value() && freshness == Freshness::Fresh {
                     return hit();
                 }
-                if freshness == Freshness::Expired && self.core.in_cooldown(node) {
+                if freshness == Freshness::Expired && !intent.demand().refuses() && self.core.in_cooldown(node) {
                     if let Some(stale) = self.serve_stale(node, intent, Limits::if_error) {
                         return Some(stale);
                     }
@@ -175,11 +161,6 @@ impl<'c, K, V> Operation<'c, K, V> {
                 None
             }
         }
-    }
-
-    /// Returns whether a failed flight is an answer to this caller.
-    fn is_kept_failure(&self, node: &Node<K, V>, intent: Intent<'_>) -> bool {
-        matches!(intent, Intent::Value(limits) if limits.negative) && self.core.keeps_failure(node)
     }
 
     /// Hangs a successor from an entry.
@@ -231,7 +212,11 @@ impl<'c, K, V> Operation<'c, K, V> {
         if freshness == Freshness::Early && intent.value() {
             self.core.counters.count(Event::EarlyRefresh);
         }
-        let kind = if freshness == Freshness::Expired { LoadKind::Expired } else { LoadKind::Early };
+        let kind = match freshness {
+            Freshness::Expired => LoadKind::Expired,
+            Freshness::TooOld => LoadKind::Forced,
+            Freshness::Fresh | Freshness::Early => LoadKind::Early,
+        };
         Some(self.leads(flight, 1, intent.or(kind), intent.counted()))
     }
 
@@ -251,9 +236,12 @@ impl<'c, K, V> Operation<'c, K, V> {
             // The first caller that meets a leader that hangs replaces it, even if the old value
             // may be served.
             State::Computing { lease, .. } if self.overdue(next, lease, intent) => self.relieve(flight, lease),
-            _ if intent.value() && self.core.is_fresh(old) => Some(Role::Hit(old, Outcome::Hit)),
+            _ if intent.value() && self.serves(old, intent) => Some(Role::Hit(old, intent.demand().outcome_of_hit())),
             State::Computing { .. } | State::Publishing => {
-                self.serve_stale(old, intent, Limits::while_refresh).or_else(|| self.join(flight, intent))
+                // A caller that demands a new value waits for it, even if it takes an old one
+                // where the load fails.
+                let stale = || self.serve_stale(old, intent, Limits::while_refresh);
+                (!intent.demand().refuses()).then(stale).flatten().or_else(|| self.join(flight, intent))
             }
             State::Empty { .. } => self.claim(flight),
             State::Failed(_) | State::Dead => {
@@ -266,7 +254,13 @@ impl<'c, K, V> Operation<'c, K, V> {
                 yield_now();
                 None
             }
-            _ if self.core.is_fresh(next) => Some(Role::Hit(next, Outcome::Hit)),
+            _ if self.serves(next, intent) => Some(Role::Hit(next, intent.demand().outcome_of_hit())),
+            _ if self.core.is_fresh(next) => {
+                // It is not new enough for this caller, which refreshes it as soon as it is in the
+                // old entry's place. No user code runs before that.
+                yield_now();
+                None
+            }
             _ => {
                 // The successor is published, not yet in the old entry's place, and has expired
                 // already.
@@ -342,12 +336,17 @@ impl<'c, K, V> Operation<'c, K, V> {
         let joined = node.word.join(most);
         match joined {
             Joined::Counted(_) | Joined::Publishing => {
+                let late = intent.value() && node.was_fenced();
+                let came = match late && !mutant("a fenced load for a late caller") {
+                    true => LATE,
+                    false => self.core.tag_sequence(),
+                };
                 if intent.value() {
                     self.count_of(node, Event::Coalesced);
                 }
                 let lease = if let Joined::Counted(lease) = joined { Some(lease) } else { None };
                 let subscription = early.unwrap_or_else(listen);
-                return Some(Role::Wait { flight, lease, subscription });
+                return Some(Role::Wait { flight, lease, subscription, came });
             }
             Joined::Full | Joined::Moved(_) => {
                 // SAFETY: the references were taken above; from here on the nodes are used only
@@ -367,7 +366,8 @@ impl<'c, K, V> Operation<'c, K, V> {
             Joined::Moved(word)
                 if word.has_value()
                     && intent.value()
-                    && (!self.core.tag_invalidated(node) || mutant("outdated on board")) =>
+                    && self.core.is_new_enough(node, intent.demand())
+                    && (!self.core.is_outdated(node) && !node.was_fenced() || mutant("outdated on board")) =>
             {
                 // The load was in flight when this caller came. So its value answers the caller,
                 // even if the entry was removed since.

@@ -8,6 +8,7 @@
 //! * [`read`]: how a reader finds a value. [`freshness`]: whether the value may be served.
 //! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait. [`role`],
 //!   [`flight_ref`]: the types of that answer. [`wait`]: how the caller sleeps.
+//! * [`demand`]: how new a value must be for one caller. [`suits`]: which values suit it.
 //! * [`publish`]: how a flight ends with a value. [`end`]: how a flight ends without one.
 //! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
 //!   these. [`cost`]: how long loads take. [`loads`]: how many loads are in flight.
@@ -18,7 +19,7 @@
 //!   entries weigh. [`spread`]: how many shards are in use.
 //! * [`sweep`]: how a caller visits all entries. [`tidy`]: how expired entries go as others are
 //!   stored.
-//! * [`tags`]: which entries are invalidated together.
+//! * [`tags`]: which entries are invalidated together. [`expire`]: whose time a call ends.
 //! * [`observe`]: how the observer is told of an event, and of its key. [`events`], [`event_key`],
 //!   [`outcome`], [`failure`], [`stats`]: the public types of such reports.
 //! * [`key`]: how a query becomes an owned key.
@@ -26,10 +27,12 @@
 
 pub(crate) mod config;
 mod cost;
+pub(crate) mod demand;
 pub(crate) mod end;
 pub(crate) mod event_key;
 pub(crate) mod events;
 mod evict;
+mod expire;
 pub(crate) mod expiry;
 pub(crate) mod failure;
 pub(crate) mod flight_ref;
@@ -51,6 +54,7 @@ mod slots;
 mod spare;
 mod spread;
 pub(crate) mod stats;
+mod suits;
 mod sweep;
 pub(crate) mod tags;
 pub(crate) mod taken;
@@ -109,6 +113,7 @@ pub(crate) struct Core<K, V> {
     /// Leases in force, if `max_loads` bounds them.
     leases: AtomicUsize,
     rounds: CachePadded<tidy::Rounds>,
+    epochs: expire::Epochs,
     /// On cache lines of its own: every removal writes here, which must not slow down hits.
     limbo: CachePadded<Limbo<Node<K, V>>>,
 }
@@ -160,6 +165,7 @@ impl<K, V> Core<K, V> {
             dice: AtomicU64::new(config.seed.unwrap_or(0)),
             leases: AtomicUsize::new(0),
             rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
+            epochs: expire::Epochs::new(),
             limbo: CachePadded(Limbo::new(config.huge_pages)),
             config,
         }

@@ -1,6 +1,7 @@
 //! Finding a value that may be served: the hit path, and its fallback past an entry's quiet time.
 
 use super::Core;
+use super::config::StaleWindow;
 use crate::flight::expiry::ExpiryWord;
 use crate::flight::node::Node;
 use crate::flight::word::{Snapshot, State};
@@ -16,17 +17,6 @@ const TOGETHER: usize = 16;
 const STEPS: usize = 3;
 
 impl<K, V> Core<K, V> {
-    /// Ends the value's time to live now. Does the same to a published successor that is about to
-    /// replace the entry.
-    pub(crate) fn end_time(&self, pin: &Pin, node: &Node<K, V>) {
-        node.end_time(self.nodes(), self.config.time.now());
-        self.note_end(node);
-        if let Some(next) = self.serving_successor(pin, node.word.load(), |_| true) {
-            next.end_time(self.nodes(), self.config.time.now());
-            self.note_end(next);
-        }
-    }
-
     /// Finds the node of a key by hash and key, to read it.
     #[inline]
     pub(crate) fn find<'p>(&'p self, pin: &'p Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> Option<&'p Node<K, V>> {
@@ -81,7 +71,7 @@ impl<K, V> Core<K, V> {
         }
         // Loaded after the word: before the word has a value, the times are not the value's.
         let hot = node.hot();
-        let plainly = (hot.never_expires() || quiet(hot)) && !self.counters.lookups_counted();
+        let plainly = (hot.never_expires() || quiet(hot)) && !self.counters.looks_closer();
         if plainly {
             node.touch();
         }
@@ -104,6 +94,26 @@ impl<K, V> Core<K, V> {
     ) -> Option<&'p Node<K, V>> {
         let node = self.find(pin, hash, is_key)?;
         self.serving(pin, node, |n| self.is_fresh(n)).inspect(|node| node.touch())
+    }
+
+    /// Finds the node of a value that is fresh, or over for less than `window`, with a reference
+    /// for the caller. Counts the lookup.
+    pub(crate) fn find_stale<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+        window: u64,
+    ) -> Option<&'p Node<K, V>> {
+        let served = |node: &Node<K, V>| self.is_fresh(node) || self.within_grace(node, StaleWindow::Exactly(window));
+        let found = loop {
+            let found = self.find(pin, hash, &is_key).and_then(|node| self.serving(pin, node, served));
+            if found.is_none_or(Node::inc_ref) {
+                break found;
+            }
+        };
+        self.counters.lookup(found.is_some());
+        found.inspect(|node| node.touch())
     }
 
     /// Finds the node of a live value, with a reference for the caller. Counts the lookup.

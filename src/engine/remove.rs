@@ -134,12 +134,12 @@ impl<K, V> Operation<'_, K, V> {
     /// `cause`.
     fn cause_by_time(&self, node: &Node<K, V>, now: u64, cause: RemovalCause) -> RemovalCause {
         // The common case is a value that never expires.
-        if !node.hot().never_expires() && self.core.is_expired_at(node, now) { RemovalCause::Expired } else { cause }
+        if !self.core.never_ends(node) && self.core.is_expired_at(node, now) { RemovalCause::Expired } else { cause }
     }
 
     /// Returns the cause of a removal at the present time of the user's clock.
     fn cause_at_present(&self, node: &Node<K, V>, cause: RemovalCause) -> RemovalCause {
-        if node.hot().never_expires() {
+        if self.core.never_ends(node) {
             return cause;
         }
         let now = self.ask(|| self.core.config.time.now());
@@ -181,8 +181,10 @@ impl<K, V> Operation<'_, K, V> {
     /// itself. Calls the user's `tags_with`, but only if a tag was invalidated since the value was
     /// loaded.
     fn ended_by_tag(&self, node: &Node<K, V>) -> bool {
-        let Some(groups) = &self.core.config.groups else { return false };
-        node.tag_sequence(self.core.nodes()).is_some_and(|start| groups.any_since(start))
+        if self.core.config.groups.is_none() {
+            return false;
+        }
+        node.tag_sequence(self.core.nodes()).is_some_and(|start| self.core.epochs.any_since(start))
             // This calls user code: the clock and `tags_with`. If it panics, the value counts as
             // one without tags.
             && self

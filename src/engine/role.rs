@@ -36,6 +36,10 @@ impl Intent<'_> {
     }
 }
 
+/// The sequence number of a waiter that came after a call had ended the time of the flight's value:
+/// the value is not for it.
+pub(crate) const LATE: u64 = u64::MAX;
+
 /// The role of a caller.
 pub(crate) enum Role<'s, K, V> {
     /// This value may be served.
@@ -43,8 +47,9 @@ pub(crate) enum Role<'s, K, V> {
     /// The caller leads. `counted`: its lease counts for `max_loads`.
     Lead { flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool },
     /// Another caller leads, under this lease: wait. No lease: the value is being moved in, and the
-    /// flight does not count this waiter.
-    Wait { flight: Flight<K, V>, lease: Option<u32>, subscription: Subscription },
+    /// flight does not count this waiter. `came`: the sequence number when the caller came, or
+    /// [`LATE`].
+    Wait { flight: Flight<K, V>, lease: Option<u32>, subscription: Subscription, came: u64 },
     /// The flight can count no more waiters, or no more loads may begin.
     Full,
     /// The last load failed, and its failure is kept.

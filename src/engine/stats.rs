@@ -1,6 +1,6 @@
 //! Counters of the cache's operations.
 
-use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
+use crate::sys::sync::{AtomicU64, CachePadded, Ordering, untracked};
 use alloc::boxed::Box;
 
 /// The counts of a cache's operations since it was built: a snapshot of counters that are not all
@@ -129,6 +129,9 @@ pub struct Stats {
     /// Answers of bulk loads that were refused: for keys that no caller asked for, or second ones
     /// for the same key ([`Answers`](crate::Answers)).
     pub unasked_answers: u64,
+    /// Loads that gave a value which they had read from another tier
+    /// ([`Lease::from_tier`](crate::Lease::from_tier)). They count in `loads`, too.
+    pub tier_reads: u64,
 }
 
 /// The counters of rare events.
@@ -153,9 +156,10 @@ pub(crate) enum Event {
     FencedOver,
     UnaskedAnswer,
     Rejection,
+    TierRead,
 }
 
-const EVENTS: usize = Event::Rejection as usize + 1;
+const EVENTS: usize = Event::TierRead as usize + 1;
 const STRIPES: usize = if cfg!(loom) { 1 } else { 16 };
 
 /// The hits and misses of some of the threads.
@@ -168,6 +172,8 @@ struct Stripe {
 pub(crate) struct Counters {
     events: CachePadded<[AtomicU64; EVENTS]>,
     stripes: Option<Box<[CachePadded<Stripe>]>>,
+    /// Whether no hit is a plain one: hits are counted, or all values were ended at once before.
+    closer: untracked::AtomicBool,
 }
 
 /// Returns the stripe of the calling thread. Threads are spread over the stripes in the order of
@@ -192,6 +198,7 @@ impl Counters {
         Self {
             events: CachePadded(core::array::from_fn(|_| AtomicU64::new(0))),
             stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
+            closer: untracked::AtomicBool::new(record),
         }
     }
 
@@ -200,9 +207,20 @@ impl Counters {
     }
 
     /// Returns whether hits and misses are counted.
-    #[inline(always)]
+    #[cfg(feature = "metrics")]
     pub(crate) fn lookups_counted(&self) -> bool {
         self.stripes.is_some()
+    }
+
+    /// Returns whether every hit has to look closer at its entry.
+    #[inline(always)]
+    pub(crate) fn looks_closer(&self) -> bool {
+        self.closer.load(Ordering::Relaxed)
+    }
+
+    /// Has every hit look closer at its entry from now on.
+    pub(super) fn look_closer(&self) {
+        self.closer.store(true, Ordering::Relaxed);
     }
 
     #[inline]
@@ -239,6 +257,7 @@ impl Counters {
             bypassed: event(Event::Bypassed),
             rejected: event(Event::Rejection),
             unasked_answers: event(Event::UnaskedAnswer),
+            tier_reads: event(Event::TierRead),
             retired_bytes: 0,
             retired_weight: 0,
         }

@@ -100,7 +100,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Returns whether a value may not be served any more, not even as stale.
     fn beyond_use(&self, node: &Node<K, V>) -> bool {
-        !node.hot().never_expires()
+        !self.core.never_ends(node)
             && (self.core.beyond_grace_at(node, self.core.config.time.now()) || self.core.tag_invalidated(node))
     }
 
@@ -143,7 +143,7 @@ impl<K, V> Operation<'_, K, V> {
         let shard = self.core.shard_of_order(node.link().order());
         let now = || self.core.config.time.now();
         match node.word.load().state() {
-            State::Ready => !node.hot().never_expires() && self.sweep_entry(node, now()),
+            State::Ready => !self.core.never_ends(node) && self.sweep_entry(node, now()),
             State::Failed(_) => {
                 self.sweep_failure(node, now());
                 false
@@ -166,13 +166,21 @@ impl<K, V> Operation<'_, K, V> {
     /// Removes an entry, which was READY, if it is beyond grace at the time `now` or one of its
     /// tags was invalidated. Returns whether it did.
     pub(super) fn sweep_entry(&self, node: &Node<K, V>, now: u64) -> bool {
-        if node.hot().never_expires() || node.link().is_marked() {
+        if self.core.never_ends(node) || node.link().is_marked() {
             return false;
         }
         let cause = match self.core.beyond_grace_at(node, now) {
             true => RemovalCause::Expired,
-            false if self.core.tag_invalidated(node) => RemovalCause::Explicit,
-            false => return false,
+            false => {
+                let tags = self.core.tag_state(node);
+                let window = self.core.window(node, self.core.config.limits.max_stale());
+                let grace = tags.over_since.saturating_add(window);
+                match tags.invalidated {
+                    true => RemovalCause::Explicit,
+                    false if now >= grace => RemovalCause::Expired,
+                    false => return false,
+                }
+            }
         };
         let shard = self.core.shard_of_order(node.link().order());
         node.word.close() == Closing::Entry && self.remove(shard, node, cause)

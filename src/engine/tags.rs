@@ -5,18 +5,24 @@
 //! invalidations there were in the cache as its load began. So entries without tags pay nothing.
 //!
 //! One sequence number per cache orders loads and invalidations; the clock does not. A load notes
-//! the number as it begins. [`TagRegistry::invalidate`] takes the next number and stores it in the
-//! tag's cell. A value is valid as long as no cell of its tags has a higher number than the one
-//! with which its load began.
+//! the number as it begins. [`TagRegistry::invalidate`] stores the next number in the tag's cell. A
+//! value is valid as long as no cell of its tags has a higher number than the one with which its
+//! load began.
 //!
 //! The number of cells is fixed, and a tag's hash picks its cell. Two tags may share a cell. Then
 //! the invalidation of one invalidates the other, too, which costs a load and is never wrong. (With
 //! 16,384 cells one invalidation hits one in 16,384 of the other tags.) So a cache that sees ever
 //! new tags does not grow.
+//!
+//! [`TagRegistry::expire`] does the same with cells of their own, which have the time of the call,
+//! too. They are allocated at the first such call. (Of two such calls, the time of the later one
+//! counts, even for a value that the earlier one ended.)
 
+use crate::runtime::xfetch::NEVER;
 use crate::sys::hasher::DefaultHashBuilder;
-use crate::sys::mutants::{mutant, sized, weakened};
-use crate::sys::sync::{AtomicU64, CachePadded, Ordering};
+use crate::sys::mutants::{mutant, sized};
+use crate::sys::segmented::SegmentedArray;
+use crate::sys::sync::{AtomicU64, Ordering};
 use crate::sys::zeroed::ZeroedSlice;
 use alloc::boxed::Box;
 use core::fmt;
@@ -24,6 +30,8 @@ use core::hash::{BuildHasher, Hash};
 
 /// The number of cells. Models have one: with several, the hasher would pick one at random.
 const CELLS: usize = sized(1 << 14, 1, 1);
+/// The size of the first segment of the cells for `expire`, as a power of two: all of them.
+const ALL: u32 = (2 * CELLS).ilog2();
 
 /// A function that gives an entry's tags: see [`Builder::tags_with`](crate::Builder::tags_with).
 pub(crate) type TagsWith<K, V> = Box<dyn Fn(&K, &V, &mut Tags<'_>) + Send + Sync>;
@@ -35,6 +43,8 @@ pub struct Tags<'t> {
     start: u64,
     any: bool,
     valid: bool,
+    /// Since when the entry is over, by one of its tags.
+    over_since: u64,
 }
 
 impl Tags<'_> {
@@ -44,7 +54,14 @@ impl Tags<'_> {
         // Acquire: partner of the Release in `invalidate`, as with the other words that a hit
         // reads. It would suffice that a reader sees an invalidation that has returned; the order
         // of the cell's own modifications gives that.
-        self.valid &= self.registry.cell(tag).load(Ordering::Acquire) <= self.start;
+        let cell = self.registry.cell(tag);
+        self.valid &= self.registry.cells[cell].load(Ordering::Acquire) <= self.start;
+        if let Some([number, at]) = self.registry.soft_cell(cell) {
+            // Acquire: partner of the Release in `expire`, for the time.
+            if number.load(Ordering::Acquire) > self.start {
+                self.over_since = self.over_since.min(at.load(Ordering::Relaxed));
+            }
+        }
     }
 }
 
@@ -54,17 +71,30 @@ impl fmt::Debug for Tags<'_> {
     }
 }
 
+/// What calls have done to a value since its load began.
+pub(super) struct Ended {
+    pub(super) invalidated: bool,
+    /// Since when the value is over. `NEVER`: it is not.
+    pub(super) over_since: u64,
+}
+
 struct Registry {
     hasher: DefaultHashBuilder,
-    /// The number of invalidations.
-    sequence: CachePadded<AtomicU64>,
     /// For each cell, the number of the last invalidation of its tags; 0: none.
     cells: ZeroedSlice<AtomicU64>,
+    /// For each cell, the number of the last call that ended the time of its tags, and the time of
+    /// that call.
+    soft: SegmentedArray<AtomicU64, ALL, 1>,
 }
 
 impl Registry {
-    fn cell<T: ?Sized + Hash>(&self, tag: &T) -> &AtomicU64 {
-        &self.cells[self.hasher.hash_one(tag) as usize % CELLS]
+    #[allow(clippy::modulo_one, reason = "models have one cell")]
+    fn cell<T: ?Sized + Hash>(&self, tag: &T) -> usize {
+        self.hasher.hash_one(tag) as usize % CELLS
+    }
+
+    fn soft_cell(&self, cell: usize) -> Option<[&AtomicU64; 2]> {
+        Some([self.soft.get(2 * cell)?, self.soft.get(2 * cell + 1)?])
     }
 }
 
@@ -78,32 +108,16 @@ impl<K, V> TagRegistry<K, V> {
     pub(crate) fn new(tags: TagsWith<K, V>) -> Self {
         // SAFETY: an `AtomicU64` of zero is all zero bits, and is not zero-sized.
         let cells = unsafe { ZeroedSlice::new(CELLS, || AtomicU64::new(0)) };
-        let sequence = CachePadded(AtomicU64::new(0));
-        Self { tags, registry: Registry { hasher: DefaultHashBuilder::default(), sequence, cells } }
+        // SAFETY: as above.
+        let soft = unsafe { SegmentedArray::new(|| AtomicU64::new(0)) };
+        Self { tags, registry: Registry { hasher: DefaultHashBuilder::default(), cells, soft } }
     }
 
-    /// Returns the sequence number of a load that is about to begin.
-    ///
-    /// Acquire: partner of the Release in the invalidation with that number. So the load sees all
-    /// changes from before that invalidation.
-    pub(crate) fn sequence(&self) -> u64 {
-        self.registry.sequence.load(weakened("tag start", Ordering::Acquire))
-    }
-
-    /// Returns whether any tag was invalidated since the number `start` was taken.
-    pub(crate) fn any_since(&self, start: u64) -> bool {
-        // Relaxed: if so, the caller asks each tag's cell, with an order of its own.
-        self.registry.sequence.load(Ordering::Relaxed) > start
-    }
-
-    /// Invalidates all entries with this tag whose loads began before this call.
-    pub(crate) fn invalidate<T: ?Sized + Hash>(&self, tag: &T) {
-        // Release: partner of the Acquire in `sequence`. Acquire: partner of earlier invalidations,
-        // so that a load that reads this number sees the changes from before those, too.
-        let number = self.registry.sequence.fetch_add(1, Ordering::AcqRel) + 1;
+    /// Invalidates all entries with this tag whose loads began before this `number` was taken.
+    pub(super) fn invalidate<T: ?Sized + Hash>(&self, tag: &T, number: u64) {
         if !mutant("tag not stored") {
             // The highest number stays, in whichever order two invalidations of the tag come here.
-            let cell = self.registry.cell(tag);
+            let cell = &self.registry.cells[self.registry.cell(tag)];
             if mutant("last tag stays") {
                 cell.store(number, Ordering::Release);
             } else {
@@ -112,8 +126,19 @@ impl<K, V> TagRegistry<K, V> {
         }
     }
 
+    /// Ends the time of all entries with this tag whose loads began before this `number` was taken,
+    /// at the time `now`.
+    pub(super) fn expire<T: ?Sized + Hash>(&self, tag: &T, number: u64, now: u64) {
+        let cell = 2 * self.registry.cell(tag);
+        self.registry.soft.get_or_grow(cell + 1).store(now, Ordering::Relaxed);
+        if !mutant("tag not ended") {
+            // Release: the time comes with the number.
+            self.registry.soft.get_or_grow(cell).fetch_max(number, Ordering::Release);
+        }
+    }
+
     fn ask(&self, key: &K, value: &V, start: u64) -> Tags<'_> {
-        let mut tags = Tags { registry: &self.registry, start, any: false, valid: true };
+        let mut tags = Tags { registry: &self.registry, start, any: false, valid: true, over_since: NEVER };
         (self.tags)(key, value, &mut tags);
         tags
     }
@@ -123,8 +148,9 @@ impl<K, V> TagRegistry<K, V> {
         self.ask(key, value, 0).any
     }
 
-    /// Returns whether none of an entry's tags was invalidated since its load began.
-    pub(crate) fn valid(&self, key: &K, value: &V, start: u64) -> bool {
-        self.ask(key, value, start).valid
+    /// Returns what was done to an entry by its tags since its load began.
+    pub(super) fn ended(&self, key: &K, value: &V, start: u64) -> Ended {
+        let tags = self.ask(key, value, start);
+        Ended { invalidated: !tags.valid, over_since: tags.over_since }
     }
 }

@@ -63,7 +63,7 @@ impl<K, V> Core<K, V> {
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
         let hot = self.hot(born, expires, delta);
-        Timestamps { born, expires, hot, tag_sequence, own: None }
+        Timestamps { born, expires, hot, tag_sequence, numbered: self.all_ended(), own: None }
     }
 
     /// Returns the times of a value with an age or terms of its own.
@@ -94,6 +94,6 @@ impl<K, V> Core<K, V> {
             hot = hot.with_own_terms();
             Box::new(OwnStamps { while_refresh, if_error, mark, beta: refresh.dice().unwrap_or(0.0), before })
         });
-        Timestamps { born, expires, hot, tag_sequence, own }
+        Timestamps { born, expires, hot, tag_sequence, numbered: self.all_ended(), own }
     }
 }

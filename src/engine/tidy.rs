@@ -97,15 +97,15 @@ impl Rounds {
 impl<K, V> Core<K, V> {
     /// Returns whether any value can ever expire.
     pub(super) fn any_ends(&self) -> bool {
-        self.rounds.always || self.nodes().has_extras()
+        self.rounds.always || self.nodes().has_extras() || self.all_ended()
     }
 
     /// Returns when a value will be beyond grace, unless it is used (time to idle) or one of its
     /// tags is invalidated before.
     fn end_of(&self, node: &Node<K, V>) -> u64 {
         match self.config.idle {
-            _ if node.hot().never_expires() => NEVER,
-            NEVER => node.expires(self.nodes()).saturating_add(self.window(node, self.config.limits.max_stale())),
+            _ if self.never_ends(node) => NEVER,
+            NEVER => self.beyond_grace_from(node),
             _ => node.expires(self.nodes()).min(node.hot().quiet_until()),
         }
     }

@@ -58,6 +58,26 @@ pub(crate) struct Timestamps {
     pub(crate) tag_sequence: u64,
     /// Terms of the value's own, if it has such; then `hot` says so, too.
     pub(crate) own: Option<Box<OwnStamps>>,
+    /// Whether the number is to be kept even if the value has no tags.
+    pub(crate) numbered: bool,
+}
+
+impl Timestamps {
+    /// Returns whether the sequence number must be stored.
+    pub(super) fn needs_sequence(&self) -> bool {
+        self.numbered || self.hot.tagged()
+    }
+}
+
+/// What a call meets that [fences](super::node::Node::fence) a load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Fenced {
+    /// The load is in flight. Its value will be over as it is stored.
+    Load,
+    /// The load has stored its value, whose time ended here.
+    Value,
+    /// The load confirms the old value.
+    Renewal,
 }
 
 /// Terms of a value of its own, in ns. See [`OwnTerms`](crate::reclaim::OwnTerms).
@@ -70,8 +90,9 @@ pub(crate) struct OwnStamps {
     pub(crate) before: u64,
 }
 
-/// The expiry word of an entry, which a hit reads: 49 bits of quiet time in µs (17 years), three
-/// flags, 12 bits of δ. Until its quiet time an entry needs only plain hits.
+/// The expiry word of an entry, which a hit reads: a bit that says "for ever", 48 bits of quiet
+/// time in µs (8 years), three flags, 12 bits of δ. Until its quiet time an entry needs only plain
+/// hits.
 ///
 /// *Tagged*: the entry has tags, and a hit must ask whether one of them was invalidated. The
 /// sequence number to compare is stored beside the entry's expiry. So a tagged entry has a quiet
@@ -91,11 +112,27 @@ const TAGGED: u64 = 1 << 13;
 const COOLING: u64 = 1 << 12;
 const CODE: u64 = COOLING - 1;
 const MANTISSA: u32 = 6;
-const QUIET_NEVER: u64 = NEVER >> LOW_BITS;
+/// The quiet time of an entry that is quiet for ever: the highest bit alone, which a hit tests by
+/// one instruction.
+const QUIET_NEVER: u64 = 1 << (63 - LOW_BITS);
 
 impl ExpiryWord {
     /// The word of an entry that is quiet for ever and has no δ.
     pub(crate) const NEVER_EXPIRES: ExpiryWord = ExpiryWord(QUIET_NEVER << LOW_BITS);
+
+    /// The word of a flight whose value's time a call has ended, and of that value once it is
+    /// stored, but for its flags: its quiet time is 0, and its δ is one ns.
+    pub(crate) const FENCED: ExpiryWord = ExpiryWord(1);
+
+    /// Returns the word of a value whose time was ended before it was stored.
+    pub(crate) fn fenced(self) -> Self {
+        Self(Self::FENCED.0 | self.0 & (TAGGED | OWN))
+    }
+
+    /// Returns whether the value's time was ended before the value was stored.
+    pub(crate) fn is_fenced(self) -> bool {
+        self.0 & !(TAGGED | OWN) == Self::FENCED.0
+    }
 
     /// Packs a quiet time and a δ, both in ns. `quiet` is rounded down to µs (looking a little
     /// early is harmless), and `delta` to a mantissa of 6 bits (an error below 1.6 %).

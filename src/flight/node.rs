@@ -171,7 +171,7 @@ impl<K, V> Node<K, V> {
         // SAFETY: PUBLISHING is won once in a node's life, so no other thread writes. No thread
         // reads the value before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });
-        self.stamp(nodes, 0, stamps);
+        self.stamp_flight(nodes, 0, stamps);
     }
 
     /// Stores the weight, before READY. 0 means that the value is only handed over.

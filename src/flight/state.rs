@@ -119,6 +119,11 @@ impl Snapshot {
         matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
     }
 
+    /// Returns whether the leader is moving the value in, or confirms the old one.
+    pub(crate) fn is_publishing(self) -> bool {
+        self.tag() == Tag::Publishing
+    }
+
     /// Returns whether the node's weight, if it has one, is counted in the cache's total. True of a
     /// node with a value, and of a failure that is kept.
     pub(crate) fn weighs(self) -> bool {

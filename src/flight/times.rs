@@ -4,10 +4,11 @@
 //! The use counter shares a word with the creation time, because the creation time does not change
 //! once the node is READY. Two plain stores that race can lose a use, and nothing else.
 
-use super::expiry::{ExpiryWord, OwnStamps, Timestamps};
+use super::expiry::{ExpiryWord, Fenced, OwnStamps, Timestamps};
 use super::node::{Node, Nodes};
 use crate::reclaim::{Extra, OwnTerms};
 use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
 
@@ -21,6 +22,8 @@ const BEGUN_SHIFT: u32 = USE_BITS + 1;
 
 /// The word that a flight's `hot` holds once its load has confirmed the old value.
 const CONFIRMED: u64 = 0;
+/// The word that a flight's `hot` holds once a call has [fenced](Node::fence) its load.
+const FENCED: u64 = ExpiryWord::FENCED.0;
 
 /// Converts a time of expiry to the number that is stored, and back. `NEVER` is stored as 0.
 fn kept(expires: u64) -> u64 {
@@ -72,6 +75,74 @@ impl<K, V> Node<K, V> {
     // misses it acts as if the reader had come earlier.
     #[inline]
     pub(crate) fn stamp(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+        self.stamp_all_but_hot(nodes, weight, stamps);
+        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+    }
+
+    /// Does the same for a flight, which a call may have [fenced](Self::fence) since it began, or
+    /// may be fencing now: then the value is over as it is stored.
+    ///
+    /// Each of the two changes `hot` by an RMW. If the caller's is first, this publisher finds the
+    /// flag. If the publisher's is first, it has stored the time of expiry before, and the caller
+    /// overwrites that afterwards.
+    pub(super) fn stamp_flight(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+        self.stamp_all_but_hot(nodes, weight, stamps);
+        let mut hot = stamps.hot;
+        // Acquire: partner of the Release in `fence`. Release: the times above.
+        let flagged = |now: u64| now == FENCED && !mutant("fence not seen");
+        while let Err(now) = self.swap_hot(ExpiryWord::NEVER_EXPIRES.0, hot.0) {
+            if !flagged(now) {
+                self.hot.store(hot.0, Ordering::Release);
+                return;
+            }
+            // `fence` has allocated this word.
+            self.extra_or_grow(nodes).store(kept(stamps.born), Ordering::Relaxed);
+            hot = stamps.hot.fenced();
+            if self.swap_hot(now, hot.0).is_ok() {
+                return;
+            }
+        }
+    }
+
+    fn swap_hot(&self, was: u64, new: u64) -> Result<u64, u64> {
+        self.hot.compare_exchange(was, new, Ordering::AcqRel, Ordering::Acquire)
+    }
+
+    /// Ends the time of the value that this flight loads, from before it is stored: a call has
+    /// expired the key. Returns what the call met.
+    pub(crate) fn fence(&self, nodes: &Nodes<K, V>, now: u64) -> Fenced {
+        let expires = self.extra_or_grow(nodes);
+        let met = match mutant("fence by a store") {
+            true => {
+                self.hot.store(FENCED, Ordering::Relaxed);
+                return Fenced::Load;
+            }
+            // Release: the word above was allocated. Acquire: the publisher's times.
+            false => self.swap_hot(ExpiryWord::NEVER_EXPIRES.0, FENCED),
+        };
+        match met {
+            Err(CONFIRMED) => Fenced::Renewal,
+            // The load may have stored a value that never expires, and then it is ended here.
+            Ok(_) | Err(FENCED) => {
+                expires.store(kept(now), Ordering::SeqCst);
+                Fenced::Load
+            }
+            Err(stamped) => {
+                // As in `end_time`. The flag tells those that come while the value is published.
+                expires.store(kept(now), Ordering::SeqCst);
+                self.hot.store(ExpiryWord(stamped).fenced().0, Ordering::SeqCst);
+                Fenced::Value
+            }
+        }
+    }
+
+    /// Returns whether a call has ended the time of this flight's value before the value was
+    /// stored.
+    pub(crate) fn was_fenced(&self) -> bool {
+        self.hot().is_fenced() && !mutant("fence seen no more")
+    }
+
+    fn stamp_all_but_hot(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         match stamps.expires {
@@ -79,16 +150,20 @@ impl<K, V> Node<K, V> {
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
         self.set_rare(nodes, stamps);
-        self.hot.store(stamps.hot.0, Ordering::Relaxed);
+        // SAFETY: as in `extra`.
+        let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
+        confirmed.into_iter().for_each(|confirmed| confirmed.store(0, Ordering::Relaxed));
     }
 
     /// Stores what the flags of `stamps.hot` say that the value has.
     fn set_rare(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
-        if stamps.hot.tagged() {
+        let start = match stamps.needs_sequence() {
             // SAFETY: as in `extra`.
-            let start = unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
-            start.store(stamps.tag_sequence, Ordering::Relaxed);
-        }
+            true => Some(unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) }),
+            // SAFETY: as in `extra`.
+            false => unsafe { nodes.tag_sequence(NonNull::from(self)) },
+        };
+        start.into_iter().for_each(|start| start.store(stamps.tag_sequence, Ordering::Relaxed));
         if let Some(own) = &stamps.own {
             self.set_own_terms(nodes, own);
         }
@@ -131,12 +206,14 @@ impl<K, V> Node<K, V> {
     /// A renewal writes this number and `hot` one after the other. A reader between the two writes
     /// compares the older number, and at worst loads the value anew.
     pub(crate) fn tag_sequence(&self, nodes: &Nodes<K, V>) -> Option<u64> {
-        if !self.hot().tagged() {
-            return None;
-        }
+        self.hot().tagged().then(|| self.sequence(nodes))
+    }
+
+    /// Returns the sequence number with which the load of the value began; 0 if the value has none.
+    pub(crate) fn sequence(&self, nodes: &Nodes<K, V>) -> u64 {
         // SAFETY: as in `extra`.
         let start = unsafe { nodes.tag_sequence(NonNull::from(self)) };
-        Some(start.map_or(0, |start| start.load(Ordering::Relaxed)))
+        start.map_or(0, |start| start.load(Ordering::Relaxed))
     }
 
     #[inline]
@@ -157,8 +234,11 @@ impl<K, V> Node<K, V> {
 
     /// Records in a flight, before it ends, that its load has confirmed the old value. The flight
     /// has no expiry of its own, and will have none, so its `hot` is free for this.
-    pub(crate) fn set_confirmed(&self) {
-        self.hot.store(CONFIRMED, Ordering::Relaxed);
+    ///
+    /// Returns whether a call has fenced the load before. If the call comes later, it finds this
+    /// note, and ends the old value's time once that is renewed.
+    pub(crate) fn set_confirmed(&self) -> bool {
+        self.hot.swap(CONFIRMED, Ordering::AcqRel) == FENCED
     }
 
     /// Returns whether a flight that ended without a value has confirmed the old value.
@@ -177,6 +257,28 @@ impl<K, V> Node<K, V> {
         unsafe { nodes.expiry(NonNull::from(self)) }
     }
 
+    fn confirmed_at<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
+        // SAFETY: as in `extra`.
+        unsafe { nodes.renewal_or_grow(NonNull::from(self)) }
+    }
+
+    /// Returns how long ago, at the time `now`, the value was made, or confirmed by a renewal
+    /// since.
+    pub(crate) fn confirmed_ago(&self, nodes: &Nodes<K, V>, now: u64) -> u64 {
+        // SAFETY: as in `extra`.
+        let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
+        match confirmed.map_or(0, |at| at.load(Ordering::Relaxed)) {
+            0 => self.made_ago(nodes, now),
+            at => now.saturating_sub(at),
+        }
+    }
+
+    /// Returns how long ago, at the time `now`, the value was made.
+    pub(crate) fn made_ago(&self, nodes: &Nodes<K, V>, now: u64) -> u64 {
+        let before = self.own_terms(nodes).map_or(0, |own| own.before);
+        now.saturating_sub(self.born()).saturating_add(before)
+    }
+
     fn extra_or_grow<'n>(&self, nodes: &'n Nodes<K, V>) -> &'n Extra {
         // SAFETY: as in `extra`.
         unsafe { nodes.expiry_or_grow(NonNull::from(self)) }
@@ -188,7 +290,7 @@ impl<K, V> Node<K, V> {
         if stamps.expires != NEVER {
             self.extra_or_grow(nodes);
         }
-        if stamps.hot.tagged() {
+        if stamps.needs_sequence() {
             // SAFETY: as in `extra`.
             unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) };
         }
@@ -201,6 +303,7 @@ impl<K, V> Node<K, V> {
     /// Allocates the memory for a [renewal](Self::renew), which always writes a time of expiry.
     pub(crate) fn reserve_renewal(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         self.extra_or_grow(nodes);
+        self.confirmed_at(nodes);
         self.reserve(nodes, stamps);
     }
 
@@ -212,6 +315,7 @@ impl<K, V> Node<K, V> {
     /// stores, and no weaker order forbids that outcome.
     pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         self.set_rare(nodes, stamps);
+        self.confirmed_at(nodes).store(stamps.born, Ordering::Relaxed);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);
     }

@@ -62,6 +62,8 @@ pub(crate) enum Rechecked {
 pub(crate) enum Left {
     /// The waiter was counted out.
     Out,
+    /// The waiter was counted out as the last one of a load that goes on.
+    Last,
     /// The waiter was counted out as the last one of a flight that was given up. The flight has
     /// ended.
     Ended,
@@ -160,6 +162,16 @@ impl Word {
     /// Returns whether this lease is in force: it was not taken over, and has not ended.
     pub(crate) fn led_by(&self, lease: u32) -> bool {
         matches!(self.load().state(), State::Computing { lease: l, .. } if l == lease)
+    }
+
+    /// Returns how many waiters this lease has, or None if it is not in force. By an RMW that
+    /// changes nothing: it orders a leader's registration with the bell before the last waiter's
+    /// [`leave`](Self::leave), which then rings for the leader.
+    pub(crate) fn waiters_of(&self, lease: u32) -> Option<u32> {
+        match self.update(Some).ok()?.1.state() {
+            State::Computing { lease: l, waiters } if l == lease => Some(waiters),
+            _ => None,
+        }
     }
 
     /// Changes PUBLISHING to READY. Returns the word before, which tells whether the node was
@@ -276,6 +288,7 @@ impl Word {
         });
         match left {
             Ok((_, new)) if new.tag() == Tag::Dead => Left::Ended,
+            Ok((_, new)) if new.halves().1 == 0 => Left::Last,
             Ok(_) => Left::Out,
             Err(_) => Left::Moved,
         }

@@ -31,7 +31,7 @@ pub(crate) struct Arena<T> {
     /// On a cache line of its own, because every insertion and every free writes here.
     ends: CachePadded<Ends>,
     chunks: SegmentedArray<AtomicPtr<u8>, 3, SEGMENTS>,
-    extras: Extras,
+    pub(super) extras: Extras,
     huge_pages: bool,
     _nodes: PhantomData<fn() -> T>,
 }
@@ -239,7 +239,7 @@ impl<T> Arena<T> {
     }
 
     /// Returns the number of a node of this arena.
-    fn number_of(node: NonNull<T>) -> u32 {
+    pub(super) fn number_of(node: NonNull<T>) -> u32 {
         let (slab, place) = Shape::<T>::place_of(node.addr().get());
         let head = ptr::with_exposed_provenance::<Head>(slab);
         // SAFETY: the node's slab begins with its head. The chunk was exposed, and the head is only

@@ -1,4 +1,5 @@
-//! What few nodes have: a time of expiry, a tag sequence number, terms of the value's own.
+//! What few nodes have: a time of expiry, a tag sequence number, the time of a renewal, terms of
+//! the value's own.
 //!
 //! Each lies in an array of its own, indexed by node number. An array takes no memory until one of
 //! its elements is used. A node that is allocated by itself has its time of expiry beside it, and
@@ -44,6 +45,7 @@ type Array<T> = SegmentedArray<T, 6, SEGMENTS>;
 pub(super) struct Extras {
     pub(super) expiry: Array<Extra>,
     pub(super) tag_sequence: Array<Extra>,
+    pub(super) renewal: Array<Extra>,
     pub(super) terms: Array<OwnTerms>,
 }
 
@@ -55,6 +57,7 @@ impl Extras {
             Self {
                 expiry: Array::new(|| Extra::new(0)),
                 tag_sequence: Array::new(|| Extra::new(0)),
+                renewal: Array::new(|| Extra::new(0)),
                 terms: Array::new(OwnTerms::new),
             }
         }
@@ -85,6 +88,7 @@ pub(super) struct Beside {
 
 struct Rare {
     tag_sequence: Extra,
+    renewal: Extra,
     terms: OwnTerms,
 }
 
@@ -95,6 +99,14 @@ impl Beside {
 
     pub(super) fn tag_sequence(&self) -> Option<&Extra> {
         self.rare.get().map(|rare| &rare.tag_sequence)
+    }
+
+    pub(super) fn renewal(&self) -> Option<&Extra> {
+        self.rare.get().map(|rare| &rare.renewal)
+    }
+
+    pub(super) fn renewal_or_allocate(&self) -> &Extra {
+        &self.rare_or_allocate().renewal
     }
 
     pub(super) fn terms(&self) -> Option<&OwnTerms> {
@@ -110,6 +122,10 @@ impl Beside {
     }
 
     fn rare_or_allocate(&self) -> &Rare {
-        self.rare.get_or_allocate(|| Rare { tag_sequence: Extra::new(0), terms: OwnTerms::new() })
+        self.rare.get_or_allocate(|| Rare {
+            tag_sequence: Extra::new(0),
+            renewal: Extra::new(0),
+            terms: OwnTerms::new(),
+        })
     }
 }

@@ -43,6 +43,7 @@ mod extras;
 mod free_list;
 mod layout;
 mod limbo;
+mod renewals;
 
 pub(crate) use arena::Arena;
 pub(crate) use epoch::{Epoch, Handle, Pin};

@@ -15,6 +15,8 @@ mod extras;
 mod free_list;
 #[path = "../../src/reclaim/layout.rs"]
 mod layout;
+#[path = "../../src/reclaim/renewals.rs"]
+mod renewals;
 #[path = "../common/sys.rs"]
 mod sys;
 
@@ -157,6 +159,8 @@ fn extra_words() {
     // SAFETY: as above.
     let none_has_the_other = || nodes.iter().all(|&node| unsafe { arena.tag_sequence(node) }.is_none());
     assert!(none_has_the_other());
+    // SAFETY: as above.
+    assert!(nodes.iter().all(|&node| unsafe { arena.renewal(node) }.is_none()));
     let last = nodes[9999];
     // SAFETY: as above.
     unsafe { arena.expiry_or_grow(last) }.store(7, SeqCst);
@@ -175,6 +179,8 @@ fn extra_words() {
         assert_eq!(unsafe { arena.expiry(node) }.unwrap().load(SeqCst), 1000 + i as u64);
     }
     assert!(counted().bytes - without <= 2 * 8 * 16_384, "{} bytes", counted().bytes - without);
+    // SAFETY: as above.
+    assert_eq!(unsafe { arena.renewal_or_grow(last) }.load(SeqCst), 0);
     drop(arena);
     drop(nodes);
     assert_eq!(counted().bytes, before.bytes, "given back");

@@ -13,6 +13,7 @@ use crate::runtime::cache_time::{Source, Time};
 use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::xfetch::{NEVER, nanos};
+use crate::sys::sync::untracked;
 use alloc::sync::Arc;
 use core::time::Duration;
 
@@ -81,7 +82,7 @@ impl<K, V, S> Builder<K, V, S> {
             negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
             quiet_hits: !restless && self.tags_with.is_none(),
-            restless: if restless { ExpiryWord::ANY } else { ExpiryWord::RESTLESS },
+            restless: untracked::AtomicU64::new(if restless { ExpiryWord::ANY } else { ExpiryWord::RESTLESS }),
             groups: self.tags_with.map(TagRegistry::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
             max_loads: self.max_loads,

@@ -9,6 +9,7 @@ use crate::api::cache::Cache;
 use crate::engine::config::{
     ExpiryWith, KeepWhile, Limits, Listener, NegativeTtlWith, OnLoadError, TtlAfterRead, Weigher,
 };
+use crate::engine::demand::Demand;
 use crate::engine::events::Observer;
 use crate::engine::expiry::Expiry;
 use crate::engine::observe::ShowKey;
@@ -107,6 +108,8 @@ impl<K, V> Builder<K, V> {
             negative_ttl: Duration::ZERO,
             negative_ttl_with: None,
             limits: Limits {
+                demand: Demand::ANY,
+                while_wanted: false,
                 ttl: None,
                 terms: None,
                 wait_timeout: NEVER,

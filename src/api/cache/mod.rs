@@ -173,10 +173,68 @@ impl<K, V, S> Cache<K, V, S> {
     /// Without `tags_with` there are no tags, and the call does nothing. A failure that is kept
     /// (`negative_ttl`) has no tags.
     pub fn invalidate_tag<T: ?Sized + Hash>(&self, tag: &T) {
-        if let Some(groups) = &self.core.config.groups {
-            groups.invalidate(tag);
-            self.core.note_ends();
-        }
+        self.core.invalidate_tag(tag);
+    }
+
+    /// Ends the time to live of all entries with this tag
+    /// ([`Builder::tags_with`](crate::Builder::tags_with)) now, and of the values of loads that
+    /// have begun. It does to them as [`expire`](Self::expire) does to one key: lookups find them
+    /// no longer, the next read-through loads anew, and the old values are served within the
+    /// windows for stale values. A caller that already waits for such a load gets its result.
+    ///
+    /// Cost: as [`invalidate_tag`](Self::invalidate_tag). The first call allocates 256 KiB, which
+    /// the system provides page by page. For how long a value has been over counts from the last
+    /// call for its tag.
+    ///
+    /// Without `tags_with` there are no tags, and the call does nothing.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Outcome};
+    /// use std::time::Duration;
+    /// let cache: Cache<u32, String> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .tags_with(|_, text: &String, tags| tags.add(&text.len()))
+    ///     .stale_if_error(Duration::from_secs(60))
+    ///     .build()?;
+    /// cache.insert(1, "one".to_owned());
+    /// cache.expire_tag(&3);
+    /// assert_eq!(cache.get(&1), None);
+    /// // The source is down: the old value is better than none.
+    /// let (old, outcome) = cache.entry(&1).try_get_with(|| Err("down")).unwrap();
+    /// assert_eq!((old.as_str(), outcome), ("one", Outcome::Stale));
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    #[doc(alias = "remove_by_tag")]
+    pub fn expire_tag<T: ?Sized + Hash>(&self, tag: &T) {
+        self.core.expire_tag(tag);
+    }
+
+    /// Ends the time to live of all entries now, and of the values of loads that have begun. It
+    /// does to them as [`expire`](Self::expire) does to one key. So after a reconnection to a
+    /// source, say, each entry is loaded anew, or confirmed
+    /// ([`Loaded::NotModified`](crate::Loaded::NotModified)), as it is asked for, and the old
+    /// values are served meanwhile, within the windows for stale values. A caller that already
+    /// waits for a load gets its result.
+    ///
+    /// Cost: a few atomic operations, however many entries there are. From the first call on, no
+    /// hit of this cache goes by its entry's quiet time alone, which costs each hit some ns more,
+    /// and each entry stored has a number of 8 bytes. A cache that never calls this pays nothing.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Loaded};
+    /// use std::convert::Infallible;
+    /// let cache: Cache<u32, String> = Cache::new(10);
+    /// cache.insert(1, "one".to_owned());
+    /// cache.expire_all();
+    /// assert_eq!(cache.get(&1), None);
+    /// // The source says that the value is still right.
+    /// let confirm = |old: Option<_>| Ok::<_, Infallible>(old.map_or(Loaded::New("1".to_owned()), |_| Loaded::NotModified));
+    /// assert_eq!(*cache.entry(&1).revalidate_with(confirm).unwrap().0, "one");
+    /// assert_eq!(cache.get(&1).as_deref(), Some("one"));
+    /// ```
+    #[doc(alias = "clear")]
+    pub fn expire_all(&self) {
+        self.core.expire_all();
     }
 
     /// Looks a key up and returns the caller's role in the protocol: a value, the lease of the
@@ -213,6 +271,46 @@ impl<K, V, S> Cache<K, V, S> {
         S: BuildHasher + Send + Sync + 'static,
     {
         Lookup::at(self.kept(), self.hash(q), q, || self.core.limbo().enter())
+    }
+
+    /// Takes the lease of a key, whatever value is there: as [`lease`](Self::lease), but the answer
+    /// is `Lookup::Lead` or `Lookup::Wait`, and never a hit. For callers that hold the new value
+    /// already, or know how to get it: a subscription to changes, a second tier.
+    ///
+    /// Readers keep the value that is there until the lease has ended. [`Lease::stale`] shows that
+    /// value. `Lookup::Wait` is for a load that may have begun before this call, or ends at once if
+    /// no more loads may begin. The load is of kind
+    /// [`Compute`](crate::LoadKind::Compute), and the call counts as no lookup.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// let cache: Cache<String, u64> = Cache::new(10);
+    /// cache.insert("answer".to_owned(), 41);
+    /// let Lookup::Lead(lease) = cache.lease_anew("answer") else { unreachable!() };
+    /// assert_eq!((lease.stale(), cache.get("answer")), (Some(&41), Some(41)));
+    /// assert_eq!(*lease.fulfil(42).unwrap(), 42);
+    /// assert_eq!(cache.get("answer"), Some(42));
+    /// ```
+    ///
+    /// [`Lease::stale`]: crate::Lease::stale
+    pub fn lease_anew<Q>(&self, q: &Q) -> Lookup<'_, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        S: BuildHasher,
+    {
+        Lookup::anew(CoreRef::borrowed(&self.core), self.hash(q), q, || self.core.limbo().enter())
+    }
+
+    /// As [`lease_anew`](Self::lease_anew), with handles that keep the cache alive, for work that
+    /// is spawned.
+    pub fn lease_anew_owned<Q>(self: &Arc<Self>, q: &Q) -> Lookup<'static, K, V>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        K: Send + Sync + 'static,
+        V: Send + Sync + 'static,
+        S: BuildHasher + Send + Sync + 'static,
+    {
+        Lookup::anew(self.kept(), self.hash(q), q, || self.core.limbo().enter())
     }
 
     /// Returns the core, kept alive by the reference itself.

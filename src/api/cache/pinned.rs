@@ -1,6 +1,7 @@
 //! All operations that neither load nor wait, written once: on a pin.
 
 use crate::api::cache::Cache;
+use crate::api::handle::age::Age;
 use crate::api::handle::entry::{CoreRef, Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::engine::expiry::Expiry;
@@ -8,7 +9,7 @@ use crate::engine::rejected::Rejected;
 use crate::engine::taken::Taker;
 use crate::engine::{Operation, RemovalCause};
 use crate::flight::node::Node;
-use crate::flight::word::State;
+use crate::runtime::xfetch::nanos;
 use alloc::vec::Vec;
 use core::fmt;
 use core::hash::{BuildHasher, Hash};
@@ -75,6 +76,19 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         // SAFETY: `find_counted` took the reference that is handed over; the word was seen to have
         // a value under the pin.
         Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
+    }
+
+    /// As [`Cache::get_stale`].
+    pub fn get_stale<Q>(&self, q: &Q, window: Duration) -> Option<(Entry<'c, K, V>, Age)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        let (core, hash) = (self.operation.core, self.cache.hash(q));
+        let node = core.find_stale(self.operation.pin(), hash, |k| q.equivalent(k), nanos(window))?;
+        // SAFETY: `find_stale` took the reference that is handed over; the word was seen to have a
+        // value under the pin.
+        let entry = unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) };
+        Some((entry, Age::of(core, node)))
     }
 
     /// As [`Cache::get_many`].
@@ -289,25 +303,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let (core, hash) = (self.operation.core, self.cache.hash(q));
-        loop {
-            let Some(node) = core.find(self.operation.pin(), hash, |k| q.equivalent(k)) else { return false };
-            if matches!(node.word.load().state(), State::Failed(_)) {
-                // The node keeps a failure. It is removed, so the next caller loads anew.
-                self.operation.remove(core.shard(hash), node, RemovalCause::Explicit);
-                self.operation.promptly();
-                return false;
-            }
-            if !node.word.load().is_entry() || core.is_expired(node) {
-                return false;
-            }
-            core.end_time(self.operation.pin(), node);
-            // If the node was replaced meanwhile, the replacement may have been loaded before this
-            // call: look again.
-            if !node.link().is_marked() {
-                return true;
-            }
-        }
+        self.operation.expire(self.cache.hash(q), |k| q.equivalent(k))
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::Cache;
 use crate::api::cache::pinned::Pinned;
+use crate::api::handle::age::Age;
 use crate::api::handle::entry::{Entry, Ref};
 use crate::api::handle::iter::Iter;
 use crate::engine::expiry::Expiry;
@@ -81,6 +82,47 @@ impl<K, V, S> Cache<K, V, S> {
         S: BuildHasher,
     {
         self.pinned(|pinned| pinned.get_entry(q))
+    }
+
+    /// Returns the value of a key, and its age, even if it has been over for less than `window`. A
+    /// plain read: it begins no load and no cooldown, and waits for none.
+    ///
+    /// With a window of zero it finds what [`get_entry`](Self::get_entry) finds. The cache is sure
+    /// to keep a value for as long as its
+    /// [`stale_while_refresh`](crate::Builder::stale_while_refresh) and
+    /// [`stale_if_error`](crate::Builder::stale_if_error) say; later the value may have been
+    /// removed. No value is found that is removed, or whose tag is
+    /// [invalidated](Self::invalidate_tag), nor any that is over in a cache with a
+    /// [`time_to_idle`](crate::Builder::time_to_idle). A value that is found counts as a hit.
+    ///
+    /// Cost: two to three reads of the clock more than [`get_entry`](Self::get_entry).
+    ///
+    /// ```
+    /// use bellwether::{Cache, ManualClock};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new();
+    /// let seconds = Duration::from_secs;
+    /// let cache: Cache<String, u32> = Cache::builder()
+    ///     .max_capacity(100)
+    ///     .time_to_live(seconds(60))
+    ///     .stale_if_error(seconds(3600))
+    ///     .clock(clock.clone())
+    ///     .build()?;
+    /// cache.insert("rate".to_owned(), 5);
+    /// clock.advance(seconds(70));
+    /// assert_eq!(cache.get("rate"), None);
+    /// let (rate, age) = cache.get_stale("rate", seconds(3600)).unwrap();
+    /// assert_eq!((*rate, age.since_made, age.stale_for), (5, seconds(70), Some(seconds(10))));
+    /// assert!(cache.get_stale("rate", seconds(10)).is_none(), "it has been over for as long");
+    /// assert_eq!(cache.stats().loads, 0);
+    /// # Ok::<(), bellwether::BuildError>(())
+    /// ```
+    pub fn get_stale<Q>(&self, q: &Q, window: Duration) -> Option<(Entry<'_, K, V>, Age)>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+        S: BuildHasher,
+    {
+        self.pinned(|pinned| pinned.get_stale(q, window))
     }
 
     /// Returns the values of several keys, in their order, under one pin.
@@ -286,8 +328,12 @@ impl<K, V, S> Cache<K, V, S> {
     /// The call is softer than [`invalidate`](Self::invalidate): the next read-through loads anew,
     /// but the old value remains for [`Lease::stale`](crate::Lease::stale) and for
     /// [`stale_while_refresh`](crate::Builder::stale_while_refresh), until it is removed as any
-    /// expired value is. A load of the key that is in flight goes on, and is stored. Plain reads
-    /// find nothing. A failure that is kept (`negative_ttl`) is removed.
+    /// expired value is. Plain reads find nothing. A failure that is kept (`negative_ttl`) is
+    /// removed.
+    ///
+    /// A load of the key that is in flight began too early. Those that wait for it get its value.
+    /// If it refreshes the old value, its own is stored as one whose time is over, too. If there is
+    /// no old value, its own is not stored. A caller that comes after this call loads anew.
     ///
     /// Without a clock (`no_std`, if none was given) values have no time to live that could end.
     /// Even then, lookups no longer find the value.

@@ -63,14 +63,14 @@ unsafe impl<K: Send + Sync, V: Send + Sync> Send for CoreRef<'_, K, V> {}
 unsafe impl<K: Send + Sync, V: Send + Sync> Sync for CoreRef<'_, K, V> {}
 
 fn expires_in<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Option<Duration> {
-    match node.expires(core.nodes()) {
+    match core.over_since(node) {
         NEVER => None,
         at => Some(Duration::from_nanos(at.saturating_sub(core.config.time.now()))),
     }
 }
 
 fn age<K, V>(core: &Core<K, V>, node: &Node<K, V>) -> Duration {
-    Duration::from_nanos(core.config.time.now().saturating_sub(node.born()))
+    Duration::from_nanos(node.made_ago(core.nodes(), core.config.time.now()))
 }
 
 macro_rules! accessors {
@@ -176,7 +176,8 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// Makes an entry of a value that never was in the cache.
     pub(crate) fn detached(core: CoreRef<'c, K, V>, key: K, hash: u64, value: V) -> Self {
         let born = core.get().config.time.now();
-        let stamps = Timestamps { born, expires: NEVER, hot: ExpiryWord::NEVER_EXPIRES, tag_sequence: 0, own: None };
+        let (hot, numbered) = (ExpiryWord::NEVER_EXPIRES, false);
+        let stamps = Timestamps { born, expires: NEVER, hot, tag_sequence: 0, numbered, own: None };
         // The node has no weight, because it is not stored. Its one reference, which would be the
         // list's, is the entry's.
         let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, &stamps);
@@ -194,6 +195,11 @@ impl<'c, K, V> Entry<'c, K, V> {
         // SAFETY: `inc_ref` just took the reference that is handed over. All callers ask about an
         // entry that has a successor, and such an entry has its value.
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
+    }
+
+    /// Returns the address of the value's node, for comparisons.
+    pub(crate) fn address(this: &Self) -> usize {
+        this.node.addr().get()
     }
 
     pub(crate) fn node(&self) -> &Node<K, V> {

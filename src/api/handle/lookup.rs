@@ -12,6 +12,7 @@ use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 use crate::flight::reentry;
 use crate::reclaim::Pin;
+use core::convert::Infallible;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
 
@@ -69,10 +70,11 @@ where
                 let lease = unsafe { Lease::new(core.clone(), flight, lease, kind, (limits.timed, counted)) };
                 Some(OwnedRole::Lead(lease))
             }
-            Role::Wait { flight, lease, subscription } => {
+            Role::Wait { flight, lease, subscription, came } => {
+                let heard = (subscription, came);
                 // SAFETY: `join_or_lead` just gave us the place among the waiters and the
                 // references; the registration is with a bell of the core that `core` refers to.
-                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, subscription, limits.lead_timeout) };
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, heard, limits.lead_timeout) };
                 Some(OwnedRole::Wait(if matches!(intent, Intent::Value(_)) { waiter.observed() } else { waiter }))
             }
             Role::Full => Some(OwnedRole::Full),
@@ -103,6 +105,23 @@ where
 }
 
 impl<'c, K, V> Lookup<'c, K, V> {
+    /// Carries out [`Cache::lease_anew`](crate::Cache::lease_anew).
+    pub(crate) fn anew<Q>(core: CoreRef<'c, K, V>, hash: u64, q: &Q, pin: impl Fn() -> Pin) -> Self
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        if core.get().overloaded() {
+            core.get().observe_query(q, hash, [CacheEvent::Refused]);
+            return Self::Wait(Waiter::overloaded(core));
+        }
+        match acquire_role(&core, hash, q, Intent::Refresh, pin, |_, _| None::<Infallible>) {
+            OwnedRole::Hit(never) => match never {},
+            OwnedRole::Lead(lease) => Self::Lead(lease),
+            OwnedRole::Wait(waiter) => Self::Wait(waiter),
+            OwnedRole::Full | OwnedRole::Failed(_) => Self::Wait(Waiter::overloaded(core)),
+        }
+    }
+
     /// Carries out [`Cache::lease`](crate::Cache::lease).
     pub(crate) fn at<Q>(core: CoreRef<'c, K, V>, hash: u64, q: &Q, pin: impl Fn() -> Pin) -> Self
     where

@@ -1,5 +1,6 @@
 //! The handles that calls return: entries, leases, waiters, iterators.
 
+pub(crate) mod age;
 pub(crate) mod change;
 #[cfg(feature = "std")]
 pub(crate) mod drain;

@@ -2,7 +2,7 @@
 
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
-use crate::api::handle::lease::Lease;
+use crate::api::handle::lease::{Interest, Lease};
 use crate::api::load::fate::Fate;
 use crate::api::load::form::ReturnAs;
 use crate::api::load::future::Loading;
@@ -26,6 +26,7 @@ use alloc::vec::Vec;
 use core::convert::Infallible;
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
+use core::task::Poll;
 use equivalent::Equivalent;
 
 /// What a loader is called for: the key, and the lease under which it loads. A load for its caller
@@ -264,6 +265,9 @@ pub(crate) fn spawn_blocking<K, V, E>(
 {
     let core = lease.core().clone();
     core.get().config.spawner().spawn_blocking(Box::new(span::of_caller(move || {
+        if lease.is_begun_in_vain() {
+            return;
+        }
         lease.begin_load();
         let loaded = reentry::during(&job.flights(&lease), || job.fate.of(|| load(Call::under(&lease))));
         lease.end_load();
@@ -274,7 +278,7 @@ pub(crate) fn spawn_blocking<K, V, E>(
 
 /// Has the spawner run a load as a task.
 pub(crate) fn spawn<K, V, E, Fut>(
-    mut lease: Lease<'static, K, V>,
+    lease: Lease<'static, K, V>,
     load: impl FnOnce(Call<'_, K, V>) -> Fut + Send + 'static,
     as_loaded: impl FnOnce(Fut::Output) -> Result<Loaded<V>, E> + Send + 'static,
     job: Job,
@@ -286,13 +290,25 @@ pub(crate) fn spawn<K, V, E, Fut>(
 {
     let core = lease.core().clone();
     let task: Task = Box::pin(span::task_of_caller(async move {
+        // The lease is dropped after the locals below, however the task ends.
+        let mut lease = lease;
+        if lease.is_begun_in_vain() {
+            return;
+        }
         lease.begin_load();
         let flights = job.flights(&lease);
         let loading = reentry::during(&flights, || job.fate.of(|| load(Call::under(&lease))));
         let mut loading = pin!(Some(loading));
         let mut loading = Loading::new(&flights, loading.as_mut());
-        let output = poll_fn(|cx| job.fate.of(|| Pin::new(&mut loading).poll(cx))).await;
+        let mut interest = Interest::NONE;
+        let output = poll_fn(|cx| match job.fate.of(|| Pin::new(&mut loading).poll(cx)) {
+            Poll::Pending if lease.has_lost_interest(&mut interest, cx) => Poll::Ready(None),
+            polled => polled.map(Some),
+        });
+        let output = output.await;
         drop(loading);
+        drop(interest);
+        let Some(output) = output else { return };
         lease.end_load();
         let loaded = as_loaded(output);
         job.fate.returned_for(&lease, &loaded);

@@ -43,7 +43,7 @@ use equivalent::Equivalent;
 pub struct Detached<'q, K, V, S, Q: ?Sized> {
     cache: Arc<Cache<K, V, S>>,
     q: &'q Q,
-    limits: Limits,
+    pub(super) limits: Limits,
 }
 
 impl<K, V, S> Cache<K, V, S> {

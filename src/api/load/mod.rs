@@ -18,3 +18,4 @@ pub(crate) mod oneshot;
 mod optional;
 pub(crate) mod read_through;
 pub(crate) mod request;
+mod while_wanted;

@@ -82,6 +82,41 @@ macro_rules! settings {
             $limits.own_windows = true;
             $this
         }
+
+        /// Loads the value anew, whatever value is there, and waits for it. The load begins after
+        /// this call. It holds the key's lease, so it is one load for all callers that force one
+        /// meanwhile, and all others keep the value that is there.
+        ///
+        /// If another caller's load of the key is in flight, that began too early: this caller
+        /// waits for its end, and takes no result of it. Then one of all the forced callers that
+        /// waited loads, and the others get that one's value (`Coalesced`).
+        ///
+        /// If the load fails, or a deadline ends the wait for it, the caller gets the error, and
+        /// the value that is there stays. With [`max_stale`](Self::max_stale), it gets that value
+        /// instead, as `Stale`. A failure that is kept (`negative_ttl`) and the `error_cooldown`
+        /// keep no caller from forcing a load. `max_loads` does.
+        ///
+        /// Of `force` and [`max_age`](Self::max_age), the last one counts.
+        #[doc(alias = "forget")]
+        #[doc(alias = "force_fetch")]
+        #[doc(alias = "cache_bypass")]
+        pub fn force(mut $this) -> Self {
+            $limits.demand_anew();
+            $this
+        }
+
+        /// Takes a value only if it was loaded, or confirmed
+        /// ([`Loaded::NotModified`](crate::Loaded::NotModified)), at most `age` ago. An older one
+        /// is loaded anew as by [`force`](Self::force), while callers without a `max_age` keep it.
+        /// A load that is in flight will do, as its value is younger.
+        ///
+        /// If the load fails, the caller gets the error, or with [`max_stale`](Self::max_stale) the
+        /// older value, as `Stale`. The cache's clock tells the age. Without a clock no value has
+        /// an age.
+        pub fn max_age(mut $this, age: Duration) -> Self {
+            $limits.demand_within(age);
+            $this
+        }
     };
 }
 pub(crate) use settings;
@@ -119,6 +154,28 @@ pub(crate) use settings;
 /// * In a bulk call (`load_all`), each key has the deadlines of a call for that key alone.
 ///
 /// A `lead_timeout` ends no wait: it lets another caller load.
+///
+/// # How new the value is
+/// [`force`](Self::force) has the value loaded anew, and [`max_age`](Self::max_age) bounds its age,
+/// for this caller. Neither touches the value that other callers are served meanwhile.
+///
+/// ```
+/// use bellwether::{Cache, LoadError, Outcome};
+/// use std::time::Duration;
+/// let prices: Cache<String, u64> = Cache::new(10);
+/// prices.insert("tea".to_owned(), 3);
+/// // The shop window: any price that may be served.
+/// assert_eq!(*prices.entry("tea").get_with(|| 4).0, 3);
+/// // The till: a price that is at most a minute old.
+/// let (price, outcome) = prices.entry("tea").max_age(Duration::from_secs(60)).get_with(|| 4);
+/// assert_eq!((*price, outcome), (3, Outcome::Hit));
+/// // After the shopkeeper has changed the price. Were the database down, the error would be told,
+/// // and the old price would stay.
+/// let failed = prices.entry("tea").force().try_get_with(|| Err("down"));
+/// assert!(matches!(failed, Err(LoadError::Load(_))) && prices.get("tea") == Some(3));
+/// let (price, outcome) = prices.entry("tea").force().get_with(|| 4);
+/// assert_eq!((*price, outcome, prices.get("tea")), (4, Outcome::Computed, Some(4)));
+/// ```
 #[must_use = "a request does nothing before one of its verbs is called"]
 pub struct Request<'c, 'q, K, V, S, Q: ?Sized> {
     cache: &'c Cache<K, V, S>,

@@ -9,6 +9,7 @@ pub(super) fn kind(kind: LoadKind) -> &'static str {
         LoadKind::Expired => "expired",
         LoadKind::Early => "early",
         LoadKind::TakenOver => "taken_over",
+        LoadKind::Forced => "forced",
         LoadKind::Compute => "compute",
     }
 }
@@ -22,6 +23,7 @@ pub(super) fn load_ending(ending: LoadEnding) -> &'static str {
         LoadEnding::Failed => "failed",
         LoadEnding::NotFound => "not_found",
         LoadEnding::Panicked => "panicked",
+        LoadEnding::StoodDown => "stood_down",
         LoadEnding::GivenUp => "given_up",
     }
 }

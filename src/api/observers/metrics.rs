@@ -29,9 +29,9 @@ use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogra
 /// A forgotten lease stays in `bellwether_flights`. A bulk load's answer is refused if no caller
 /// asked for its key, or if the key had an answer already. The labels have these values:
 ///
-/// * `kind`: `missing`, `expired`, `early`, `taken_over`, `compute`.
+/// * `kind`: `missing`, `expired`, `early`, `forced`, `taken_over`, `compute`.
 /// * `ending` of a load: `stored`, `not_stored`, `renewed`, `fenced`, `failed`, `panicked`,
-///   `given_up`.
+///   `stood_down`, `given_up`.
 /// * `ending` of a wait: `ready`, `failed`, `took_over`, `abandoned`, `left`.
 /// * `cause` of a removal: `size`, `expired`, `explicit`, `replaced`.
 /// * `cause` of a rejection: `too_heavy`, `zero_time_to_live`, `retired_memory`.

@@ -74,6 +74,7 @@ impl Observer for TracingObserver {
                     | LoadEnding::NotStored
                     | LoadEnding::Renewed
                     | LoadEnding::NotFound
+                    | LoadEnding::StoodDown
                     | LoadEnding::GivenUp => {
                         debug!(target: TARGET, cache, kind, ending = label, took_seconds, "load ended");
                     }

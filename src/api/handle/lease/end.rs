@@ -11,6 +11,7 @@ use crate::engine::outcome::{Loaded, NoValue};
 use crate::engine::publish::Published;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
+use crate::runtime::xfetch::nanos;
 use crate::sys::mutants::mutant;
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
@@ -67,6 +68,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             // as rejected.
             meta.rejected = None;
         }
+        self.count_tier_read();
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
@@ -111,6 +113,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         let value = self.stale()?;
         let ended = self.end_event(delta);
         let stamps = self.guarded(|core| core.times(self.key(), value, &expiry, (self.tag_sequence, delta)));
+        self.count_tier_read();
         let (core, flight, number, counted) = self.into_parts();
         // SAFETY: the lease's reference to the old entry is handed over; an entry with a successor
         // has its value.
@@ -194,6 +197,41 @@ impl<'c, K, V> Lease<'c, K, V> {
         // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
         let core = unsafe { core::ptr::read(&this.core) };
         (core, this.flight, this.number, this.counted)
+    }
+
+    /// Ends the load because another actor does it: another process, say, that holds a lock for the
+    /// key. The old value is kept as it is, and nothing counts as a failure. While the value is
+    /// fresh, no caller refreshes it early for the time `length`. If it is over, no caller
+    /// refreshes it for that time, at most the
+    /// [`error_cooldown`](crate::Builder::error_cooldown), as long as it may be served stale.
+    ///
+    /// Callers that wait for this load look again: they get the old value if it may be served, and
+    /// else one of them loads.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// use std::time::Duration;
+    /// let cache: Cache<u32, u64> = Cache::new(10);
+    /// cache.insert(1, 5);
+    /// let Lookup::Lead(lease) = cache.lease_anew(&1) else { unreachable!() };
+    /// lease.stand_down(Duration::from_secs(2));
+    /// assert_eq!((cache.get(&1), cache.stats().load_failures), (Some(5), 0));
+    /// ```
+    pub fn stand_down(self, length: Duration) {
+        let ended = self.end_event(0);
+        let quiet = self.guarded(|core| self.old().map(|old| core.quiet_for(old, nanos(length))));
+        let (core, flight, number, counted) = self.into_parts();
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references. `stand_down` is the lease's end, and the references are given
+        // back once, last.
+        unsafe {
+            let stood_down = operation.stand_down(flight, number, quiet);
+            core.get().lease_over(counted, !stood_down);
+            let ending = if stood_down { LoadEnding::StoodDown } else { LoadEnding::Fenced };
+            operation.observe_of(flight.node.as_ref(), || ended(ending));
+            operation.release_flight(flight);
+        }
     }
 
     /// Ends the flight for all waiters, after as many leaders as `max_handovers` permits have

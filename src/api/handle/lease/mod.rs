@@ -2,7 +2,9 @@
 
 mod end;
 mod timing;
+mod wanted;
 
+use crate::api::handle::age::stale_for;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::Core;
 use crate::engine::config::StaleWindow;
@@ -18,6 +20,7 @@ use core::any::Any;
 use core::fmt;
 use core::time::Duration;
 use timing::Timing;
+pub(crate) use wanted::Interest;
 
 /// The right and duty to load a key's value. One caller at a time holds it.
 ///
@@ -39,6 +42,10 @@ pub struct Lease<'c, K, V> {
     kind: LoadKind,
     /// Whether the lease counts for `max_loads`.
     counted: bool,
+    /// Whether the load lives no longer than there are waiters.
+    for_waiters: bool,
+    /// Whether the value was read from another tier.
+    from_tier: bool,
 }
 
 impl<'c, K, V> Lease<'c, K, V> {
@@ -54,7 +61,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     ) -> Self {
         // The lease is built first: if the clock panics, the drop of the lease gives the flight up.
         let timing = Timing::given(None);
-        let mut lease = Self { core, flight, number, timing, tag_sequence: 0, kind, counted };
+        let mut lease =
+            Self { core, flight, number, timing, tag_sequence: 0, kind, counted, for_waiters: false, from_tier: false };
         let (config, node) = (&lease.core.get().config, lease.node());
         // A first lease began with its flight, which has noted the time. (Models have no time.)
         if number != 1 && !cfg!(loom) {
@@ -101,6 +109,26 @@ impl<'c, K, V> Lease<'c, K, V> {
         self.old().map(|old| unsafe { old.value() })
     }
 
+    /// Returns for how long the [old value](Self::stale) has been over: the time since its time to
+    /// live ended, or was ended ([`Cache::expire`](crate::Cache::expire) and its like). `None` if
+    /// there is no old value, or it is still fresh. Costs a read of the clock.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// use std::time::Duration;
+    /// let cache: Cache<u32, u32> = Cache::new(10);
+    /// cache.insert(1, 5);
+    /// cache.expire(&1);
+    /// let Lookup::Lead(lease) = cache.lease(&1) else { unreachable!() };
+    /// // A loader in despair: the old value will do for an hour.
+    /// if lease.stale_for().is_some_and(|over| over < Duration::from_secs(3600)) {
+    ///     assert_eq!(lease.stale(), Some(&5));
+    /// }
+    /// ```
+    pub fn stale_for(&self) -> Option<Duration> {
+        stale_for(self.core.get(), self.old()?)
+    }
+
     /// Returns the old value as a substitute if this load fails: up to `window` past its time to
     /// live.
     pub(crate) fn servable_stale(&self, window: StaleWindow) -> Option<Entry<'c, K, V>> {
@@ -135,8 +163,8 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// As [`end_event`](Self::end_event), with a load time of `took` ns.
     fn end_event_after(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
-        let kind = self.kind;
-        move |ending| CacheEvent::LoadEnded { kind, ending, took, waited }
+        let (kind, from_tier) = (self.kind, self.from_tier);
+        move |ending| CacheEvent::LoadEnded { kind, ending, took, waited, from_tier }
     }
 
     pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
@@ -225,6 +253,29 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// nothing, and `Duration::MAX` never ends.
     pub fn not_found_for(self, ttl: Duration) {
         self.absent(Some(ttl));
+    }
+
+    /// Notes that this load reads another tier (a shared cache, say) and not the source. Its end is
+    /// [told](crate::CacheEvent::LoadEnded) as such, and
+    /// [`Stats::tier_reads`](crate::Stats::tier_reads) counts it once it gives a value.
+    ///
+    /// ```
+    /// use bellwether::{Cache, Lookup};
+    /// let cache: Cache<u32, u64> = Cache::new(10);
+    /// let Lookup::Lead(mut lease) = cache.lease(&1) else { unreachable!() };
+    /// lease.from_tier();
+    /// lease.fulfil(5).unwrap();
+    /// assert_eq!((cache.stats().loads, cache.stats().tier_reads), (1, 1));
+    /// ```
+    pub fn from_tier(&mut self) {
+        self.from_tier = true;
+    }
+
+    /// Counts a read of another tier that gave a value.
+    fn count_tier_read(&self) {
+        if self.from_tier {
+            self.core.get().counters.count(Event::TierRead);
+        }
     }
 
     /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes

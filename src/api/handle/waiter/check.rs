@@ -8,6 +8,7 @@ use crate::engine::Operation;
 use crate::engine::events::{CacheEvent, LoadKind, WaitEnding};
 use crate::engine::flight_ref::Flight;
 use crate::engine::observe::KeyOf;
+use crate::engine::role::LATE;
 use crate::engine::stats::Event;
 use crate::flight::failure::Failure;
 use crate::flight::node::Node;
@@ -101,15 +102,15 @@ impl<'c, K, V> Waiter<'c, K, V> {
         }
     }
 
-    /// Returns whether this waiter joined a load after a tag of the load's value was invalidated,
-    /// so that the value is not for it. The load had begun before the invalidation.
+    /// Returns whether this waiter joined a load after a call had ended or invalidated the load's
+    /// value, so that the value is not for it. The load had begun before the call.
     ///
     /// The answer is also true if another tag was invalidated before the waiter joined, and the
     /// value's tag only afterwards. That costs one load too many.
     fn late(&self, operation: &Operation<'_, K, V>, flight: Flight<K, V>, value: &Node<K, V>) -> bool {
-        value.tag_sequence(self.core.get().nodes()).is_some_and(|start| start < self.tag_sequence) && {
+        value.sequence(self.core.get().nodes()) < self.tag_sequence && {
             let shares = References(operation, flight);
-            let outdated = self.core.get().tag_invalidated(value);
+            let outdated = self.tag_sequence == LATE || self.core.get().is_outdated(value);
             core::mem::forget(shares);
             outdated && !mutant("outdated for a waiter")
         }
@@ -121,7 +122,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
         let core = self.core.get();
         // SAFETY: we own a reference to the node, which keeps it alive.
         let node = unsafe { flight.node.as_ref() };
-        if word.has_value() && flight.old.is_none() && !node.hot().tagged() {
+        let plain = self.tag_sequence != LATE && !core.all_ended() && !node.hot().tagged();
+        if plain && word.has_value() && flight.old.is_none() {
             // The usual case. No reference is given back, so nothing is freed, and no pin is
             // needed.
             // SAFETY: our reference is handed over; `word` is the node's, and has a value.

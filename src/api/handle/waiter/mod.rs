@@ -20,6 +20,7 @@ use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::flight::word::Left;
 use crate::runtime::xfetch::NEVER;
+use crate::sys::mutants::mutant;
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
@@ -39,8 +40,8 @@ pub struct Waiter<'c, K, V> {
     place: WaiterState<K, V>,
     /// How long a leader may hold its lease.
     lead_timeout: u64,
-    /// The tag sequence number when the waiter came. A value whose tag was invalidated before that
-    /// is not served to it.
+    /// The sequence number when the waiter came, or [`LATE`](crate::engine::role::LATE). A value
+    /// that a call had ended or invalidated before that is not served to it.
     tag_sequence: u64,
     /// When the wait began, by the stopwatch. None: the wait is not reported to the observer.
     since: Option<u64>,
@@ -63,12 +64,12 @@ impl<'c, K, V> Waiter<'c, K, V> {
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
         lease: Option<u32>,
-        subscription: Subscription,
+        (subscription, came): (Subscription, u64),
         lead_timeout: u64,
     ) -> Self {
         // SAFETY: by this function's contract, which hands over the same.
         let place = WaiterState::Parked(unsafe { Parked::new(flight, lease, subscription) });
-        let (tag_sequence, since) = (core.get().tag_sequence(), None);
+        let (tag_sequence, since) = (came, None);
         // The waiter is complete before the clock is read: if the clock panics, the waiter's drop
         // leaves the flight.
         let mut this = Self { core, lead_timeout, tag_sequence, since, place };
@@ -83,13 +84,14 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn of(lease: &Lease<'c, K, V>) -> Option<Self> {
         let core = lease.core.get();
         let operation = core.operation(core.limbo().enter());
-        let Role::Wait { flight, lease: counted, subscription } = operation.join(lease.flight, Intent::Lease)? else {
+        let Role::Wait { flight, lease: counted, subscription, came } = operation.join(lease.flight, Intent::Lease)?
+        else {
             return None;
         };
         // SAFETY: `join` just gave us the place among the waiters and the references; the
         // registration is with a bell of the core that `lease.core` refers to. (`NEVER`: this
         // caller must not take over its own load, as it has no other loader.)
-        let waiter = unsafe { Self::new(lease.core.clone(), flight, counted, subscription, NEVER) };
+        let waiter = unsafe { Self::new(lease.core.clone(), flight, counted, (subscription, came), NEVER) };
         // The drop may run user code. If that panics, the waiter is still in a local, which
         // unwinding drops.
         drop(operation);
@@ -220,8 +222,11 @@ impl<K, V> Drop for Waiter<'_, K, V> {
             let untimed = CacheEvent::WaitEnded { ending: WaitEnding::Left, took: Duration::ZERO };
             operation.observe_of(node, || told.unwrap_or(untimed));
         }
-        if lease.is_some() && node.word.leave() == Left::Ended {
-            operation.ended(flight);
+        match lease.map(|_| node.word.leave()) {
+            Some(Left::Ended) => operation.ended(flight),
+            // The leader may want to know that no caller waits any more.
+            Some(Left::Last) if !mutant("last leaver is silent") => operation.ring(flight.node),
+            _ => {}
         }
         // SAFETY: the references are the waiter's, and are given back once; the nodes are not used
         // afterwards.

@@ -3,6 +3,7 @@
 mod key_load;
 pub(crate) mod load;
 pub(crate) mod loaders;
+mod refresh;
 pub(crate) mod request;
 mod typed;
 
@@ -14,18 +15,14 @@ pub(crate) use typed::Typed;
 use crate::api::builder::Builder;
 use crate::api::cache::Cache;
 use crate::api::error::{BuildError, LoadError};
-use crate::api::handle::lease::Lease;
-use crate::api::handle::lookup::{OwnedRole, acquire_role};
-use crate::api::load::background::{Background, Job, run_detached_async};
 #[cfg(feature = "std")]
-use crate::api::load::background::{run_detached, spawn_blocking};
+use crate::api::load::background::run_detached;
+use crate::api::load::background::run_detached_async;
 use crate::api::load::form::AsValue;
 use crate::api::load::read_through::{Attempt, ReadThrough, plain_hit};
 use crate::engine::key::ToKey;
-use crate::engine::role::Intent;
 use crate::flight::reentry::FlightId;
 use alloc::sync::Arc;
-use core::convert::Infallible;
 use core::fmt;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
@@ -156,52 +153,6 @@ where
                 }
             }
         })
-    }
-
-    /// Begins to load a key's value anew in the background, whether there is a value or not.
-    /// Callers that ask for the key get the old value until it is replaced. Returns false if the
-    /// key is being loaded already, or if `max_loads` loads are in flight.
-    ///
-    /// # Panics
-    /// If the spawner panics.
-    #[cfg(feature = "std")]
-    pub fn refresh<Q>(&self, q: &Q) -> bool
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        L: Load<K, V>,
-    {
-        let Some(lease) = self.lead(q) else { return false };
-        let load = self.load_of_key();
-        spawn_blocking(lease, |call| load.run(&call), Job::unattended(self.core().config.limits.clone()));
-        true
-    }
-
-    /// As [`refresh`](Self::refresh), by a task.
-    ///
-    /// # Panics
-    /// If the spawner panics.
-    pub fn refresh_async<Q>(&self, q: &Q) -> bool
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        L: LoadAsync<K, V>,
-    {
-        let Some(lease) = self.lead(q) else { return false };
-        self.load_of_key().spawn(lease, || q.to_key(), Job::unattended(self.core().config.limits.clone()));
-        true
-    }
-
-    /// Takes the key's lease for a refresh, whether there is a value or not. Returns None if the
-    /// key is being loaded, or if no more loads may begin.
-    fn lead<Q>(&self, q: &Q) -> Option<Lease<'static, K, V>>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-    {
-        let (core, pin) = (self.cache.kept(), || self.core().limbo().enter());
-        match acquire_role(&core, self.hash(q), q, Intent::Refresh, pin, |_, _| None::<Infallible>) {
-            OwnedRole::Lead(lease) => Some(lease),
-            OwnedRole::Hit(never) => match never {},
-            OwnedRole::Wait(_) | OwnedRole::Full | OwnedRole::Failed(_) => None,
-        }
     }
 
     /// Begins a lookup of a key.

@@ -17,6 +17,7 @@ use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waiter, Woken};
 use crate::api::load::form::ReturnAs;
 use crate::engine::config::{Limits, StaleWindow};
+use crate::engine::demand::Demand;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::role::Intent;
@@ -25,6 +26,7 @@ use crate::flight::failure::{NotFound, Panicked, SharedError};
 use crate::flight::node::Node;
 use crate::flight::reentry::{self, FlightId};
 use crate::runtime::xfetch::NEVER;
+use alloc::boxed::Box;
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::marker::PhantomData;
@@ -49,6 +51,8 @@ pub(crate) struct ReadThrough<'c, 'q, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> {
     waits_on: bool,
     /// When the caller began to wait; `NEVER` if it has not.
     began: u64,
+    /// The value that is too old for a forced caller: see [`Demand::since`].
+    refused: Option<Box<Entry<'c, K, V>>>,
     stage: Progress<'c, K, V, F::Out>,
     _form: PhantomData<fn() -> F>,
 }
@@ -125,9 +129,21 @@ where
         // within a load the caller does not wait on, but loads for itself alone.
         limits.waits_on = infallible && !core.get().config.bypass && !reentry::within_a_load();
         let stage = Progress::Resolution(Resolution::Alone);
-        let (counted, own, waits_on, began) = (false, false, false, NEVER);
-        let mut this =
-            Self { core, q, hash, limits, infallible, counted, own, waits_on, began, stage, _form: PhantomData };
+        let (counted, own, waits_on, began, refused) = (false, false, false, NEVER, None);
+        let mut this = Self {
+            core,
+            q,
+            hash,
+            limits,
+            infallible,
+            counted,
+            own,
+            waits_on,
+            began,
+            refused,
+            stage,
+            _form: PhantomData,
+        };
         this.stage = this.join_or_lead(led);
         this
     }
@@ -161,6 +177,7 @@ where
             // that is there is still served.
             let pin = core.limbo().enter();
             let live = core.find_live_uncounted(&pin, self.hash, |k| q.equivalent(k));
+            let live = live.filter(|node| core.is_new_enough(node, self.limits.demand));
             let value = live.and_then(|node| take(node, Outcome::Hit));
             drop(pin);
             return Progress::Resolution(value.map_or(Resolution::Alone, |value| self.served(value, Outcome::Hit)));
@@ -184,7 +201,8 @@ where
             }
             OwnedRole::Failed(error) => self.refused(None, Refusal::Failed(error)),
             OwnedRole::Wait(waiter) if waiter.is_reentrant(led) => {
-                let old = waiter.servable_stale(self.limits.max_stale()).filter(|_| self.infallible);
+                let old = self.limits.substitute(|| waiter.servable_stale(self.limits.max_stale()));
+                let old = old.filter(|_| self.infallible);
                 // The drop tells the observer that the wait has ended. So it comes before there is
                 // a result, which would leak if the observer panicked.
                 drop(waiter);
@@ -264,17 +282,45 @@ where
     /// [`on`](Self::on). None: there is nothing to wait for, and the driver calls
     /// [`end`](Self::end).
     pub(crate) fn waits(&mut self) -> Option<(&mut Waiter<'c, K, V>, u64)> {
-        let ((without, with), max_stale) = (self.lengths(), self.limits.max_stale());
+        let ((without, with), limits) = (self.lengths(), &self.limits);
         let Progress::Wait(waiter) = &mut self.stage else { return None };
-        let limit = if with < without && waiter.servable_stale(max_stale).is_some() { with } else { without };
+        let old = || limits.substitute(|| waiter.servable_stale(limits.max_stale()));
+        let limit = if with < without && old().is_some() { with } else { without };
         if limit == NEVER || self.core.get().config.timeless() {
             return Some((waiter, NEVER));
         }
         Some((waiter, self.began.saturating_add(limit)))
     }
 
+    /// Returns whether this ends the wait for the flight that a forced caller found at first, whose
+    /// load began before the call.
+    fn was_first(&self, woken: &Option<Woken<'c, K, V>>) -> bool {
+        let ended = matches!(woken, Some(Woken::Ready(_) | Woken::Failed(..)));
+        ended && self.limits.demand == Demand::ANEW && !self.own
+    }
+
+    /// Looks again after that wait, for a load that began since.
+    fn look_again(&mut self, woken: Option<Woken<'c, K, V>>) -> Progress<'c, K, V, F::Out> {
+        self.refuse(match woken {
+            Some(Woken::Ready(entry)) => Some(entry),
+            Some(Woken::Failed(_, old)) => old,
+            _ => None,
+        });
+        self.join_or_lead(&[])
+    }
+
+    /// Notes the one value that is too old for a forced caller.
+    fn refuse(&mut self, old: Option<Entry<'c, K, V>>) {
+        self.limits.demand = Demand::since(old.as_ref().map_or(0, Entry::address));
+        self.refused = old.map(Box::new);
+    }
+
     /// Goes on after a sleep: with the answer to the wait, or with None if its time has come first.
     pub(crate) fn on(&mut self, woken: Option<Woken<'c, K, V>>) {
+        if self.was_first(&woken) {
+            self.stage = self.look_again(woken);
+            return;
+        }
         self.stage = match woken {
             Some(Woken::Ready(entry)) => {
                 let outcome = if self.own { Outcome::Computed } else { Outcome::Coalesced };
@@ -286,9 +332,11 @@ where
                 let old = old.filter(|_| !is_absence(error.as_ref()));
                 // The old value is fresh again: a later flight has renewed it. So looking again
                 // finds a hit.
-                let renewed =
-                    !self.own && old.as_ref().is_some_and(|old| Entry::may_be_served(old, StaleWindow::Exactly(0)));
+                let renewed = !self.own
+                    && !self.limits.demand.refuses()
+                    && old.as_ref().is_some_and(|old| Entry::may_be_served(old, StaleWindow::Exactly(0)));
                 let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
+                let old = self.limits.substitute(|| old);
                 // An infallible caller looks again after an error, and not after panics: if loaders
                 // panic each time, its own would be the next.
                 let answer = is_panic(error.as_ref()) || self.is_answer(error.as_ref());
@@ -308,7 +356,7 @@ where
             Some(Woken::Overloaded) => self.refused(None, Refusal::Overloaded),
             None => {
                 let Progress::Wait(waiter) = &self.stage else { return };
-                let old = waiter.servable_stale(self.limits.max_stale());
+                let old = self.limits.substitute(|| waiter.servable_stale(self.limits.max_stale()));
                 let without = self.began.saturating_add(self.lengths().0);
                 if old.is_none() && self.core.get().config.wait_now() < without {
                     // The old value was removed meanwhile, or is too old by now. Only the load is

@@ -8,6 +8,7 @@ use crate::api::handle::waiter::Waiter;
 use crate::api::load::form::ReturnAs;
 use crate::api::load::inline::{Due, InlineLimit};
 use crate::engine::config::Limits;
+use crate::engine::demand::Demand;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::stats::Event;
@@ -32,15 +33,20 @@ where
         end: Resolution<'c, K, V, F::Out>,
         why: LoadError<E>,
     ) -> Result<F::Out, LoadError<E>> {
-        let old = if let Resolution::Lead(lease) = &end { lease.servable_stale(self.limits.if_error()) } else { None };
+        let old = if let Resolution::Lead(lease) = &end { self.substitute(lease) } else { None };
         drop(end);
         old.map(|old| self.make_do(old)).ok_or(why)
+    }
+
+    /// Returns the old value in place of a new one that did not come.
+    fn substitute(&self, lease: &Lease<'c, K, V>) -> Option<Entry<'c, K, V>> {
+        self.limits.substitute(|| lease.servable_stale(self.limits.if_error()))
     }
 
     /// Ends a load that this caller leads and that gave no answer.
     #[cfg(feature = "std")]
     pub(crate) fn abandon<E>(&mut self, lease: Lease<'c, K, V>) -> Result<F::Out, LoadError<E>> {
-        let old = lease.servable_stale(self.limits.if_error());
+        let old = self.substitute(&lease);
         lease.fail();
         old.map(|old| self.make_do(old)).ok_or(LoadError::Abandoned)
     }
@@ -55,9 +61,16 @@ where
     ///
     /// `load` also gets the flights that the load serves beside its own: those that this thread is
     /// loading, if the caller waits.
-    pub(crate) fn hand_on(&mut self, lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
+    pub(crate) fn hand_on(&mut self, mut lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
         let old = self.meanwhile(&lease);
         let waiter = if old.is_none() { Waiter::of(&lease) } else { None };
+        if self.limits.demand == Demand::ANEW {
+            // Should another caller take the load over, its value is as new.
+            self.refuse(lease.old_entry());
+        }
+        if waiter.is_some() && self.limits.while_wanted {
+            lease.live_for_waiters();
+        }
         load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
         self.stage = match (old, waiter) {
             (Some((old, outcome)), _) => Progress::Resolution(self.served(F::of_entry(old, outcome), outcome)),
@@ -71,6 +84,9 @@ where
 
     /// Returns the value to serve while the load of a lease runs, if one may be served.
     pub(crate) fn meanwhile(&self, lease: &Lease<'c, K, V>) -> Option<(Entry<'c, K, V>, Outcome)> {
+        if self.limits.demand.refuses() {
+            return None;
+        }
         if let Some(old) = lease.entry_of_old() {
             return Some((old, Outcome::Hit));
         }
@@ -88,13 +104,15 @@ where
         message: Arc<str>,
     ) -> Result<F::Out, LoadError<E>> {
         let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
+        let old = self.limits.substitute(|| old);
         old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
     }
 
     /// Returns whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
         let patient = self.limits.soft_timeout.min(self.limits.hard_timeout) == NEVER;
-        patient && !lease.is_early() && lease.expired_within(self.limits.while_refresh()).is_none()
+        let waits = || !lease.is_early() && lease.expired_within(self.limits.while_refresh()).is_none();
+        patient && (self.limits.demand.refuses() || waits())
     }
 
     /// Returns the deadlines of this caller for a load that it polls itself.
@@ -112,8 +130,9 @@ where
     ) -> Poll<Result<F::Out, LoadError<E>>> {
         loop {
             let due = core::task::ready!(limit.poll(&self.core, cx));
-            let max_stale = self.limits.max_stale();
-            let old = lease.and_then(|lease| lease.guarded(|_| lease.servable_stale(max_stale)));
+            let limits = &self.limits;
+            let old = |lease: &Lease<'c, K, V>| lease.guarded(|_| lease.servable_stale(limits.max_stale()));
+            let old = limits.substitute(|| lease.and_then(old));
             let refused = due == Due::Hard && !self.infallible;
             if old.is_none() && !refused {
                 // There is no alternative to the load.
@@ -146,7 +165,8 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let outcome = if lease.is_early() { Outcome::Refreshed } else { Outcome::Computed };
+        let early = !self.limits.demand.refuses() && lease.is_early();
+        let outcome = if early { Outcome::Refreshed } else { Outcome::Computed };
         let error = match loaded {
             Ok(loaded) => {
                 let entry = lease.finish(loaded, &self.limits)?;
@@ -155,7 +175,7 @@ where
             Err(error) => error,
         };
         let window = self.limits.if_error();
-        let old = lease.guarded(|_| lease.servable_stale(window).map(|old| F::of_entry(old, Outcome::Stale)));
+        let old = lease.guarded(|_| self.substitute(&lease).map(|old| F::of_entry(old, Outcome::Stale)));
         drop(lease.end(Some(error.clone() as SharedError), window));
         let Some(old) = old else { return Err(LoadError::Load(error)) };
         self.count_lookup(Outcome::Stale);
