@@ -191,7 +191,7 @@ pub(crate) struct Config<K, V> {
     pub(crate) negative_ttl_with: Option<NegativeTtlWith<K>>,
     pub(crate) limits: Limits,
     pub(crate) groups: Option<TagRegistry<K, V>>,
-    /// Whether a hit may always go by the quiet time of the entry alone.
+    /// Whether a hit may always go by the quiet time of the entry alone, and has the time at hand.
     pub(crate) quiet_hits: bool,
     /// Flags of [`ExpiryWord`](crate::flight::expiry::ExpiryWord) with which a hit must not go by
     /// the quiet time alone.

@@ -60,6 +60,7 @@ impl<K, V, S> Builder<K, V, S> {
             (Some(_), None) => return Err(BuildError::MissingSpawner),
             (None, _) => self.listener,
         };
+        let time = Time::new(source);
         let core = Core::new(Config {
             name: self.name,
             max_capacity,
@@ -81,7 +82,7 @@ impl<K, V, S> Builder<K, V, S> {
             negative_ttl: nanos(self.negative_ttl),
             negative_ttl_with: self.negative_ttl_with,
             limits: self.limits,
-            quiet_hits: !restless && self.tags_with.is_none(),
+            quiet_hits: !restless && self.tags_with.is_none() && time.at_hand().is_some(),
             restless: untracked::AtomicU64::new(if restless { ExpiryWord::ANY } else { ExpiryWord::RESTLESS }),
             groups: self.tags_with.map(TagRegistry::new),
             max_waiters: u32::try_from(self.max_waiters).unwrap_or(u32::MAX),
@@ -91,7 +92,7 @@ impl<K, V, S> Builder<K, V, S> {
             huge_pages: self.huge_pages,
             record_stats: self.record_stats,
             seed: self.seed,
-            time: Time::new(source),
+            time,
             timer: self.timer,
             spawner: self.spawner,
         });
