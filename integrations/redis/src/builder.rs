@@ -281,7 +281,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     /// # fn example() -> Result<(), bellwether_redis::BuildError> {
     /// use bellwether_redis::Tier;
     /// let builder = Tier::<String, String>::builder("redis://127.0.0.1/")?
-    ///     .memory(|memory| memory.max_waiters(1000).weigher(|_, text| text.len() as u32).record_stats(true));
+    ///     .memory(|memory| memory.max_waiters(1000).weigher(|_, text| text.len() as u32).record_stats());
     /// # let _ = builder;
     /// # Ok(())
     /// # }
