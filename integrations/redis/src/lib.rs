@@ -36,4 +36,4 @@ pub use queue::Written;
 pub use stats::Stats;
 pub use tags::TagList;
 pub use tier::{Answer, Tier, TierRequest};
-pub use voyage::Source;
+pub use voyage::{Loaded, Source};

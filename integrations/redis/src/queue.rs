@@ -16,9 +16,27 @@ use tokio::time::Instant;
 /// A write of one key.
 #[derive(Clone)]
 pub(crate) enum Write {
-    Insert { version: Token, payload: Arc<[u8]>, until: Option<Instant>, delta: Duration },
+    /// `base`, for one that was queued: the version that this process knew then. The server has it
+    /// still, or another process has changed the key since.
+    Insert {
+        version: Token,
+        payload: Arc<[u8]>,
+        until: Option<Instant>,
+        base: Base,
+    },
     Remove,
-    Expire { version: Token },
+    Expire {
+        version: Token,
+    },
+}
+
+/// What must be at a key's value for an insert to be made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Base {
+    Anything,
+    Version(Token),
+    /// It is not known what was there. The key is removed instead.
+    Unknown,
 }
 
 pub(crate) struct Queue<K> {
@@ -174,19 +192,33 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         write: &Write,
     ) -> RedisResult<()> {
         match write {
-            Write::Insert { version, payload, until, delta } => {
+            Write::Insert { version, payload, until, base } => {
                 let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+                let base = match base {
+                    Base::Anything => None,
+                    Base::Version(version) => Some(version),
+                    Base::Unknown => return self.replay_conflict(conn, names).await,
+                };
                 if left.is_zero() {
                     return self.remove(conn, names).await;
                 }
-                let times = (left, self.settings.keep(), *delta);
-                self.scripts.insert(conn, names, version, payload, times).await.map(drop)
+                let times = (left, self.settings.keep());
+                if !self.scripts.insert(conn, names, (version, base), payload, times).await? {
+                    self.stats.add(Count::ReplayConflict, 1);
+                }
+                Ok(())
             }
             Write::Remove => self.remove(conn, names).await,
             Write::Expire { version } => {
                 self.scripts.expire(conn, names, version, self.settings.keep()).await.map(drop)
             }
         }
+    }
+
+    /// Removes a key that this process has written without the link, not knowing what others did.
+    async fn replay_conflict(&self, conn: &mut MultiplexedConnection, names: &EntryNames) -> RedisResult<()> {
+        self.stats.add(Count::ReplayConflict, 1);
+        self.remove(conn, names).await
     }
 
     async fn remove(&self, conn: &mut MultiplexedConnection, names: &EntryNames) -> RedisResult<()> {
@@ -203,7 +235,15 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
 }
 
 impl<K: SharedKey> Queue<K> {
-    pub(crate) fn put(&mut self, key: K, write: Write) {
+    /// Queues a write, in the place of an older one. `base`: the version that memory had.
+    pub(crate) fn put(&mut self, key: K, mut write: Write, known: Option<Token>) {
+        if let Write::Insert { base, .. } = &mut write {
+            *base = match (self.by_key.get(&key), known) {
+                (Some(Write::Insert { base, .. }), _) => *base,
+                (None, Some(version)) => Base::Version(version),
+                _ => Base::Unknown,
+            };
+        }
         self.by_key.insert(key, write);
     }
 

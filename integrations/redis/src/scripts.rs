@@ -57,11 +57,14 @@ const RELEASE: &str = r"
 local f=redis.call('GET',KEYS[2])
 if f and f:sub(1,17)=='L'..ARGV[1] then return redis.call('DEL',KEYS[2]) end return 0";
 
-/// Stores a value at once; a flight in progress will not be stored.
+/// Stores a value at once; a flight in progress will not be stored. With a base ARGV[5], a version
+/// that must be there: if it is not, removes the key and returns 0.
 const INSERT: &str = r"
+redis.call('DEL',KEYS[2])
+if ARGV[5]~='' and redis.call('GETRANGE',KEYS[1],0,15)~=ARGV[5] then redis.call('DEL',KEYS[1]) return 0 end
 local t=redis.call('TIME') local exp=t[1]*1000+math.floor(t[2]/1000)+tonumber(ARGV[3])
-redis.call('SET',KEYS[1],ARGV[1]..struct.pack('>I8I8',exp,tonumber(ARGV[5]))..ARGV[2],'PX',ARGV[3]+ARGV[4])
-redis.call('DEL',KEYS[2]) return 1";
+redis.call('SET',KEYS[1],ARGV[1]..struct.pack('>I8I8',exp,0)..ARGV[2],'PX',ARGV[3]+ARGV[4])
+return 1";
 
 /// Ends the value's time to live, and keeps it for the windows of old values.
 const EXPIRE: &str = r"
@@ -248,17 +251,19 @@ impl Scripts {
         self.release.key(&names.value).key(&names.flight).arg(token.as_slice()).invoke_async(conn).await
     }
 
+    /// Returns whether the value is stored. If not, the version that must be there was not, and the key
+    /// is removed.
     pub(crate) async fn insert(
         &self,
         conn: &mut MultiplexedConnection,
         names: &EntryNames,
-        token: &Token,
+        (version, base): (&Token, Option<&Token>),
         payload: &[u8],
-        (ttl, keep, delta): (Duration, Duration, Duration),
+        (ttl, keep): (Duration, Duration),
     ) -> RedisResult<bool> {
         let mut call = self.insert.key(&names.value);
-        call.key(&names.flight).arg(token.as_slice()).arg(payload);
-        call.arg(millis(ttl)).arg(millis(keep)).arg(micros(delta)).invoke_async(conn).await
+        call.key(&names.flight).arg(version.as_slice()).arg(payload);
+        call.arg(millis(ttl)).arg(millis(keep)).arg(base.map_or(&[][..], |base| base)).invoke_async(conn).await
     }
 
     /// Returns whether there was a value whose time was not over.

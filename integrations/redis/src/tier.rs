@@ -149,6 +149,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         let settings = &self.inner.settings;
         let call = Call {
             wait_timeout: settings.wait_timeout,
+            lead_timeout: settings.lead_timeout,
             skip_shared_lock: settings.skip_shared_lock,
             ..Call::default()
         };

@@ -10,7 +10,7 @@ use crate::scripts::{Acquired, Ask};
 use crate::settings::Unshareable;
 use crate::stats::Count;
 use crate::wire::{self, EntryNames, Stamp, Token};
-use bellwether::{Entry, Loaded};
+use bellwether::{Entry, Expiry, Loaded as Kept};
 use std::fmt::Display;
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex};
@@ -27,6 +27,7 @@ pub(crate) struct Call {
     pub(crate) ttl: Option<Duration>,
     pub(crate) exact: bool,
     pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) lead_timeout: Duration,
     pub(crate) skip_shared_lock: bool,
 }
 
@@ -42,6 +43,25 @@ pub enum Source {
     Loaded,
     /// Another caller's load, of this process or of another one, that this caller waited for.
     Waited,
+}
+
+/// The result of a load that may say more than a value: for
+/// [`TierRequest::revalidate_with_async`](crate::TierRequest::revalidate_with_async). As
+/// [`bellwether::Loaded`], for what all processes share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loaded<V> {
+    /// A value, with the tier's time to live.
+    New(V),
+    /// A value with a time to live of its own. Zero acts as `Unstored`. The tier's
+    /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
+    NewFor(V, Duration),
+    /// A value with a time to live of its own, exactly that long.
+    NewForExactly(V, Duration),
+    /// A value that is handed to the callers of this process and not stored.
+    Unstored(V),
+    /// The old value is still right, and its time to live begins anew. If there is no old value, the
+    /// load counts as abandoned.
+    NotModified,
 }
 
 /// What a caller takes along while it leads its process's load.
@@ -133,7 +153,7 @@ impl<V: Clone> Old<V> {
     }
 }
 
-type Result<T, E> = std::result::Result<Loaded<Held<T>>, SharedError<E>>;
+type Result<T, E> = std::result::Result<Kept<Held<T>>, SharedError<E>>;
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     /// Brings a value for all callers of this process: from the server, from the process that loads
@@ -163,7 +183,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 }
                 continue;
             };
-            let asked = self.ask(&mut connected, key, (refresh, have, waiting.token)).await;
+            let asked = self.ask(&mut connected, key, (refresh, have, waiting.token), call.lead_timeout).await;
             let (lease, answer) = match asked {
                 Ok(asked) => asked,
                 Err(error) => {
@@ -194,7 +214,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                     return Ok(self.kept(old.held.clone(), left, delta, connected.tracking));
                 }
                 Acquired::Wait { .. } if call.skip_shared_lock => {
-                    flight.lead();
+                    // A push since then has ended the tracking, and memory would hear of no other.
+                    if !flight.turn(Phase::Leading, before) {
+                        continue;
+                    }
                     return self.load_beside(key, old, call, voyage, load).await;
                 }
                 Acquired::Wait { left, token } => {
@@ -222,13 +245,13 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         connected: &mut Connected,
         key: &K,
         (refresh, have, waited): (bool, Option<Token>, Option<Token>),
+        lead_timeout: Duration,
     ) -> redis::RedisResult<(SharedLease<K, V>, Acquired)> {
         let names = self.names_of(&mut connected.conn, key).await?;
         let token = self.process.token();
         // Given up if the caller is cancelled, or the answer does not come: the server may lease it
         // all the same.
         let mut lease = SharedLease { tier: self.clone(), key: key.clone(), names, token, held: true };
-        let lead_timeout = self.settings.lead_timeout;
         let ask = Ask { token: &token, alive: &self.names.alive, lead_timeout, refresh, have, waited };
         let answer = self.scripts.acquire(&mut connected.conn, &lease.names, ask).await?;
         lease.held = matches!(answer, Acquired::Lead { .. });
@@ -253,9 +276,11 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Has memory keep a value of the server for the rest of its time.
-    fn kept(&self, held: Held<V>, left: Duration, _delta: Duration, tracking: bool) -> Loaded<Held<V>> {
+    fn kept(&self, held: Held<V>, left: Duration, delta: Duration, tracking: bool) -> Kept<Held<V>> {
         let most = if tracking { Duration::MAX } else { self.settings.untracked_ttl };
-        Loaded::NewForExactly(held, left.min(self.settings.memory_ttl).min(most))
+        let ttl = left.min(self.settings.memory_ttl).min(most);
+        // Early refresh goes by what a load takes, not by what this answer took.
+        Kept::With(held, Expiry::new().exact_ttl(ttl).cost(delta))
     }
 
     /// Returns how long a loaded value lives, and the value. None: it is the old one.
@@ -270,7 +295,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             Loaded::NewFor(value, ttl) => (self.settings.jittered(ttl), value),
             Loaded::NewForExactly(value, ttl) => (ttl, value),
             Loaded::Unstored(value) => (Duration::ZERO, value),
-            _ => return None,
+            Loaded::NotModified => return None,
         })
     }
 
@@ -307,7 +332,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         self.stats.add(Count::LoadBeside, 1);
         let loaded = self.load_unshared(key, old, call, voyage, load).await?;
         Ok(match loaded {
-            Loaded::NewForExactly(held, ttl) => Loaded::NewForExactly(Held { beside: true, ..held }, ttl),
+            Kept::NewForExactly(held, ttl) => Kept::NewForExactly(Held { beside: true, ..held }, ttl),
             other => other,
         })
     }
@@ -329,11 +354,11 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         let loaded = load(had.clone()).await.map_err(SharedError::Own)?;
         let confirmed = || Some((self.settings.ttl_of(key, had.as_ref()?), had.clone()?));
         let Some((ttl, value)) = self.ttl_and_value(key, call, loaded).or_else(confirmed) else {
-            return Ok(Loaded::NotModified);
+            return Ok(Kept::NotModified);
         };
         Ok(match self.settings.cells(key, &value) {
-            Some(cells) => Loaded::NewForExactly(Held::unshared(value, cells), ttl.min(self.link.times.unlinked_ttl)),
-            None => Loaded::Unstored(Held::unshared(value, Box::default())),
+            Some(cells) => Kept::NewForExactly(Held::unshared(value, cells), ttl.min(self.link.times.unlinked_ttl)),
+            None => Kept::Unstored(Held::unshared(value, Box::default())),
         })
     }
 
@@ -370,7 +395,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 return match had.filter(|_| old.is_none() && over.is_some_and(|over| over < window)) {
                     Some(value) => {
                         voyage.found(Source::Shared, true);
-                        Ok(Loaded::Unstored(Held::unshared(value, Box::default())))
+                        Ok(Kept::Unstored(Held::unshared(value, Box::default())))
                     }
                     None => Err(SharedError::Own(error)),
                 };
@@ -379,7 +404,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         let not_modified = matches!(loaded, Loaded::NotModified);
         let confirmed = || Some((self.settings.ttl_of(key, had.as_ref()?), had.clone()?));
         let Some((ttl, value)) = self.ttl_and_value(key, call, loaded).or_else(confirmed) else {
-            return Ok(Loaded::NotModified);
+            return Ok(Kept::NotModified);
         };
         // What is confirmed is renewed where it lies, if it is the value that lies there.
         let same = old.as_ref().map_or(version, |old| old.held.shared_version());
@@ -396,7 +421,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         (began, delta): (Stamp, Duration),
         renewed: Option<Token>,
     ) -> Result<V, E> {
-        let unstored = |value| Ok(Loaded::Unstored(Held::unshared(value, Box::default())));
+        let unstored = |value| Ok(Kept::Unstored(Held::unshared(value, Box::default())));
         if ttl.is_zero() {
             return unstored(value);
         }

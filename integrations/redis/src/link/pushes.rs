@@ -59,11 +59,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 Met::None | Met::Drop => self.drop_bytes(key, |_| true),
             },
             Named::Flight(key) => match self.flights.push(key, Pushed::Flight) {
-                Met::Woken => {}
                 Met::Drop => self.drop_bytes(key, |_| true),
-                // No flight was in progress. A value that was loaded beside that flight hears of no
-                // other change.
-                Met::None => self.drop_bytes(key, |tier| tier.is_beside(key)),
+                // A value that was loaded beside that flight hears of no other change.
+                Met::None | Met::Woken => self.drop_bytes(key, |tier| tier.is_beside(key)),
             },
             Named::Other => {}
         }

@@ -3,8 +3,8 @@
 use super::{Answer, Tier};
 use crate::error::SharedError;
 use crate::key::SharedKey;
-use crate::voyage::{Call, Old, Source, Voyage};
-use bellwether::{LoadError, Loaded, Outcome, ToKey};
+use crate::voyage::{Call, Loaded, Old, Source, Voyage};
+use bellwether::{LoadError, Outcome, ToKey};
 use equivalent::Equivalent;
 use std::fmt;
 use std::fmt::Display;
@@ -59,6 +59,13 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
     /// altogether, for any process, the server and its own loader.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.hard_timeout = Some(timeout);
+        self
+    }
+
+    /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the load that this caller leads.
+    /// Not zero: that counts as a millisecond.
+    pub fn lead_timeout(mut self, timeout: Duration) -> Self {
+        self.call.lead_timeout = timeout;
         self
     }
 
@@ -123,6 +130,7 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
             (self.soft_timeout, bellwether::Request::soft_timeout),
             (self.hard_timeout, bellwether::Request::hard_timeout),
             (self.max_stale, bellwether::Request::max_stale),
+            (Some(call.lead_timeout.saturating_mul(2)), bellwether::Request::lead_timeout),
         ] {
             if let Some(timeout) = timeout {
                 request = set(request, timeout);

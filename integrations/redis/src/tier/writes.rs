@@ -5,7 +5,7 @@ use crate::error::WriteError;
 use crate::held::Held;
 use crate::key::SharedKey;
 use crate::link::text_of;
-use crate::queue::{Queue, Write, Written};
+use crate::queue::{Base, Queue, Write, Written};
 use crate::settings::Unshareable;
 use crate::tags::cell;
 use bellwether::ToKey;
@@ -49,8 +49,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
             Unshareable::TooLarge => WriteError::TooLarge,
         })?;
         let until = Instant::now().checked_add(ttl);
-        let (version, delta) = (tier.process.token(), Duration::ZERO);
-        let written = self.write(&key, Write::Insert { version, payload: payload.into(), until, delta }).await?;
+        let (version, payload) = (tier.process.token(), payload.into());
+        let insert = Write::Insert { version, payload, until, base: Base::Anything };
+        let written = self.write(&key, insert).await?;
         if written == Written::Queued {
             // Until the link is back, this process has what it was given.
             let ttl = ttl.min(tier.link.times.unlinked_ttl);
@@ -92,11 +93,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// Makes a write of one key. Memory drops the key before it and after it.
     async fn write(&self, key: &K, write: Write) -> Result<Written, WriteError> {
         let tier = &self.inner;
+        let known = tier.cache.peek(key).and_then(|held| held.shared_version());
         tier.cache.invalidate(key);
-        let queue = |queue: &mut Queue<K>| queue.put(key.clone(), write.clone());
-        let Some(mut conn) = tier.open_or(queue) else {
+        let queued = |queue: &mut Queue<K>| queue.put(key.clone(), write.clone(), known);
+        let Some(mut conn) = tier.open_or(queued) else {
             return Ok(Written::Queued);
         };
+        // A command that has come to nothing may have been made all the same.
+        let queue = |queue: &mut Queue<K>| queue.put(key.clone(), write.clone(), None);
         let made = async {
             let names = tier.names_of(&mut conn, key).await?;
             tier.write(&mut conn, &names, &write).await

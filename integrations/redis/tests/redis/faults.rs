@@ -162,6 +162,7 @@ fn writes_are_replayed_when_the_link_is_back() {
         for key in ["set", "gone", "set-then-gone"] {
             get(&other, &source, key).await;
         }
+        get(&cut, &source, "set").await;
         proxy.set(Mode::Cut);
         link_down(&cut).await;
         assert_eq!(cut.insert("set".into(), "1".into()).await.unwrap(), Written::Queued);
@@ -229,6 +230,8 @@ fn a_black_hole_and_half_a_connection_are_noticed() {
         let proxy = Proxy::to(server.port()).await;
         let (tier, source) = (up(quick(&proxy.url())).await, Source::new());
         for (number, mode) in [Mode::BlackHole, Mode::HalfOpen].into_iter().enumerate() {
+            tier.insert("k".into(), "before".into()).await.unwrap();
+            assert_eq!(get(&tier, &source, "k").await, "before");
             proxy.set(mode);
             link_down(&tier).await;
             let key = format!("{mode:?}");
@@ -309,5 +312,31 @@ fn a_server_that_does_not_track_is_told_and_memory_is_short_lived() {
         assert_eq!(get(&a, &source, "k").await, "new");
         b.invalidate_all().await.unwrap();
         eventually("the generation is noticed", || a.stats().shared_hits > 0 && a.memory().is_empty()).await;
+    });
+}
+
+#[test]
+fn a_queued_insert_does_not_undo_what_others_did_meanwhile() {
+    with_server(|server| async move {
+        let proxy = Proxy::to(server.port()).await;
+        let (cut, other) = (up(quick(&proxy.url())).await, tier(&server.url()).await);
+        let source = Source::new();
+        for key in ["inserted", "removed"] {
+            get(&cut, &source, key).await;
+        }
+        proxy.set(Mode::Cut);
+        link_down(&cut).await;
+        for key in ["inserted", "removed", "unknown"] {
+            cut.insert(key.into(), "of the cut one".into()).await.unwrap();
+        }
+        other.insert("inserted".into(), "newer".into()).await.unwrap();
+        other.invalidate("removed").await.unwrap();
+        proxy.set(Mode::Pass);
+        link_up(&cut).await;
+        // Nobody knows which is newer: the source does.
+        assert_eq!(get(&other, &source, "inserted").await, "inserted#3");
+        assert_eq!(get(&other, &source, "removed").await, "removed#4");
+        assert_eq!(get(&other, &source, "unknown").await, "unknown#5");
+        assert_eq!(cut.stats().replay_conflicts, 3);
     });
 }

@@ -2,8 +2,8 @@
 
 use crate::support::source::Source;
 use crate::support::*;
-use bellwether::{LoadError, Loaded, Outcome};
-use bellwether_redis::{SharedError, Source as Level};
+use bellwether::{LoadError, Outcome, Refresh};
+use bellwether_redis::{Loaded, SharedError, Source as Level};
 use std::time::Duration;
 
 async fn get(tier: &Texts, source: &Source, key: &str) -> Result<String, LoadError<SharedError<String>>> {
@@ -266,5 +266,21 @@ fn a_caller_may_load_beside_another_tier() {
         eventually("it is dropped", || all[1].get("k").is_none_or(|value| value == "k#1")).await;
         assert_eq!(get(&all[1], &source, "k").await.unwrap(), "k#1");
         assert_eq!((source.loads(), all[1].stats().loads_beside), (2, 1));
+    });
+}
+
+#[test]
+fn a_refresh_is_early_by_what_a_load_takes_and_not_by_what_the_server_takes() {
+    with_server(|server| async move {
+        // From 80 s before the expiry on, if the cost is the load's 20 ms: at once.
+        let early = || builder(&server.url()).memory(|memory| memory.refresh(Refresh::lead(4000.0)));
+        let (a, b, source) = (up(early()).await, up(early()).await, Source::new());
+        source.take(Duration::from_millis(20));
+        get(&a, &source, "k").await.unwrap();
+        assert_eq!(get(&b, &source, "k").await.unwrap(), "k#1");
+        let answer = b.entry("k").try_get_with_async(|| source.load("k")).await.unwrap();
+        assert_eq!((answer.value.as_str(), answer.outcome, answer.source), ("k#2", Outcome::Refreshed, Level::Loaded));
+        eventually("the other hears of it", || a.get("k").is_none()).await;
+        assert_eq!(source.loads(), 2);
     });
 }
