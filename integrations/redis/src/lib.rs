@@ -1,6 +1,3 @@
-//! One load of a missing value over many processes: [`bellwether`] in memory, Redis or Valkey behind
-//! it.
-//!
 #![doc = include_str!("../README.md")]
 
 mod builder;

@@ -66,7 +66,7 @@ pub enum Loaded<V> {
 
 /// What a caller takes along while it leads its process's load.
 pub(crate) struct Voyage<K: SharedKey, V: Clone + Send + Sync + 'static> {
-    boarded: Mutex<Option<Boarded<K, V>>>,
+    registered: Mutex<Option<Registration<K, V>>>,
     source: Mutex<(Source, bool)>,
     /// Rung when the caller's time to wait for other processes is over.
     overdue: Notify,
@@ -74,12 +74,12 @@ pub(crate) struct Voyage<K: SharedKey, V: Clone + Send + Sync + 'static> {
 
 /// The registration of a load; dropped after memory has its result, so that no push in between is
 /// missed.
-struct Boarded<K, V> {
+struct Registration<K, V> {
     tier: Arc<Inner<K, V>>,
     flight: Arc<Flight>,
 }
 
-impl<K, V> Drop for Boarded<K, V> {
+impl<K, V> Drop for Registration<K, V> {
     fn drop(&mut self) {
         self.tier.flights.remove(&self.flight);
     }
@@ -87,14 +87,14 @@ impl<K, V> Drop for Boarded<K, V> {
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Voyage<K, V> {
     pub(crate) fn new() -> Self {
-        Self { boarded: Mutex::new(None), source: Mutex::new((Source::Loaded, false)), overdue: Notify::new() }
+        Self { registered: Mutex::new(None), source: Mutex::new((Source::Loaded, false)), overdue: Notify::new() }
     }
 
     fn board(&self, tier: &Arc<Inner<K, V>>, key: &K, has_old: bool) -> Arc<Flight> {
         let mut bytes = Vec::new();
         key.encode(&mut bytes);
         let flight = tier.flights.register(bytes, has_old);
-        *lock(&self.boarded) = Some(Boarded { tier: tier.clone(), flight: flight.clone() });
+        *lock(&self.registered) = Some(Registration { tier: tier.clone(), flight: flight.clone() });
         flight
     }
 

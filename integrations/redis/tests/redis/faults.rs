@@ -333,7 +333,7 @@ fn a_queued_insert_does_not_undo_what_others_did_meanwhile() {
         other.invalidate("removed").await.unwrap();
         proxy.set(Mode::Pass);
         link_up(&cut).await;
-        // Nobody knows which is newer: the source does.
+        // The source alone knows which is newer.
         assert_eq!(get(&other, &source, "inserted").await, "inserted#3");
         assert_eq!(get(&other, &source, "removed").await, "removed#4");
         assert_eq!(get(&other, &source, "unknown").await, "unknown#5");

@@ -175,3 +175,16 @@ fn nothing_older_than_an_acknowledged_write_is_served() {
         with_server(|server| run(seed, server, true));
     }
 }
+
+#[test]
+fn the_checker_sees_an_old_value() {
+    let history = History::default();
+    history.acknowledge(0, 5);
+    let later = |time: Duration| Instant::now() + time;
+    history.read(0, later(BOUND), 5, BOUND);
+    history.read(0, later(Duration::ZERO), 4, BOUND);
+    history.read(1, later(BOUND), 4, BOUND);
+    assert!(history.old.lock().unwrap().is_empty(), "the newest; within the bound; another key");
+    history.read(0, later(BOUND), 4, BOUND);
+    assert_eq!(history.old.lock().unwrap().len(), 1);
+}
