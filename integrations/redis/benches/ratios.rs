@@ -1,5 +1,5 @@
-//! What each level costs, beside the plain commands and beside a lock that is polled, in one run and
-//! as ratios: `cargo bench -p bellwether-redis`. It starts its own `redis-server`.
+//! What each level costs, beside the plain commands and beside a lock that is polled, in one run
+//! and as ratios: `cargo bench -p bellwether-redis`. It starts its own `redis-server`.
 
 use bellwether::Cache;
 use bellwether_redis::Tier;

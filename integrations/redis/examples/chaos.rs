@@ -1,5 +1,5 @@
-//! Five processes under faults: the server is killed and stopped, and processes are, too. Each read is
-//! checked against the acknowledged changes.
+//! Five processes under faults: the server is killed and stopped, and processes are, too. Each read
+//! is checked against the acknowledged changes.
 //!
 //! ```sh
 //! cargo run --release -p bellwether-redis --example chaos -- 60
@@ -18,8 +18,8 @@ const PROCESSES: usize = 5;
 const KEYS: u64 = 8;
 const UNLINKED: Duration = Duration::from_millis(500);
 
-/// How old a value may be: the heartbeat's 450 ms, the `unlinked_ttl`, and the time that a busy machine
-/// takes to run what is due.
+/// How old a value may be: the heartbeat's 450 ms, the `unlinked_ttl`, and the time that a busy
+/// machine takes to run what is due.
 const BOUND: Duration = Duration::from_millis(450 + 500 + 500);
 
 fn main() {

@@ -1,5 +1,5 @@
-//! A server that is stopped, killed and started again, under load: what callers get meanwhile, drawn
-//! into `target/outage.svg`.
+//! A server that is stopped, killed and started again, under load: what callers get meanwhile,
+//! drawn into `target/outage.svg`.
 //!
 //! ```sh
 //! cargo run --release -p bellwether-redis --example outage

@@ -1,5 +1,5 @@
-//! A herd of many processes on one cold key: loads without the tier, loads with it, and what happens
-//! when the leader's process is killed in the middle of the load.
+//! A herd of many processes on one cold key: loads without the tier, loads with it, and what
+//! happens when the leader's process is killed in the middle of the load.
 //!
 //! ```sh
 //! cargo run --release -p bellwether-redis --example shared_herd             # 10 processes × 10,000 tasks

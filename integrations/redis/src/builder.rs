@@ -1,27 +1,19 @@
 //! Building a tier: its settings.
 
+mod build;
+
 use crate::codec::Codec;
 use crate::error::BuildError;
-use crate::flights::Flights;
 use crate::held::Held;
-use crate::inner::Inner;
 use crate::key::SharedKey;
-use crate::link::{Link, LinkTimes, TierEvent, supervise, text_of};
-use crate::queue::Queue;
-use crate::scripts::Scripts;
+use crate::link::{LinkTimes, TierEvent, text_of};
 use crate::settings::{Coding, Settings};
-use crate::stats::Counters;
-use crate::tags::{Mirror, TagList};
+use crate::tags::TagList;
 use crate::tier::Tier;
-use crate::wire::{Names, Process};
-use bellwether::{Cache, Tags};
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, oneshot};
 
 type MemoryBuilder<K, V> = bellwether::Builder<K, Held<V>>;
 type Memory<K, V> = Box<dyn FnOnce(MemoryBuilder<K, V>) -> MemoryBuilder<K, V>>;
@@ -44,7 +36,8 @@ where
     K: SharedKey,
     V: serde::Serialize + serde::de::DeserializeOwned + Clone + Send + Sync + 'static,
 {
-    /// Returns a builder for a tier at a server (`redis://host:6379/0`), whose values postcard writes.
+    /// Returns a builder for a tier at a server (`redis://host:6379/0`), whose values postcard
+    /// writes.
     ///
     /// # Errors
     /// [`BuildError::Address`].
@@ -106,8 +99,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         }
     }
 
-    /// Sets the prefix of all keys on the server. Tiers of the same namespace share their entries, and
-    /// must have the same types, codec and settings. Not empty, without braces. Default: `bellwether`.
+    /// Sets the prefix of all keys on the server. Tiers of the same namespace share their entries,
+    /// and must have the same types, codec and settings. Not empty, without braces. Default:
+    /// `bellwether`.
     ///
     /// Where two versions of a program with different values run at the same time, a namespace for
     /// each keeps them from replacing each other's values.
@@ -131,8 +125,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     }
 
     /// Shortens each time to live by a random fraction of it, up to `share` (`0.0..1.0`), so that
-    /// entries loaded together do not expire together. A time that is given as exact is not shortened.
-    /// Default 0.
+    /// entries loaded together do not expire together. A time that is given as exact is not
+    /// shortened. Default 0.
     pub fn ttl_jitter(mut self, share: f64) -> Self {
         self.settings.ttl_jitter = share.clamp(0.0, 0.999);
         self
@@ -145,37 +139,38 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets how long memory keeps a value at most; then it asks the server again. Default: as long as
-    /// the value is fresh.
+    /// Sets how long memory keeps a value at most; then it asks the server again. Default: as long
+    /// as the value is fresh.
     pub fn memory_ttl(mut self, ttl: Duration) -> Self {
         self.settings.memory_ttl = ttl;
         self
     }
 
-    /// Sets how long past its time to live memory serves an old value while one caller refreshes it.
+    /// Sets how long past its time to live memory serves an old value while one caller refreshes
+    /// it.
     pub fn stale_while_refresh(mut self, window: Duration) -> Self {
         self.settings.stale_while_refresh = window;
         self
     }
 
-    /// Sets how long past its time to live an old value, of memory or of the server, stands in for an
-    /// error of the load.
+    /// Sets how long past its time to live an old value, of memory or of the server, stands in for
+    /// an error of the load.
     pub fn stale_if_error(mut self, window: Duration) -> Self {
         self.settings.stale_if_error = window;
         self
     }
 
-    /// Sets how long a failure is remembered: all processes get it for so long without a load. Default
-    /// zero: those who wait for the load share it, and no one else.
+    /// Sets how long a failure is remembered: all processes get it for so long without a load.
+    /// Default zero: those who wait for the load share it, and no one else.
     pub fn negative_ttl(mut self, ttl: Duration) -> Self {
         self.settings.negative_ttl = ttl;
         self
     }
 
-    /// Sets how long a process may hold the lease of a load; then another process takes the load over,
-    /// and the late value is not stored. It matters for processes that are stopped or cut off: the
-    /// load of one that has died is taken over within the [`probe`](Self::probe). Set it to several
-    /// times what a load may take. Default 10 s.
+    /// Sets how long a process may hold the lease of a load; then another process takes the load
+    /// over, and the late value is not stored. It matters for processes that are stopped or cut
+    /// off: the load of one that has died is taken over within the [`probe`](Self::probe). Set it
+    /// to several times what a load may take. Default 10 s.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.settings.lead_timeout = timeout;
         self
@@ -188,15 +183,15 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets how often, at least, one caller of each waiting process asks whether the process that loads
-    /// still lives. The first question comes after a fifth of this time. Default 250 ms.
+    /// Sets how often, at least, one caller of each waiting process asks whether the process that
+    /// loads still lives. The first question comes after a fifth of this time. Default 250 ms.
     pub fn probe(mut self, probe: Duration) -> Self {
         self.settings.probe = probe;
         self
     }
 
-    /// Sets whether callers load for their own process at once where another process already loads: see
-    /// [`TierRequest::skip_shared_lock`](crate::TierRequest::skip_shared_lock). Default: no.
+    /// Sets whether callers load for their own process at once where another process already loads:
+    /// see [`TierRequest::skip_shared_lock`](crate::TierRequest::skip_shared_lock). Default: no.
     pub fn skip_shared_lock(mut self, skip: bool) -> Self {
         self.settings.skip_shared_lock = skip;
         self
@@ -209,15 +204,16 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets the most bytes of an encoded value. A larger one is handed to the callers of its load, and
-    /// neither shared nor kept. Default 1 MiB.
+    /// Sets the most bytes of an encoded value. A larger one is handed to the callers of its load,
+    /// and neither shared nor kept. Default 1 MiB.
     pub fn max_value_bytes(mut self, bytes: usize) -> Self {
         self.settings.max_value_bytes = bytes;
         self
     }
 
     /// Sets the function that adds a value's tags, up to 255, for
-    /// [`invalidate_tag`](Tier::invalidate_tag). The process that loads or inserts the value calls it.
+    /// [`invalidate_tag`](Tier::invalidate_tag). The process that loads or inserts the value calls
+    /// it.
     ///
     /// There are 4,096 cells; tags that share one are invalidated together.
     pub fn tags_with(mut self, tags: impl Fn(&K, &V, &mut TagList) + Send + Sync + 'static) -> Self {
@@ -225,8 +221,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets how often the server is asked for a sign of life, and how long each answer may take. Memory
-    /// serves for the sum of both after the last answered question. Default 250 ms and 200 ms.
+    /// Sets how often the server is asked for a sign of life, and how long each answer may take.
+    /// Memory serves for the sum of both after the last answered question. Default 250 ms and 200
+    /// ms.
     pub fn heartbeat(mut self, interval: Duration, limit: Duration) -> Self {
         (self.times.heartbeat, self.times.heartbeat_limit) = (interval, limit);
         self
@@ -244,9 +241,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets how long memory goes on serving when the link is lost, and how long it keeps a value that
-    /// is loaded meanwhile. So it bounds, with the [`heartbeat`](Self::heartbeat), how old a value may
-    /// be that another process has changed. With zero, each read without a link loads. Default 1 s.
+    /// Sets how long memory goes on serving when the link is lost, and how long it keeps a value
+    /// that is loaded meanwhile. So it bounds, with the [`heartbeat`](Self::heartbeat), how old a
+    /// value may be that another process has changed. With zero, each read without a link loads.
+    /// Default 1 s.
     pub fn unlinked_ttl(mut self, ttl: Duration) -> Self {
         self.times.unlinked_ttl = ttl;
         self
@@ -266,8 +264,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets a function that is told of the link's changes and of rare events. It is called by the task
-    /// that keeps the link, or by a caller: keep it short. It must not panic.
+    /// Sets a function that is told of the link's changes and of rare events. It is called by the
+    /// task that keeps the link, or by a caller: keep it short. It must not panic.
     pub fn on_event(mut self, on_event: impl Fn(&TierEvent) + Send + Sync + 'static) -> Self {
         self.settings.on_event = Some(Box::new(on_event));
         self
@@ -281,7 +279,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     /// # fn example() -> Result<(), bellwether_redis::BuildError> {
     /// use bellwether_redis::Tier;
     /// let builder = Tier::<String, String>::builder("redis://127.0.0.1/")?
-    ///     .memory(|memory| memory.max_waiters(1000).weigher(|_, text| text.len() as u32).record_stats());
+    ///     .memory(|memory| memory.max_waiters(1000).weigher(|_, text| text.len() as u32));
     /// # let _ = builder;
     /// # Ok(())
     /// # }
@@ -294,95 +292,12 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets the runtime in which the link is kept, and which serves blocking callers. It needs tokio's
-    /// drivers of I/O and time. Default: the runtime that [`build`](Self::build) is called from.
+    /// Sets the runtime in which the link is kept, and which serves blocking callers. It needs
+    /// tokio's drivers of I/O and time. Default: the runtime that [`build`](Self::build) is called
+    /// from.
     pub fn runtime(mut self, runtime: Handle) -> Self {
         self.runtime = Some(runtime);
         self
-    }
-
-    fn check(&self) -> Result<Handle, BuildError> {
-        if self.namespace.is_empty() || self.namespace.contains(['{', '}']) {
-            return Err(BuildError::Namespace);
-        }
-        if self.settings.ttl.is_zero() {
-            return Err(BuildError::NoTimeToLive);
-        }
-        for (name, time) in [
-            ("lead_timeout", self.settings.lead_timeout),
-            ("probe", self.settings.probe),
-            ("heartbeat", self.times.heartbeat),
-            ("heartbeat_limit", self.times.heartbeat_limit),
-            ("command_timeout", self.times.command),
-            ("connect_timeout", self.times.connect),
-        ] {
-            if time.is_zero() {
-                return Err(BuildError::Zero(name));
-            }
-        }
-        if self.settings.probe >= self.settings.lead_timeout {
-            return Err(BuildError::ProbeTooLong);
-        }
-        self.runtime.clone().or_else(|| Handle::try_current().ok()).ok_or(BuildError::NoRuntime)
-    }
-
-    /// Returns the memory level.
-    fn memory_level(
-        memory: Option<Memory<K, V>>,
-        max_capacity: u64,
-        settings: &Settings<K, V>,
-    ) -> Result<Cache<K, Held<V>>, BuildError> {
-        let mut builder = Cache::builder().max_capacity(max_capacity);
-        if let Some(set) = memory {
-            builder = set(builder);
-        }
-        builder = builder
-            .time_to_live(settings.ttl)
-            .stale_while_refresh(settings.stale_while_refresh)
-            .stale_if_error(settings.stale_if_error)
-            .negative_ttl(settings.negative_ttl)
-            // The server's lease ends first; this one is for a caller of this process that is not
-            // polled.
-            .lead_timeout(settings.lead_timeout.saturating_mul(2));
-        if settings.tags_with.is_some() {
-            builder = builder.tags_with(|_, held: &Held<V>, tags: &mut Tags<'_>| {
-                held.cells.iter().for_each(|cell| tags.add(cell));
-            });
-        }
-        builder.build().map_err(BuildError::Memory)
-    }
-
-    /// Builds the tier, and returns when the first attempt to connect has ended, well or not. Without a
-    /// server the tier is there all the same, loads in this process alone, and connects later.
-    ///
-    /// # Errors
-    /// [`BuildError`]: the settings are contradictory. A server that does not answer is no error.
-    pub async fn build(self) -> Result<Tier<K, V>, BuildError> {
-        let runtime = self.check()?;
-        let cache = Self::memory_level(self.memory, self.max_capacity, &self.settings)?;
-        let process = Process::new();
-        let inner = Arc::new(Inner {
-            cache,
-            settings: self.settings,
-            server: self.server,
-            names: Names::new(&self.namespace, &process),
-            process,
-            scripts: Scripts::new(),
-            link: Link::new(self.times),
-            flights: Flights::default(),
-            mirror: Mirror::new(),
-            queue: Mutex::new(Queue::new(self.max_queued_writes)),
-            stats: Counters::new(),
-            runtime: runtime.clone(),
-            closing: Notify::new(),
-            closed: AtomicBool::new(false),
-        });
-        let (first, ended) = oneshot::channel();
-        runtime.spawn(supervise(Arc::downgrade(&inner), first));
-        let tier = Tier::new(inner);
-        // Dropped, not sent, when the attempt has ended.
-        let _ = ended.await;
-        Ok(tier)
     }
 }
 

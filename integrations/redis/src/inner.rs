@@ -66,8 +66,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         Ok(self.names.entry(&generation, key))
     }
 
-    /// Has the loads of a key in this process look again: the server does not push this process's own
-    /// changes to it.
+    /// Has the loads of a key in this process look again: the server does not push this process's
+    /// own changes to it.
     pub(crate) fn ring(&self, key: &K) {
         let mut bytes = Vec::new();
         key.encode(&mut bytes);

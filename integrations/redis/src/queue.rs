@@ -70,8 +70,8 @@ impl<K> Queue<K> {
 pub enum Written {
     /// The server has it. Other processes hear of it now.
     Shared,
-    /// There is no link. This process has it; the server and other processes get it when the link is
-    /// back, if nothing newer of this process takes its place.
+    /// There is no link. This process has it; the server and other processes get it when the link
+    /// is back, if nothing newer of this process takes its place.
     Queued,
 }
 

@@ -79,8 +79,8 @@ return 1";
 
 /// Returns the generation, which is created if there is none. With a second argument, begins anew.
 ///
-/// A generation is a random stamp and no counter: if it is evicted or lost, the next one differs from
-/// all before it, and no entry comes back from the dead.
+/// A generation is a random stamp and no counter: if it is evicted or lost, the next one differs
+/// from all before it, and no entry comes back from the dead.
 const GENERATION: &str = r"
 if ARGV[2]=='1' or redis.call('EXISTS',KEYS[1])==0 then redis.call('SET',KEYS[1],ARGV[1]) end
 return redis.call('GET',KEYS[1])";
@@ -251,8 +251,8 @@ impl Scripts {
         self.release.key(&names.value).key(&names.flight).arg(token.as_slice()).invoke_async(conn).await
     }
 
-    /// Returns whether the value is stored. If not, the version that must be there was not, and the key
-    /// is removed.
+    /// Returns whether the value is stored. If not, the version that must be there was not, and the
+    /// key is removed.
     pub(crate) async fn insert(
         &self,
         conn: &mut MultiplexedConnection,

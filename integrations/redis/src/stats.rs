@@ -85,7 +85,8 @@ counters! {
     queued_writes QueuedWrite;
     /// Queued writes that were made when the link came back.
     replayed_writes ReplayedWrite;
-    /// Queued inserts that removed their key instead: another process may have changed it meanwhile.
+    /// Queued inserts that removed their key instead: another process may have changed it
+    /// meanwhile.
     replay_conflicts ReplayConflict;
     /// Times that the queue ran over, and a new generation replaced it.
     queue_overflows QueueOverflow;

@@ -1,10 +1,10 @@
 //! Tags: groups of entries, of all processes, that are invalidated together.
 //!
-//! As in bellwether itself, a tag is a cell, and a cell has the number of its last invalidation. The
-//! server counts the invalidations and tells each over pub/sub; each process mirrors the cells. A
-//! value carries the last number that was known when its load began, and is good while no cell of its
-//! tags has a higher one. Two tags that share a cell are invalidated together, which costs a load and
-//! is never wrong.
+//! As in bellwether itself, a tag is a cell, and a cell has the number of its last invalidation.
+//! The server counts the invalidations and tells each over pub/sub; each process mirrors the cells.
+//! A value carries the last number that was known when its load began, and is good while no cell of
+//! its tags has a higher one. Two tags that share a cell are invalidated together, which costs a
+//! load and is never wrong.
 
 use crate::flights::lock;
 use crate::wire::Stamp;

@@ -80,25 +80,26 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.inner.cache.get_ref(key).map(|held| held.value.clone())
     }
 
-    /// Returns the value: from memory, from the server, or by `load`, which runs once at a time over
-    /// all processes.
+    /// Returns the value: from memory, from the server, or by `load`, which runs once at a time
+    /// over all processes.
     ///
     /// ```no_run
     /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
     /// use bellwether_redis::Tier;
     /// use std::time::Duration;
-    /// let users: Tier<u64, String> =
-    ///     Tier::builder("redis://127.0.0.1/")?.namespace("users").time_to_live(Duration::from_secs(60)).build().await?;
-    /// let name = users.try_get_with_async(&7, || async { Ok::<_, std::io::Error>("Ada".to_owned()) }).await?;
+    /// let builder = Tier::<u64, String>::builder("redis://127.0.0.1/")?.namespace("users");
+    /// let users = builder.time_to_live(Duration::from_secs(60)).build().await?;
+    /// let load = || async { Ok::<_, std::io::Error>("Ada".to_owned()) };
+    /// let name = users.try_get_with_async(&7, load).await?;
     /// assert_eq!(name, "Ada");
     /// # Ok(())
     /// # }
     /// ```
     ///
     /// # Errors
-    /// [`Load`](LoadError::Load) with the loader's own error, or with the text of the error of another
-    /// process's loader; `TimedOut` and `Overloaded` by the deadlines and bounds of this process. Never
-    /// an error of the server: without it, the loader runs in this process alone.
+    /// [`Load`](LoadError::Load) with the loader's own error, or with the text of the error of
+    /// another process's loader; `TimedOut` and `Overloaded` by the deadlines and bounds of this
+    /// process. Never an error of the server: without it, the loader runs in this process alone.
     ///
     /// # Cancellation
     /// A load of this caller is dropped, and given up: a waiter of this process, or of another one,
@@ -113,14 +114,16 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.entry(key).try_get_with_async(load).await.map(|answer| answer.value)
     }
 
-    /// As [`try_get_with_async`](Self::try_get_with_async), for a thread outside of any runtime: the
-    /// tier's runtime drives the wait, and the closure runs on this thread.
+    /// As [`try_get_with_async`](Self::try_get_with_async), for a thread outside of any runtime:
+    /// the tier's runtime drives the wait, and the closure runs on this thread.
     ///
     /// # Errors
     /// As [`try_get_with_async`](Self::try_get_with_async).
     ///
     /// # Panics
-    /// If the thread is one of an asynchronous runtime, which must not block.
+    /// If the thread is one of an asynchronous runtime, which must not block. (The tier's own
+    /// runtime must have threads that drive it: a current-thread runtime that nothing else runs
+    /// hangs.)
     pub fn try_get_with<Q, E>(
         &self,
         key: &Q,
@@ -133,13 +136,15 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.inner.runtime.block_on(self.try_get_with_async(key, || async { load() }))
     }
 
-    /// Begins a read-through with settings of its own, whose answer tells the outcome and the source.
+    /// Begins a read-through with settings of its own, whose answer tells the outcome and the
+    /// source.
     ///
     /// ```no_run
-    /// # async fn example(users: bellwether_redis::Tier<u64, String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// # use bellwether_redis::Tier;
+    /// # async fn example(users: Tier<u64, String>) -> Result<(), Box<dyn std::error::Error>> {
     /// use std::time::Duration;
     /// let load = || async { Ok::<_, std::io::Error>("Ada".to_owned()) };
-    /// let request = users.entry(&7).ttl(Duration::from_secs(5)).wait_timeout(Duration::from_secs(1));
+    /// let request = users.entry(&7).ttl(Duration::from_secs(5));
     /// let answer = request.try_get_with_async(load).await?;
     /// println!("{} from {:?}", answer.value, answer.source);
     /// # Ok(())
@@ -173,8 +178,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// ```no_run
     /// # async fn example(users: bellwether_redis::Tier<u64, String>) {
     /// use bellwether_redis::LinkState;
-    /// let up = users.watch_link().wait_for(|state| matches!(state, LinkState::Up { .. })).await.is_ok();
-    /// # let _ = up;
+    /// let is_up = |state: &LinkState| matches!(state, LinkState::Up { .. });
+    /// # let _ =
+    /// users.watch_link().wait_for(is_up).await
+    /// # ;
     /// # }
     /// ```
     pub fn watch_link(&self) -> watch::Receiver<LinkState> {

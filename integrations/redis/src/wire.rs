@@ -4,8 +4,8 @@ use crate::key::SharedKey;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A flight's token: the process, and a number that is new for each flight. A value's version is the
-/// token of the flight, or of the insert, that wrote it.
+/// A flight's token: the process, and a number that is new for each flight. A value's version is
+/// the token of the flight, or of the insert, that wrote it.
 pub(crate) type Token = [u8; 16];
 
 /// The version of a value that only this process has.
@@ -103,8 +103,8 @@ impl Names {
         EntryNames { value, flight }
     }
 
-    /// Returns what `name` is, with the bytes of its key. (No name of a flight ends with a brace, and
-    /// each name of a value does: keys `a` and `a}:f` do not meet.)
+    /// Returns what `name` is, with the bytes of its key. (No name of a flight ends with a brace,
+    /// and each name of a value does: keys `a` and `a}:f` do not meet.)
     pub(crate) fn parse<'k>(&self, generation: &str, name: &'k [u8]) -> Named<'k> {
         if name == self.generation {
             return Named::Generation;
@@ -145,7 +145,8 @@ pub(crate) fn encode(codec: u8, schema: u32, stamp: &Stamp, value: &[u8]) -> Vec
     out
 }
 
-/// Returns the tags and the codec's bytes. None: another layout, codec or schema, or no value at all.
+/// Returns the tags and the codec's bytes. None: another layout, codec or schema, or no value at
+/// all.
 pub(crate) fn decode(codec: u8, schema: u32, bytes: &[u8]) -> Option<(Stamp, &[u8])> {
     let (head, mut rest) = bytes.split_first_chunk::<7>()?;
     if head[0] != LAYOUT || head[1] != codec || head[2..6] != schema.to_be_bytes() {

@@ -54,8 +54,8 @@ pub enum TierEvent {
         /// What failed.
         why: String,
     },
-    /// The queue of writes ran over: at the link's return a new generation begins, and all entries of
-    /// all processes are loaded anew.
+    /// The queue of writes ran over: at the link's return a new generation begins, and all entries
+    /// of all processes are loaded anew.
     QueueOverflow,
     /// A value on the server could not be decoded. It counts as a miss.
     Undecodable,

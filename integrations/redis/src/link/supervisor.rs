@@ -108,7 +108,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 done = &mut work => return done,
                 () = sleep_until(at) => {
                     *purge_at = None;
-                    // What is stored from here on was loaded since, and has a short life of its own.
+                    // What is stored from here on was loaded since, and has a short life of its
+                    // own.
                     self.cache.invalidate_all();
                     self.link.serve_memory_until(u64::MAX);
                 }
@@ -173,10 +174,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         let replayed = self.replay(conn).await?;
         self.catch_up_tags(conn).await?;
         self.link.set_current(Some(Connected { conn: conn.clone(), tracking }));
-        // Loads that began without this connection are not stored: no push would reach them.
-        for key in self.flights.wake_and_list_settled() {
-            self.drop_bytes(&key, |_| true);
-        }
+        self.fence_settled();
         let caught_up = async {
             let outdated = if tracking { self.check_versions(conn).await? } else { self.empty_memory() };
             self.beat(conn, tracking).await?;
@@ -189,9 +187,19 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             }
             Err(error) => {
                 self.link.set_current(None);
-                self.flights.wake_all();
+                // What came by this connection has no pushes, and may have a long life.
+                self.fence_settled();
+                self.cache.invalidate_all();
                 Err(error)
             }
+        }
+    }
+
+    /// Fences the loads that no longer ask: they began with another connection than the present
+    /// one, or without any, and no push would reach what they store.
+    fn fence_settled(&self) {
+        for key in self.flights.wake_and_list_settled() {
+            self.drop_bytes(&key, |_| true);
         }
     }
 
@@ -239,8 +247,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         held
     }
 
-    /// Drops from memory what is not, in the same version, on the server. Reading a version tracks its
-    /// key. Returns how many values were dropped.
+    /// Drops from memory what is not, in the same version, on the server. Reading a version tracks
+    /// its key. Returns how many values were dropped.
     async fn check_versions(&self, conn: &mut MultiplexedConnection) -> RedisResult<u64> {
         let mut held: Vec<(K, Token)> = Vec::new();
         let mut unshared = 0;

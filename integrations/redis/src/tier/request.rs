@@ -48,22 +48,22 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         self
     }
 
-    /// As [`soft_timeout`](bellwether::Request::soft_timeout) of bellwether: how long a caller that has
-    /// an old value waits for the new one.
+    /// As [`soft_timeout`](bellwether::Request::soft_timeout) of bellwether: how long a caller that
+    /// has an old value waits for the new one.
     pub fn soft_timeout(mut self, timeout: Duration) -> Self {
         self.soft_timeout = Some(timeout);
         self
     }
 
-    /// As [`hard_timeout`](bellwether::Request::hard_timeout) of bellwether: how long the caller waits
-    /// altogether, for any process, the server and its own loader.
+    /// As [`hard_timeout`](bellwether::Request::hard_timeout) of bellwether: how long the caller
+    /// waits altogether, for any process, the server and its own loader.
     pub fn hard_timeout(mut self, timeout: Duration) -> Self {
         self.hard_timeout = Some(timeout);
         self
     }
 
-    /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the load that this caller leads.
-    /// Not zero: that counts as a millisecond.
+    /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the load that this caller
+    /// leads. Not zero: that counts as a millisecond.
     pub fn lead_timeout(mut self, timeout: Duration) -> Self {
         self.call.lead_timeout = timeout;
         self
@@ -75,9 +75,9 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         self
     }
 
-    /// Whether this caller loads for its own process at once where another process already loads. Then
-    /// there is at most one load in each process at a time, instead of one over all. The value of such
-    /// a load stays in this process, until the other load's value is there.
+    /// Whether this caller loads for its own process at once where another process already loads.
+    /// Then there is at most one load in each process at a time, instead of one over all. The value
+    /// of such a load stays in this process, until the other load's value is there.
     #[doc(alias = "SkipDistributedLocker")]
     pub fn skip_shared_lock(mut self, skip: bool) -> Self {
         self.call.skip_shared_lock = skip;
@@ -98,14 +98,14 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         self.revalidate_with_async(|_| async { load().await.map(Loaded::New) }).await
     }
 
-    /// As [`try_get_with_async`](Self::try_get_with_async), with a loader that gets the value that it
-    /// replaces, of memory or of the server, if there is one. The loader may answer that this value is
-    /// still right, which renews it for all processes without sending it, or say how long its new
-    /// value is kept.
+    /// As [`try_get_with_async`](Self::try_get_with_async), with a loader that gets the value that
+    /// it replaces, of memory or of the server, if there is one. The loader may answer that this
+    /// value is still right, which renews it for all processes without sending it, or say how long
+    /// its new value is kept.
     ///
     /// # Errors
-    /// As [`Tier::try_get_with_async`]; `NotModified` if the loader answers [`Loaded::NotModified`] and
-    /// there was no old value.
+    /// As [`Tier::try_get_with_async`]; `NotModified` if the loader answers [`Loaded::NotModified`]
+    /// and there was no old value.
     ///
     /// # Cancellation
     /// As [`Tier::try_get_with_async`].

@@ -19,13 +19,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// Stores a value for all processes, in the place of any other. A load in progress, in any
     /// process, is not stored.
     ///
-    /// When this returns [`Written::Shared`], each other process that had the key in memory has a push
-    /// on its way, or its link is dead, which it notices within the time of the heartbeat. This
-    /// process fetches the value at its next read: a change of another process may lie between.
+    /// When this returns [`Written::Shared`], each other process that had the key in memory has a
+    /// push on its way, or its link is dead, which it notices within the time of the heartbeat.
+    /// This process fetches the value at its next read: a change of another process may lie
+    /// between.
     ///
     /// # Errors
-    /// [`WriteError`]: a value that cannot be shared changes nothing; a refusal of the server leaves
-    /// other processes as they are.
+    /// [`WriteError`]: a value that cannot be shared changes nothing; a refusal of the server
+    /// leaves other processes as they are.
     ///
     /// # Cancellation
     /// The write may have been made, or not. This process's memory has dropped the key.
@@ -34,8 +35,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.insert_with_ttl(key, value, ttl).await
     }
 
-    /// As [`insert`](Self::insert), with a time to live for this value alone. A value with a time of
-    /// zero is not stored: the key is removed.
+    /// As [`insert`](Self::insert), with a time to live for this value alone. A value with a time
+    /// of zero is not stored: the key is removed.
     ///
     /// # Errors, cancellation
     /// As [`insert`](Self::insert).
@@ -76,9 +77,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.write(&key.to_key(), Write::Remove).await
     }
 
-    /// Ends the time to live of a key's value now, for all processes. The old value stays on the server
-    /// for the windows of old values and for conditional requests; memory drops it. A load in progress
-    /// goes on, and is stored.
+    /// Ends the time to live of a key's value now, for all processes. The old value stays on the
+    /// server for the windows of old values and for conditional requests; memory drops it. A load
+    /// in progress goes on, and is stored.
     ///
     /// # Errors, cancellation
     /// As [`insert`](Self::insert).
@@ -112,8 +113,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     }
 
     /// Invalidates all entries of all processes with this tag
-    /// ([`Builder::tags_with`](crate::Builder::tags_with)), and the results of loads that have begun.
-    /// Does nothing without `tags_with`.
+    /// ([`Builder::tags_with`](crate::Builder::tags_with)), and the results of loads that have
+    /// begun. Does nothing without `tags_with`.
     ///
     /// Cost: one command, however many entries there are.
     ///
@@ -131,8 +132,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         self.made(made, queue)
     }
 
-    /// Invalidates all entries of all processes: a new generation begins, and what is left of the old
-    /// one expires by itself.
+    /// Invalidates all entries of all processes: a new generation begins, and what is left of the
+    /// old one expires by itself.
     ///
     /// Cost: one command, and in each process a walk over memory.
     ///

@@ -1,9 +1,9 @@
 //! Random histories under faults: no value is served that is older than a change that was
 //! acknowledged longer ago than the bound.
 //!
-//! A value is the number of the source's change. A change raises the source's number, then tells the
-//! tier of it by an invalidation or an insert. The checker has the time of each acknowledgement, and
-//! of the beginning of each read.
+//! A value is the number of the source's change. A change raises the source's number, then tells
+//! the tier of it by an invalidation or an insert. The checker has the time of each
+//! acknowledgement, and of the beginning of each read.
 
 use crate::support::proxy::{Mode, Proxy};
 use crate::support::*;

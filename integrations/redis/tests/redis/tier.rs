@@ -284,3 +284,46 @@ fn a_refresh_is_early_by_what_a_load_takes_and_not_by_what_the_server_takes() {
         assert_eq!(source.loads(), 2);
     });
 }
+
+#[test]
+fn a_failure_that_is_remembered_gives_way_to_a_write() {
+    with_server(|server| async move {
+        let build = || up(builder(&server.url()).negative_ttl(MINUTE));
+        let (a, b, c, source) = (build().await, build().await, build().await, Source::new());
+        source.fail(true);
+        get(&a, &source, "k").await.unwrap_err();
+        get(&b, &source, "k").await.unwrap_err();
+        c.insert("k".into(), "there".into()).await.unwrap();
+        source.fail(false);
+        for tier in [&a, &b] {
+            let end = tokio::time::Instant::now() + PATIENCE;
+            while get(tier, &source, "k").await.is_err() {
+                assert!(tokio::time::Instant::now() < end, "the push never comes");
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(get(tier, &source, "k").await.unwrap(), "there");
+        }
+        assert_eq!(source.loads(), 1);
+    });
+}
+
+#[test]
+fn the_last_handle_closes_the_connection() {
+    with_server(|server| async move {
+        let first = tier(&server.url()).await;
+        let second = first.clone();
+        let mut conn = server.connection().await;
+        let mut clients = async || {
+            let list: String = redis::cmd("CLIENT").arg("LIST").query_async(&mut conn).await.unwrap();
+            list.lines().count()
+        };
+        drop(first);
+        assert_eq!(clients().await, 2);
+        drop(second);
+        let end = tokio::time::Instant::now() + PATIENCE;
+        while clients().await > 1 {
+            assert!(tokio::time::Instant::now() < end, "the connection stays");
+            tokio::task::yield_now().await;
+        }
+    });
+}

@@ -1,4 +1,5 @@
-//! A process with a tier, which a test starts, drives by lines, and kills: this test binary once more.
+//! A process with a tier, which a test starts, drives by lines, and kills: this test binary once
+//! more.
 
 use super::source::Source;
 use super::{Texts, builder};

@@ -49,7 +49,8 @@ impl Source {
         *self.0.takes.lock().unwrap() = time;
     }
 
-    /// Loads: the value is what the source has when the load begins; without one, the load's number.
+    /// Loads: the value is what the source has when the load begins; without one, the load's
+    /// number.
     pub async fn load(&self, key: &str) -> Result<String, String> {
         let number = self.0.loads.fetch_add(1, SeqCst) + 1;
         let value = self.0.values.lock().unwrap().get(key).cloned().unwrap_or_else(|| format!("{key}#{number}"));
@@ -61,8 +62,8 @@ impl Source {
         if self.0.fails.load(SeqCst) { Err(format!("load {number} of {key} failed")) } else { Ok(value) }
     }
 
-    /// Serves the loads of other processes, at the port that is returned: a line with the key, and a
-    /// line `+value` or `-error`.
+    /// Serves the loads of other processes, at the port that is returned: a line with the key, and
+    /// a line `+value` or `-error`.
     pub async fn serve(&self) -> u16 {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
