@@ -66,6 +66,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         Ok(self.names.entry(&generation, key))
     }
 
+    /// Waits for a command no longer than the link lives.
+    pub(crate) async fn while_linked<T>(&self, command: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        match self.link.current() {
+            Some(connected) => connected.until_given_up(command).await,
+            None => command.await,
+        }
+    }
+
     /// Has the loads of a key in this process look again: the server does not push this process's
     /// own changes to it.
     pub(crate) fn ring(&self, key: &K) {

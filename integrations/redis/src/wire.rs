@@ -57,7 +57,7 @@ pub(crate) struct Names {
     pub(crate) tags: Vec<u8>,
     /// The channel on which an invalidation of a tag is told.
     pub(crate) tag_channel: String,
-    /// The channel by which others see that this process lives.
+    /// The beginning of the channels by which others see that this process lives.
     pub(crate) alive: String,
 }
 

@@ -8,7 +8,9 @@ pub(crate) use supervisor::{supervise, text_of};
 
 use crate::flights::lock;
 use bellwether::{Clock, CoarseClock};
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -91,10 +93,29 @@ struct Generation {
 pub(crate) struct Connected {
     pub(crate) conn: MultiplexedConnection,
     pub(crate) tracking: bool,
+    /// The channel by which others see that this connection lives. Each connection has its own: a
+    /// question that a stopped server takes late, from one that was given up, leases nothing.
+    pub(crate) alive: Arc<str>,
+    /// Closed when the connection is given up.
+    given_up: watch::Receiver<()>,
+}
+
+impl Connected {
+    /// Waits for a command, or until the connection is given up.
+    pub(crate) async fn until_given_up<T>(&self, command: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let mut given_up = self.given_up.clone();
+        tokio::select! {
+            biased;
+            done = command => done,
+            _ = given_up.changed() => Err((redis::ErrorKind::Io, "the link was lost").into()),
+        }
+    }
 }
 
 pub(crate) struct Link {
-    current: Mutex<Option<Connected>>,
+    current: Mutex<Option<(Connected, watch::Sender<()>)>>,
+    /// How many connections there were.
+    connections: AtomicU64,
     generation: Mutex<Generation>,
     /// Until when memory may serve, by `clock`, in ns.
     good_until: AtomicU64,
@@ -111,6 +132,7 @@ impl Link {
     pub(crate) fn new(times: LinkTimes) -> Self {
         Self {
             current: Mutex::new(None),
+            connections: AtomicU64::new(0),
             generation: Mutex::default(),
             // Nothing is in memory yet, and what comes while there is no link has a short life.
             good_until: AtomicU64::new(u64::MAX),
@@ -143,11 +165,17 @@ impl Link {
 
     /// Returns the connection, if the link is up.
     pub(crate) fn current(&self) -> Option<Connected> {
-        lock(&self.current).clone()
+        lock(&self.current).as_ref().map(|(connected, _)| connected.clone())
     }
 
-    fn set_current(&self, connected: Option<Connected>) {
-        *lock(&self.current) = connected;
+    fn set_current(&self, conn: &MultiplexedConnection, tracking: bool, alive: Arc<str>) {
+        let (sender, given_up) = watch::channel(());
+        *lock(&self.current) = Some((Connected { conn: conn.clone(), tracking, alive, given_up }, sender));
+    }
+
+    /// Gives the connection up: commands that wait for it end now.
+    fn give_up(&self) {
+        *lock(&self.current) = None;
     }
 
     pub(crate) fn state(&self) -> LinkState {

@@ -1,6 +1,6 @@
 //! Keeping the link: connecting, catching up, watching it, noticing its loss.
 
-use super::{Connected, LinkState, PushTarget, TierEvent};
+use super::{LinkState, PushTarget, TierEvent};
 use crate::inner::Inner;
 use crate::key::SharedKey;
 use crate::stats::Count;
@@ -136,7 +136,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     fn link_lost(&self) {
-        self.link.set_current(None);
+        self.link.give_up();
         self.close_writes();
         self.link.set_state(LinkState::Down);
         // Memory goes on for the rest of the heartbeat's time, and for the time that was asked for.
@@ -169,11 +169,13 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             Err(error) if error.code().is_some() => false,
             Err(error) => return Err(error),
         };
-        conn.subscribe(&[&*self.names.alive, &*self.names.tag_channel]).await?;
+        let number = self.link.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let alive: Arc<str> = format!("{}:{number}", self.names.alive).into();
+        conn.subscribe(&[&*alive, &*self.names.tag_channel]).await?;
         self.catch_up_generation(conn).await?;
         let replayed = self.replay(conn).await?;
         self.catch_up_tags(conn).await?;
-        self.link.set_current(Some(Connected { conn: conn.clone(), tracking }));
+        self.link.set_current(conn, tracking, alive);
         self.fence_settled();
         let caught_up = async {
             let outdated = if tracking { self.check_versions(conn).await? } else { self.empty_memory() };
@@ -186,7 +188,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 Ok(Resumed { tracking, replayed, outdated })
             }
             Err(error) => {
-                self.link.set_current(None);
+                self.link.give_up();
                 // What came by this connection has no pushes, and may have a long life.
                 self.fence_settled();
                 self.cache.invalidate_all();

@@ -106,7 +106,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
             let names = tier.names_of(&mut conn, key).await?;
             tier.write(&mut conn, &names, &write).await
         };
-        let made = made.await;
+        let made = tier.while_linked(made).await;
         tier.cache.invalidate(key);
         tier.ring(key);
         self.made(made, queue)
@@ -128,7 +128,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         tier.cache.invalidate_tag(&cell);
         let queue = |queue: &mut Queue<K>| queue.put_cell(cell);
         let Some(mut conn) = tier.open_or(queue) else { return Ok(Written::Queued) };
-        let made = tier.write_tag(&mut conn, cell).await;
+        let made = tier.while_linked(tier.write_tag(&mut conn, cell)).await;
         self.made(made, queue)
     }
 
@@ -143,7 +143,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         let tier = &self.inner;
         tier.generation_changed();
         let Some(mut conn) = tier.open_or(Queue::put_generation) else { return Ok(Written::Queued) };
-        let made = tier.read_generation(&mut conn, true).await.map(drop);
+        let made = tier.while_linked(tier.read_generation(&mut conn, true)).await.map(drop);
         tier.cache.invalidate_all();
         tier.flights.wake_all();
         self.made(made, Queue::put_generation)

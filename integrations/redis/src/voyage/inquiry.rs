@@ -33,9 +33,12 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Drop for SharedLease<K, V> 
         }
         let (tier, key, names, token) = (self.tier.clone(), self.key.clone(), self.names.clone(), self.token);
         self.tier.runtime.spawn(async move {
-            if let Some(mut connected) = tier.link.current() {
-                // Without an answer the lease ends by itself.
-                let _ = tier.scripts.release(&mut connected.conn, &names, &token).await;
+            // If the connection is lost, so is the lease.
+            while let Some(mut connected) = tier.link.current() {
+                if tier.scripts.release(&mut connected.conn, &names, &token).await.is_ok() {
+                    break;
+                }
+                sleep(tier.link.times.heartbeat).await;
             }
             tier.ring(&key);
         });
@@ -161,8 +164,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         let mut lease = SharedLease { tier: self.clone(), key: trip.key.clone(), names, token, held: true };
         let Inquiry { refresh, have, ref waiting, .. } = *inquiry;
         let (lead_timeout, waited) = (trip.call.lead_timeout, waiting.token);
-        let ask = Ask { token: &token, alive: &self.names.alive, lead_timeout, refresh, have, waited };
-        let answer = self.scripts.acquire(&mut connected.conn, &lease.names, ask).await?;
+        let ask = Ask { token: &token, alive: &connected.alive, lead_timeout, refresh, have, waited };
+        let mut conn = connected.conn.clone();
+        let asked = self.scripts.acquire(&mut conn, &lease.names, ask);
+        let answer = connected.until_given_up(asked).await?;
         lease.held = matches!(answer, Acquired::Lead { .. });
         Ok((lease, answer))
     }

@@ -142,11 +142,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             }
         };
         let (token, times) = (led.lease.token, (ttl, self.settings.keep(), delta));
-        let (names, conn) = (&led.lease.names, &mut led.connected.conn);
-        let stored = match renewed {
-            Some(version) => self.scripts.renew(conn, names, (&token, &version), times).await,
-            None => self.scripts.publish(conn, names, &token, &payload, times).await,
+        let (names, mut conn) = (&led.lease.names, led.connected.conn.clone());
+        let command = async {
+            match renewed {
+                Some(version) => self.scripts.renew(&mut conn, names, (&token, &version), times).await,
+                None => self.scripts.publish(&mut conn, names, &token, &payload, times).await,
+            }
         };
+        let stored = led.connected.until_given_up(command).await;
         match stored {
             Ok(true) => {
                 led.lease.held = false;
@@ -173,8 +176,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             end -= 1;
         }
         text.truncate(end);
-        let (names, token, conn) = (&led.lease.names, led.lease.token, &mut led.connected.conn);
-        match self.scripts.fail(conn, names, &token, &text, self.settings.negative_ttl).await {
+        let (names, token, mut conn) = (&led.lease.names, led.lease.token, led.connected.conn.clone());
+        let told = self.scripts.fail(&mut conn, names, &token, &text, self.settings.negative_ttl);
+        match led.connected.until_given_up(told).await {
             Ok(_) => led.lease.held = false,
             Err(error) => self.failed(&error),
         }

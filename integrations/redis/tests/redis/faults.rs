@@ -340,3 +340,23 @@ fn a_queued_insert_does_not_undo_what_others_did_meanwhile() {
         assert_eq!(cut.stats().replay_conflicts, 3);
     });
 }
+
+#[test]
+fn a_question_whose_answer_never_came_leaves_no_lease_behind() {
+    with_server(|server| async move {
+        let build = || up(quick(&server.url()).command_timeout(MINUTE).lead_timeout(MINUTE * 10));
+        let (a, b, source) = (build().await, build().await, Source::new());
+        // The server knows the scripts.
+        get(&a, &source, "warm").await;
+        server.pause(true);
+        // The server has the question, and takes it when it goes on. The caller waits no longer than
+        // the link lives.
+        assert_eq!(get(&a, &source, "k").await, "k#2");
+        server.pause(false);
+        link_up(&a).await;
+        link_up(&b).await;
+        // The lease of that question would last for ten minutes, as its process is there again.
+        assert_eq!(get(&b, &source, "k").await, "k#3");
+        assert_eq!(get(&a, &source, "k").await, "k#3");
+    });
+}
