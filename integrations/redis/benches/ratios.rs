@@ -75,7 +75,14 @@ async fn memory(url: &str) {
         }
     });
     let here = here.await;
+    let entry = measure(HITS, async |_| {
+        for n in 0..HITS as u64 {
+            black_box(plain.entry(&(n % 1000)).try_get_with_async(load).await.unwrap().0.clone());
+        }
+    });
+    let entry = entry.await;
     println!("| bellwether, `try_get_with_async` | {core:.1} | 1.00 |");
+    println!("| bellwether, `entry`, `try_get_with_async` | {entry:.1} | {:.2} |", entry / core);
     println!("| tier, `try_get_with_async` | {here:.1} | {:.2} (+{:.1} ns) |\n", here / core, here - core);
 }
 

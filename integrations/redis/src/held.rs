@@ -3,6 +3,7 @@
 use crate::wire::{Token, UNSHARED};
 use std::fmt;
 use std::ops::Deref;
+use std::sync::Arc;
 
 /// A value as memory holds it: the value, and what the server knows it by.
 ///
@@ -14,11 +15,13 @@ pub struct Held<V> {
     pub(crate) version: Token,
     /// Loaded beside another process's flight (`skip_shared_lock`).
     pub(crate) beside: bool,
-    pub(crate) cells: Box<[u16]>,
+    /// The cells of the tags; None: there are none. Shared, as each hit clones what memory holds.
+    pub(crate) cells: Option<Arc<[u16]>>,
 }
 
 impl<V> Held<V> {
     pub(crate) fn new(value: V, version: Token, cells: Box<[u16]>) -> Self {
+        let cells = (!cells.is_empty()).then(|| cells.into());
         Self { value, version, beside: false, cells }
     }
 

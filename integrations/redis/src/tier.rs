@@ -67,7 +67,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// Returns the value that memory has, if it has one that is good. Asks neither the server nor a
     /// loader, and does not wait.
     ///
-    /// Cost: that of [`Cache::get_ref`](bellwether::Cache::get_ref), a clone, and a read of the
+    /// Cost: that of [`Cache::get`](bellwether::Cache::get), and a read of the
     /// coarse clock: memory serves only while the link is known to be alive, or for the
     /// [`unlinked_ttl`](crate::Builder::unlinked_ttl) after that.
     pub fn get<Q>(&self, key: &Q) -> Option<V>
@@ -77,7 +77,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         if !self.inner.link.memory_is_good() {
             return None;
         }
-        self.inner.cache.get_ref(key).map(|held| held.value.clone())
+        self.inner.cache.get(key).map(|held| held.value)
     }
 
     /// Returns the value: from memory, from the server, or by `load`, which runs once at a time

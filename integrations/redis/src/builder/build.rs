@@ -66,7 +66,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
             .lead_timeout(settings.lead_timeout.saturating_mul(2));
         if settings.tags_with.is_some() {
             builder = builder.tags_with(|_, held: &Held<V>, tags: &mut Tags<'_>| {
-                held.cells.iter().for_each(|cell| tags.add(cell));
+                held.cells.iter().flat_map(|cells| cells.iter()).for_each(|cell| tags.add(cell));
             });
         }
         builder.build().map_err(BuildError::Memory)

@@ -139,7 +139,8 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         let key = self.key;
         let found = request.revalidate_with_async(|old| {
             let (old, voyage, call) = (Old::of(old), &voyage, &call);
-            async move { tier.bring(&key.to_key(), old, call, voyage, load).await }
+            // Boxed: a hit makes no such future, and moves none.
+            Box::pin(async move { tier.bring(&key.to_key(), old, call, voyage, load).await })
         });
         let (entry, outcome) = tokio::select! {
             biased;

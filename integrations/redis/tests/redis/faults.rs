@@ -349,8 +349,8 @@ fn a_question_whose_answer_never_came_leaves_no_lease_behind() {
         // The server knows the scripts.
         get(&a, &source, "warm").await;
         server.pause(true);
-        // The server has the question, and takes it when it goes on. The caller waits no longer than
-        // the link lives.
+        // The server has the question, and takes it when it goes on. The caller waits no longer
+        // than the link lives.
         assert_eq!(get(&a, &source, "k").await, "k#2");
         server.pause(false);
         link_up(&a).await;
