@@ -26,8 +26,19 @@ const REPOSITORY: &[&str] = &[
 ];
 
 /// Where a path in code font may begin.
-const FOLDERS: &[&str] =
-    &["tests", "src", "benches", "docs", "demos", "examples", "loom-tests", "shuttle-tests", "fuzz", "scripts"];
+const FOLDERS: &[&str] = &[
+    "tests",
+    "src",
+    "benches",
+    "docs",
+    "demos",
+    "examples",
+    "loom-tests",
+    "shuttle-tests",
+    "fuzz",
+    "scripts",
+    "integrations",
+];
 
 /// What users of moka, quick_cache, Caffeine and FusionCache would search the docs for.
 const ALIASES: &[&str] = &[
