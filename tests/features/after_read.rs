@@ -18,6 +18,8 @@ fn cache(set: impl FnOnce(Builder<Key, u64>) -> Builder<Key, u64>) -> (TestCache
     (cache, clock)
 }
 
+type Set = fn(Builder<Key, u64>) -> Builder<Key, u64>;
+
 /// A way to read: whether key 1 was there.
 type Read = fn(&TestCache, Key) -> bool;
 
@@ -34,8 +36,7 @@ const READS: &[(&str, Read)] = &[
 
 #[test]
 fn each_read_gives_it_anew() {
-    let caches: [fn(Builder<Key, u64>) -> Builder<Key, u64>; 3] =
-        [|b| b, |b| b.tags_with(|_, _, tags| tags.add("all")), |b| b.time_to_idle(60 * SECOND)];
+    let caches: [Set; 3] = [|b| b, |b| b.tags_with(|_, _, tags| tags.add("all")), |b| b.time_to_idle(60 * SECOND)];
     for (n, set) in caches.into_iter().enumerate() {
         for (name, read) in READS {
             println!("{name} in cache {n}");

@@ -331,7 +331,10 @@ fn a_blocking_loader_that_asks_for_its_own_key_is_told() {
 #[test]
 fn bulk_loaders_are_given_the_old_values() {
     #[derive(Clone, Default)]
-    struct Rows(Arc<Mutex<Vec<Vec<(Key, Option<u64>)>>>>);
+    struct Rows(Arc<Mutex<Vec<Asked>>>);
+
+    /// The keys of one bulk call, and the old value of each.
+    type Asked = Vec<(Key, Option<u64>)>;
     impl Load<Key, u64> for Rows {
         type Error = Broken;
         fn load(&self, _: &Key) -> Result<u64, Broken> {

@@ -16,6 +16,8 @@ fn terms() -> Expiry {
     windows.ttl(10 * SECOND).refresh(Refresh::at(0.5))
 }
 
+type Set = fn(Builder<Key, u64>) -> Builder<Key, u64>;
+
 /// A way to come to a cache whose key 1 has these terms since 0 s, while all others would be there for a minute.
 type Way = fn(Builder<Key, u64>, Expiry) -> Shared;
 
@@ -113,8 +115,7 @@ const WAYS: &[(&str, Way)] = &[
 ];
 
 /// The same with settings that keep a hit from going by its quiet time.
-const CACHES: &[(&str, fn(Builder<Key, u64>) -> Builder<Key, u64>)] =
-    &[("plain", |b| b), ("tagged", |b| b.tags_with(|_, _, tags| tags.add("all")))];
+const CACHES: &[(&str, Set)] = &[("plain", |b| b), ("tagged", |b| b.tags_with(|_, _, tags| tags.add("all")))];
 
 /// Runs `body` on a cache of each way and kind, `at` so long after the value was given its terms.
 fn each_way(at: Duration, body: impl Fn(&TestCache, &ManualClock)) {

@@ -89,14 +89,11 @@ fn a_task_is_woken_when_nobody_wants_its_load() {
         assert!(load.woken(), "the last one has left");
         let late = late.then(|| wants(&cache, &dropped));
         assert_eq!(dropped.load(Ordering::SeqCst), before);
-        match late {
-            // One who comes before it is dropped keeps it.
-            Some(late) => {
-                load.step();
-                assert!(cache.is_loading(&1));
-                drop(late);
-            }
-            None => {}
+        // One who comes before it is dropped keeps it.
+        if let Some(late) = late {
+            load.step();
+            assert!(cache.is_loading(&1));
+            drop(late);
         }
         assert!(load.poll().is_some(), "it is dropped");
         assert_eq!(dropped.load(Ordering::SeqCst), before + 1);

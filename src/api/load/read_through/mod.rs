@@ -6,13 +6,14 @@
 
 mod attempt;
 mod own;
+mod resolution;
 
 pub(crate) use attempt::{Attempt, plain_hit};
 pub(crate) use own::{deliver, deliver_shared};
+pub(crate) use resolution::{Refusal, Resolution};
 
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
-use crate::api::handle::lease::Lease;
 use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waiter, Woken};
 use crate::api::load::form::ReturnAs;
@@ -61,37 +62,6 @@ pub(crate) struct ReadThrough<'c, 'q, K, V, Q: ?Sized, F: ReturnAs<'c, K, V>> {
 enum Progress<'c, K, V, T> {
     Wait(Waiter<'c, K, V>),
     Resolution(Resolution<'c, K, V, T>),
-}
-
-/// How the lookup ends.
-pub(crate) enum Resolution<'c, K, V, T> {
-    Value(T),
-    /// This caller leads: it loads, and [finishes](ReadThrough::finish) the lease.
-    Lead(Lease<'c, K, V>),
-    /// This caller loads for itself [alone](ReadThrough::alone).
-    Alone,
-    Refused(Refusal),
-}
-
-/// Why a caller gets no value.
-#[derive(Debug)]
-pub(crate) enum Refusal {
-    /// The load that it joined failed.
-    Failed(Option<SharedError>),
-    TimedOut,
-    Reentrant,
-    Overloaded,
-}
-
-impl<E: Send + Sync + 'static> From<Refusal> for LoadError<E> {
-    fn from(refusal: Refusal) -> Self {
-        match refusal {
-            Refusal::Failed(error) => LoadError::of_flight(error),
-            Refusal::TimedOut => LoadError::TimedOut,
-            Refusal::Reentrant => LoadError::Reentrant,
-            Refusal::Overloaded => LoadError::Overloaded,
-        }
-    }
 }
 
 impl<'c, 'q, K, V, Q, F> ReadThrough<'c, 'q, K, V, Q, F>
