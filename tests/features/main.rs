@@ -9,6 +9,7 @@ mod api;
 mod async_listener;
 mod bulk_answers;
 mod compute;
+mod conditional;
 mod deadlines;
 mod detached;
 mod ended;

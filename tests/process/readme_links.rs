@@ -48,6 +48,7 @@ const ALIASES: &[&str] = &[
     "get_or_insert_async",
     "get_value_or_guard",
     "or_insert_with",
+    "or_insert_with_if",
     "optionally_get_with",
     "and_compute_with",
     "and_upsert_with",

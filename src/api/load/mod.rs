@@ -7,6 +7,7 @@ pub(crate) mod background;
 pub(crate) mod blocking;
 pub(crate) mod bulk;
 pub(crate) mod compute;
+mod conditional;
 pub(crate) mod detached;
 pub(crate) mod fate;
 pub(crate) mod form;

@@ -118,6 +118,21 @@ where
         this
     }
 
+    /// As [`new`](Self::new), for a caller that takes any value but this one.
+    pub(crate) fn instead_of(
+        refused: Entry<'c, K, V>,
+        core: CoreRef<'c, K, V>,
+        q: &'q Q,
+        hash: u64,
+        mut limits: Limits,
+        infallible: bool,
+    ) -> Self {
+        limits.demand = Demand::since(Entry::address(&refused));
+        let mut this = Self::new(core, q, hash, limits, infallible);
+        this.refused = Some(Box::new(refused));
+        this
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.limits.clone()
     }
