@@ -40,7 +40,7 @@ impl Driver {
 
     /// A waiter looks at its flight, at which it knew of this lease. Nobody takes over from a leader that is news to it: it looks
     /// once more, unless its own time is over.
-    pub(super) fn look(&self, flight: &Flight, known: &mut u32, timed_out: bool) -> Sight {
+    pub(super) fn look(&self, flight: &Flight, known: &mut u32, late: bool, timed_out: bool) -> Sight {
         let state = flight.state.borrow().clone();
         let news = std::mem::replace(known, flight.lease.get()) != flight.lease.get();
         match state {
@@ -54,6 +54,7 @@ impl Driver {
                 self.model.take_on(flight);
                 Sight::Lead(flight.lease.get())
             }
+            State::Published(_) if late => Sight::Again,
             State::Published(entry) => Sight::Ready(entry.value),
             State::Failed(error) => Sight::Failed(error),
             State::Absent => unreachable!("no lease here says so"),
@@ -108,15 +109,15 @@ impl Driver {
                     Some(Meeting::Leads(flight, number)) => task.stage = Stage::Loads(Some((flight, number))),
                     Some(Meeting::Waits(flight)) => {
                         task.began.get_or_insert(self.model.now.get());
-                        let known = flight.lease.get();
-                        task.stage = Stage::Waits(flight, known);
+                        let (known, late) = (flight.lease.get(), flight.fenced.get());
+                        task.stage = Stage::Waits(flight, known, late);
                     }
                     None if task.lenient => self.alone(task),
                     None => return Some(Answer::Overloaded),
                 },
-                Stage::Waits(flight, known) => {
+                Stage::Waits(flight, known, late) => {
                     let flight = flight.clone();
-                    match self.look(&flight, known, timed_out) {
+                    match self.look(&flight, known, *late, timed_out) {
                         Sight::Ready(value) => return Some(Answer::Value(value)),
                         Sight::Failed(error) if !task.lenient && !self.renewed(&flight) => {
                             return Some(Answer::Failed(error));

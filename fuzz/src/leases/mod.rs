@@ -53,6 +53,8 @@ struct Waits {
     flight: Option<Rc<Flight>>,
     /// The lease that it knew of when it last looked.
     known: u32,
+    /// Whether it came after a call that fenced the flight: then the value is not for it.
+    late: bool,
     bell: Bell,
 }
 
@@ -84,8 +86,8 @@ struct Task {
 
 enum Stage {
     Unpolled,
-    /// With the lease that it knew of when it last looked.
-    Waits(Rc<Flight>, u32),
+    /// With the lease that it knew of when it last looked, and whether it is late.
+    Waits(Rc<Flight>, u32, bool),
     /// Under this lease of a flight; None: for itself alone.
     Loads(Option<(Rc<Flight>, u32)>),
 }
@@ -299,7 +301,7 @@ impl Driver {
         for held in &*self.held.borrow() {
             match &held.what {
                 What::Waiter(_, Waits { flight: Some(flight), bell, .. }) => self.woken(flight, bell, None),
-                What::Task(_, Task { stage: Stage::Waits(flight, _), bell, began, .. }) => {
+                What::Task(_, Task { stage: Stage::Waits(flight, ..), bell, began, .. }) => {
                     self.woken(flight, bell, *began);
                 }
                 _ => {}

@@ -29,6 +29,8 @@ pub struct Flight {
     pub begun: Cell<u64>,
     /// Whether it is still what callers of the key meet.
     pub attached: Cell<bool>,
+    /// Whether `expire` was called since it began: its value will be over, and is not for those who join from then on.
+    pub fenced: Cell<bool>,
 }
 
 impl Flight {
@@ -64,6 +66,7 @@ impl Model {
             lease: Cell::new(1),
             begun: Cell::new(self.now.get()),
             attached: Cell::new(true),
+            fenced: Cell::new(false),
         });
         self.slots.borrow_mut().entry(key).or_default().flight = Some(flight.clone());
         flight
@@ -137,10 +140,24 @@ impl Model {
         }
     }
 
+    /// The old value is confirmed: those who wait get it, as they would a new one, whatever becomes of it.
+    pub fn confirm(&self, flight: &Flight, old: &Rc<Entry>, delta: u64) {
+        // What was fenced confirms nothing, and the old value stays as it is.
+        let kept = flight.fenced.get() || self.renew(old, delta);
+        let attached = flight.attached.get();
+        self.end(flight, State::Published(old.clone()));
+        if attached && !kept {
+            self.clear(flight.key);
+        }
+    }
+
     /// Whether it is stored.
     pub fn publish(&self, flight: &Flight, value: &Value, explicit: Option<Duration>, delta: u64) -> bool {
         self.note_cost(delta);
         let (entry, kept) = self.make(value, explicit, delta);
+        if flight.fenced.get() {
+            entry.expires.set(self.now.get());
+        }
         let attached = flight.attached.get();
         self.end(flight, State::Published(entry.clone()));
         match (attached, kept) {

@@ -149,7 +149,7 @@ impl Model {
     }
 
     /// Whether it is kept: not for no time.
-    pub fn renew(&self, entry: &Entry, delta: u64) -> bool {
+    fn renew(&self, entry: &Entry, delta: u64) -> bool {
         let life = self.life(None, entry.hint);
         if life == 0 {
             return false;
@@ -208,8 +208,13 @@ impl Model {
 
     // Writing.
 
-    /// Its time ends now; whether it had not.
+    /// Its time ends now; whether it had not. A load in flight is fenced; without an old value it goes on for those who wait.
     pub fn expire(&self, key: u8) -> bool {
+        match (self.entry(key), self.flight(key)) {
+            (Some(_), Some(flight)) => flight.fenced.set(true),
+            (None, Some(_)) => self.clear(key),
+            (_, None) => {}
+        }
         let good = self.peek(key);
         good.iter().for_each(|entry| entry.expires.set(self.now.get()));
         good.is_some()

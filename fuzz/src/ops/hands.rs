@@ -95,15 +95,7 @@ impl<'c> Driver<'c> {
         let renewed = lease.renew();
         assert_eq!(renewed.as_ref().map(|e| e.id), id(&flight.old));
         match &flight.old {
-            Some(old) => {
-                let attached = flight.attached.get();
-                let kept = self.model.renew(old, self.clock.now().saturating_sub(started));
-                // Those who wait get it, as they would a new one, whatever becomes of it.
-                self.model.end(&flight, State::Published(old.clone()));
-                if attached && !kept {
-                    self.model.clear(flight.key);
-                }
-            }
+            Some(old) => self.model.confirm(&flight, old, self.clock.now().saturating_sub(started)),
             None => self.model.give_up(&flight),
         }
         if let Some(entry) = renewed {
