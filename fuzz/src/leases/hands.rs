@@ -132,11 +132,11 @@ impl Driver {
             }
             (Lookup::Wait(waiter), Some(Meeting::Waits(flight))) => {
                 assert_eq!(waiter.stale().map(|v| v.id), flight.old.as_ref().map(|e| e.value));
-                let (known, late) = (flight.lease.get(), flight.fenced.get());
-                What::Waiter(waiter, Waits { flight: Some(flight), known, late, bell: Bell::default() })
+                let (known, came) = (flight.lease.get(), Some(self.model.came(&flight)));
+                What::Waiter(waiter, Waits { flight: Some(flight), known, came, bell: Bell::default() })
             }
             (Lookup::Wait(waiter), None) => {
-                What::Waiter(waiter, Waits { flight: None, known: 0, late: false, bell: Bell::default() })
+                What::Waiter(waiter, Waits { flight: None, known: 0, came: None, bell: Bell::default() })
             }
             (other, _) => panic!("key {key}: an unexpected {other:?}"),
         };
@@ -185,8 +185,9 @@ impl Driver {
     }
 
     fn poll_waiter(&self, mut waiter: Waiter<'static, Key, Value>, mut waits: Waits, anew: bool, owned: bool) {
-        let Waits { flight, known, late, .. } = &mut waits;
-        let sight = flight.as_ref().map(|flight| (self.look(flight, known, *late, false), flight.clone()));
+        let Waits { flight, known, came, .. } = &mut waits;
+        let place = flight.as_ref().zip(*came);
+        let sight = place.map(|(flight, came)| (self.look(flight, known, came, false), flight.clone()));
         let waker = waits.bell.waker(anew);
         let polled = attempt(|| Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker)));
         match (polled, sight) {

@@ -13,7 +13,7 @@ mod traps;
 pub use input::Input;
 
 use crate::input::{Time, Worth};
-use crate::model::{Flight, Model, NEVER, Terms, nanos};
+use crate::model::{Came, Flight, Model, NEVER, Terms, nanos};
 use crate::parts::{Error, Hashing, Key, Token, Value, take_removed};
 use bellwether::{BuildError, Cache, Clock, Entry, Lease, ManualClock, Waiter};
 use hands::Bell;
@@ -53,8 +53,7 @@ struct Waits {
     flight: Option<Rc<Flight>>,
     /// The lease that it knew of when it last looked.
     known: u32,
-    /// Whether it came after a call that fenced the flight: then the value is not for it.
-    late: bool,
+    came: Option<Came>,
     bell: Bell,
 }
 
@@ -86,8 +85,8 @@ struct Task {
 
 enum Stage {
     Unpolled,
-    /// With the lease that it knew of when it last looked, and whether it is late.
-    Waits(Rc<Flight>, u32, bool),
+    /// With the lease that it knew of when it last looked, and when it came.
+    Waits(Rc<Flight>, u32, Came),
     /// Under this lease of a flight; None: for itself alone.
     Loads(Option<(Rc<Flight>, u32)>),
 }
