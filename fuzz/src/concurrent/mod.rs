@@ -146,7 +146,7 @@ impl<'c> Thread<'c> {
             Op::Compute(..) if !self.settings.patient => {}
             Op::Compute(key, put) => self.compute(key.id(), put),
             Op::Purge => _ = cache.purge_expired(),
-            Op::Expire(key) => _ = cache.expire(&key.id()),
+            Op::Expire(key) => _ = self.written(key.id(), |key| cache.expire(&key)),
             Op::SetCapacity(capacity) if self.settings.capacity.is_some() => cache.set_capacity(capacity.into()),
             Op::SetCapacity(_) => {}
             Op::Iterate => {

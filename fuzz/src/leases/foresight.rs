@@ -2,7 +2,7 @@
 
 use super::input::{Ending, Trap};
 use super::*;
-use crate::model::State;
+use crate::model::{Came, State};
 
 /// What a waiter sees when it looks.
 pub(super) enum Sight {
@@ -40,7 +40,7 @@ impl Driver {
 
     /// A waiter looks at its flight, at which it knew of this lease. Nobody takes over from a leader that is news to it: it looks
     /// once more, unless its own time is over.
-    pub(super) fn look(&self, flight: &Flight, known: &mut u32, timed_out: bool) -> Sight {
+    pub(super) fn look(&self, flight: &Flight, known: &mut u32, came: Came, timed_out: bool) -> Sight {
         let state = flight.state.borrow().clone();
         let news = std::mem::replace(known, flight.lease.get()) != flight.lease.get();
         match state {
@@ -54,6 +54,7 @@ impl Driver {
                 self.model.take_on(flight);
                 Sight::Lead(flight.lease.get())
             }
+            State::Published(entry) if came.late_for(&entry) => Sight::Again,
             State::Published(entry) => Sight::Ready(entry.value),
             State::Failed(error) => Sight::Failed(error),
             State::Absent => unreachable!("no lease here says so"),
@@ -108,15 +109,15 @@ impl Driver {
                     Some(Meeting::Leads(flight, number)) => task.stage = Stage::Loads(Some((flight, number))),
                     Some(Meeting::Waits(flight)) => {
                         task.began.get_or_insert(self.model.now.get());
-                        let known = flight.lease.get();
-                        task.stage = Stage::Waits(flight, known);
+                        let (known, came) = (flight.lease.get(), self.model.came(&flight));
+                        task.stage = Stage::Waits(flight, known, came);
                     }
                     None if task.lenient => self.alone(task),
                     None => return Some(Answer::Overloaded),
                 },
-                Stage::Waits(flight, known) => {
+                Stage::Waits(flight, known, came) => {
                     let flight = flight.clone();
-                    match self.look(&flight, known, timed_out) {
+                    match self.look(&flight, known, *came, timed_out) {
                         Sight::Ready(value) => return Some(Answer::Value(value)),
                         Sight::Failed(error) if !task.lenient && !self.renewed(&flight) => {
                             return Some(Answer::Failed(error));

@@ -107,7 +107,7 @@ impl Driver {
             }
             What::Task(future, task) => {
                 match &task.stage {
-                    Stage::Waits(flight, _) => self.model.leave(flight),
+                    Stage::Waits(flight, ..) => self.model.leave(flight),
                     Stage::Loads(Some((flight, number))) => self.given_up(flight, *number, false),
                     Stage::Unpolled | Stage::Loads(None) => {}
                 }
@@ -132,11 +132,11 @@ impl Driver {
             }
             (Lookup::Wait(waiter), Some(Meeting::Waits(flight))) => {
                 assert_eq!(waiter.stale().map(|v| v.id), flight.old.as_ref().map(|e| e.value));
-                let known = flight.lease.get();
-                What::Waiter(waiter, Waits { flight: Some(flight), known, bell: Bell::default() })
+                let (known, came) = (flight.lease.get(), Some(self.model.came(&flight)));
+                What::Waiter(waiter, Waits { flight: Some(flight), known, came, bell: Bell::default() })
             }
             (Lookup::Wait(waiter), None) => {
-                What::Waiter(waiter, Waits { flight: None, known: 0, bell: Bell::default() })
+                What::Waiter(waiter, Waits { flight: None, known: 0, came: None, bell: Bell::default() })
             }
             (other, _) => panic!("key {key}: an unexpected {other:?}"),
         };
@@ -185,8 +185,9 @@ impl Driver {
     }
 
     fn poll_waiter(&self, mut waiter: Waiter<'static, Key, Value>, mut waits: Waits, anew: bool, owned: bool) {
-        let Waits { flight, known, .. } = &mut waits;
-        let sight = flight.as_ref().map(|flight| (self.look(flight, known, false), flight.clone()));
+        let Waits { flight, known, came, .. } = &mut waits;
+        let place = flight.as_ref().zip(*came);
+        let sight = place.map(|(flight, came)| (self.look(flight, known, came, false), flight.clone()));
         let waker = waits.bell.waker(anew);
         let polled = attempt(|| Pin::new(&mut waiter).poll(&mut Context::from_waker(&waker)));
         match (polled, sight) {
@@ -247,14 +248,7 @@ impl Driver {
         let Some((lease, flight, number, owned)) = self.take_lease(at) else { return };
         let led = flight.led_by(number);
         match &flight.old {
-            Some(old) if led => {
-                let (attached, kept) = (flight.attached.get(), self.model.renew(old, 0));
-                // Those who wait get it, as they would a new one, whatever becomes of it.
-                self.model.end(&flight, crate::model::State::Published(old.clone()));
-                if attached && !kept {
-                    self.model.clear(flight.key);
-                }
-            }
+            Some(old) if led => self.model.confirm(&flight, old, 0),
             _ => self.given_up(&flight, number, false),
         }
         let expected = flight.old.as_ref().map(|e| e.value);
@@ -284,7 +278,7 @@ impl Driver {
         match &held.what {
             What::Lease(_, flight, number) => self.given_up(flight, *number, true),
             What::Waiter(_, Waits { flight: Some(flight), .. }) => self.model.leave(flight),
-            What::Task(_, Task { stage: Stage::Waits(flight, _), .. }) => self.model.leave(flight),
+            What::Task(_, Task { stage: Stage::Waits(flight, ..), .. }) => self.model.leave(flight),
             What::Task(_, Task { stage: Stage::Loads(Some((flight, number))), .. }) => {
                 self.given_up(flight, *number, true);
             }

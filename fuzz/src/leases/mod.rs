@@ -13,7 +13,7 @@ mod traps;
 pub use input::Input;
 
 use crate::input::{Time, Worth};
-use crate::model::{Flight, Model, NEVER, Terms, nanos};
+use crate::model::{Came, Flight, Model, NEVER, Terms, nanos};
 use crate::parts::{Error, Hashing, Key, Token, Value, take_removed};
 use bellwether::{BuildError, Cache, Clock, Entry, Lease, ManualClock, Waiter};
 use hands::Bell;
@@ -53,6 +53,7 @@ struct Waits {
     flight: Option<Rc<Flight>>,
     /// The lease that it knew of when it last looked.
     known: u32,
+    came: Option<Came>,
     bell: Bell,
 }
 
@@ -84,8 +85,8 @@ struct Task {
 
 enum Stage {
     Unpolled,
-    /// With the lease that it knew of when it last looked.
-    Waits(Rc<Flight>, u32),
+    /// With the lease that it knew of when it last looked, and when it came.
+    Waits(Rc<Flight>, u32, Came),
     /// Under this lease of a flight; None: for itself alone.
     Loads(Option<(Rc<Flight>, u32)>),
 }
@@ -299,7 +300,7 @@ impl Driver {
         for held in &*self.held.borrow() {
             match &held.what {
                 What::Waiter(_, Waits { flight: Some(flight), bell, .. }) => self.woken(flight, bell, None),
-                What::Task(_, Task { stage: Stage::Waits(flight, _), bell, began, .. }) => {
+                What::Task(_, Task { stage: Stage::Waits(flight, ..), bell, began, .. }) => {
                     self.woken(flight, bell, *began);
                 }
                 _ => {}

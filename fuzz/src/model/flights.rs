@@ -27,8 +27,12 @@ pub struct Flight {
     /// The number of the lease in force, and when that was given.
     pub lease: Cell<u32>,
     pub begun: Cell<u64>,
+    /// How often all values had been ended by then.
+    ends: Cell<u64>,
     /// Whether it is still what callers of the key meet.
     pub attached: Cell<bool>,
+    /// Whether `expire` was called since it began: its value will be over, and is not for those who join from then on.
+    pub fenced: Cell<bool>,
 }
 
 impl Flight {
@@ -46,7 +50,26 @@ impl Flight {
     }
 }
 
+/// When one who waits came to its flight.
+#[derive(Clone, Copy)]
+pub struct Came {
+    ends: u64,
+    fenced: bool,
+}
+
+impl Came {
+    /// Whether that was after a call that ended this value, which the flight has loaded: so it is not for the one who waits.
+    pub fn late_for(self, value: &Entry) -> bool {
+        self.fenced || value.began.get() < self.ends
+    }
+}
+
 impl Model {
+    /// Who joins a flight comes now.
+    pub fn came(&self, flight: &Flight) -> Came {
+        Came { ends: self.ends.get(), fenced: flight.fenced.get() }
+    }
+
     /// A lease is given: of a new flight, or of the one that was given up.
     pub fn lead(&self, key: u8) -> Rc<Flight> {
         self.count(|s| &mut s.loads);
@@ -63,7 +86,9 @@ impl Model {
             waiters: Cell::new(0),
             lease: Cell::new(1),
             begun: Cell::new(self.now.get()),
+            ends: Cell::new(self.ends.get()),
             attached: Cell::new(true),
+            fenced: Cell::new(false),
         });
         self.slots.borrow_mut().entry(key).or_default().flight = Some(flight.clone());
         flight
@@ -73,6 +98,7 @@ impl Model {
         flight.state.replace(State::Computing);
         flight.lease.set(flight.lease.get() + 1);
         flight.begun.set(self.now.get());
+        flight.ends.set(self.ends.get());
     }
 
     /// A waiter takes the load on: one that was given up, or, from a leader that hangs, one that was not.
@@ -137,10 +163,26 @@ impl Model {
         }
     }
 
+    /// The old value is confirmed: those who wait get it, as they would a new one, whatever becomes of it.
+    pub fn confirm(&self, flight: &Flight, old: &Rc<Entry>, delta: u64) {
+        // What was fenced confirms nothing, and the old value stays as it is.
+        let kept = flight.fenced.get() || self.renew(old, flight.ends.get(), delta);
+        let attached = flight.attached.get();
+        self.end(flight, State::Published(old.clone()));
+        if attached && !kept {
+            self.clear(flight.key);
+        }
+    }
+
     /// Whether it is stored.
     pub fn publish(&self, flight: &Flight, value: &Value, explicit: Option<Duration>, delta: u64) -> bool {
         self.note_cost(delta);
-        let (entry, kept) = self.make(value, explicit, delta);
+        let (entry, kept) = self.make(value, explicit, flight.ends.get(), delta);
+        if flight.fenced.get() {
+            entry.expires.set(self.now.get());
+            entry.idle.set(0);
+            entry.delta.set(delta.max(1));
+        }
         let attached = flight.attached.get();
         self.end(flight, State::Published(entry.clone()));
         match (attached, kept) {

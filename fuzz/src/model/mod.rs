@@ -2,7 +2,7 @@
 
 mod flights;
 
-pub use flights::{Flight, State};
+pub use flights::{Came, Flight, State};
 
 use crate::parts::{Hashing, Key, Value};
 use bellwether::{Cache, RemovalCause, Stats};
@@ -23,6 +23,8 @@ pub struct Entry {
     expires: Cell<u64>,
     idle: Cell<u64>,
     delta: Cell<u64>,
+    /// How often all values had been ended when its load began.
+    pub began: Cell<u64>,
     /// No dice before this, after a failed refresh.
     calm: Cell<u64>,
 }
@@ -58,6 +60,10 @@ pub struct Model {
     cooldown: u64,
     /// The longest load so far. What was not loaded is taken for as costly as another load, or for less.
     longest: Cell<u64>,
+    /// How often all values were ended.
+    pub ends: Cell<u64>,
+    /// When they last were.
+    ended_at: Cell<u64>,
     /// The cache's time: ns since it was built.
     pub now: Cell<u64>,
     /// Values whose removal the listener has yet to tell.
@@ -83,6 +89,8 @@ impl Model {
             idle: terms.idle.map_or(NEVER, nanos),
             beta: terms.beta,
             longest: Cell::new(0),
+            ends: Cell::new(0),
+            ended_at: Cell::new(NEVER),
             cooldown: nanos(terms.cooldown),
             now: Cell::new(0),
             left: RefCell::default(),
@@ -107,7 +115,15 @@ impl Model {
 
     pub fn over(&self, entry: &Entry) -> bool {
         let (now, expires) = (self.now.get(), entry.expires.get());
-        (expires != NEVER && now >= expires) || (self.idles() && now >= entry.idle.get())
+        entry.began.get() < self.ends.get()
+            || (expires != NEVER && now >= expires)
+            || (self.idles() && now >= entry.idle.get())
+    }
+
+    /// What was ended with all others is over even if the clock steps back; a purge goes by the clock.
+    fn purgeable(&self, entry: &Entry) -> bool {
+        let since = entry.expires.get().min(self.ended_at.get());
+        self.over(entry) && (self.idles() || self.now.get() >= since)
     }
 
     fn idle_deadline(&self) -> u64 {
@@ -149,12 +165,13 @@ impl Model {
     }
 
     /// Whether it is kept: not for no time.
-    pub fn renew(&self, entry: &Entry, delta: u64) -> bool {
+    fn renew(&self, entry: &Entry, began: u64, delta: u64) -> bool {
         let life = self.life(None, entry.hint);
         if life == 0 {
             return false;
         }
         entry.expires.set(self.now.get().saturating_add(life));
+        entry.began.set(began);
         entry.idle.set(self.idle_deadline());
         entry.delta.set(delta);
         entry.calm.set(0);
@@ -208,11 +225,22 @@ impl Model {
 
     // Writing.
 
-    /// Its time ends now; whether it had not.
+    /// Its time ends now; whether it had not. A load in flight is fenced; without an old value it goes on for those who wait.
     pub fn expire(&self, key: u8) -> bool {
+        match (self.entry(key), self.flight(key)) {
+            (Some(_), Some(flight)) => flight.fenced.set(true),
+            (None, Some(_)) => self.clear(key),
+            (_, None) => {}
+        }
         let good = self.peek(key);
         good.iter().for_each(|entry| entry.expires.set(self.now.get()));
         good.is_some()
+    }
+
+    /// The time of all values ends whose loads began before.
+    pub fn expire_all(&self) {
+        self.ends.set(self.ends.get() + 1);
+        self.ended_at.set(self.now.get());
     }
 
     fn leaves(&self, key: u8, entry: Option<Rc<Entry>>) {
@@ -230,7 +258,7 @@ impl Model {
         self.leaves(key, slot.entry);
     }
 
-    fn make(&self, value: &Value, explicit: Option<Duration>, delta: u64) -> (Rc<Entry>, bool) {
+    fn make(&self, value: &Value, explicit: Option<Duration>, began: u64, delta: u64) -> (Rc<Entry>, bool) {
         let life = self.life(explicit, value.ttl);
         let weight = if self.weighs { u64::from(value.weight).max(1) } else { 1 };
         let entry = Entry {
@@ -240,6 +268,7 @@ impl Model {
             expires: Cell::new(self.now.get().saturating_add(life)),
             idle: Cell::new(self.idle_deadline()),
             delta: Cell::new(delta),
+            began: Cell::new(began),
             calm: Cell::new(0),
         };
         (Rc::new(entry), life != 0 && weight <= self.capacity.get())
@@ -251,7 +280,7 @@ impl Model {
     }
 
     pub fn insert(&self, key: u8, value: &Value, explicit: Option<Duration>) {
-        let (entry, kept) = self.make(value, explicit, self.longest());
+        let (entry, kept) = self.make(value, explicit, self.ends.get(), self.longest());
         if kept {
             return self.store(key, entry);
         }
@@ -272,7 +301,7 @@ impl Model {
             match (self.entry(key), self.flight(key)) {
                 // A refresh that was given up ends; its entry is looked at next time.
                 (_, Some(flight)) if flight.empty() => self.end(&flight, State::Dead),
-                (Some(entry), None) if self.over(&entry) => {
+                (Some(entry), None) if self.purgeable(&entry) => {
                     self.clear(key);
                     purged += 1;
                 }

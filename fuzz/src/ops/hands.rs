@@ -25,7 +25,7 @@ impl<'c> Driver<'c> {
                 drop(lease);
                 self.model.give_up(&flight);
             }
-            Held::Waiter(waiter, flight) => {
+            Held::Waiter(waiter, flight, _) => {
                 drop(waiter);
                 self.model.leave(&flight);
             }
@@ -49,7 +49,8 @@ impl<'c> Driver<'c> {
             (Lookup::Lead(lease), Meeting::Leads) => self.hold_lease(lease, self.model.lead(key), started),
             (Lookup::Wait(waiter), Meeting::Waits(flight)) => {
                 self.model.join(&flight);
-                self.hold(Held::Waiter(waiter, flight));
+                let came = self.model.came(&flight);
+                self.hold(Held::Waiter(waiter, flight, came));
             }
             (lookup, meeting) => panic!("key {key}: {meeting:?} was expected, got {}", name(&lookup)),
         }
@@ -95,15 +96,7 @@ impl<'c> Driver<'c> {
         let renewed = lease.renew();
         assert_eq!(renewed.as_ref().map(|e| e.id), id(&flight.old));
         match &flight.old {
-            Some(old) => {
-                let attached = flight.attached.get();
-                let kept = self.model.renew(old, self.clock.now().saturating_sub(started));
-                // Those who wait get it, as they would a new one, whatever becomes of it.
-                self.model.end(&flight, State::Published(old.clone()));
-                if attached && !kept {
-                    self.model.clear(flight.key);
-                }
-            }
+            Some(old) => self.model.confirm(&flight, old, self.clock.now().saturating_sub(started)),
             None => self.model.give_up(&flight),
         }
         if let Some(entry) = renewed {
@@ -117,18 +110,19 @@ impl<'c> Driver<'c> {
         at: u8,
         how: impl FnOnce(Waiter<'c, Key, Value>) -> Result<Waited<'c, Key, Value>, Waiter<'c, Key, Value>>,
     ) {
-        let Some(Held::Waiter(waiter, flight)) = self.take(at, |h| matches!(h, Held::Waiter(..))) else { return };
+        let Some(Held::Waiter(waiter, flight, came)) = self.take(at, |h| matches!(h, Held::Waiter(..))) else { return };
         let started = self.clock.now();
         let state = flight.state.borrow().clone();
         match (how(waiter), state) {
-            (Err(waiter), State::Computing) => self.hold(Held::Waiter(waiter, flight)),
+            (Err(waiter), State::Computing) => self.hold(Held::Waiter(waiter, flight, came)),
             // What was removed since it was given up is not worth loading: the first to look ends it.
             (Ok(Waited::Abandoned), State::Empty) if !flight.attached.get() => self.model.end(&flight, State::Dead),
             (Ok(Waited::Lead(lease)), State::Empty) if flight.attached.get() => {
                 self.model.take_on(&flight);
                 self.hold_lease(lease, flight, started);
             }
-            (Ok(Waited::Ready(entry)), State::Published(known)) => {
+            (Ok(Waited::Abandoned), State::Published(known)) if came.late_for(&known) => {}
+            (Ok(Waited::Ready(entry)), State::Published(known)) if !came.late_for(&known) => {
                 assert_eq!(entry.id, known.value);
                 self.hold(Held::Entry(entry, known.value));
             }

@@ -1,9 +1,9 @@
 //! What the fuzzer chooses.
 
 use crate::input::{Case, Hash, Key, Time, Worth};
-use arbitrary::Arbitrary;
+use arbitrary::{Arbitrary, Result, Unstructured};
 
-pub type Input = Case<Settings, Op>;
+pub type Input = Case<Settings, Step>;
 
 #[derive(Arbitrary, Debug)]
 pub struct Settings {
@@ -80,4 +80,30 @@ pub enum Op {
     Advance(Time),
     AdvanceFar,
     StepBack(Time),
+}
+
+/// What [`Op`] came to have no place for: a variant more would give all seeds another meaning.
+#[derive(Arbitrary, Debug)]
+pub enum More {
+    Expire(Key),
+    ExpireAll,
+}
+
+#[derive(Debug)]
+pub enum Step {
+    Op(Op),
+    More(More),
+}
+
+/// Before a step of [`More`]: the first byte of no operation of a seed from before.
+const MORE: u8 = 0xF4;
+
+impl<'a> Arbitrary<'a> for Step {
+    fn arbitrary(u: &mut Unstructured<'a>) -> Result<Self> {
+        if u.peek_bytes(1) == Some(&[MORE]) {
+            u.bytes(1)?;
+            return More::arbitrary(u).map(Self::More);
+        }
+        Op::arbitrary(u).map(Self::Op)
+    }
 }

@@ -11,12 +11,12 @@ mod loads;
 pub use input::Input;
 
 use crate::input::{Time, Worth};
-use crate::model::{Entry as Known, Flight, Model, State, Terms};
+use crate::model::{Came, Entry as Known, Flight, Model, State, Terms};
 use crate::parts::{Error, Hashing, Key, Token, Value, removed, take_removed};
 use bellwether::{
     BuildError, Cache, Clock, Entry, Lease, LoadError, Lookup, ManualClock, Op as Decision, Waited, Waiter,
 };
-use input::{Aside, Beta, Op, Settings};
+use input::{Aside, Beta, More, Op, Settings, Step};
 use std::cell::{Cell, RefCell};
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +33,7 @@ const HANDS: usize = 8;
 
 enum Held<'c> {
     Lease(Lease<'c, Key, Value>, Rc<Flight>, u64),
-    Waiter(Waiter<'c, Key, Value>, Rc<Flight>),
+    Waiter(Waiter<'c, Key, Value>, Rc<Flight>, Came),
     Entry(Entry<'c, Key, Value>, u64),
 }
 
@@ -61,8 +61,11 @@ pub fn run(input: Input) {
     take_removed();
     let model = Model::new(&terms(&input.settings, beta));
     let driver = Driver { cache: &cache, clock: &clock, model, held: RefCell::default() };
-    for op in &input.ops {
-        driver.step(op);
+    for step in &input.ops {
+        match step {
+            Step::Op(op) => driver.step(op),
+            Step::More(more) => driver.more(more),
+        }
         driver.check();
     }
     drop(driver);
@@ -176,6 +179,16 @@ impl<'c> Driver<'c> {
                 self.remove(op);
             }
             Op::ComputePut(..) | Op::ComputeRemove(..) | Op::ComputeNop(..) => self.compute(op),
+        }
+    }
+
+    fn more(&self, more: &More) {
+        match *more {
+            More::Expire(key) => assert_eq!(self.cache.expire(&key.id()), self.model.expire(key.id())),
+            More::ExpireAll => {
+                self.cache.expire_all();
+                self.model.expire_all();
+            }
         }
     }
 
