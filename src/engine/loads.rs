@@ -59,6 +59,15 @@ impl<K, V> Core<K, V> {
         }
     }
 
+    /// Counts out the lease of a leader that hangs, whose flight another caller has ended because
+    /// it was removed. (When the leader itself ends the lease, it finds that lease fenced.)
+    pub(crate) fn lease_cut_short(&self, counted: bool) {
+        self.counters.count(Event::CutShort);
+        if counted {
+            self.lease_ends();
+        }
+    }
+
     /// Registers a caller that waits until it may load.
     ///
     /// # Safety

@@ -117,8 +117,8 @@ pub struct Stats {
     /// Leases in force now: loads in flight, without those that were taken over. A lease that was
     /// forgotten (`mem::forget`) stays in force.
     pub loading: u64,
-    /// Leases that were taken over (`lead_timeout`) and whose holders have not ended them yet:
-    /// threads that are stuck, tasks that are not polled.
+    /// Leases that were taken over, or whose removed flights were ended (`lead_timeout`), and whose
+    /// holders have not ended them yet: threads that are stuck, tasks that are not polled.
     pub fenced: u64,
     /// Loads run for one caller alone, and not stored. A `get_with` runs one if it is re-entrant,
     /// timed out or refused; any read-through does if too much memory is retired.
@@ -152,8 +152,10 @@ pub(crate) enum Event {
     Bypassed,
     /// A lease was ended by its holder.
     LoadOver,
-    /// A lease that had been taken over was ended by its holder.
+    /// A lease that had been taken over, or cut short, was ended by its holder.
     FencedOver,
+    /// A flight that was removed was ended by another caller, because its leader hangs.
+    CutShort,
     UnaskedAnswer,
     Rejection,
     TierRead,
@@ -236,7 +238,8 @@ impl Counters {
         let event = |e: Event| self.events[e as usize].load(Ordering::Relaxed);
         let sum =
             |f: fn(&Stripe) -> &AtomicU64| self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum();
-        let fenced = event(Event::TakeOver).saturating_sub(event(Event::FencedOver));
+        let lost = event(Event::TakeOver) + event(Event::CutShort);
+        let fenced = lost.saturating_sub(event(Event::FencedOver));
         let over = event(Event::LoadOver);
         Stats {
             hits: sum(|s| &s.hits),

@@ -316,3 +316,24 @@ fn a_hung_refresh_is_taken_over_though_nobody_need_wait() {
     assert!(hung.fulfil(3).is_err());
     assert_eq!((cache.get(&1), cache.stats().takeovers), (Some(2), 1));
 }
+
+/// The flight of a removed key is ended by its waiter as the leader hangs: the leader's place is free at once, and its
+/// late end takes no other's.
+#[test]
+fn a_removed_flight_that_is_ended_for_its_leader_gives_its_place_back() {
+    let (cache, clock) = three_seconds(|b| b.max_loads(1));
+    let hung = lead(&cache);
+    let Lookup::Wait(waiter) = cache.lease(&1) else { panic!("it waits") };
+    cache.invalidate(&1);
+    let mut waiter = Task::new(waiter);
+    waiter.step();
+    clock.advance(3 * SECOND);
+    assert!(matches!(waiter.finish_when_woken(), Waited::Abandoned));
+    assert_eq!((cache.stats().loading, cache.stats().fenced), (0, 1));
+    assert_eq!(cache.try_get_with(&2, || Ok::<_, Broken>(2)).unwrap(), 2, "there is a place, while that one hangs");
+    drop(hung);
+    assert_eq!((cache.stats().loading, cache.stats().fenced), (0, 0));
+    let Lookup::Lead(other) = cache.lease(&3) else { panic!("there is a place") };
+    assert!(matches!(cache.try_get_with(&4, || Ok::<_, Broken>(4)), Err(LoadError::Overloaded)), "and one only");
+    drop(other);
+}

@@ -333,7 +333,9 @@ impl<K, V, S> Cache<K, V, S> {
     ///
     /// A load of the key that is in flight began too early. Those that wait for it get its value.
     /// If it refreshes the old value, its own is stored as one whose time is over, too. If there is
-    /// no old value, its own is not stored. A caller that comes after this call loads anew.
+    /// no old value, its own is not stored. A caller that comes after this call loads anew. (If
+    /// that refresh is handed over or taken over later, what the next leader loads counts as over
+    /// as well, though it began after the call: at most one load too many.)
     ///
     /// Without a clock (`no_std`, if none was given) values have no time to live that could end.
     /// Even then, lookups no longer find the value.

@@ -99,7 +99,10 @@ impl<K, V> Parked<K, V> {
         let counted = unsafe { self.flight.node.as_ref() }.is_counted(lease);
         let relieved = match worth_it {
             true => word.take_over(lease, true).inspect(|_| core.lease_moves(counted)).map(Rechecked::Leads),
-            false => (word.give_up(lease, false) == GaveUp::Ended).then_some(Rechecked::Ends),
+            false => (word.give_up(lease, false) == GaveUp::Ended).then(|| {
+                core.lease_cut_short(counted);
+                Rechecked::Ends
+            }),
         };
         // A take-over is refused in three cases. The flight has moved on: the actor that moved it
         // rings. Another waiter was faster: the next check finds that waiter's lease number. Or no
