@@ -190,8 +190,8 @@ impl<K, V> Operation<'_, K, V> {
             return true;
         }
         match next.fence(self.core.nodes(), self.core.config.time.now()) {
-            Fenced::Load => true,
-            Fenced::Value => {
+            // (A value that never expires may have been stored just before: that looks as a load.)
+            Fenced::Load | Fenced::Value => {
                 self.core.note_end(next);
                 true
             }
