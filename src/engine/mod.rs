@@ -98,11 +98,14 @@ pub(crate) struct Shard<K, V> {
 }
 
 /// A cache without its hasher.
+///
+/// The table comes first, so that its address is the core's: a hit computes no other.
+#[repr(C)]
 pub(crate) struct Core<K, V> {
+    table: Table,
     pub(crate) config: Config<K, V>,
     pub(crate) counters: Counters,
     pub(crate) bells: Bells,
-    table: Table,
     shards: Box<[CachePadded<Shard<K, V>>]>,
     spread: spread::Spread,
     weight: CachePadded<AtomicU64>,
