@@ -28,15 +28,17 @@ pub(super) struct Epochs {
     /// The number of such calls.
     sequence: CachePadded<AtomicU64>,
     /// The number of the last call that ended all values; 0: there was none.
-    all: untracked::AtomicU64,
+    all: AtomicU64,
     /// When that was.
-    all_at: untracked::AtomicU64,
+    all_at: AtomicU64,
+    /// Whether there was any, for models: those without such a call explore no order of its words.
+    any: untracked::AtomicBool,
 }
 
 impl Epochs {
     pub(super) fn new() -> Self {
         let sequence = CachePadded(AtomicU64::new(0));
-        Self { sequence, all: untracked::AtomicU64::new(0), all_at: untracked::AtomicU64::new(0) }
+        Self { sequence, all: AtomicU64::new(0), all_at: AtomicU64::new(0), any: untracked::AtomicBool::new(false) }
     }
 
     /// Takes the next number. Release: partner of the Acquire in [`now`](Self::now). Acquire:
@@ -71,6 +73,9 @@ impl<K, V> Core<K, V> {
     /// Returns whether all values of the cache were ever ended at once. Then entries have sequence
     /// numbers.
     pub(crate) fn all_ended(&self) -> bool {
+        if cfg!(loom) && !self.epochs.any.load(Ordering::Relaxed) {
+            return false;
+        }
         // Relaxed: a caller that must know of a call comes after it.
         self.epochs.all.load(Ordering::Relaxed) != 0
     }
@@ -113,6 +118,9 @@ impl<K, V> Core<K, V> {
     pub(crate) fn expire_all(&self) {
         let now = self.config.time.now();
         let number = self.epochs.next();
+        if cfg!(loom) {
+            self.epochs.any.store(true, Ordering::Relaxed);
+        }
         self.epochs.all_at.store(now, Ordering::Relaxed);
         // The highest number stays. Release: the time comes with it.
         if !mutant("all not ended") {
