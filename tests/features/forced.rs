@@ -345,3 +345,60 @@ fn a_refresh_on_request_can_be_waited_for_or_not() {
     assert!(matches!(block_on(tasks.begin_refresh_async(&1)), Waited::Ready(entry) if *entry == 5));
     assert_eq!(tasks.get(&1), Some(5));
 }
+
+/// Counts its calls, and gives that number.
+#[derive(Default)]
+struct Next(std::sync::atomic::AtomicU64);
+
+impl bellwether::Load<Key, u64> for Next {
+    type Error = Broken;
+    fn load(&self, _: &Key) -> Result<u64, Broken> {
+        Ok(1 + self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+    }
+}
+
+#[test]
+fn requests_of_a_loading_cache_force_and_bound_the_age() {
+    let (builder, clock) = timed();
+    let cache = builder.max_capacity(9).loader(Next::default()).build().unwrap();
+    let told = |found: Result<(bellwether::Entry<'static, Key, u64>, Outcome), _>| {
+        let (entry, outcome) = found.map_err(|_: LoadError<Broken>| ()).unwrap();
+        (*entry, outcome)
+    };
+    assert_eq!(told(cache.request(&1).force().load()), (1, Outcome::Computed), "there was nothing");
+    assert_eq!(told(cache.request(&1).force().load()), (2, Outcome::Computed));
+    clock.advance(5 * SECOND);
+    assert_eq!(told(cache.request(&1).max_age(5 * SECOND).load()), (2, Outcome::Hit));
+    assert_eq!(told(cache.request(&1).max_age(4 * SECOND).load()), (3, Outcome::Computed));
+    assert_eq!((told(cache.request(&1).load()), cache.get(&1)), ((3, Outcome::Hit), Some(3)));
+}
+
+/// The same, awaited.
+struct NextAsync(Next);
+
+impl bellwether::LoadAsync<Key, u64> for NextAsync {
+    type Error = Broken;
+    async fn load(&self, key: &Key) -> Result<u64, Broken> {
+        bellwether::Load::load(&self.0, key)
+    }
+}
+
+#[test]
+fn awaited_requests_of_a_loading_cache_do_so_too() {
+    let (builder, clock) = timed();
+    let later = crate::common::tasks::Later::default();
+    let builder = builder.max_capacity(9).spawner(later.spawner());
+    let cache = builder.loader(NextAsync(Next::default())).build().unwrap();
+    cache.insert(1, 100);
+    let ask = |request: bellwether::LoadingRequest<'_, '_, Key, u64, _, _, Key>| {
+        let mut task = crate::common::tasks::Task::new(request.load_async());
+        let found = task.poll().unwrap_or_else(|| (later.run(), task.finish_when_woken()).1);
+        let (entry, outcome) = found.map_err(|_: LoadError<Broken>| ()).unwrap();
+        (*entry, outcome)
+    };
+    assert_eq!(ask(cache.request(&1)), (100, Outcome::Hit));
+    assert_eq!(ask(cache.request(&1).force()).0, 1);
+    clock.advance(5 * SECOND);
+    assert_eq!(ask(cache.request(&1).max_age(5 * SECOND)), (1, Outcome::Hit));
+    assert_eq!(ask(cache.request(&1).max_age(4 * SECOND)).0, 2);
+}
