@@ -18,7 +18,8 @@ use core::time::Duration;
 use equivalent::Equivalent;
 
 /// A pin for many calls in a row. Each call then costs a fifth less. (Where pins execute a fence,
-/// that is, not on Linux, each call costs some 10 ns less.) From [`Cache::pin`] or [`Local::pin`].
+/// that is, not on Linux, each call costs some 10 ns less.) From [`Cache::pin`] or
+/// [`Local::pin`](crate::Local::pin).
 ///
 /// While the pin is held, no retired memory can be freed. The eviction listener and the
 /// [`Observer`](crate::Observer) are called for its calls' effects only when the pin is dropped. So
