@@ -56,6 +56,7 @@ pub struct Expiry {
     pub(crate) if_error: Option<u64>,
     pub(crate) age: u64,
     pub(crate) cost: Option<u64>,
+    pub(crate) from_tier: bool,
 }
 
 /// A policy in here has no NaN: [`Expiry::refresh`] takes none.
@@ -64,7 +65,7 @@ impl Eq for Expiry {}
 impl Expiry {
     /// No part is given.
     pub const fn new() -> Self {
-        Self { ttl: None, refresh: None, while_refresh: None, if_error: None, age: 0, cost: None }
+        Self { ttl: None, refresh: None, while_refresh: None, if_error: None, age: 0, cost: None, from_tier: false }
     }
 
     /// No part is given, by reference.
@@ -128,6 +129,16 @@ impl Expiry {
         self
     }
 
+    /// Says that the loader has read the value from another tier (a shared cache, say), and not from
+    /// the source. The caller that ran the load is told so
+    /// ([`Outcome::FromTier`](crate::Outcome::FromTier)), the observer, too
+    /// ([`LoadEnded`](crate::CacheEvent::LoadEnded)), and
+    /// [`Stats::tier_reads`](crate::Stats::tier_reads) counts it. It has no meaning at an insert.
+    pub fn from_tier(mut self) -> Self {
+        self.from_tier = true;
+        self
+    }
+
     /// Takes each part that is not given from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
@@ -137,6 +148,7 @@ impl Expiry {
             if_error: self.if_error.or(other.if_error),
             age: if self.age == 0 { other.age } else { self.age },
             cost: self.cost.or(other.cost),
+            from_tier: self.from_tier || other.from_tier,
         }
     }
 

@@ -19,6 +19,9 @@ pub enum Outcome {
     /// This caller loaded the value early, in place of one that was still fresh
     /// ([`Refresh`](crate::Refresh)).
     Refreshed,
+    /// This caller ran the load, and its loader read the value from another tier
+    /// ([`Expiry::from_tier`]). (Where the spawner ran the load, that is told as `Computed`.)
+    FromTier,
 }
 
 /// The result of a load that may say more than a value: for

@@ -130,7 +130,8 @@ pub struct Stats {
     /// for the same key ([`Answers`](crate::Answers)).
     pub unasked_answers: u64,
     /// Loads that gave a value which they had read from another tier
-    /// ([`Lease::from_tier`](crate::Lease::from_tier)). They count in `loads`, too.
+    /// ([`Expiry::from_tier`](crate::Expiry::from_tier),
+    /// [`Lease::from_tier`](crate::Lease::from_tier)). They count in `loads`, too.
     pub tier_reads: u64,
 }
 

@@ -3,7 +3,8 @@
 use crate::common::tasks::*;
 use crate::common::*;
 use bellwether::{
-    Cache, CacheEvent, LoadEnding, LoadError, LoadKind, Lookup, ManualClock, Outcome, Refresh, Task as Load, Waited,
+    Cache, CacheEvent, Expiry, LoadEnding, LoadError, LoadKind, Loaded, Lookup, ManualClock, Outcome, Refresh,
+    Task as Load, Waited,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -259,4 +260,20 @@ fn reads_of_another_tier_are_told_and_counted() {
     assert_eq!(ends, [(Stored, false), (Stored, true), (Renewed, true), (Failed, true), (StoodDown, false)]);
     assert!(told.lock().unwrap().iter().all(|told| told.0 == LoadKind::Compute));
     assert_eq!((cache.stats().tier_reads, cache.stats().loads), (2, 5));
+}
+
+/// A closure tells by the terms of its value: as a thread, as a task, anew and confirmed.
+#[test]
+fn a_loader_tells_that_it_has_read_another_tier() {
+    let cache: TestCache = Cache::builder().max_capacity(9).build().unwrap();
+    let read = Expiry::new().from_tier().cost(SECOND);
+    let anew = |key: Key| cache.entry(&key).revalidate_with(|_| Ok::<_, Broken>(Loaded::With(1, read)));
+    assert_eq!(anew(1).unwrap().1, Outcome::FromTier);
+    assert_eq!(anew(1).unwrap().1, Outcome::Hit);
+    let task = cache.entry(&2).revalidate_with_async(|_| async move { Ok::<_, Broken>(Loaded::With(2, read)) });
+    assert_eq!(block_on(task).unwrap().1, Outcome::FromTier);
+    let confirm = |_: Option<_>| Ok::<_, Broken>(Loaded::NotModifiedWith(read));
+    assert_eq!(cache.entry(&1).force().revalidate_with(confirm).unwrap().1, Outcome::FromTier);
+    assert_eq!(cache.entry(&3).get_with(|| 3).1, Outcome::Computed);
+    assert_eq!((cache.stats().tier_reads, cache.stats().loads), (3, 4));
 }

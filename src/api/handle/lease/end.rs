@@ -54,14 +54,15 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
     /// loaded.
     pub(crate) fn publish(
-        self,
+        mut self,
         value: V,
         expiry: &Expiry,
         took: Option<u64>,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        self.from_tier |= expiry.from_tier;
         let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
-        self.core.get().note_cost(took.unwrap_or(0));
+        self.core.get().note_cost(expiry.cost.or(took).unwrap_or(0));
         let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, expiry, (self.tag_sequence, delta)));
         if expiry.is_zero() {
             // The caller asked for a time of zero. So the value is handed over, and does not count
@@ -107,8 +108,9 @@ impl<'c, K, V> Lease<'c, K, V> {
     ///
     /// # Panics
     /// As [`renew`](Self::renew).
-    pub fn renew_with(self, expiry: Expiry) -> Option<Entry<'c, K, V>> {
+    pub fn renew_with(mut self, expiry: Expiry) -> Option<Entry<'c, K, V>> {
         let old = self.flight.old?;
+        self.from_tier |= expiry.from_tier;
         let delta = self.elapsed();
         let value = self.stale()?;
         let ended = self.end_event(delta);

@@ -166,7 +166,11 @@ where
         E: Send + Sync + 'static,
     {
         let early = !self.limits.demand.refuses() && lease.is_early();
-        let outcome = if early { Outcome::Refreshed } else { Outcome::Computed };
+        let outcome = match &loaded {
+            Ok(Loaded::With(_, own) | Loaded::NotModifiedWith(own)) if own.from_tier => Outcome::FromTier,
+            _ if early => Outcome::Refreshed,
+            _ => Outcome::Computed,
+        };
         let error = match loaded {
             Ok(loaded) => {
                 let entry = lease.finish(loaded, &self.limits)?;
