@@ -60,7 +60,7 @@ impl<K, V> Operation<'_, K, V> {
         let delta = old.hot().delta();
         if stamps.expires != NEVER && delta != 0 {
             let hot = self.core.hot(stamps.born, stamps.expires, delta);
-            new.set_hot(if stamps.hot.tagged() { hot.with_tags() } else { hot });
+            new.set_hot(hot.flagged_as(stamps.hot));
         }
     }
 }

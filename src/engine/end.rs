@@ -68,32 +68,36 @@ impl<K, V> Core<K, V> {
     /// Returns the times with which the failure of a flight is kept in place of a value. `None` if
     /// the failure is not kept: the cache keeps no such failures, nothing new is kept at present,
     /// or there is an old value that may be served until `window` past its time to live. Asks the
-    /// user's `tags_with`, and, if there is an `error`, `negative_ttl_with`.
+    /// user's `tags_with`, and, if there is an `error`, `negative_ttl_with`. `start` is the tag
+    /// sequence with which the load began.
     pub(crate) fn negative_stamps(
         &self,
         key: &K,
         error: Option<&SharedError>,
         (old, window): (Option<&Node<K, V>>, StaleWindow),
+        start: u64,
     ) -> Option<Timestamps> {
         if old.is_some_and(|old| self.servable_stale(old, window)) {
             return None;
         }
         let own = || error.zip(self.config.negative_ttl_with.as_ref()).and_then(|(error, with)| with(key, &**error));
-        self.negative_stamps_for(own().unwrap_or(self.config.negative_ttl))
+        self.negative_stamps_for(own().unwrap_or(self.config.negative_ttl), start)
     }
 
     /// Returns the times with which the answer "not found" is kept, for its own time if it has one.
-    pub(crate) fn absence_stamps(&self, own: Option<Duration>) -> Option<Timestamps> {
-        self.negative_stamps_for(own.map_or(self.config.negative_ttl, xfetch::nanos))
+    pub(crate) fn absence_stamps(&self, own: Option<Duration>, start: u64) -> Option<Timestamps> {
+        self.negative_stamps_for(own.map_or(self.config.negative_ttl, xfetch::nanos), start)
     }
 
-    fn negative_stamps_for(&self, ttl: u64) -> Option<Timestamps> {
+    /// `tag_sequence` is that of the beginning of the load: calls that ended all values since have
+    /// ended this answer, too.
+    fn negative_stamps_for(&self, ttl: u64, tag_sequence: u64) -> Option<Timestamps> {
         if ttl == 0 || Operation::rejects(self, 1).is_some() {
             return None;
         }
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);
-        let (hot, tag_sequence) = (ExpiryWord::new(expires, 0), self.tag_sequence());
+        let hot = ExpiryWord::new(expires, 0);
         Some(Timestamps { born, expires, hot, tag_sequence, numbered: self.all_ended(), own: None })
     }
 }
@@ -173,7 +177,8 @@ impl<K, V> Operation<'_, K, V> {
         // SAFETY: the caller of `fail` owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
-        node.stamp(self.core.nodes(), 1, stamps);
+        // (A call that has expired the key since the load began has ended this answer, too.)
+        node.stamp_flight(self.core.nodes(), 1, stamps);
         let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
         let weighed = self.reserve_weight(shard, 1, old);
         let listed = match old {

@@ -226,9 +226,18 @@ impl<K, V> Operation<'_, K, V> {
                 // No other entry may go. Then the newcomer may, even if the user would keep it.
                 last_resort = rejected.node;
             } else {
-                // The newcomer has gone before.
-                return;
+                // SAFETY: null, or made from a reference that the caller holds until this returns.
+                return self.evict_held(unsafe { last_resort.as_ref() });
             }
+        }
+    }
+
+    /// Evicts a newcomer that was not found in its ring: it has gone before, or another hand holds
+    /// it, and would put it back as an entry that the user keeps.
+    fn evict_held(&self, newcomer: Option<&Node<K, V>>) {
+        let Some(node) = newcomer.filter(|_| self.core.config.keep_while.is_some()) else { return };
+        if node.word.close() != Closing::Refused {
+            self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Size);
         }
     }
 

@@ -55,11 +55,12 @@ impl<K, V> Core<K, V> {
 
     #[cold]
     fn is_fresh_past_quiet(&self, node: &Node<K, V>, hot: ExpiryWord, now: u64) -> bool {
-        if now >= node.expires(self.nodes()) || self.is_outdated(node) {
+        let expires = node.expires(self.nodes());
+        if now >= expires || self.is_outdated(node) {
             return false;
         }
         if self.config.idle == NEVER {
-            self.prolong(node, hot, now);
+            self.prolong(node, (hot, expires), now);
             return true;
         }
         // With a time to idle, quiet-until holds the idle deadline instead. It moves once a tick of
@@ -70,18 +71,18 @@ impl<K, V> Core<K, V> {
             node.set_quiet(hot, deadline);
         }
         if alive {
-            self.prolong(node, node.hot(), now);
+            self.prolong(node, (node.hot(), expires), now);
         }
         alive
     }
 
-    /// Gives a value that is read the time to live that the user's `ttl_after_read` says.
-    fn prolong(&self, node: &Node<K, V>, hot: ExpiryWord, now: u64) {
+    /// Gives a value that is read the time to live that the user's `ttl_after_read` says. `was` is
+    /// the expiry by which the value was found fresh: if that has changed since, the change counts.
+    fn prolong(&self, node: &Node<K, V>, (hot, was): (ExpiryWord, u64), now: u64) {
         let Some(ttl_after_read) = &self.config.ttl_after_read else { return };
         if !node.word.load().has_value() {
             return;
         }
-        let was = node.expires(self.nodes());
         let left = if was == NEVER { Duration::MAX } else { Duration::from_nanos(was.saturating_sub(now)) };
         // SAFETY: the word has a value, and the caller is pinned or owns a reference.
         let Some(ttl) = ttl_after_read(node.key(), unsafe { node.value() }, left) else { return };

@@ -85,7 +85,7 @@ impl<K, V> Node<K, V> {
     /// Each of the two changes `hot` by an RMW. If the caller's is first, this publisher finds the
     /// flag. If the publisher's is first, it has stored the time of expiry before, and the caller
     /// overwrites that afterwards.
-    pub(super) fn stamp_flight(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+    pub(crate) fn stamp_flight(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.stamp_all_but_hot(nodes, weight, stamps);
         let mut hot = stamps.hot;
         // Acquire: partner of the Release in `fence`. Release: the times above.

@@ -142,3 +142,42 @@ fn a_panic_of_it() {
     assert!(cache.contains_key(&1) && cache.invalidate(&1));
     cache.validate().unwrap();
 }
+
+/// A value without an expiry, with terms of its own or an age, is asked about like any other.
+#[test]
+fn values_with_terms_of_their_own_are_asked_about() {
+    for terms in [Expiry::new().stale_if_error(SECOND), Expiry::new().age(SECOND)] {
+        let (builder, clock) = timed();
+        let builder = builder.max_capacity(9).refresh(Refresh::never());
+        let cache: TestCache = builder.ttl_after_read(|_, _, _| Some(5 * SECOND)).build().unwrap();
+        cache.insert_with(1, 1, terms);
+        assert_eq!(cache.get(&1), Some(1));
+        clock.advance(5 * SECOND);
+        assert_eq!(cache.get(&1), None, "{terms:?}");
+    }
+}
+
+/// An `expire` between a read's look at the expiry and its new one counts.
+#[test]
+fn an_expire_in_the_middle_of_a_read_counts() {
+    use std::sync::{Arc, Mutex, Weak};
+    // Taken by the first question about tags.
+    let own: Arc<Mutex<Option<Weak<TestCache>>>> = Arc::default();
+    let (builder, _clock) = timed();
+    let within = own.clone();
+    let builder = builder.max_capacity(9).time_to_live(60 * SECOND).tags_with(move |_, _, tags| {
+        tags.add("all");
+        let taken = within.lock().unwrap().take();
+        if let Some(cache) = taken.and_then(|cache| cache.upgrade()) {
+            assert!(cache.expire(&1));
+        }
+    });
+    let cache: Arc<TestCache> = Arc::new(builder.ttl_after_read(|_, _, _| Some(60 * SECOND)).build().unwrap());
+    cache.insert(1, 1);
+    // (Another tag was invalidated since, so that the tags are asked for.)
+    cache.invalidate_tag("another");
+    *own.lock().unwrap() = Some(Arc::downgrade(&cache));
+    let _ = cache.get(&1);
+    assert!(own.lock().unwrap().is_none(), "the tags were asked for");
+    assert_eq!(cache.get(&1), None, "it stays expired");
+}

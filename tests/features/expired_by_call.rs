@@ -364,3 +364,40 @@ fn an_invalidated_tag_leaves_nothing_to_be_read() {
     assert!(cache.get_stale(&1, 60 * SECOND).is_none());
     assert_eq!((cache.stats().hits, cache.stats().misses), (3, 2));
 }
+
+/// A failure, or an absence, whose load began before the call is no answer to those who come after it.
+#[test]
+fn failures_from_before_the_call_are_not_kept() {
+    let ends: [(&str, fn(bellwether::Lease<'_, Key, u64>)); 2] =
+        [("not found", |lease| lease.not_found()), ("failed", |lease| lease.fail_with(Broken("down")))];
+    let calls: [(&str, fn(&TestCache)); 2] =
+        [("expire", |cache| drop(cache.expire(&1))), ("expire_all", |cache| cache.expire_all())];
+    for (name, end) in ends {
+        for (call, expire) in calls {
+            for there_was_one in [true, false] {
+                println!("{name}, {call}, {there_was_one}");
+                let (builder, clock) = timed();
+                let cache: TestCache = builder.negative_ttl(60 * SECOND).time_to_live(SECOND).build().unwrap();
+                // So that entries have numbers already.
+                cache.expire_all();
+                if there_was_one {
+                    cache.insert(1, 1);
+                    clock.advance(2 * SECOND);
+                }
+                let lease = lead(&cache);
+                expire(&cache);
+                end(lease);
+                assert_eq!(cache.try_get_with(&1, || Ok::<_, Broken>(2)).unwrap(), 2, "loaded anew");
+                let again = lead_anew(&cache);
+                end(again);
+                assert!(cache.try_get_with(&1, || Ok::<_, Broken>(3)).is_err(), "one from after it is kept");
+                cache.validate().unwrap();
+            }
+        }
+    }
+}
+
+fn lead_anew(cache: &TestCache) -> bellwether::Lease<'_, Key, u64> {
+    cache.invalidate(&1);
+    lead(cache)
+}

@@ -374,3 +374,15 @@ fn jitter() {
 fn a_policy_out_of_its_bounds() {
     let _ = Expiry::new().refresh(Refresh::at(1.5));
 }
+
+/// An age from before the cache, over a value whose load was measured.
+#[test]
+fn an_age_beyond_the_caches_own_over_another_value() {
+    let (builder, clock) = timed();
+    let cache: TestCache = builder.max_capacity(9).time_to_live(7200 * SECOND).build().unwrap();
+    cache.get_with(&1, || (clock.advance(SECOND), 1).1);
+    cache.insert_with(1, 2, Expiry::new().age(3600 * SECOND));
+    assert!(cache.get_stale(&1, SECOND).unwrap().1.since_made >= 3600 * SECOND);
+    let within = cache.entry(&1).max_age(60 * SECOND).get_with(|| 3);
+    assert_eq!((*within.0, within.1), (3, Outcome::Computed), "an hour old, not a second");
+}

@@ -29,11 +29,15 @@ impl<'c, K, V> Drain<'c, K, V> {
     fn take_slice(&mut self) {
         let Self { core, behind, taken } = self;
         core.get().take_slice(behind, |operation, node, before| {
-            // SAFETY: the reference is handed over, to a node whose word had a value.
-            let entry = unsafe { Entry::new(core.clone(), node) };
+            // SAFETY: the reference that is handed over keeps the node alive.
+            let was_fresh = || operation.was_fresh(unsafe { node.as_ref() }, before);
             // If the user's clock or `tags_with` panics, the value counts as expired.
-            if operation.ask(|| operation.was_fresh(entry.node(), before)) == Some(true) {
-                taken.push(entry);
+            if operation.ask(was_fresh) == Some(true) {
+                // SAFETY: the reference is handed over, to a node whose word had a value.
+                taken.push(unsafe { Entry::new(core.clone(), node) });
+            } else {
+                // SAFETY: the reference is given back once, and the node is not used afterwards.
+                unsafe { operation.release(node) };
             }
         });
     }

@@ -169,8 +169,10 @@ fn carry_out<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, op:
 
 fn put<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, value: V, expiry: &Expiry) -> Change<'c, K, V> {
     let published = lease.publish(value, expiry, None);
-    let applied = published.is_ok();
+    let stored = published.is_ok();
     let (Ok(new) | Err(new)) = published;
+    // It may have been evicted at once, where no other entry may go (`keep_while`).
+    let applied = stored && !new.node().word.load().closed();
     Change { old, new: Some(new), applied }
 }
 

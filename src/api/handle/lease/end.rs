@@ -147,7 +147,8 @@ impl<'c, K, V> Lease<'c, K, V> {
         let ended = self.end_event(0);
         // Computed before the lease is taken apart: `negative_stamps` calls user code, and a panic
         // there must still drop the lease.
-        let kept = self.guarded(|core| core.negative_stamps(self.key(), error.as_ref(), (self.old(), window)));
+        let kept = self
+            .guarded(|core| core.negative_stamps(self.key(), error.as_ref(), (self.old(), window), self.tag_sequence));
         let kind = self.kind;
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
@@ -172,7 +173,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// the `negative_ttl`.
     pub(crate) fn absent(self, own: Option<Duration>) -> NoValue {
         let ended = self.end_event(0);
-        let kept = self.guarded(|core| core.absence_stamps(own));
+        let kept = self.guarded(|core| core.absence_stamps(own, self.tag_sequence));
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
@@ -248,7 +249,11 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(super) unsafe fn fail_by_panics(&self, operation: &Operation<'_, K, V>) -> bool {
         let core = self.core.get();
         let none = (None, StaleWindow::Exactly(0));
-        let kept = if self.flight.old.is_none() { core.negative_stamps(self.key(), None, none) } else { None };
+        let kept = if self.flight.old.is_none() {
+            core.negative_stamps(self.key(), None, none, self.tag_sequence)
+        } else {
+            None
+        };
         let error: SharedError = Arc::new(Panicked::in_a_row(self.number));
         // SAFETY: by this function's contract, the caller holds this lease and its references, and
         // the lease ends here.
