@@ -167,8 +167,9 @@ pub mod waiting {}
 //
 // Five trips, each from the call of a user downward:
 //
-//   a hit          api/cache/plain.rs `get` -> engine/read.rs `read` -> table/mod.rs `find`
-//                  -> engine/read.rs `is_plain_hit`
+//   a hit          api/cache/plain.rs `get`, under a pin (reclaim/limbo.rs `enter`)
+//                  -> engine/read.rs `read` -> table/mod.rs `find` -> engine/read.rs
+//                  `is_plain_hit`; what needs a clock goes on to engine/freshness.rs
 //   a cold miss    api/load/blocking.rs `get_with` or future.rs `get_with_async`
 //                  -> api/load/read_through/ -> api/handle/lookup.rs -> engine/join.rs
 //                  `join_or_lead`; the leader ends in api/handle/lease/ `finish` and

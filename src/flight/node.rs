@@ -4,7 +4,7 @@
 //! |---|--:|---|---|
 //! | link: next, order, refcount | 16 | by the table; refcount by owners | every walk |
 //! | word | 8 | transitions | every lookup |
-//! | hot: quiet time, δ | 8 | before READY; fence, renewal, cooldown | every hit that can expire |
+//! | hot: quiet time, δ | 8 | before READY; fence, renewal, cooldown | every hit |
 //! | born: creation time, use counter | 8 | before READY; uses by warming hits | every hit |
 //! | key, value | K + V | creation; before READY | every hit |
 //! | behind it ([`Cold`]): weight, slot | 8 | before READY; for a slot | insertion, removal, hand |
