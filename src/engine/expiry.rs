@@ -129,8 +129,8 @@ impl Expiry {
         self
     }
 
-    /// Says that the loader has read the value from another tier (a shared cache, say), and not from
-    /// the source. The caller that ran the load is told so
+    /// Says that the loader has read the value from another tier (a shared cache, say), and not
+    /// from the source. The caller that ran the load is told so
     /// ([`Outcome::FromTier`](crate::Outcome::FromTier)), the observer, too
     /// ([`LoadEnded`](crate::CacheEvent::LoadEnded)), and
     /// [`Stats::tier_reads`](crate::Stats::tier_reads) counts it. It has no meaning at an insert.
