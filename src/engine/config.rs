@@ -137,26 +137,22 @@ impl Limits {
 
     /// Returns how long a value is served while it is refreshed.
     pub(crate) fn while_refresh(&self) -> StaleWindow {
-        if self.own_windows {
-            StaleWindow::Exactly(self.stale_while_refresh)
-        } else {
-            StaleWindow::WhileRefresh(self.stale_while_refresh)
-        }
+        self.window(StaleWindow::WhileRefresh, self.stale_while_refresh)
     }
 
     /// Returns how long a value is served where its refresh has failed or takes too long.
     pub(crate) fn if_error(&self) -> StaleWindow {
-        if self.own_windows {
-            StaleWindow::Exactly(self.stale_if_error)
-        } else {
-            StaleWindow::IfError(self.stale_if_error)
-        }
+        self.window(StaleWindow::IfError, self.stale_if_error)
     }
 
     /// Returns the longest time past its time to live for which a value may be served.
     pub(crate) fn max_stale(&self) -> StaleWindow {
-        let longest = self.longest_window();
-        if self.own_windows { StaleWindow::Exactly(longest) } else { StaleWindow::Longest(longest) }
+        self.window(StaleWindow::Longest, self.longest_window())
+    }
+
+    /// Returns a window of this length: exactly that long if it is the caller's own.
+    fn window(&self, of_values: fn(u64) -> StaleWindow, ns: u64) -> StaleWindow {
+        if self.own_windows { StaleWindow::Exactly(ns) } else { of_values(ns) }
     }
 
     /// Returns the same for a value without terms of its own.

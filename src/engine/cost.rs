@@ -41,15 +41,19 @@ impl<K, V> Core<K, V> {
 
     /// Returns the expiry word of a value without tags.
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
-        let quiet = match self.config.idle {
-            NEVER if self.config.ttl_after_read.is_some() => {
-                // Each hit is to look closer, so no word may say that its entry never expires.
-                self.config.refresh.earliest(born, expires, delta).min(NEVER - 1)
-            }
-            NEVER => self.config.refresh.earliest(born, expires, delta),
-            _ => self.idle_deadline(born),
-        };
-        ExpiryWord::new(quiet, delta)
+        ExpiryWord::new(self.quiet_time(born, || self.config.refresh.earliest(born, expires, delta)), delta)
+    }
+
+    /// Returns until when a value that is stored `now` is quiet, if it may be refreshed from `mark`
+    /// on.
+    #[inline]
+    pub(super) fn quiet_time(&self, now: u64, mark: impl FnOnce() -> u64) -> u64 {
+        match self.config.idle {
+            // Each hit is to look closer, so no word may say that its entry never expires.
+            NEVER if self.config.ttl_after_read.is_some() => mark().min(NEVER - 1),
+            NEVER => mark(),
+            _ => self.idle_deadline(now),
+        }
     }
 }
 

@@ -88,13 +88,7 @@ impl<K, V> Core<K, V> {
         let expires = if lost { born } else { at };
         let refresh = terms.refresh.unwrap_or(self.config.refresh);
         let mark = after_birth(refresh.earliest(0, ttl, delta)).min(expires);
-        let quiet = match self.config.idle {
-            // As in `hot`: each hit is to look closer.
-            NEVER if self.config.ttl_after_read.is_some() => mark.min(NEVER - 1),
-            NEVER => mark,
-            _ => self.idle_deadline(now),
-        };
-        let mut hot = ExpiryWord::new(quiet, delta);
+        let mut hot = ExpiryWord::new(self.quiet_time(now, || mark), delta);
         let own = (terms.has_own_terms() || before != 0).then(|| {
             hot = hot.with_own_terms();
             Box::new(OwnStamps { while_refresh, if_error, mark, beta: refresh.dice().unwrap_or(0.0), before })

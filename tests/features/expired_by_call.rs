@@ -1,15 +1,12 @@
 //! Values whose time a call ends: `expire`, `expire_tag`, `expire_all`; and reads of what is over.
 
+use crate::callers::*;
 use crate::common::tasks::{block_on, slowly};
 use crate::common::*;
-use bellwether::{Builder, Entry, LoadError, Loaded, LoadingCache, Lookup, ManualClock, Outcome};
+use bellwether::{Builder, Entry, Loaded, LoadingCache, Lookup, ManualClock, Outcome};
 use std::sync::Arc;
 use std::sync::mpsc;
-use std::thread;
 use std::time::Duration;
-
-type Shared = Arc<TestCache>;
-type Told = Result<(u64, Outcome), LoadError<Broken>>;
 
 /// The calls that end the time of key 1's value.
 const CALLS: [fn(&TestCache); 3] =
@@ -42,20 +39,6 @@ fn everywhere(set: Set, scenario: impl Fn(&Shared, &ManualClock, fn(&TestCache),
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Face {
-    Thread,
-    Task,
-    DetachedThread,
-    DetachedTask,
-}
-
-const FACES: [Face; 4] = [Face::Thread, Face::Task, Face::DetachedThread, Face::DetachedTask];
-
-fn told<T: std::ops::Deref<Target = u64>>(found: Result<(T, Outcome), LoadError<Broken>>) -> Told {
-    found.map(|(entry, outcome)| (*entry, outcome))
-}
-
 fn ask(cache: &Shared, face: Face, loader: &Loader) -> Told {
     let loader = loader.clone();
     match face {
@@ -67,18 +50,8 @@ fn ask(cache: &Shared, face: Face, loader: &Loader) -> Told {
 }
 
 fn begin(cache: &Shared, face: Face, loader: &Loader) -> mpsc::Receiver<Told> {
-    let (send, told) = mpsc::channel();
-    let (cache, loader) = (cache.clone(), loader.clone());
-    thread::spawn(move || {
-        let answer = ask(&cache, face, &loader);
-        drop(cache);
-        send.send(answer)
-    });
-    told
-}
-
-fn answer(told: &mpsc::Receiver<Told>) -> Told {
-    told.recv_timeout(Duration::from_secs(60)).expect("it is answered")
+    let loader = loader.clone();
+    in_a_thread(cache, move |cache| ask(cache, face, &loader))
 }
 
 fn value(value: u64) -> Loader {

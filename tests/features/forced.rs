@@ -1,26 +1,13 @@
 //! Callers that demand a new value: `force`, `max_age`, and refreshes that can be waited for.
 
+use crate::callers::*;
 use crate::common::tasks::{block_on, slowly};
 use crate::common::*;
 use bellwether::{Builder, Cache, LoadError, Loaded, LoadingCache, Lookup, Outcome, Waited};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
+use std::sync::mpsc::Receiver;
 use std::thread;
 use std::time::Duration;
-
-type Shared = Arc<TestCache>;
-type Told = Result<(u64, Outcome), LoadError<Broken>>;
-
-/// How a caller asks: as a thread or a task, whose load runs where it is or in the background.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Face {
-    Thread,
-    Task,
-    DetachedThread,
-    DetachedTask,
-}
-
-const FACES: [Face; 4] = [Face::Thread, Face::Task, Face::DetachedThread, Face::DetachedTask];
 
 /// What a caller demands.
 #[derive(Clone, Copy, Debug)]
@@ -43,10 +30,6 @@ macro_rules! set {
     };
 }
 
-fn told<T: std::ops::Deref<Target = u64>>(found: Result<(T, Outcome), LoadError<Broken>>) -> Told {
-    found.map(|(entry, outcome)| (*entry, outcome))
-}
-
 /// Asks for key 1.
 fn ask(cache: &Shared, face: Face, want: Want, loader: &Loader) -> Told {
     let loader = loader.clone();
@@ -62,18 +45,8 @@ fn ask(cache: &Shared, face: Face, want: Want, loader: &Loader) -> Told {
 
 /// Has a thread of its own ask.
 fn begin(cache: &Shared, face: Face, want: Want, loader: &Loader) -> Receiver<Told> {
-    let (send, told) = mpsc::channel();
-    let (cache, loader) = (cache.clone(), loader.clone());
-    thread::spawn(move || {
-        let answer = ask(&cache, face, want, &loader);
-        drop(cache);
-        send.send(answer)
-    });
-    told
-}
-
-fn answer(told: &Receiver<Told>) -> Told {
-    told.recv_timeout(Duration::from_secs(60)).expect("it is answered")
+    let loader = loader.clone();
+    in_a_thread(cache, move |cache| ask(cache, face, want, &loader))
 }
 
 /// A cache with the value 1 at key 1, which is good for ten seconds.

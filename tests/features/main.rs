@@ -8,6 +8,7 @@ mod after_read;
 mod api;
 mod async_listener;
 mod bulk_answers;
+mod callers;
 mod compute;
 mod conditional;
 mod deadlines;

@@ -4,7 +4,8 @@ use super::Lease;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::engine::Operation;
 use crate::engine::config::{Limits, StaleWindow};
-use crate::engine::events::LoadEnding;
+use crate::engine::end::RejectedError;
+use crate::engine::events::{CacheEvent, LoadEnding};
 use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
 use crate::engine::outcome::{Loaded, NoValue};
@@ -150,23 +151,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         let kept = self
             .guarded(|core| core.negative_stamps(self.key(), error.as_ref(), (self.old(), window), self.tag_sequence));
         let kind = self.kind;
-        let (core, flight, number, counted) = self.into_parts();
-        let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
-        // flight, and its references; `fail` is the lease's end, and the references are given back
-        // once, last.
-        let unkept = unsafe {
-            operation.load_failed(flight.node, kind, error.as_ref(), false);
-            let unkept = operation.fail(flight, number, error, kept);
-            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::Failed };
-            operation.observe_of(flight.node.as_ref(), || ended(ending));
-            operation.release_flight(flight);
-            unkept
-        };
-        core.get().lease_over(counted, unkept.fenced());
-        drop(operation);
-        drop(unkept);
-        core
+        self.end_by(ended, LoadEnding::Failed, |operation, flight, number| {
+            // SAFETY: `end_by` holds the lease and its references. `fail` is the lease's end.
+            unsafe {
+                operation.load_failed(flight.node, kind, error.as_ref(), false);
+                operation.fail(flight, number, error, kept)
+            }
+        })
     }
 
     /// Ends the flight with the answer that there is no value, which is kept for its `own` time or
@@ -174,22 +165,37 @@ impl<'c, K, V> Lease<'c, K, V> {
     pub(crate) fn absent(self, own: Option<Duration>) -> NoValue {
         let ended = self.end_event(0);
         let kept = self.guarded(|core| core.absence_stamps(own, self.tag_sequence));
+        drop(self.end_by(ended, LoadEnding::NotFound, |operation, flight, number| {
+            // SAFETY: `end_by` holds the lease and its references. `absent` is the lease's end.
+            unsafe { operation.absent(flight, number, kept) }
+        }));
+        NoValue::NotFound
+    }
+
+    /// Ends the flight without a value, by `end`, which is called with a lease that it holds and
+    /// with the lease's references. Tells the observer that it ended so, or that it was fenced.
+    fn end_by(
+        self,
+        ended: impl FnOnce(LoadEnding) -> CacheEvent,
+        ending: LoadEnding,
+        end: impl FnOnce(&Operation<'_, K, V>, Flight<K, V>, u32) -> RejectedError,
+    ) -> CoreRef<'c, K, V> {
         let (core, flight, number, counted) = self.into_parts();
         let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
-        // flight, and its references; `absent` is the lease's end, and the references are given
-        // back once, last.
-        let unkept = unsafe {
-            let unkept = operation.absent(flight, number, kept);
-            let ending = if unkept.fenced() { LoadEnding::Fenced } else { LoadEnding::NotFound };
+        // `into_parts` ended the lease without giving it up. So this function holds the lease of
+        // the flight, and its references.
+        let unkept = end(&operation, flight, number);
+        let ending = if unkept.fenced() { LoadEnding::Fenced } else { ending };
+        // SAFETY: the references are the lease's. They keep the node alive until they are given
+        // back, once, last.
+        unsafe {
             operation.observe_of(flight.node.as_ref(), || ended(ending));
             operation.release_flight(flight);
-            unkept
-        };
+        }
         core.get().lease_over(counted, unkept.fenced());
         drop(operation);
         drop(unkept);
-        NoValue::NotFound
+        core
     }
 
     /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
