@@ -177,8 +177,9 @@ impl<K, V> Operation<'_, K, V> {
             }
             if !core.is_expired(node) {
                 any = true;
-                node.end_time(core.nodes(), core.config.time.now());
-                core.note_end(node);
+                let now = core.config.time.now();
+                node.end_time(core.nodes(), now);
+                core.note_end_now(node, now);
             }
             // If the node was replaced meanwhile, the replacement may have been loaded before this
             // call: look again.
@@ -197,10 +198,11 @@ impl<K, V> Operation<'_, K, V> {
         if mutant("no fence for the refresh") {
             return true;
         }
-        match next.fence(self.core.nodes(), self.core.config.time.now()) {
+        let now = self.core.config.time.now();
+        match next.fence(self.core.nodes(), now) {
             // (A value that never expires may have been stored just before: that looks as a load.)
             Fenced::Load | Fenced::Value => {
-                self.core.note_end(next);
+                self.core.note_end_now(next, now);
                 true
             }
             Fenced::Renewal => !next.word.load().is_publishing(),

@@ -199,7 +199,11 @@ impl<K, V> Core<K, V> {
 
     /// Returns when the value is past every stale-serving window. The tags are not asked.
     pub(super) fn beyond_grace_from(&self, node: &Node<K, V>) -> u64 {
-        let over_since = node.expires(self.nodes()).min(self.end_with_all(node));
+        self.grace_after(node, node.expires(self.nodes()).min(self.end_with_all(node)))
+    }
+
+    /// Returns when a value that is over since this time is past every stale-serving window.
+    pub(super) fn grace_after(&self, node: &Node<K, V>, over_since: u64) -> u64 {
         over_since.saturating_add(self.window(node, self.config.limits.max_stale()))
     }
 

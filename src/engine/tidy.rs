@@ -115,6 +115,12 @@ impl<K, V> Core<K, V> {
         self.rounds.note(self.end_of(node));
     }
 
+    /// Notes the end of a value whose time a call has ended `now`. The caller may be ending it while
+    /// the value is stored, so the node's own time is not asked.
+    pub(super) fn note_end_now(&self, node: &Node<K, V>, now: u64) {
+        self.rounds.note(if self.config.idle == NEVER { self.grace_after(node, now) } else { now });
+    }
+
     /// Notes that any value may have ended by now.
     pub(crate) fn note_ends(&self) {
         self.rounds.note(0);
