@@ -99,9 +99,11 @@ pub fn invalidate_tag(field: &Arc<Field>, key: u64) {
     field.write(0..field.terms.keys, || field.cache.invalidate_tag(&tag), |key| key & 1 == tag);
 }
 
-/// Ends an entry's time.
+/// Ends an entry's time. A load that begins afterwards may run beside one that began before, as after a writer's call.
 pub fn expire(field: &Arc<Field>, key: u64) {
+    let version = field.ledger.write(key);
     field.cache.expire(&key);
+    field.ledger.written(key, version, false);
 }
 
 /// Purges.

@@ -46,8 +46,8 @@ impl<K, V> Core<K, V> {
     /// Returns the time from which a reader may refresh the entry early.
     fn refreshed_from(&self, node: &Node<K, V>, hot: ExpiryWord) -> u64 {
         match self.config.idle {
-            NEVER => hot.quiet_until(),
-            // The word has the idle deadline in place of the mark.
+            NEVER if !hot.quiet_is_last() => hot.quiet_until(),
+            // The word has the idle deadline in place of the mark, or cannot hold the mark.
             _ if hot.has_own_terms() => node.own_terms(self.nodes()).map_or(NEVER, |own| own.mark),
             _ => self.config.refresh.earliest(node.born(), node.expires(self.nodes()), hot.delta()),
         }

@@ -193,6 +193,12 @@ impl ExpiryWord {
         if self.never_expires() { NEVER } else { (self.0 >> LOW_BITS) * 1000 }
     }
 
+    /// Returns whether the quiet time is the last one that the word can hold, 8 years from the
+    /// clock's start. Then the true one may be later.
+    pub(crate) fn quiet_is_last(self) -> bool {
+        self.0 >> LOW_BITS == QUIET_NEVER - 1
+    }
+
     /// Returns how long the load took, in ns.
     pub(crate) fn delta(self) -> u64 {
         if self.0 & COOLING != 0 { 0 } else { decode(self.0 & CODE) }

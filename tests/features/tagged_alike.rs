@@ -2,7 +2,7 @@
 //! failure, cooldown, staleness and idling, with each step at each instant of a grid, give the same answers.
 
 use crate::common::*;
-use bellwether::{Builder, LoadError, Loaded, ManualClock, Outcome, Tags};
+use bellwether::{Builder, Cache, LoadError, Loaded, ManualClock, Outcome, Tags};
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -202,5 +202,32 @@ fn a_cooldown_is_over_for_good() {
             });
             assert!(called && found.unwrap() == 2, "tagged {tagged}: not called {idle} ms after the failure");
         }
+    }
+}
+
+/// The expiry word of an entry holds no time later than 8 years. A value with a tag, or with a time to live of decades,
+/// is not refreshed from then on at each call, but when its own time comes.
+#[test]
+fn a_value_lives_longer_than_its_expiry_word_can_say() {
+    const YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
+    for (tagged, ttl, calls) in [(true, None, 1), (false, Some(40), 1), (true, Some(40), 1), (true, Some(20), 2)] {
+        let clock = ManualClock::new();
+        let mut builder = Cache::<u64, u64>::builder().max_capacity(9).clock(clock.clone());
+        if tagged {
+            builder = builder.tags_with(|_, _, tags: &mut Tags| tags.add("tag"));
+        }
+        if let Some(years) = ttl {
+            builder = builder.time_to_live(years * YEAR);
+        }
+        let cache = builder.build().unwrap();
+        let mut loads = 0;
+        for age in [0, 1, 10, 10, 10] {
+            clock.advance(age * YEAR);
+            cache.get_with(&1, || {
+                loads += 1;
+                loads
+            });
+        }
+        assert_eq!(loads, calls, "tagged: {tagged}, years to live: {ttl:?}");
     }
 }
