@@ -115,8 +115,8 @@ impl<K, V> Core<K, V> {
         self.rounds.note(self.end_of(node));
     }
 
-    /// Notes the end of a value whose time a call has ended `now`. The caller may be ending it while
-    /// the value is stored, so the node's own time is not asked.
+    /// Notes the end of a value whose time a call has ended `now`. The caller may be ending it
+    /// while the value is stored, so the node's own time is not asked.
     pub(super) fn note_end_now(&self, node: &Node<K, V>, now: u64) {
         self.rounds.note(if self.config.idle == NEVER { self.grace_after(node, now) } else { now });
     }
