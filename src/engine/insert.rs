@@ -88,7 +88,10 @@ impl<K, V> Operation<'_, K, V> {
                     Some(old) => {
                         taker.removes(self, old, || Some(self.replaced(shard, old, entry, &weighed)));
                     }
-                    None => self.assign_slot(shard, entry, None),
+                    None => {
+                        self.core.grow_table(shard, 0);
+                        self.assign_slot(shard, entry, None);
+                    }
                 }
                 self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
                 return Ok(node);

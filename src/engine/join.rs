@@ -63,7 +63,9 @@ impl<'c, K, V> Operation<'c, K, V> {
                 if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
                     let kind = intent.or(LoadKind::Missing);
-                    return self.leads(Flight { node, old: None }, 1, kind, intent.counted());
+                    let role = self.leads(Flight { node, old: None }, 1, kind, intent.counted());
+                    self.core.grow_table(shard, self.core.counters.held());
+                    return role;
                 }
                 self.lease_unused(intent);
                 continue;

@@ -159,7 +159,7 @@ impl<K, V> Core<K, V> {
         Self {
             counters: Counters::new(config.record_stats),
             bells: Bells::new(),
-            table: Table::new(config.initial_capacity, config.shards, config.huge_pages),
+            table: Table::new(config.initial_capacity, config.huge_pages),
             shards: (0..config.shards).map(shard).collect(),
             spread: spread::Spread::over(config.shards),
             weight: CachePadded(AtomicU64::new(0)),
@@ -198,6 +198,18 @@ impl<K, V> Core<K, V> {
 
     pub(crate) fn capacity(&self) -> u64 {
         self.capacity.load(Ordering::Relaxed)
+    }
+
+    /// Has the table grow, if its nodes have become too many: the entries, by those of this shard,
+    /// and so many flights.
+    fn grow_table(&self, shard: &Shard<K, V>, flights: u64) {
+        let entries = shard.entries() << self.active_bits();
+        self.table.buckets.grow(entries.saturating_add(flights as usize));
+    }
+
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn buckets(&self) -> usize {
+        1 << self.table.buckets.bucket(u32::MAX).leading_ones()
     }
 
     /// Makes room in the table for so many entries more, within the bounds of `initial_capacity`.

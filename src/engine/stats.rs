@@ -235,13 +235,25 @@ impl Counters {
         }
     }
 
+    fn event(&self, event: Event) -> u64 {
+        self.events[event as usize].load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of leases that hang, and are no longer in force.
+    fn fenced(&self) -> u64 {
+        let lost = self.event(Event::TakeOver) + self.event(Event::CutShort);
+        lost.saturating_sub(self.event(Event::FencedOver))
+    }
+
+    /// Returns the number of leases that their holders have not ended.
+    pub(super) fn held(&self) -> u64 {
+        self.event(Event::Load).saturating_sub(self.event(Event::LoadOver))
+    }
+
     pub(crate) fn snapshot(&self) -> Stats {
-        let event = |e: Event| self.events[e as usize].load(Ordering::Relaxed);
+        let event = |e: Event| self.event(e);
         let sum =
             |f: fn(&Stripe) -> &AtomicU64| self.stripes.iter().flatten().map(|s| f(s).load(Ordering::Relaxed)).sum();
-        let lost = event(Event::TakeOver) + event(Event::CutShort);
-        let fenced = lost.saturating_sub(event(Event::FencedOver));
-        let over = event(Event::LoadOver);
         Stats {
             hits: sum(|s| &s.hits),
             misses: sum(|s| &s.misses),
@@ -256,8 +268,8 @@ impl Counters {
             handovers: event(Event::Handover),
             takeovers: event(Event::TakeOver),
             wait_timeouts: event(Event::WaitTimeout),
-            loading: event(Event::Load).saturating_sub(over).saturating_sub(fenced),
-            fenced,
+            loading: self.held().saturating_sub(self.fenced()),
+            fenced: self.fenced(),
             bypassed: event(Event::Bypassed),
             rejected: event(Event::Rejection),
             unasked_answers: event(Event::UnaskedAnswer),

@@ -34,7 +34,9 @@ impl<K, V> Operation<'_, K, V> {
         // subtract it. If `old` has a value, or a kept failure, it keeps that, and its weight is
         // fixed until it is marked; the newcomer's CAS tells whether it was.
         let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
-        self.core.weight.fetch_add(u64::from(new.saturating_sub(old)), Ordering::Relaxed);
+        if new > old {
+            self.core.weight.fetch_add(u64::from(new - old), Ordering::Relaxed);
+        }
         if old == 0 {
             shard.entries.fetch_add(1, Ordering::Relaxed);
         }
@@ -43,7 +45,9 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Completes the change: the newcomer is in the place of the old entry.
     pub(super) fn commit_weight(&self, weighed: &WeightDelta) {
-        self.core.weight.fetch_sub(u64::from(weighed.old.saturating_sub(weighed.new)), Ordering::Relaxed);
+        if weighed.old > weighed.new {
+            self.core.weight.fetch_sub(u64::from(weighed.old - weighed.new), Ordering::Relaxed);
+        }
     }
 
     /// Takes the change back: the newcomer was not stored.
@@ -51,7 +55,9 @@ impl<K, V> Operation<'_, K, V> {
         if mutant("weight not undone") {
             return;
         }
-        self.core.weight.fetch_sub(u64::from(weighed.new.saturating_sub(weighed.old)), Ordering::Relaxed);
+        if weighed.new > weighed.old {
+            self.core.weight.fetch_sub(u64::from(weighed.new - weighed.old), Ordering::Relaxed);
+        }
         if weighed.old == 0 {
             shard.entries.fetch_sub(1, Ordering::Relaxed);
         }

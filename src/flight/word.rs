@@ -334,9 +334,15 @@ impl Word {
 
     /// Sets REMOVED, once, for the winner of the mark. Returns the word before, which tells whether
     /// the node had a value.
+    ///
+    /// A CLOSED word stays as it is. No caller changes it any more, and none asks whether it is
+    /// REMOVED.
     pub(crate) fn set_removed(&self) -> Snapshot {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
+            if Snapshot(now).closed() {
+                return Snapshot(now);
+            }
             debug_assert_eq!(now.addr() & REMOVED, 0, "REMOVED is set once");
             let new = now.map_addr(|a| a | REMOVED);
             match self.0.compare_exchange_weak(now, new, Ordering::AcqRel, Ordering::Acquire) {

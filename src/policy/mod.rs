@@ -269,8 +269,11 @@ impl<T: PolicyEntry> Policy<T> {
             // Read anew: `old` may have been moved to a slot of the other ring with the same number
             // before this thread took it out. From now on no thread moves it. The new entry counts
             // for the ring that its number names, which was written above, wherever it is now.
-            self.account(Self::ring_of(was.slot().load(Ordering::Relaxed)), -i64::from(was.weight()));
-            self.account(Self::ring_of(slot), i64::from(is.weight()));
+            let before = Self::ring_of(was.slot().load(Ordering::Relaxed));
+            if (before, was.weight()) != (Self::ring_of(slot), is.weight()) {
+                self.account(before, -i64::from(was.weight()));
+                self.account(Self::ring_of(slot), i64::from(is.weight()));
+            }
         }
         taken
     }

@@ -41,19 +41,14 @@ pub(crate) mod split_order;
 use crate::reclaim::Pin;
 use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
-use crate::sys::sync::{AtomicUsize, CachePadded, Ordering};
-use alloc::boxed::Box;
 use buckets::Buckets;
 use core::ptr::{self, NonNull};
 use link::{Link, Next, Target};
-use split_order::{parent, part_of, split_order};
+use split_order::{parent, split_order};
 
 /// A hash table of links.
 pub(crate) struct Table {
     pub(crate) buckets: Buckets,
-    /// The counts of nodes, in stripes, because insertions write them. There are as many as the
-    /// policy has shards.
-    nodes: Box<[CachePadded<AtomicUsize>]>,
 }
 
 /// The place where a search ended.
@@ -74,18 +69,9 @@ enum Walked {
 }
 
 impl Table {
-    /// Makes an empty table, with room for about `capacity` nodes before it grows. It counts them
-    /// in `stripes` parts, a power of two.
-    pub(crate) fn new(capacity: usize, stripes: usize, huge_pages: bool) -> Self {
-        Self {
-            buckets: Buckets::new(capacity, huge_pages),
-            nodes: (0..stripes).map(|_| CachePadded(AtomicUsize::new(0))).collect(),
-        }
-    }
-
-    /// Returns the count for nodes of this order.
-    fn stripe(&self, order: u32) -> &AtomicUsize {
-        &self.nodes[part_of(order, self.nodes.len())]
+    /// Makes an empty table, with room for about `capacity` nodes before it grows.
+    pub(crate) fn new(capacity: usize, huge_pages: bool) -> Self {
+        Self { buckets: Buckets::new(capacity, huge_pages) }
     }
 
     /// Prefetches the memory that a search for this order will visit: its cell (`behind` 0), or the
@@ -324,21 +310,18 @@ impl Table {
 
     /// Links `node`, which is not in the list, at the end of its run, where `place` found nothing.
     /// Returns false if the list has changed there. Then the caller searches again.
+    ///
+    /// The table does not count its nodes. Its owner has it [grow](Buckets::grow).
     pub(crate) fn insert(&self, place: &SearchPosition<'_>, node: NonNull<Link>) -> bool {
         debug_assert!(place.found.is_none());
         // SAFETY: the node is the caller's own, and no other thread can reach it yet.
         let link = unsafe { node.as_ref() };
         link.next().prepare(place.next);
-        // The count goes first: once the node is linked, a remover may remove it and count it out.
-        let stripe = self.stripe(link.order());
-        let nodes = stripe.fetch_add(1, Ordering::Relaxed) + 1;
         if mutant("blind insert") {
             place.previous.force(place.next, Target::to_node(node));
         } else if !place.previous.swing(place.next, Target::to_node(node)) {
-            stripe.fetch_sub(1, Ordering::Relaxed);
             return false;
         }
-        self.buckets.grow(nodes * self.nodes.len());
         true
     }
 
@@ -352,11 +335,7 @@ impl Table {
     /// Marks `node` as removed. Returns true for exactly one caller, which must then call
     /// [`Self::unlink`].
     pub(crate) fn mark(&self, node: &Link) -> bool {
-        let won = node.mark();
-        if won {
-            self.stripe(node.order()).fetch_sub(1, Ordering::Relaxed);
-        }
-        won
+        node.mark()
     }
 
     /// Makes sure that `node`, which is marked, cannot be reached from the list any more. Runs no

@@ -100,6 +100,25 @@ fn removing() -> Turn {
 /// Its name; whether it is a hit, which writes nothing; and what does it.
 type Operation = (&'static str, bool, fn() -> Turn);
 
+/// The most RMWs of an operation, own and shared, and the most lines that it moves, in the run of the most threads. The
+/// counts differ a little from run to run, as the allocator's addresses do.
+const LIMITS: &[(&str, f64, f64)] = &[
+    ("`insert`, with room", 9.2, 14.5),
+    ("`insert` over a key", 10.7, 12.0),
+    ("`insert`, evicting", 31.5, 49.0),
+    ("`get_with`, missing, with room", 17.0, 19.5),
+    ("`get_with`, missing, evicting", 38.5, 52.0),
+];
+
+/// Panics if an operation has more RMWs, or moves more lines, than its limits say.
+fn judge(name: &str, counts: &Counts) {
+    let Some((_, rmws, lines)) = LIMITS.iter().find(|(of, ..)| *of == name) else { return };
+    let updates = counts.each(&[Kind::Update], |tally| tally.own + tally.shared);
+    let moved = counts.each(ALL, |tally| tally.moved);
+    assert!(updates <= *rmws, "{name}: {updates:.2} RMWs, {rmws} at most");
+    assert!(moved <= *lines, "{name}: {moved:.2} lines moved, {lines} at most");
+}
+
 fn operations() -> Vec<Operation> {
     vec![
         ("hit: `get`", true, || hitting(roomy())),
@@ -170,6 +189,7 @@ fn main() -> ExitCode {
             assert_eq!(counts.each(ALL, |tally| tally.moved), 0.0, "{name} moves a line");
             assert!(counts.each(&[Kind::Load], |tally| tally.shared) >= 1.0, "{name}: the build counts");
         }
+        judge(name, runs.last().expect("there are runs"));
         all.push((name, runs));
     }
     for (name, runs) in &all {

@@ -10,6 +10,8 @@ pub(crate) mod pinned;
 mod plain;
 pub(crate) mod policy;
 mod take;
+#[cfg(all(test, not(loom)))]
+mod tests;
 
 use crate::api::handle::entry::CoreRef;
 use crate::api::handle::lookup::Lookup;
