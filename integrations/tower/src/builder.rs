@@ -19,6 +19,7 @@ pub struct Builder {
     wall_clock: WallClock,
     name: String,
     early: bool,
+    no_waiters: bool,
     settings: Settings,
 }
 
@@ -30,6 +31,8 @@ pub enum BuildError {
     Name(String),
     /// `soft_timeout` is longer than `hard_timeout`, which would always come first.
     SoftAboveHard,
+    /// `max_waiters` is 0: no request could wait for its own call.
+    ZeroMaxWaiters,
     /// The cache refuses a setting: [`MissingCapacity`](bellwether::BuildError::MissingCapacity) stands
     /// for a missing `max_bytes`.
     Cache(bellwether::BuildError),
@@ -40,6 +43,7 @@ impl fmt::Display for BuildError {
         match self {
             Self::Name(name) => write!(f, "the name must be a token (RFC 9651 section 3.3.4), not {name:?}"),
             Self::SoftAboveHard => f.write_str("soft_timeout must not be longer than hard_timeout, which comes first"),
+            Self::ZeroMaxWaiters => f.write_str("max_waiters must be above 0: without a bound, leave it out"),
             Self::Cache(bellwether::BuildError::MissingCapacity) => f.write_str("max_bytes is required"),
             Self::Cache(error) => error.fmt(f),
         }
@@ -70,6 +74,7 @@ impl Builder {
             wall_clock: Arc::new(SystemTime::now),
             name: "bellwether".to_owned(),
             early: true,
+            no_waiters: false,
             settings: Settings::default(),
         }
     }
@@ -88,9 +93,10 @@ impl Builder {
         self
     }
 
-    /// The most requests that wait for one call of a handler. One more is answered at once: with a stale
-    /// response, or with 503. Default: 2³⁰ − 1.
+    /// The most requests that wait for one call of a handler, with the one that began it. One more is
+    /// answered at once: with a stale response, or with 503. Not zero. Default: 2³⁰ − 1.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.no_waiters = waiters == 0;
         self.core = self.core.max_waiters(waiters);
         self
     }
@@ -147,6 +153,9 @@ impl Builder {
             && soft > hard
         {
             return Err(BuildError::SoftAboveHard);
+        }
+        if self.no_waiters {
+            return Err(BuildError::ZeroMaxWaiters);
         }
         let core = self
             .core

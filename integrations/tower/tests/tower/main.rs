@@ -1,4 +1,10 @@
 //! The layer over handlers of the tests' own, over axum and over hyper.
 
-mod herd;
+mod bodies;
+mod failures;
+mod faults;
+mod requests;
+mod rfc9111;
+mod settings;
 mod support;
+mod vary;
