@@ -1,5 +1,6 @@
 //! The layer over handlers of the tests' own, over axum and over hyper.
 
+mod axum;
 mod bodies;
 mod failures;
 mod faults;
@@ -8,3 +9,4 @@ mod rfc9111;
 mod settings;
 mod support;
 mod vary;
+mod wire;
