@@ -1,1 +1,91 @@
-//! .
+//! What the layer costs where it is off, and what a hit costs, in allocations. (A binary of its own: the
+//! counting allocator is the whole process's.)
+
+use bellwether_tower::{Body, ResponseCache};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use tower::{Layer, Service};
+
+type Answer = Result<Response<Full<Bytes>>, Infallible>;
+
+/// A handler that allocates for its headers only.
+#[derive(Clone)]
+struct Handler;
+
+impl Service<Request<Full<Bytes>>> for Handler {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Answer>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<Full<Bytes>>) -> Ready<Answer> {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"body")));
+        response.headers_mut().insert("cache-control", http::HeaderValue::from_static("max-age=60"));
+        ready(Ok(response))
+    }
+}
+
+/// Returns how many allocations a call of the service is, with reading the body.
+fn allocations<S, B>(service: &mut S) -> u64
+where
+    S: Service<Request<Full<Bytes>>, Response = Response<B>, Error = Infallible>,
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let request = || Request::builder().uri("/page").body(Full::default()).unwrap();
+    let mut counted = 0;
+    // The first calls fill what is filled once.
+    for _ in 0..4 {
+        let request = request();
+        let measured = allocation_counter::measure(|| {
+            runtime.block_on(async {
+                std::future::poll_fn(|cx| service.poll_ready(cx)).await.unwrap();
+                let body = std::pin::pin!(service.call(request).await.unwrap().into_body());
+                let mut body = body;
+                while let Some(frame) = body.frame().await {
+                    assert!(frame.unwrap().into_data().is_ok_and(|data| data == "body"));
+                }
+            });
+        });
+        counted = measured.count_total;
+    }
+    counted
+}
+
+fn cache() -> ResponseCache {
+    ResponseCache::builder().max_bytes(1 << 20).build().unwrap()
+}
+
+#[test]
+fn a_layer_that_is_off_allocates_nothing() {
+    let bare = allocations(&mut Handler);
+    assert!(bare > 0, "the allocator counts");
+    let cache = cache();
+    assert_eq!(allocations(&mut cache.layer().enable(false).layer(Handler)), bare);
+    assert!(cache.is_empty());
+}
+
+/// The header map, its index, `Age`, `Cache-Status` and its text, and the answer's box.
+#[test]
+fn a_hit_allocates_a_few_headers() {
+    let hit = allocations(&mut cache().layer().layer(Handler));
+    assert!((1..=8).contains(&hit), "{hit} allocations");
+    let silent = allocations(&mut cache().layer().cache_status(false).layer(Handler));
+    assert!(silent < hit, "{silent} and {hit} allocations");
+}
+
+/// The future is no larger than the service's own needs, so a route without a cache moves nothing more.
+#[test]
+fn the_future_is_small() {
+    type Off = <bellwether_tower::CacheService<Handler> as Service<Request<Full<Bytes>>>>::Future;
+    let own = size_of::<Ready<Answer>>();
+    assert!(size_of::<Off>() <= own + 16, "{} and {own} bytes", size_of::<Off>());
+    assert!(size_of::<Body<Full<Bytes>>>() <= 64, "{} bytes", size_of::<Body<Full<Bytes>>>());
+}
