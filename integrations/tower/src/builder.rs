@@ -160,7 +160,7 @@ impl Builder {
         let core = self
             .core
             .name(&self.name)
-            .weigher(|key, value| weight(key, value))
+            .weigher(weight)
             .tags_with(tags)
             .negative_ttl_with(|_: &Key, failure: &Failure| failure.kept_for())
             // A handler that panics is called once, not again for each of those who wait.

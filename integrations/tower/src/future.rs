@@ -24,7 +24,7 @@ pin_project! {
     #[project = KindProjection]
     enum Kind<F, B, E> {
         Off { #[pin] future: F },
-        Answer { response: Option<Box<Response<Body<B>>>> },
+        Answer { response: Option<Response<Body<B>>> },
         Boxed { future: Boxed<B, E> },
     }
 }
@@ -35,7 +35,7 @@ impl<F, B, E> ResponseFuture<F, B, E> {
         Self { kind: Kind::Off { future } }
     }
 
-    pub(crate) fn answer(response: Box<Response<Body<B>>>) -> Self {
+    pub(crate) fn answer(response: Response<Body<B>>) -> Self {
         Self { kind: Kind::Answer { response: Some(response) } }
     }
 
@@ -56,7 +56,7 @@ where
         match self.project().kind.project() {
             KindProjection::Off { future } => future.poll(cx).map_ok(|response| response.map(Body::through)),
             KindProjection::Answer { response } => {
-                Poll::Ready(Ok(*response.take().expect("a future is not polled after it was ready")))
+                Poll::Ready(Ok(response.take().expect("a future is not polled after it was ready")))
             }
             KindProjection::Boxed { future } => future.as_mut().poll(cx),
         }

@@ -1,6 +1,18 @@
 #![doc = include_str!("../README.md")]
 
-// From the ground up; a file imports from those before it only.
+// A map of the source, from the ground up. A file imports from those before it only.
+//
+//   directives  Cache-Control; vary: which headers select; conditions: If-None-Match and its like
+//   settings    what a route sets
+//   status      Cache-Status
+//   key         host and URI, and the variant
+//   verdict     RFC 9111 as functions: may this response be stored, for how long
+//   body, stored, failure   what callers share
+//   cache, builder          the store
+//   route       what a layer decides before any handler is called; a plain hit ends here
+//   load        one call of the handler, for all who wait
+//   lookup      a request that waits for such a call, or leads it
+//   future, layer           tower's side
 mod body;
 mod builder;
 mod cache;

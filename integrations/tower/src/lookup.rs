@@ -281,15 +281,14 @@ where
     S: Service<Request<Q>, Response = Response<B>>,
 {
     let response = pass(route, service, request, Handling::forwarded(Forwarded::Method)).await?;
-    if response.status().is_success() || response.status().is_redirection() {
-        if let Some(key) = key {
-            let cache = &route.store.cache;
-            cache.invalidate(&key);
-            for name in [LOCATION, CONTENT_LOCATION] {
-                let other = response.headers().get(name).and_then(|value| key.sibling(value.to_str().ok()?));
-                if let Some(other) = other {
-                    cache.invalidate(&other);
-                }
+    let succeeded = response.status().is_success() || response.status().is_redirection();
+    if let Some(key) = key.filter(|_| succeeded) {
+        let cache = &route.store.cache;
+        cache.invalidate(&key);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            let other = response.headers().get(name).and_then(|value| key.sibling(value.to_str().ok()?));
+            if let Some(other) = other {
+                cache.invalidate(&other);
             }
         }
     }

@@ -33,7 +33,7 @@ pub(crate) enum Plan<'r> {
 
 /// What a request finds at once.
 pub(crate) enum Quick<B> {
-    Answer(Box<Response<Body<B>>>),
+    Answer(Response<Body<B>>),
     Pass,
     /// It must be looked into.
     Unknown,
@@ -95,7 +95,7 @@ impl Route {
         }
         let conditions = Conditions::of(&parts.headers);
         let asked = self.asked(&parts.method, &conditions);
-        Quick::Answer(Box::new(stored.answer(&asked, &Handling::hit(stored.ttl(now)), now)))
+        Quick::Answer(stored.answer(&asked, &Handling::hit(stored.ttl(now)), now))
     }
 
     pub(crate) fn asked<'a>(&'a self, method: &Method, conditions: &'a Conditions) -> Asked<'a> {
@@ -106,7 +106,7 @@ impl Route {
     /// Says in a response of the handler's own what was done for it.
     pub(crate) fn tell(&self, headers: &mut HeaderMap, handling: &Handling) {
         if self.settings.cache_status {
-            headers.append(CACHE_STATUS, handling.value(&self.store.name, None));
+            headers.append(CACHE_STATUS, handling.header(&self.store.name, None));
         }
     }
 

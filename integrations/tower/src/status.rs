@@ -1,6 +1,7 @@
 //! `Cache-Status` (RFC 9211).
 
 use http::{HeaderName, HeaderValue, StatusCode};
+use std::cell::RefCell;
 use std::fmt::Write;
 
 pub(crate) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -57,8 +58,22 @@ impl Handling {
         Self { detail: Some("hit-for-pass"), ..Self::forwarded(Forwarded::Bypass) }
     }
 
+    /// Returns the value of the header: the member of this cache, after those of caches behind it.
+    pub(crate) fn header(&self, name: &str, inner: Option<&HeaderValue>) -> HeaderValue {
+        match (self.is_plain_hit(), inner) {
+            (Some(ttl), None) => remembered_hit(name, ttl),
+            _ => self.value(name, inner),
+        }
+    }
+
+    /// Returns the time of a hit of which nothing else is told.
+    fn is_plain_hit(&self) -> Option<i64> {
+        let ttl = self.ttl?;
+        (*self == Self::hit(Some(ttl))).then_some(ttl)
+    }
+
     /// Returns the member of this cache, after those of caches behind it.
-    pub(crate) fn value(&self, name: &str, inner: Option<&HeaderValue>) -> HeaderValue {
+    fn value(&self, name: &str, inner: Option<&HeaderValue>) -> HeaderValue {
         let mut text = String::with_capacity(64 + name.len());
         if let Some(inner) = inner.and_then(|inner| inner.to_str().ok()) {
             text.push_str(inner);
@@ -92,4 +107,31 @@ impl Handling {
         // The name was checked as the cache was built, and the rest is ASCII.
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or(HeaderValue::from_static("cache"))
     }
+}
+
+/// How many values a thread remembers: as many different seconds as the hits of a moment have.
+const REMEMBERED: usize = 64;
+
+type Remembered<K> = RefCell<[Option<(K, HeaderValue)>; REMEMBERED]>;
+
+thread_local! {
+    // The values of `Age`, and of `Cache-Status` by name and time, that this thread has made last. The
+    // hits of one second have few different ones, and making one costs more than finding the response.
+    static AGES: Remembered<u64> = const { RefCell::new([const { None }; REMEMBERED]) };
+    static HITS: Remembered<(Box<str>, i64)> = const { RefCell::new([const { None }; REMEMBERED]) };
+}
+
+/// Returns the value of `Age`.
+pub(crate) fn age(seconds: u64) -> HeaderValue {
+    AGES.with_borrow_mut(|all| match &mut all[seconds as usize % REMEMBERED] {
+        Some((of, value)) if *of == seconds => value.clone(),
+        slot => slot.insert((seconds, seconds.into())).1.clone(),
+    })
+}
+
+fn remembered_hit(name: &str, ttl: i64) -> HeaderValue {
+    HITS.with_borrow_mut(|all| match &mut all[ttl as usize % REMEMBERED] {
+        Some(((by, of), value)) if *of == ttl && **by == *name => value.clone(),
+        slot => slot.insert(((name.into(), ttl), Handling::hit(Some(ttl)).value(name, None))).1.clone(),
+    })
 }

@@ -2,7 +2,7 @@
 
 use crate::body::Body;
 use crate::conditions::Conditions;
-use crate::status::{CACHE_STATUS, Handling};
+use crate::status::{CACHE_STATUS, Handling, age};
 use crate::vary::{Rule, Selected};
 use crate::verdict::Terms;
 use bytes::Bytes;
@@ -30,6 +30,7 @@ const OF_NOT_MODIFIED: [HeaderName; 6] = [CACHE_CONTROL, CONTENT_LOCATION, DATE,
 
 /// What the store keeps under a key.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are responses, which a hit finds without a detour")]
 pub(crate) enum Value {
     Response(Stored),
     /// The response may not be shared: each request goes to the handler.
@@ -111,10 +112,8 @@ impl Stored {
         if !headers.contains_key(DATE) {
             headers.insert(DATE, date(arrival.now));
         }
-        // (With trailers HTTP/1.1 sends a body in chunks, whose length no header may say.)
-        if has_body(status) && trailers.is_none() {
-            headers.insert(CONTENT_LENGTH, body.len().into());
-        }
+        // (The server says how long the body is, as for any body.)
+        headers.remove(CONTENT_LENGTH);
         headers.insert(AGE, HeaderValue::from_static("0"));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
         let trailers = trailers.map(Arc::new);
@@ -211,17 +210,21 @@ impl Stored {
             let mut response = Response::new(body);
             *response.status_mut() = self.status;
             *response.headers_mut() = self.headers.clone();
+            // (With trailers HTTP/1.1 sends a body in chunks, whose length no header may say.)
+            if call.head && has_body(self.status) && self.trailers.is_none() {
+                response.headers_mut().insert(CONTENT_LENGTH, self.body.len().into());
+            }
             response
         };
         let headers = response.headers_mut();
         if handling.forwarded.is_none() || !self.terms.age.is_zero() {
-            headers.insert(AGE, self.age(now).as_secs().into());
+            headers.insert(AGE, age(self.age(now).as_secs()));
         } else {
             // It comes from the handler itself.
             headers.remove(AGE);
         }
         match call.name {
-            Some(name) => drop(headers.insert(CACHE_STATUS, handling.value(name, self.inner_status.as_ref()))),
+            Some(name) => drop(headers.insert(CACHE_STATUS, handling.header(name, self.inner_status.as_ref()))),
             None => match &self.inner_status {
                 Some(inner) => drop(headers.insert(CACHE_STATUS, inner.clone())),
                 None => drop(headers.remove(CACHE_STATUS)),

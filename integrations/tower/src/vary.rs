@@ -3,6 +3,9 @@
 use http::HeaderMap;
 use http::header::{HeaderName, VARY};
 
+/// What all lines of a header say; `None` if there is none.
+type Values = Option<Box<[u8]>>;
+
 /// The headers that a stored response varies by, with the values of the request that it answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Selected {
@@ -10,7 +13,7 @@ pub(crate) struct Selected {
     /// response under the URI is invalidated, and another rule takes its place, no request finds
     /// the other variants any more.
     id: u64,
-    headers: Box<[(HeaderName, Option<Box<[u8]>>)]>,
+    headers: Box<[(HeaderName, Values)]>,
 }
 
 /// The rule of a response.
@@ -55,7 +58,7 @@ fn says(headers: &HeaderMap, name: &HeaderName, value: Option<&[u8]>) -> bool {
 }
 
 /// Returns the members of a header's lines with one comma between them, and no blanks around it.
-fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<Box<[u8]>> {
+fn joined(headers: &HeaderMap, name: &HeaderName) -> Values {
     let mut lines = headers.get_all(name).iter().peekable();
     lines.peek()?;
     let mut all = Vec::new();
