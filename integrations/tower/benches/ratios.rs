@@ -1,14 +1,14 @@
 //! Throughput of a cached hit, as ratios within one run: no cache at all, `axum-response-cache`, a
-//! middleware written by hand around `moka`, and this layer. Rounds are interleaved, and each figure is
-//! a median, so that what else the machine does hits all alike.
+//! middleware written by hand around `moka`, and this layer. Rounds are interleaved, and each
+//! figure is a median, so that what else the machine does hits all alike.
 //!
 //! ```sh
 //! cargo bench -p bellwether-tower --bench ratios -- 60     # rounds
 //! ```
 //!
-//! All four are services around the same handler, called without sockets: a kilobyte of JSON with two
-//! headers, whose body the caller reads. The handler does nothing else, so "no cache" is no cost that a
-//! cache could save, but the cost of the call itself.
+//! All four are services around the same handler, called without sockets: a kilobyte of JSON with
+//! two headers, whose body the caller reads. The handler does nothing else, so "no cache" is no
+//! cost that a cache could save, but the cost of the call itself.
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -106,6 +106,10 @@ fn median(times: &mut [f64]) -> f64 {
 }
 
 fn main() {
+    // `cargo test` builds and runs benches too.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
     let rounds: usize = std::env::args().filter_map(|argument| argument.parse().ok()).next().unwrap_or(40);
     let bare = tower::service_fn(handler);
     let axum_cache = axum_response_cache::CacheLayer::with_lifespan(MINUTE).layer(bare);

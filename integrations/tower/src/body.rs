@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 pin_project! {
-    /// The body of a response that came through the layer: bytes that all who read a stored response share,
-    /// or the body of the service.
+    /// The body of a response that came through the layer: bytes that all who read a stored
+    /// response share, or the body of the service.
     pub struct Body<B> {
         #[pin]
         kind: Kind<B>,

@@ -33,8 +33,8 @@ pub enum BuildError {
     SoftAboveHard,
     /// `max_waiters` is 0: no request could wait for its own call.
     ZeroMaxWaiters,
-    /// The cache refuses a setting: [`MissingCapacity`](bellwether::BuildError::MissingCapacity) stands
-    /// for a missing `max_bytes`.
+    /// The cache refuses a setting: [`MissingCapacity`](bellwether::BuildError::MissingCapacity)
+    /// stands for a missing `max_bytes`.
     Cache(bellwether::BuildError),
 }
 
@@ -93,8 +93,8 @@ impl Builder {
         self
     }
 
-    /// The most requests that wait for one call of a handler, with the one that began it. One more is
-    /// answered at once: with a stale response, or with 503. Not zero. Default: 2³⁰ − 1.
+    /// The most requests that wait for one call of a handler, with the one that began it. One more
+    /// is answered at once: with a stale response, or with 503. Not zero. Default: 2³⁰ − 1.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.no_waiters = waiters == 0;
         self.core = self.core.max_waiters(waiters);
@@ -102,15 +102,16 @@ impl Builder {
     }
 
     /// The most calls of handlers at a time, over all layers, for responses that may be stored. A
-    /// request that would begin one more is answered with a stale response, or with 503. Requests that go
-    /// past the store (other methods, cookies, marks) are not counted. Not zero. Default: no bound.
+    /// request that would begin one more is answered with a stale response, or with 503. Requests
+    /// that go past the store (other methods, cookies, marks) are not counted. Not zero. Default:
+    /// no bound.
     pub fn max_loads(mut self, loads: usize) -> Self {
         self.core = self.core.max_loads(loads);
         self
     }
 
-    /// Whether a response that is still asked for may be made anew shortly before its time is over, in
-    /// the background (XFetch). Default: yes.
+    /// Whether a response that is still asked for may be made anew shortly before its time is over,
+    /// in the background (XFetch). Default: yes.
     pub fn early_refresh(mut self, early: bool) -> Self {
         self.early = early;
         self
@@ -128,7 +129,8 @@ impl Builder {
         self
     }
 
-    /// The clock and timer, for tests: a [`ManualClock`](bellwether::ManualClock). Default: the system's.
+    /// The clock and timer, for tests: a [`ManualClock`](bellwether::ManualClock). Default: the
+    /// system's.
     pub fn clock(mut self, clock: impl Clock + Timer + Clone + 'static) -> Self {
         self.core = self.core.clock(clock.clone()).timer(clock.clone());
         self.clock = Arc::new(clock);

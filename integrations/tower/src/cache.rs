@@ -13,8 +13,8 @@ pub(crate) type WallClock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
 
 /// A store of responses. It is a handle: its clones are the same store.
 ///
-/// [`layer`](Self::layer) makes the layer of a route, which has settings of its own. Handlers keep a
-/// clone to invalidate what they change.
+/// [`layer`](Self::layer) makes the layer of a route, which has settings of its own. Handlers keep
+/// a clone to invalidate what they change.
 #[derive(Clone)]
 pub struct ResponseCache {
     pub(crate) inner: Arc<Inner>,
@@ -66,8 +66,8 @@ impl ResponseCache {
         self.inner.cache.expire_tag(tag);
     }
 
-    /// Removes the responses of one URI, with all variants, for GET and HEAD. `host` is as in the `Host`
-    /// header, `target` the path with the query. Returns whether anything was there.
+    /// Removes the responses of one URI, with all variants, for GET and HEAD. `host` is as in the
+    /// `Host` header, `target` the path with the query. Returns whether anything was there.
     ///
     /// It does nothing for routes with a [`key`](crate::CacheLayer::key) of their own: see
     /// [`invalidate_key`](Self::invalidate_key).
@@ -75,15 +75,15 @@ impl ResponseCache {
         self.inner.cache.invalidate(&KeyRef::of_parts(host, target))
     }
 
-    /// Ends the time of the response of one URI: of that which was stored first, if there are variants by
-    /// `Vary`. It is served while one request calls the handler, as its windows say. Returns whether
-    /// anything was there.
+    /// Ends the time of the response of one URI: of that which was stored first, if there are
+    /// variants by `Vary`. It is served while one request calls the handler, as its windows say.
+    /// Returns whether anything was there.
     pub fn expire(&self, host: &str, target: &str) -> bool {
         self.inner.cache.expire(&KeyRef::of_parts(host, target))
     }
 
-    /// Removes the responses under a key that a [`key`](crate::CacheLayer::key) function made. Returns whether
-    /// anything was there.
+    /// Removes the responses under a key that a [`key`](crate::CacheLayer::key) function made.
+    /// Returns whether anything was there.
     pub fn invalidate_key(&self, key: &str) -> bool {
         self.inner.cache.invalidate(&KeyRef::custom(key.to_owned()))
     }

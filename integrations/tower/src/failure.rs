@@ -6,9 +6,11 @@ use std::time::Duration;
 /// Why a call came to nothing that may be stored as a value.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// The handler answered with a status that says so. All who waited get this answer. It is kept for that long.
+    /// The handler answered with a status that says so. All who waited get this answer. It is kept
+    /// for that long.
     Response(Box<Stored>, Duration),
-    /// The answer is a failure, and belongs to one request: each other one calls the handler itself.
+    /// The answer is a failure, and belongs to one request: each other one calls the handler
+    /// itself.
     Private,
     /// The service returned an error, which the request that called it gets.
     Service,

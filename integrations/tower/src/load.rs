@@ -19,8 +19,8 @@ use tower_service::Service;
 
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
 
-/// What the request that called the handler gets beside what is stored: a response of its own, or the
-/// service's error.
+/// What the request that called the handler gets beside what is stored: a response of its own, or
+/// the service's error.
 pub(crate) type Own<B, E> = Result<Response<Body<B>>, E>;
 
 /// A request and its service.

@@ -127,8 +127,8 @@ where
         self.route.store.cache.contains_key(key)
     }
 
-    /// Asks the cache for a key's response, which calls the handler if need be. With `anew` whatever is
-    /// there.
+    /// Asks the cache for a key's response, which calls the handler if need be. With `anew`
+    /// whatever is there.
     async fn ask(&mut self, key: &Key, why: Forwarded, anew: bool) -> Result<Step<B>, S::Error> {
         let (slot, route) = (self.slot.clone(), self.route.clone());
         let began = route.store.clock.now();
@@ -269,8 +269,8 @@ where
     Ok(response)
 }
 
-/// Calls the handler for a request that may change what is stored under the key. After an answer that
-/// is no error, that is removed (RFC 9111 section 4.4).
+/// Calls the handler for a request that may change what is stored under the key. After an answer
+/// that is no error, that is removed (RFC 9111 section 4.4).
 pub(crate) async fn change<S, Q, B>(
     route: &Route,
     service: S,

@@ -79,7 +79,8 @@ impl Route {
         key.map(KeyRef::custom)
     }
 
-    /// Answers a request from the store, if a response is there that is good for it without a question.
+    /// Answers a request from the store, if a response is there that is good for it without a
+    /// question.
     pub(crate) fn quick<B>(&self, key: &KeyRef<'_>, parts: &Parts) -> Quick<B> {
         if self.settings.client_cache_control {
             return Quick::Unknown;

@@ -83,31 +83,32 @@ impl fmt::Debug for Settings {
 /// The settings that a route may change, as methods of the builder and of the layer.
 macro_rules! settings {
     ($this:ident, $settings:expr) => {
-        /// Whether responses are cached. Default: yes. A layer with `false` calls the service and does
-        /// nothing else: no key, no allocation, no header.
+        /// Whether responses are cached. Default: yes. A layer with `false` calls the service and
+        /// does nothing else: no key, no allocation, no header.
         pub fn enable(mut $this, enable: bool) -> Self {
             $settings.enable = enable;
             $this
         }
 
         /// How long a response is fresh that says nothing itself: that has neither `max-age` nor
-        /// `s-maxage` nor `Expires`, and whose status may be cached without a word (200, 203, 204, 300,
-        /// 301, 308). Default: such a response is not stored.
+        /// `s-maxage` nor `Expires`, and whose status may be cached without a word (200, 203, 204,
+        /// 300, 301, 308). Default: such a response is not stored.
         ///
-        /// A route with this setting also shares what it does not store with those who wait: a 404, say.
-        /// With zero it does nothing else, so that requests at the same time are one call.
+        /// A route with this setting also shares what it does not store with those who wait: a 404,
+        /// say. With zero it does nothing else, so that requests at the same time are one call.
         #[doc(alias = "expire")]
         pub fn ttl(mut $this, ttl: std::time::Duration) -> Self {
             $settings.ttl = Some(ttl);
             $this
         }
 
-        /// How long a response with this status, of 400 or above, is kept if it says nothing itself.
-        /// Default: it is not. A second call for the same status replaces the first. With zero it is not
-        /// kept.
+        /// How long a response with this status, of 400 or above, is kept if it says nothing
+        /// itself. Default: it is not. A second call for the same status replaces the first. With
+        /// zero it is not kept.
         ///
-        /// A status of 500 or above is stored in no other way, whatever its `Cache-Control` says. While an
-        /// old response may be served (`stale_if_error`), 500, 502, 503 and 504 do not replace it.
+        /// A status of 500 or above is stored in no other way, whatever its `Cache-Control` says.
+        /// While an old response may be served (`stale_if_error`), 500, 502, 503 and 504 do not
+        /// replace it.
         ///
         /// # Panics
         /// If the status is below 400.
@@ -119,19 +120,21 @@ macro_rules! settings {
         }
 
         /// How long past its time a response is served while one request calls the handler in the
-        /// background, where the response itself has no `stale-while-revalidate` (RFC 5861). Default: zero.
+        /// background, where the response itself has no `stale-while-revalidate` (RFC 5861).
+        /// Default: zero.
         ///
         /// Neither this nor `stale_if_error` touches a response with `no-cache`, `must-revalidate`,
-        /// `proxy-revalidate` or `s-maxage`. (With `s-maxage`, windows that the response has itself count.)
+        /// `proxy-revalidate` or `s-maxage`. (With `s-maxage`, windows that the response has itself
+        /// count.)
         #[doc(alias = "grace")]
         pub fn stale_while_revalidate(mut $this, stale: std::time::Duration) -> Self {
             $settings.stale_while_revalidate = stale;
             $this
         }
 
-        /// How long past its time a response stands in for a failure, where the response itself has no
-        /// `stale-if-error` (RFC 5861). Default: zero. A failure is a status of 500, 502, 503 or 504, an
-        /// error of the service, a panic, a broken body, a deadline, or an overload.
+        /// How long past its time a response stands in for a failure, where the response itself has
+        /// no `stale-if-error` (RFC 5861). Default: zero. A failure is a status of 500, 502, 503 or
+        /// 504, an error of the service, a panic, a broken body, a deadline, or an overload.
         #[doc(alias = "grace")]
         pub fn stale_if_error(mut $this, stale: std::time::Duration) -> Self {
             $settings.stale_if_error = stale;
@@ -145,22 +148,23 @@ macro_rules! settings {
             $this
         }
 
-        /// How long a request waits for a new response if an old one may be served. Default: no bound.
+        /// How long a request waits for a new response if an old one may be served. Default: no
+        /// bound.
         pub fn soft_timeout(mut $this, timeout: std::time::Duration) -> Self {
             $settings.soft_timeout = Some(timeout);
             $this
         }
 
-        /// How long a request waits altogether, for its own call of the handler, too. Then it is answered
-        /// with 504, or with a stale response. The handler goes on. Default: no bound.
+        /// How long a request waits altogether, for its own call of the handler, too. Then it is
+        /// answered with 504, or with a stale response. The handler goes on. Default: no bound.
         #[doc(alias = "max_wait")]
         pub fn hard_timeout(mut $this, timeout: std::time::Duration) -> Self {
             $settings.hard_timeout = Some(timeout);
             $this
         }
 
-        /// After how long a call of the handler counts as hung, so that another request calls it again.
-        /// Several times what the slowest call takes. Default: never.
+        /// After how long a call of the handler counts as hung, so that another request calls it
+        /// again. Several times what the slowest call takes. Default: never.
         ///
         /// # Panics
         /// If the time is zero: each call would be hung at once.
@@ -170,26 +174,29 @@ macro_rules! settings {
             $this
         }
 
-        /// The largest body that is stored, in bytes. Default: 1 MiB. A larger one goes through to the
-        /// request that called the handler, as a stream. All others call the handler themselves.
+        /// The largest body that is stored, in bytes. Default: 1 MiB. A larger one goes through to
+        /// the request that called the handler, as a stream. All others call the handler
+        /// themselves.
         pub fn body_limit(mut $this, bytes: usize) -> Self {
             $settings.body_limit = bytes;
             $this
         }
 
-        /// For how long the layer remembers that a URI's response may not be shared. Meanwhile each request
-        /// for it goes to the handler at once, and none waits for another. Default: 5 s. With zero
-        /// it remembers nothing, so requests at the same time wait for the first one's answer.
+        /// For how long the layer remembers that a URI's response may not be shared. Meanwhile each
+        /// request for it goes to the handler at once, and none waits for another. Default: 5 s.
+        /// With zero it remembers nothing, so requests at the same time wait for the first one's
+        /// answer.
         pub fn hit_for_pass(mut $this, time: std::time::Duration) -> Self {
             $settings.hit_for_pass = time;
             $this
         }
 
-        /// A function that makes the key of a request, in place of host, path and query. `None`: the
-        /// request goes to the handler. It gets the request as GET. Variants by `Vary` are kept apart
-        /// all the same.
+        /// A function that makes the key of a request, in place of host, path and query. `None`:
+        /// the request goes to the handler. It gets the request as GET. Variants by `Vary` are kept
+        /// apart all the same.
         ///
-        /// Routes with such functions share one space of keys: put what tells them apart into the key.
+        /// Routes with such functions share one space of keys: put what tells them apart into the
+        /// key.
         pub fn key(
             mut $this,
             key: impl Fn(&http::request::Parts) -> Option<String> + Send + Sync + 'static,
@@ -214,9 +221,9 @@ macro_rules! settings {
             $this
         }
 
-        /// Whether a stored response with status 200 and without an `ETag` gets one, made of its body: a
-        /// weak one, so that a compression layer outside may change the bytes. Default: no. It costs a hash
-        /// of the body for each call of the handler.
+        /// Whether a stored response with status 200 and without an `ETag` gets one, made of its
+        /// body: a weak one, so that a compression layer outside may change the bytes. Default: no.
+        /// It costs a hash of the body for each call of the handler.
         pub fn etag(mut $this, etag: bool) -> Self {
             $settings.etag = etag;
             $this
@@ -228,25 +235,26 @@ macro_rules! settings {
             $this
         }
 
-        /// Whether the `Cache-Control` of requests counts: `no-cache` and `max-age` have the response
-        /// validated, `no-store` goes to the handler, `only-if-cached` is answered with 504 where nothing
-        /// fresh is stored. Default: no, because any client could so call the handler at will.
+        /// Whether the `Cache-Control` of requests counts: `no-cache` and `max-age` have the
+        /// response validated, `no-store` goes to the handler, `only-if-cached` is answered with
+        /// 504 where nothing fresh is stored. Default: no, because any client could so call the
+        /// handler at will.
         pub fn client_cache_control(mut $this, honour: bool) -> Self {
             $settings.client_cache_control = honour;
             $this
         }
 
-        /// Whether requests with `Authorization` are cached. Default: no, they go to the handler. With
-        /// `true` they are answered from the store, and a response to one is stored if it says `public`,
-        /// `s-maxage` or `must-revalidate` (RFC 9111 section 3.5).
+        /// Whether requests with `Authorization` are cached. Default: no, they go to the handler.
+        /// With `true` they are answered from the store, and a response to one is stored if it says
+        /// `public`, `s-maxage` or `must-revalidate` (RFC 9111 section 3.5).
         pub fn authorization(mut $this, cached: bool) -> Self {
             $settings.authorization = cached;
             $this
         }
 
-        /// Whether requests with `Cookie` are cached. Default: no, they go to the handler. With `true`
-        /// the cookies have no part in the key: responses that differ by them must say `Vary: Cookie` or
-        /// `private`.
+        /// Whether requests with `Cookie` are cached. Default: no, they go to the handler. With
+        /// `true` the cookies have no part in the key: responses that differ by them must say
+        /// `Vary: Cookie` or `private`.
         pub fn cookies(mut $this, cached: bool) -> Self {
             $settings.cookies = cached;
             $this

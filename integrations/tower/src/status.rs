@@ -115,8 +115,9 @@ const REMEMBERED: usize = 64;
 type Remembered<K> = RefCell<[Option<(K, HeaderValue)>; REMEMBERED]>;
 
 thread_local! {
-    // The values of `Age`, and of `Cache-Status` by name and time, that this thread has made last. The
-    // hits of one second have few different ones, and making one costs more than finding the response.
+    // The values of `Age`, and of `Cache-Status` by name and time, that this thread has made last.
+    // The hits of one second have few different ones, and making one costs more than finding the
+    // response.
     static AGES: Remembered<u64> = const { RefCell::new([const { None }; REMEMBERED]) };
     static HITS: Remembered<(Box<str>, i64)> = const { RefCell::new([const { None }; REMEMBERED]) };
 }

@@ -112,8 +112,11 @@ impl Stored {
         if !headers.contains_key(DATE) {
             headers.insert(DATE, date(arrival.now));
         }
-        // (The server says how long the body is, as for any body.)
-        headers.remove(CONTENT_LENGTH);
+        // (With trailers HTTP/1.1 sends a body in chunks, whose length no header may say. Else the
+        // server says it, if the handler has not.)
+        if trailers.is_some() {
+            headers.remove(CONTENT_LENGTH);
+        }
         headers.insert(AGE, HeaderValue::from_static("0"));
         headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
         let trailers = trailers.map(Arc::new);
@@ -210,7 +213,6 @@ impl Stored {
             let mut response = Response::new(body);
             *response.status_mut() = self.status;
             *response.headers_mut() = self.headers.clone();
-            // (With trailers HTTP/1.1 sends a body in chunks, whose length no header may say.)
             if call.head && has_body(self.status) && self.trailers.is_none() {
                 response.headers_mut().insert(CONTENT_LENGTH, self.body.len().into());
             }
@@ -243,8 +245,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) name: Option<&'a str>,
 }
 
-/// Returns what a response was selected by, under the number of the rule that `old` has if it is the
-/// same rule.
+/// Returns what a response was selected by, under the number of the rule that `old` has if it is
+/// the same rule.
 pub(crate) fn selected(
     headers: &HeaderMap,
     request: &HeaderMap,

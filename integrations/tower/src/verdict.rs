@@ -43,19 +43,20 @@ pub(crate) struct Facts<'f> {
     pub(crate) now: SystemTime,
 }
 
-/// Returns whether a status is a failure that an old response may stand in for (RFC 5861 section 4).
+/// Returns whether a status is a failure that an old response may stand in for (RFC 5861 section
+/// 4).
 pub(crate) fn is_failure(status: StatusCode) -> bool {
     matches!(status.as_u16(), 500 | 502 | 503 | 504)
 }
 
-/// Returns whether a response may be stored without a word about it, if its time is known: those that RFC
-/// 9110 section 15.1 lists, without partial content and without errors.
+/// Returns whether a response may be stored without a word about it, if its time is known: those
+/// that RFC 9110 section 15.1 lists, without partial content and without errors.
 fn is_cacheable(status: StatusCode) -> bool {
     matches!(status.as_u16(), 200 | 203 | 204 | 300 | 301 | 308)
 }
 
-/// Returns whether `must-understand` permits to store a response with this status: those whose caching rules
-/// are known here.
+/// Returns whether `must-understand` permits to store a response with this status: those whose
+/// caching rules are known here.
 fn is_understood(status: StatusCode) -> bool {
     is_cacheable(status) || matches!(status.as_u16(), 302 | 303 | 307 | 404 | 405 | 410 | 414 | 501)
 }

@@ -23,7 +23,8 @@ fn cache() -> ResponseCache {
     builder(&ManualClock::new()).ttl(s(60)).build().unwrap()
 }
 
-/// `http-cache-tower-server` mixes them up: within a nest, the URI of the request is that within the nest.
+/// `http-cache-tower-server` mixes them up: within a nest, the URI of the request is that within
+/// the nest.
 #[tokio::test]
 async fn nested_routers_do_not_share_entries() {
     let cache = cache();

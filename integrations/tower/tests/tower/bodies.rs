@@ -32,8 +32,9 @@ async fn a_body_in_pieces_is_stored_in_one() {
     let site = site_of(|builder| builder, &MINUTE, || pieces(&["a", "", "bc", "def"]));
     for _ in 0..2 {
         let read = site.get("/").await;
-        assert_eq!((read.text(), read.header("content-length")), ("abcdef", Some("6")));
+        assert_eq!(read.text(), "abcdef");
     }
+    assert_eq!(site.call(ask("HEAD", "/", &[])).await.header("content-length"), Some("6"));
     assert_eq!(site.calls(), 1);
 }
 

@@ -1,4 +1,4 @@
-//! Handlers that fail: nobody waits for ever, and one failure is one call.
+//! Handlers that fail: no request waits for ever, and one failure is one call.
 
 use crate::support::*;
 use bellwether_tower::{Builder, ResponseCache};

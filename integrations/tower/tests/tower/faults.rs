@@ -41,7 +41,8 @@ async fn a_hundred_cold_requests_are_one_call() {
 async fn a_cookie_is_never_replayed() {
     let (site, gate) = gated(|builder| builder.ttl(s(60)), &[("cache-control", "max-age=60"), ("set-cookie", "id=1")]);
     let all = site.herd((0..10).map(|_| get("/", &[])).collect(), &gate).await;
-    // One after the other would be ten times as slow: those who have waited call the handler themselves.
+    // One after the other would be ten times as slow: those who have waited call the handler
+    // themselves.
     let mut bodies: Vec<_> = all.iter().map(|read| read.text().parse::<usize>().unwrap()).collect();
     bodies.sort_unstable();
     assert_eq!(bodies, (1..=10).collect::<Vec<_>>());

@@ -17,7 +17,7 @@ async fn each_resource_has_its_own_response() {
     for uri in ["http://one/a", "https://one/a", "https://ONE:443/a"] {
         assert_eq!(site.call(get(uri, &[("host", "other")])).await.text(), "1", "{uri}");
     }
-    // A request that says two hosts is nobody's.
+    // A request that says two hosts has no key.
     let two = get("/a", &[("host", "one"), ("host", "two")]);
     assert_eq!(site.call(two).await.did(), "bellwether; fwd=bypass");
 }
@@ -46,8 +46,8 @@ async fn a_client_that_has_it_is_told_so() {
         ("vary", "x"),
     ];
     let site = Site::fixed(|builder| builder, 200, &lines);
-    // Even where nothing is stored: the handler is not asked with the client's condition, because its
-    // answer is for all.
+    // Even where nothing is stored: the handler is not asked with the client's condition, because
+    // its answer is for all.
     for call in 0..2 {
         let read = site.call(get("/", &[("if-none-match", "\"v0\", W/\"v1\"")])).await;
         assert_eq!((read.status, read.text(), read.is_hit()), (304, "", call == 1));

@@ -15,7 +15,8 @@ type Lines = Vec<(&'static str, String)>;
 enum Does {
     /// Answered from the store, with this age.
     Hit(u64),
-    /// Answered from the store although it is so many seconds too old; the handler is called beside it.
+    /// Answered from the store although it is so many seconds too old; the handler is called beside
+    /// it.
     Stale(i64),
     /// The handler is asked whether the response is still right.
     Asks,
@@ -138,7 +139,7 @@ fn storage() -> Vec<Case> {
             .with(&[("vary", "x"), ("vary", "y")])
             .asked(&[("x", "1"), ("y", "1")])
             .then(&[("x", "1"), ("y", "2")]),
-        says("a directive that nobody knows", "max-age=60, community=\"UCI, no-store\"", 1, Hit(1)),
+        says("a directive that is not known", "max-age=60, community=\"UCI, no-store\"", 1, Hit(1)),
         says("upper case", "MAX-AGE=60", 1, Hit(1)).oracle(Errs),
         plain(
             "two lines of cache-control",
@@ -245,7 +246,7 @@ async fn run(case: &Case, listens: bool) -> Does {
                 Hit(second.header("age").unwrap().parse().unwrap())
             }
             _ => {
-                assert_eq!(site.calls(), 2, "{}: nobody asks for a new one", case.what);
+                assert_eq!(site.calls(), 2, "{}: the handler is not called", case.what);
                 Stale(ttl)
             }
         };

@@ -176,7 +176,8 @@ impl Site {
         Self { cache, clock, calls, service: BoxCloneSyncService::new(layer.layer(service)) }
     }
 
-    /// A site whose handler's answer is always the same, but for the body, which is the number of the call.
+    /// A site whose handler's answer is always the same, but for the body, which is the number of
+    /// the call.
     pub(crate) fn fixed(build: impl FnOnce(Builder) -> Builder, status: u16, lines: &[(&str, &str)]) -> Self {
         let lines = headers(lines);
         Self::new(build, move |call, _| {

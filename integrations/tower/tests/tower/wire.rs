@@ -183,7 +183,8 @@ async fn sixty_four_connections_on_one_cold_route_are_one_call() {
             assert_eq!((read.status, read.text()), (200, "1"), "{server:?} {version:?}");
         }
         assert_eq!(site.calls(), 1, "{server:?} {version:?}");
-        // One entry for both versions of the protocol: the scheme and the form of the URI do not count.
+        // One entry for both versions of the protocol: the scheme and the form of the URI do not
+        // count.
         for version in [Version::One, Version::Two] {
             let read = site.ask(version, "GET", "/slow").await;
             assert!(read.is_hit() && read.header("age").is_some(), "{read:?}");
@@ -250,8 +251,8 @@ async fn a_panic_closes_no_connection() {
         site.arrived(8).await;
         site.gate.open();
         for task in tasks {
-            // A request that the layer has counted may look into the store a moment after the panic: then it
-            // has the next call's answer.
+            // A request that the layer has counted may look into the store a moment after the
+            // panic: then it has the next call's answer.
             let read = bounded(task).await.unwrap();
             assert!(read.status == 500 || read.text() == "2", "{read:?}");
         }
