@@ -151,9 +151,7 @@ impl Builder {
         if !is_token(&self.name) {
             return Err(BuildError::Name(self.name));
         }
-        if let (Some(soft), Some(hard)) = (self.settings.soft_timeout, self.settings.hard_timeout)
-            && soft > hard
-        {
+        if self.settings.is_soft_above_hard() {
             return Err(BuildError::SoftAboveHard);
         }
         if self.no_waiters {

@@ -1,8 +1,8 @@
 //! What a response is stored under.
 
+use crate::glance::Glance;
 use crate::vary::Selected;
 use bellwether::{Equivalent, ToKey};
-use http::header::HOST;
 use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderMap, Uri};
@@ -92,18 +92,12 @@ impl Key {
 impl<'r> KeyRef<'r> {
     /// Returns the key of a request: its host and its original URI, without the scheme. None if the
     /// request says two hosts.
-    pub(crate) fn of(uri: &'r Uri, headers: &'r HeaderMap, original: Option<&'r Uri>) -> Option<Self> {
-        let uri = original.unwrap_or(uri);
-        let host = match uri.authority() {
-            Some(authority) => host_of(authority),
-            None => {
-                let mut hosts = headers.get_all(HOST).iter();
-                let host = hosts.next().map_or(Ok(""), |host| host.to_str()).ok()?;
-                if hosts.next().is_some() {
-                    return None;
-                }
-                normal(host)
-            }
+    pub(crate) fn of(parts: &'r Parts, seen: &Glance<'r>) -> Option<Self> {
+        let uri = original_uri(&parts.extensions).unwrap_or(&parts.uri);
+        let host = match (uri.authority(), seen.host) {
+            (Some(authority), _) => host_of(authority),
+            _ if seen.ambiguous => return None,
+            (None, host) => normal(host.map_or(Ok(""), |host| host.to_str()).ok()?),
         };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         Some(Self { host, target: if target.is_empty() { "/".into() } else { target.into() } })
@@ -121,7 +115,7 @@ impl<'r> KeyRef<'r> {
 }
 
 /// Returns the URI that the client asked for, where a router has shortened the request's own.
-pub(crate) fn original_uri(extensions: &http::Extensions) -> Option<&Uri> {
+fn original_uri(extensions: &http::Extensions) -> Option<&Uri> {
     #[cfg(feature = "axum")]
     return extensions.get::<axum::extract::OriginalUri>().map(|original| &original.0);
     #[cfg(not(feature = "axum"))]
@@ -129,11 +123,6 @@ pub(crate) fn original_uri(extensions: &http::Extensions) -> Option<&Uri> {
         let _ = extensions;
         None
     }
-}
-
-/// Returns the key of a request's parts, by the default rule.
-pub(crate) fn of_parts(parts: &Parts) -> Option<KeyRef<'_>> {
-    KeyRef::of(&parts.uri, &parts.headers, original_uri(&parts.extensions))
 }
 
 fn host_of(authority: &Authority) -> Cow<'_, str> {
@@ -155,12 +144,14 @@ mod tests {
     use super::*;
     use std::hash::BuildHasher;
 
+    fn parts(uri: &str, hosts: &[&str]) -> Parts {
+        let request = hosts.iter().fold(http::Request::get(uri), |request, host| request.header("host", *host));
+        request.body(()).unwrap().into_parts().0
+    }
+
     fn key(uri: &str, host: Option<&str>) -> Key {
-        let mut headers = HeaderMap::new();
-        if let Some(host) = host {
-            headers.insert(HOST, host.parse().unwrap());
-        }
-        KeyRef::of(&uri.parse().unwrap(), &headers, None).unwrap().to_key()
+        let parts = parts(uri, host.as_slice());
+        KeyRef::of(&parts, &Glance::at(&parts.headers)).unwrap().to_key()
     }
 
     #[test]
@@ -180,8 +171,8 @@ mod tests {
 
     #[test]
     fn a_borrowed_key_hashes_as_its_own() {
-        let (uri, headers) = ("http://a/b?c".parse().unwrap(), HeaderMap::new());
-        let borrowed = KeyRef::of(&uri, &headers, None).unwrap();
+        let parts = parts("http://a/b?c", &[]);
+        let borrowed = KeyRef::of(&parts, &Glance::default()).unwrap();
         let owned = borrowed.to_key();
         let state = bellwether::DefaultHashBuilder::default();
         assert_eq!(state.hash_one(&borrowed), state.hash_one(&owned));
@@ -190,9 +181,7 @@ mod tests {
 
     #[test]
     fn two_hosts_have_no_key() {
-        let mut headers = HeaderMap::new();
-        headers.append(HOST, "a".parse().unwrap());
-        headers.append(HOST, "b".parse().unwrap());
-        assert_eq!(KeyRef::of(&"/".parse().unwrap(), &headers, None), None);
+        let parts = parts("/", &["a", "b"]);
+        assert_eq!(KeyRef::of(&parts, &Glance::at(&parts.headers)), None);
     }
 }

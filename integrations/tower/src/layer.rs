@@ -40,7 +40,10 @@ impl CacheLayer {
 impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
+    /// # Panics
+    /// If the route's `soft_timeout` is longer than its `hard_timeout`, which would always come first.
     fn layer(&self, service: S) -> CacheService<S> {
+        assert!(!self.settings.is_soft_above_hard(), "soft_timeout must not be longer than hard_timeout");
         let route = Route { store: self.store.clone(), settings: self.settings.clone() };
         CacheService { service, route: Arc::new(route) }
     }
@@ -94,7 +97,7 @@ where
         match self.route.plan(&parts, !body.is_end_stream()) {
             Plan::Pass(handling) => self.pass(Request::from_parts(parts, body), handling),
             Plan::Change(key) => self.change(Request::from_parts(parts, body), key),
-            Plan::Lookup(key) => match self.route.quick(&key, &parts) {
+            Plan::Lookup(key, conditional) => match self.route.quick(&key, &parts, conditional) {
                 Quick::Answer(response) => ResponseFuture::answer(response),
                 Quick::Pass => self.pass(Request::from_parts(parts, body), Handling::hit_for_pass()),
                 Quick::Unknown => {

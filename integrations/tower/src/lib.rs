@@ -5,7 +5,7 @@
 //   directives  Cache-Control; vary: which headers select; conditions: If-None-Match and its like
 //   settings    what a route sets
 //   status      Cache-Status
-//   key         host and URI, and the variant
+//   glance, key  what a request has in its headers; host and URI, and the variant
 //   verdict     RFC 9111 as functions: may this response be stored, for how long
 //   body, stored, failure   what callers share
 //   cache, builder          the store
@@ -20,6 +20,7 @@ mod conditions;
 mod directives;
 mod failure;
 mod future;
+mod glance;
 mod key;
 mod layer;
 mod load;

@@ -212,6 +212,8 @@ where
             _ => return refuse(StatusCode::INTERNAL_SERVER_ERROR, "not-answered"),
         };
         match &*failure {
+            // An answer in another language or coding helps no one.
+            Failure::Response(stored, _) if !stored.matches(&self.headers) => Ok(Step::Pass(Handling::forwarded(why))),
             Failure::Response(stored, kept) => {
                 let now = self.route.store.clock.now();
                 let led = self.slot.lock().is_ok_and(|slot| slot.is_none());

@@ -4,14 +4,13 @@ use crate::body::Body;
 use crate::cache::Inner;
 use crate::conditions::Conditions;
 use crate::directives::RequestDirectives;
-use crate::key::{Key, KeyRef, of_parts};
+use crate::glance::Glance;
+use crate::key::{Key, KeyRef};
 use crate::settings::Settings;
 use crate::status::{CACHE_STATUS, Forwarded, Handling};
 use crate::stored::{Asked, Stored, Value};
 use bellwether::ToKey;
-use http::header::{
-    AUTHORIZATION, COOKIE, HeaderName, IF_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE, RANGE, RETRY_AFTER, UPGRADE,
-};
+use http::header::RETRY_AFTER;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use std::sync::Arc;
@@ -28,7 +27,8 @@ pub(crate) enum Plan<'r> {
     Pass(Handling),
     /// The handler is called; if it succeeds, what is stored under the key is removed.
     Change(Option<Key>),
-    Lookup(KeyRef<'r>),
+    /// With `true`, the client may have the response already.
+    Lookup(KeyRef<'r>, bool),
 }
 
 /// What a request finds at once.
@@ -39,36 +39,33 @@ pub(crate) enum Quick<B> {
     Unknown,
 }
 
-/// Headers by which a request is for a part, for one client, or for another protocol.
-const PASSING: [HeaderName; 5] = [RANGE, IF_RANGE, IF_MATCH, IF_UNMODIFIED_SINCE, UPGRADE];
-
 impl Route {
     /// Decides what is done with a request. `has_body`: it has a body.
     pub(crate) fn plan<'r>(&self, parts: &'r Parts, has_body: bool) -> Plan<'r> {
         let safe = [Method::OPTIONS, Method::TRACE].contains(&parts.method);
         let bypass = Handling::forwarded(Forwarded::Bypass);
+        let seen = Glance::at(&parts.headers);
         match parts.method {
             Method::GET | Method::HEAD => {}
             _ if safe => return Plan::Pass(Handling::forwarded(Forwarded::Method)),
-            _ => return Plan::Change(self.key(parts).map(|key| key.to_key())),
+            _ => return Plan::Change(self.key(parts, &seen).map(|key| key.to_key())),
         }
-        let has = |name: &HeaderName| parts.headers.contains_key(name);
         if has_body
-            || PASSING.iter().any(has)
-            || !self.settings.authorization && has(&AUTHORIZATION)
-            || !self.settings.cookies && has(&COOKIE)
+            || seen.passes
+            || !self.settings.authorization && seen.authorization
+            || !self.settings.cookies && seen.cookie
         {
             return Plan::Pass(bypass);
         }
         if self.settings.client_cache_control && RequestDirectives::of(&parts.headers).no_store {
             return Plan::Pass(Handling::forwarded(Forwarded::Request));
         }
-        self.key(parts).map_or(Plan::Pass(bypass), Plan::Lookup)
+        self.key(parts, &seen).map_or(Plan::Pass(bypass), |key| Plan::Lookup(key, seen.conditional))
     }
 
     /// Returns the key of the GET request for the same resource.
-    fn key<'r>(&self, parts: &'r Parts) -> Option<KeyRef<'r>> {
-        let Some(make) = &self.settings.key else { return of_parts(parts) };
+    fn key<'r>(&self, parts: &'r Parts, seen: &Glance<'r>) -> Option<KeyRef<'r>> {
+        let Some(make) = &self.settings.key else { return KeyRef::of(parts, seen) };
         let key = if parts.method == Method::GET {
             make(parts)
         } else {
@@ -81,7 +78,7 @@ impl Route {
 
     /// Answers a request from the store, if a response is there that is good for it without a
     /// question.
-    pub(crate) fn quick<B>(&self, key: &KeyRef<'_>, parts: &Parts) -> Quick<B> {
+    pub(crate) fn quick<B>(&self, key: &KeyRef<'_>, parts: &Parts, conditional: bool) -> Quick<B> {
         if self.settings.client_cache_control {
             return Quick::Unknown;
         }
@@ -94,7 +91,7 @@ impl Route {
         if stored.terms.validate || now >= stored.quiet_until || !stored.matches(&parts.headers) {
             return Quick::Unknown;
         }
-        let conditions = Conditions::of(&parts.headers);
+        let conditions = if conditional { Conditions::of(&parts.headers) } else { Conditions::default() };
         let asked = self.asked(&parts.method, &conditions);
         Quick::Answer(stored.answer(&asked, &Handling::hit(stored.ttl(now)), now))
     }

@@ -61,6 +61,11 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// Returns whether the soft timeout can have no effect.
+    pub(crate) fn is_soft_above_hard(&self) -> bool {
+        matches!((self.soft_timeout, self.hard_timeout), (Some(soft), Some(hard)) if soft > hard)
+    }
+
     /// Returns for how long a response with this status is kept, if the settings say so.
     pub(crate) fn negative_ttl(&self, status: StatusCode) -> Option<Duration> {
         self.negative.iter().find(|(of, _)| *of == status).map(|(_, ttl)| *ttl)

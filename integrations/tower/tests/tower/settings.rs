@@ -186,6 +186,8 @@ fn settings_without_a_meaning_are_refused() {
     assert_eq!(of(base().soft_timeout(s(2)).hard_timeout(s(1))), BuildError::SoftAboveHard);
     assert_eq!(of(base().max_waiters(0)), BuildError::ZeroMaxWaiters);
     assert_eq!(of(base().max_loads(0)), BuildError::Cache(bellwether::BuildError::ZeroMaxLoads));
+    let layer = base().build().unwrap().layer().soft_timeout(s(2)).hard_timeout(s(1));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| tower::Layer::layer(&layer, ()))).is_err());
     assert!(std::panic::catch_unwind(|| base().lead_timeout(Duration::ZERO)).is_err());
     assert!(std::panic::catch_unwind(|| base().negative_ttl(http::StatusCode::OK, s(1))).is_err());
 }

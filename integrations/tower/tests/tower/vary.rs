@@ -140,3 +140,25 @@ async fn a_variant_that_is_invalidated_meanwhile_is_not_stored() {
         assert_eq!(site.call(speaking("en")).await.text(), "3");
     }
 }
+
+/// A failure in one coding is no answer to those who asked for another.
+#[tokio::test]
+async fn failures_vary_too() {
+    let gate = Gate::closed();
+    let waits = gate.clone();
+    let site = Site::new(
+        |builder| builder,
+        move |_, request| {
+            let gate = waits.clone();
+            async move {
+                gate.pass().await;
+                let language = request.headers()["accept-language"].to_str().unwrap().to_owned();
+                answer(500, &[("vary", "accept-language")], language)
+            }
+        },
+    );
+    let requests = ["de", "de", "de", "en"].map(speaking).into();
+    let all = site.herd(requests, &gate).await;
+    let texts: Vec<_> = all.iter().map(Read::text).collect();
+    assert_eq!((texts, site.calls()), (vec!["de", "de", "de", "en"], 2));
+}
