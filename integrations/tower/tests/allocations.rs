@@ -89,3 +89,26 @@ fn the_future_is_small() {
     assert!(size_of::<Off>() <= own + 16, "{} and {own} bytes", size_of::<Off>());
     assert!(size_of::<Body<Full<Bytes>>>() <= 64, "{} bytes", size_of::<Body<Full<Bytes>>>());
 }
+
+/// In axum a layer with a body type of its own costs a box around the body and some more, also where
+/// it is off. (A route without the layer costs nothing.)
+#[test]
+fn what_axum_adds_is_bounded() {
+    use axum::{Router, body::Body, extract::Request, routing::get};
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let count = |app: Router| {
+        let mut counted = 0;
+        for _ in 0..4 {
+            let (app, request) = (app.clone(), Request::get("/").body(Body::empty()).unwrap());
+            let call = || drop(runtime.block_on(tower::ServiceExt::oneshot(app, request)).unwrap());
+            counted = allocation_counter::measure(call).count_total;
+        }
+        counted
+    };
+    let (cache, route) = (cache(), || get(|| async { "body" }));
+    let nothing = tower::util::MapRequestLayer::new(|request: Request| request);
+    let identity = count(Router::new().route("/", route()).layer(nothing));
+    let off = count(Router::new().route("/", route()).layer(cache.layer().enable(false)));
+    println!("{identity} allocations with a layer that does nothing, {off} with one that is off");
+    assert!((identity..=identity + 3).contains(&off), "{off} allocations, and {identity}");
+}
