@@ -1,0 +1,199 @@
+//! The builder of a store.
+
+use crate::cache::{Inner, ResponseCache, WallClock};
+use crate::failure::Failure;
+use crate::key::Key;
+use crate::settings::{Settings, settings};
+use crate::stored::Value;
+use bellwether::{Cache, Clock, CoarseClock, Observer, Tags, Timer};
+use std::fmt;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// Builds a [`ResponseCache`]. The settings that a [`CacheLayer`](crate::CacheLayer) has, too, are
+/// the defaults of all layers.
+#[must_use = "a builder does nothing before build is called"]
+pub struct Builder {
+    core: bellwether::Builder<Key, Value>,
+    clock: Arc<dyn Clock>,
+    wall_clock: WallClock,
+    name: String,
+    early: bool,
+    no_waiters: bool,
+    settings: Settings,
+}
+
+/// Why a store was not built.
+#[non_exhaustive]
+#[derive(Clone, Debug, PartialEq)]
+pub enum BuildError {
+    /// The name is empty, or has characters that a token of `Cache-Status` cannot have.
+    Name(String),
+    /// `soft_timeout` is longer than `hard_timeout`, which would always come first.
+    SoftAboveHard,
+    /// `max_waiters` is 0: no request could wait for its own call.
+    ZeroMaxWaiters,
+    /// The cache refuses a setting: [`MissingCapacity`](bellwether::BuildError::MissingCapacity)
+    /// stands for a missing `max_bytes`.
+    Cache(bellwether::BuildError),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => write!(f, "the name must be a token (RFC 9651 section 3.3.4), not {name:?}"),
+            Self::SoftAboveHard => f.write_str("soft_timeout must not be longer than hard_timeout, which comes first"),
+            Self::ZeroMaxWaiters => f.write_str("max_waiters must be above 0: without a bound, leave it out"),
+            Self::Cache(bellwether::BuildError::MissingCapacity) => f.write_str("max_bytes is required"),
+            Self::Cache(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Cache(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl ResponseCache {
+    /// Returns a builder, whose settings are the defaults of all layers.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+}
+
+impl Builder {
+    fn new() -> Self {
+        Self {
+            core: Cache::builder(),
+            clock: Arc::new(CoarseClock::new()),
+            wall_clock: Arc::new(SystemTime::now),
+            name: "bellwether".to_owned(),
+            early: true,
+            no_waiters: false,
+            settings: Settings::default(),
+        }
+    }
+
+    settings!(self, self.settings);
+
+    /// How many bytes the stored responses may take: bodies, headers and keys, about. Required.
+    pub fn max_bytes(mut self, bytes: u64) -> Self {
+        self.core = self.core.max_capacity(bytes);
+        self
+    }
+
+    /// The name in `Cache-Status`, and of the store in an observer. Default: `bellwether`.
+    pub fn name(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// The most requests that wait for one call of a handler, with the one that began it. One more
+    /// is answered at once: with a stale response, or with 503. Not zero. Default: 2³⁰ − 1.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.no_waiters = waiters == 0;
+        self.core = self.core.max_waiters(waiters);
+        self
+    }
+
+    /// The most calls of handlers at a time, over all layers, for responses that may be stored. A
+    /// request that would begin one more is answered with a stale response, or with 503. Requests
+    /// that go past the store (other methods, cookies, marks) are not counted. Not zero. Default:
+    /// no bound.
+    pub fn max_loads(mut self, loads: usize) -> Self {
+        self.core = self.core.max_loads(loads);
+        self
+    }
+
+    /// Whether a response that is still asked for may be made anew shortly before its time is over,
+    /// in the background (XFetch). Default: yes.
+    pub fn early_refresh(mut self, early: bool) -> Self {
+        self.early = early;
+        self
+    }
+
+    /// An observer of the store, such as bellwether's `MetricsObserver`.
+    pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
+        self.core = self.core.observer(observer);
+        self
+    }
+
+    /// Counts hits and misses, too: see [`ResponseCache::stats`].
+    pub fn record_stats(mut self) -> Self {
+        self.core = self.core.record_stats();
+        self
+    }
+
+    /// The clock and timer, for tests: a [`ManualClock`](bellwether::ManualClock). Default: the
+    /// system's.
+    pub fn clock(mut self, clock: impl Clock + Timer + Clone + 'static) -> Self {
+        self.core = self.core.clock(clock.clone()).timer(clock.clone());
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// What time it is, for `Date` and `Expires`, for tests. Default: [`SystemTime::now`].
+    pub fn wall_clock(mut self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.wall_clock = Arc::new(now);
+        self
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    /// If a setting is missing or has no meaning: see [`BuildError`].
+    pub fn build(self) -> Result<ResponseCache, BuildError> {
+        if !is_token(&self.name) {
+            return Err(BuildError::Name(self.name));
+        }
+        if self.settings.is_soft_above_hard() {
+            return Err(BuildError::SoftAboveHard);
+        }
+        if self.no_waiters {
+            return Err(BuildError::ZeroMaxWaiters);
+        }
+        let core = self
+            .core
+            .name(&self.name)
+            .weigher(weight)
+            .tags_with(tags)
+            .negative_ttl_with(|_: &Key, failure: &Failure| failure.kept_for())
+            // A handler that panics is called once, not again for each of those who wait.
+            .max_handovers(0);
+        let core = if self.early { core } else { core.xfetch(0.0) };
+        let cache = core.build().map_err(BuildError::Cache)?;
+        let inner = Inner::new(cache, self.clock, self.wall_clock, self.name.into(), self.settings, self.early);
+        Ok(ResponseCache { inner: Arc::new(inner) })
+    }
+}
+
+fn weight(key: &Key, value: &Value) -> u32 {
+    let response = match value {
+        Value::Response(stored) => stored.size(),
+        Value::Pass => 0,
+    };
+    u32::try_from(key.len() + response + size_of::<Key>() + size_of::<Value>()).unwrap_or(u32::MAX)
+}
+
+fn tags(_: &Key, value: &Value, tags: &mut Tags<'_>) {
+    if let Value::Response(stored) = value {
+        stored.tags().iter().for_each(|tag| tags.add::<str>(tag));
+    }
+}
+
+/// Returns whether a text is a token of structured fields, as `Cache-Status` names caches.
+fn is_token(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:/".contains(&byte);
+    text.bytes().next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'*') && text.bytes().all(inner)
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("name", &self.name).field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
