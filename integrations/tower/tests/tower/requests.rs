@@ -105,6 +105,39 @@ async fn a_304_confirms_what_is_stored_and_brings_new_headers() {
     assert_eq!(seen.lock().unwrap()[1]["if-none-match"], "\"v\"");
 }
 
+/// The handler's answer is for all, so it is not asked with the condition of one client.
+#[tokio::test]
+async fn a_clients_condition_does_not_reach_the_handler() {
+    let (site, seen) = tagged("max-age=10");
+    let first = site.call(get("/", &[("if-none-match", "\"v\""), ("if-modified-since", &date(0))])).await;
+    assert_eq!((first.status, first.text()), (304, ""));
+    let second = site.get("/").await;
+    assert_eq!((second.status, second.text(), second.is_hit()), (200, "body", true));
+    let seen = seen.lock().unwrap();
+    assert!(!seen[0].contains_key("if-none-match") && !seen[0].contains_key("if-modified-since"));
+}
+
+/// Those who waited for the first response may not use it without a question, and share one.
+#[tokio::test]
+async fn no_cache_is_not_shared_without_a_question() {
+    let gate = Gate::closed();
+    let waits = gate.clone();
+    let site = Site::new(
+        |builder| builder,
+        move |call, request| {
+            let gate = waits.clone();
+            async move {
+                gate.pass().await;
+                assert_eq!(request.headers().contains_key("if-none-match"), call > 1);
+                answer(200, &[("cache-control", "no-cache"), ("etag", "\"v\"")], call.to_string())
+            }
+        },
+    );
+    let all = site.herd((0..10).map(|_| get("/", &[])).collect(), &gate).await;
+    assert_eq!(all.iter().filter(|read| read.text() == "1").count(), 1);
+    assert!((2..=3).contains(&site.calls()), "{} calls", site.calls());
+}
+
 #[tokio::test]
 async fn no_cache_asks_once_for_all_who_come_meanwhile() {
     let (site, seen) = tagged("no-cache");

@@ -57,6 +57,11 @@ async fn all_variants_go_with_their_uri() {
     for (language, expected) in [("en", "en3"), ("de", "de4"), ("en", "en3")] {
         assert_eq!(site.call(speaking(language)).await.text(), expected);
     }
+    // Whichever of them comes first afterwards.
+    assert!(site.cache.invalidate("", "/"));
+    for (language, expected) in [("en", "en5"), ("de", "de6"), ("de", "de6")] {
+        assert_eq!(site.call(speaking(language)).await.text(), expected);
+    }
 }
 
 #[tokio::test]
