@@ -41,7 +41,8 @@ impl<S> Layer<S> for CacheLayer {
     type Service = CacheService<S>;
 
     /// # Panics
-    /// If the route's `soft_timeout` is longer than its `hard_timeout`, which would always come first.
+    /// If the route's `soft_timeout` is longer than its `hard_timeout`, which would always come
+    /// first.
     fn layer(&self, service: S) -> CacheService<S> {
         assert!(!self.settings.is_soft_above_hard(), "soft_timeout must not be longer than hard_timeout");
         let route = Route { store: self.store.clone(), settings: self.settings.clone() };

@@ -90,8 +90,8 @@ fn the_future_is_small() {
     assert!(size_of::<Body<Full<Bytes>>>() <= 64, "{} bytes", size_of::<Body<Full<Bytes>>>());
 }
 
-/// In axum a layer with a body type of its own costs a box around the body and some more, also where
-/// it is off. (A route without the layer costs nothing.)
+/// In axum a layer with a body type of its own costs a box around the body and some more, also
+/// where it is off. (A route without the layer costs nothing.)
 #[test]
 fn what_axum_adds_is_bounded() {
     use axum::{Router, body::Body, extract::Request, routing::get};
