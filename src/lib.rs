@@ -228,7 +228,7 @@ pub use api::{
 pub use engine::{
     event_key::EventKey,
     events::{CacheEvent, LoadEnding, LoadKind, Observer, RemovalCause, WaitEnding},
-    expiry::Expiry,
+    expiry::{Expiry, ExpiryParts},
     failure::Failure,
     key::ToKey,
     outcome::{Loaded, Outcome},

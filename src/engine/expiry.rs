@@ -2,7 +2,7 @@
 
 use super::refresh::Refresh;
 use crate::flight::expiry::Ttl;
-use crate::runtime::xfetch::nanos;
+use crate::runtime::xfetch::{NEVER, nanos};
 use core::time::Duration;
 
 /// The terms of one value: how long it is fresh, when it is refreshed, and how long past its expiry
@@ -139,6 +139,30 @@ impl Expiry {
         self
     }
 
+    /// Returns the parts, for code that keeps the value in another store, too.
+    ///
+    /// ```
+    /// use bellwether::Expiry;
+    /// use std::time::Duration;
+    /// let minute = Duration::from_secs(60);
+    /// let parts = Expiry::new().exact_ttl(minute).age(minute / 2).parts();
+    /// assert_eq!((parts.ttl, parts.is_exact, parts.age), (Some(minute), true, minute / 2));
+    /// assert_eq!((parts.stale_if_error, parts.cost), (None, None));
+    /// ```
+    pub fn parts(&self) -> ExpiryParts {
+        let time = |ns: u64| if ns == NEVER { Duration::MAX } else { Duration::from_nanos(ns) };
+        ExpiryParts {
+            ttl: self.ttl.map(|ttl| time(ttl.nanos())),
+            is_exact: self.ttl.is_some_and(|ttl| !ttl.is_jittered()),
+            refresh: self.refresh,
+            stale_while_refresh: self.while_refresh.map(time),
+            stale_if_error: self.if_error.map(time),
+            age: time(self.age),
+            cost: self.cost.map(time),
+            from_tier: self.from_tier,
+        }
+    }
+
     /// Takes each part that is not given from `other`.
     pub(crate) fn or(self, other: Self) -> Self {
         Self {
@@ -161,4 +185,28 @@ impl Expiry {
     pub(crate) fn has_own_terms(&self) -> bool {
         self.refresh.is_some() || self.while_refresh.is_some() || self.if_error.is_some()
     }
+}
+
+/// What an [`Expiry`] says, part by part; `None`: the part is not given. From [`Expiry::parts`].
+///
+/// Times longer than 292 years (a time to live) or 584 years (all others) are `Duration::MAX`.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ExpiryParts {
+    /// How long the value is fresh, before any jitter.
+    pub ttl: Option<Duration>,
+    /// Whether the time to live was given as exact ([`Expiry::exact_ttl`]).
+    pub is_exact: bool,
+    /// When the value is refreshed before it expires.
+    pub refresh: Option<Refresh>,
+    /// How long past its expiry the value is served while it is refreshed.
+    pub stale_while_refresh: Option<Duration>,
+    /// How long past its expiry the value stands in for an error.
+    pub stale_if_error: Option<Duration>,
+    /// How old the value is already. Zero: it is new, or its age was not given.
+    pub age: Duration,
+    /// How long a load of the value takes.
+    pub cost: Option<Duration>,
+    /// Whether the value was read from another tier.
+    pub from_tier: bool,
 }

@@ -114,6 +114,16 @@ pub(crate) fn each_face(set: impl Fn(Builder<Key, u64>) -> Builder<Key, u64>, te
         };
         with_outcome(block_on(cache.entry(&key).revalidate_with_async(load)))
     });
+    by_closure("plain, tasks", |cache, key, script| {
+        let load = |old: Option<Entry<'_, Key, u64>>| {
+            let old = old.map(|old| *old);
+            async move {
+                yield_now().await;
+                script.run(key, old)
+            }
+        };
+        plain(block_on(cache.revalidate_with_async(&key, load)))
+    });
     by_closure("detached, threads", |cache, key, script| {
         let load = move |key: &Key, old: Old| script.run(*key, old.map(|old| *old));
         with_outcome(cache.detached(&key).revalidate_with(load))

@@ -386,3 +386,15 @@ fn an_age_beyond_the_caches_own_over_another_value() {
     let within = cache.entry(&1).max_age(60 * SECOND).get_with(|| 3);
     assert_eq!((*within.0, within.1), (3, Outcome::Computed), "an hour old, not a second");
 }
+
+#[test]
+fn its_parts_are_what_was_given() {
+    let parts = terms().age(SECOND).cost(2 * SECOND).from_tier().parts();
+    assert_eq!((parts.ttl, parts.is_exact, parts.age), (Some(10 * SECOND), false, SECOND));
+    assert_eq!((parts.stale_while_refresh, parts.stale_if_error), (Some(5 * SECOND), Some(20 * SECOND)));
+    assert_eq!((parts.refresh, parts.cost, parts.from_tier), (Some(Refresh::at(0.5)), Some(2 * SECOND), true));
+    assert_eq!(Expiry::new().exact_ttl(Duration::MAX).parts().ttl, Some(Duration::MAX));
+    let none = Expiry::new().parts();
+    assert_eq!((none.ttl, none.is_exact, none.refresh, none.from_tier), (None, false, None, false));
+    assert_eq!((none.stale_while_refresh, none.stale_if_error, none.cost), (None, None, None));
+}

@@ -3,10 +3,11 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
+use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::{Waiter, Woken};
-use crate::api::load::form::ReturnAs;
-use crate::api::load::read_through::{Attempt, Resolution, as_loaded, certain};
+use crate::api::load::form::{AsValue, ReturnAs};
+use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, as_loaded, certain, plain_hit};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
 use crate::flight::reentry::{self, FlightId};
@@ -198,6 +199,62 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         E: Send + Sync + 'static,
     {
         run_async(|| self.begin(q, false), |_| load(), as_loaded, |found| found)
+    }
+
+    /// As [`try_get_with_async`](Self::try_get_with_async), with a loader that gets the value that
+    /// it replaces, fresh or expired, if there is one, and may answer that this value is still
+    /// right, or say how long its new value is kept: see
+    /// [`Request::revalidate_with`](crate::Request::revalidate_with).
+    ///
+    /// Cost: a hit is one of `try_get_with_async`, which clones the value. That of a
+    /// [`Request`](crate::Request) counts a reference instead, and costs about twice as much.
+    ///
+    /// ```
+    /// # use std::task::{Context, Poll, Waker};
+    /// use bellwether::{Cache, Entry, Loaded, LoadError};
+    /// use std::convert::Infallible;
+    /// let pages: Cache<String, u32> = Cache::new(10);
+    /// pages.insert("/".to_owned(), 7);
+    /// pages.expire("/");
+    /// let fetch = |old: Option<Entry<'_, String, u32>>| {
+    ///     let answer = if old.is_some() { Loaded::NotModified } else { Loaded::New(8) };
+    ///     async move { Ok::<_, Infallible>(answer) }
+    /// };
+    /// let page = pages.revalidate_with_async("/", fetch);
+    /// # let mut page = std::pin::pin!(page);
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # let Poll::Ready(page) = page.as_mut().poll(&mut context) else { panic!() };
+    /// assert!(matches!(page, Ok(7)));
+    /// ```
+    ///
+    /// # Errors
+    /// As [`try_get_with_async`](Self::try_get_with_async); `NotModified` if the loader answers
+    /// [`Loaded::NotModified`] and there was no old value.
+    ///
+    /// # Cancellation, panics
+    /// As [`get_with_async`](Self::get_with_async).
+    pub fn revalidate_with_async<'c, Q, E, F, Fut>(
+        &'c self,
+        q: &'c Q,
+        load: F,
+    ) -> impl Future<Output = Result<V, LoadError<E>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        F: FnOnce(Option<Entry<'c, K, V>>) -> Fut,
+        Fut: Future<Output = Result<Loaded<V>, E>>,
+        V: Clone,
+        E: Send + Sync + 'static,
+    {
+        // A value may have a time of its own, so the load is timed in any case.
+        let begin = || match plain_hit(self.core(), q, self.hash(q)) {
+            Some(value) => Attempt::Hit(value),
+            None => {
+                let (core, limits) = (CoreRef::borrowed(self.core()), self.core().config.limits.clone());
+                Attempt::ReadThrough(ReadThrough::<_, _, _, AsValue>::new(core, q, self.hash(q), limits, false))
+            }
+        };
+        let load = |lease: Option<&Lease<'c, K, V>>| load(lease.and_then(Lease::old_entry));
+        run_async(begin, load, |loaded| loaded, |found| found)
     }
 }
 
