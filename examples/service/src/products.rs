@@ -116,7 +116,7 @@ impl Products {
                     .tags_with(|&id, known, tags: &mut TagList| ids(id, known, |id| tags.add(id.to_le_bytes())))
                     .max_capacity(CAPACITY)
                     .memory(move |memory| memory.name(&name).observer(MetricsObserver::new()).record_stats())
-                    .on_event(teller())
+                    .observer(teller())
                     .build();
                 Kept::Shared(tier.await?)
             }
@@ -182,9 +182,9 @@ impl Products {
 
 /// Returns what tells the person who runs the service of the link's changes. Attempts to connect
 /// that fail are told once, until one succeeds.
-fn teller() -> impl Fn(&TierEvent) + Send + Sync {
+fn teller() -> impl Fn(&str, &TierEvent) + Send + Sync {
     let failing = AtomicBool::new(false);
-    move |event| match event {
+    move |_: &str, event: &TierEvent| match event {
         TierEvent::LinkUp { .. } => {
             failing.store(false, Ordering::Relaxed);
             eprintln!("redis: the link is up");
@@ -195,6 +195,8 @@ fn teller() -> impl Fn(&TierEvent) + Send + Sync {
                 eprintln!("redis: no connection ({why}); trying again until there is one");
             }
         }
+        // The page shows the counts.
+        TierEvent::Counted { .. } => {}
         other => eprintln!("redis: {other:?}"),
     }
 }

@@ -1,5 +1,6 @@
 //! What each level costs, beside the plain commands and beside a lock that is polled, in one run
-//! and as ratios: `cargo bench -p bellwether-redis`. It starts its own `redis-server`.
+//! and as ratios: `cargo bench -p bellwether-redis`. It starts its own `redis-server`. Where there is
+//! valgrind it counts the instructions of a hit, too; these repeat, and times do not.
 
 use bellwether::Cache;
 use bellwether_redis::Tier;
@@ -29,8 +30,12 @@ fn main() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    if let Ok(how) = std::env::var("BELLWETHER_HITS") {
+        return runtime.block_on(hits(&how));
+    }
     runtime.block_on(async {
         let Some(server) = support::Server::start() else { return };
+        instructions(&server.url());
         memory(&server.url()).await;
         shared(&server.url()).await;
     });
@@ -38,7 +43,78 @@ fn main() {
 
 async fn build(url: &str, capacity: u64) -> Tier<u64, String> {
     let builder = Tier::builder(url).unwrap().time_to_live(Duration::from_secs(600)).max_capacity(capacity);
-    builder.build().await.unwrap()
+    // On a busy machine a slow answer is no lost link.
+    let patient = builder.heartbeat(Duration::from_millis(250), Duration::from_secs(10));
+    patient.command_timeout(Duration::from_secs(10)).build().await.unwrap()
+}
+
+/// The ways to a hit of memory whose instructions are counted.
+const WAYS: [&str; 4] =
+    ["bellwether, `get`", "tier, `get`", "bellwether, `try_get_with_async`", "tier, `try_get_with_async`"];
+
+/// Counts the instructions of a hit, each way in a process of its own under callgrind.
+fn instructions(url: &str) {
+    const FEW: u64 = 1000;
+    let count = |way: usize, hits: u64| -> Option<u64> {
+        let out = std::env::temp_dir().join(format!("bellwether-hits-{}", std::process::id()));
+        let mut run = std::process::Command::new("valgrind");
+        run.args(["--tool=callgrind", "--toggle-collect=*counted_hits*"]);
+        run.arg(format!("--callgrind-out-file={}", out.display())).arg(std::env::current_exe().unwrap()).arg("--bench");
+        run.env("BELLWETHER_HITS", format!("{url} {way} {hits}")).output().ok()?;
+        let profile = std::fs::read_to_string(&out).ok()?;
+        let _ = std::fs::remove_file(out);
+        profile.lines().find_map(|line| line.strip_prefix("summary: ")?.trim().parse().ok())
+    };
+    println!("| memory hit, 8-byte String | instructions |\n|---|--:|");
+    for (way, name) in WAYS.iter().enumerate() {
+        // The difference: what the first hits alone cost is left out.
+        match (count(way, FEW), count(way, 2 * FEW)) {
+            (Some(few), Some(many)) => println!("| {name} | {:.1} |", (many - few) as f64 / FEW as f64),
+            _ => return println!("| not counted: there is no valgrind | |\n"),
+        }
+    }
+    println!();
+}
+
+/// A process that hits.
+async fn hits(how: &str) {
+    let parts: Vec<&str> = how.split(' ').collect();
+    let (way, hits): (usize, u64) = (parts[1].parse().unwrap(), parts[2].parse().unwrap());
+    // Under valgrind the server seems slow; and no heartbeat is to come in between.
+    let minute = Duration::from_secs(60);
+    let builder = Tier::builder(parts[0]).unwrap().time_to_live(minute * 10).heartbeat(minute, minute);
+    let tier: Tier<u64, String> = builder.command_timeout(minute).connect_timeout(minute).build().await.unwrap();
+    let plain: Cache<u64, String> = Cache::builder().max_capacity(10_000).time_to_live(minute * 10).build().unwrap();
+    for key in 0..1000 {
+        tier.try_get_with_async(&key, || async { Ok::<_, String>("x".repeat(8)) }).await.unwrap();
+        plain.insert(key, "x".repeat(8));
+    }
+    counted(way, hits, &tier, &plain).await;
+}
+
+/// Hits. Each poll of it is counted: there is one.
+async fn counted(way: usize, hits: u64, tier: &Tier<u64, String>, plain: &Cache<u64, String>) {
+    let load = || async { Ok::<_, String>(String::new()) };
+    let all = async {
+        for key in (0..hits).map(|hit| hit % 1000) {
+            drop(black_box(match way {
+                0 => plain.get(&key),
+                1 => tier.get(&key),
+                2 => plain.try_get_with_async(&key, load).await.ok(),
+                _ => tier.try_get_with_async(&key, load).await.ok(),
+            }));
+        }
+    };
+    let mut all = std::pin::pin!(all);
+    std::future::poll_fn(|cx| counted_hits(all.as_mut(), cx)).await;
+}
+
+#[inline(never)]
+fn counted_hits(
+    all: std::pin::Pin<&mut impl Future<Output = ()>>,
+    cx: &mut std::task::Context<'_>,
+) -> std::task::Poll<()> {
+    all.poll(cx)
 }
 
 /// A hit of memory, beside one of the core.

@@ -6,28 +6,45 @@ use crate::codec::Codec;
 use crate::error::BuildError;
 use crate::held::Held;
 use crate::key::SharedKey;
-use crate::link::{LinkTimes, TierEvent, text_of};
+use crate::link::{Address, LinkTimes, text_of};
+use crate::observe::TierObserver;
 use crate::settings::{Coding, Settings};
 use crate::tags::TagList;
 use crate::tier::Tier;
+use bellwether::Expiry;
 use redis::{ConnectionInfo, IntoConnectionInfo, ProtocolVersion};
 use std::fmt;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
 type MemoryBuilder<K, V> = bellwether::Builder<K, Held<V>>;
-type Memory<K, V> = Box<dyn FnOnce(MemoryBuilder<K, V>) -> MemoryBuilder<K, V>>;
+type Memory<K, V> = Box<dyn FnOnce(MemoryBuilder<K, V>) -> MemoryBuilder<K, V> + Send>;
 
 /// The settings of a tier that is to be built. From [`Tier::builder`].
 pub struct Builder<K, V> {
-    server: ConnectionInfo,
+    server: Address,
     namespace: String,
     settings: Settings<K, V>,
     times: LinkTimes,
     max_capacity: u64,
     max_queued_writes: usize,
     memory: Option<Memory<K, V>>,
+    observers: Vec<Box<dyn TierObserver>>,
     runtime: Option<Handle>,
+}
+
+/// Reads an address, and has the connection speak the protocol that has pushes.
+fn address(server: &str) -> Result<ConnectionInfo, BuildError> {
+    let address = server.into_connection_info().map_err(|error| BuildError::Address(text_of(&error)))?;
+    let redis = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let tcp = address.tcp_settings().clone().set_nodelay(true);
+    Ok(address.set_redis_settings(redis).set_tcp_settings(tcp))
+}
+
+/// Reads the address of a sentinel.
+#[cfg(feature = "sentinel")]
+fn plain(server: &str) -> Result<ConnectionInfo, BuildError> {
+    server.into_connection_info().map_err(|error| BuildError::Address(text_of(&error)))
 }
 
 #[cfg(feature = "postcard")]
@@ -52,21 +69,18 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// # Errors
     /// [`BuildError::Address`].
     pub fn builder_with(server: &str, codec: impl Codec<V>) -> Result<Builder<K, V>, BuildError> {
-        let address = server.into_connection_info().map_err(|error| BuildError::Address(text_of(&error)))?;
-        let redis = address.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-        let tcp = address.tcp_settings().clone().set_nodelay(true);
-        Ok(Builder::new(address.set_redis_settings(redis).set_tcp_settings(tcp), Coding::of(codec)))
+        Ok(Builder::new(Address::One(address(server)?), Coding::of(codec)))
     }
 }
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
-    fn new(server: ConnectionInfo, coding: Coding<V>) -> Self {
+    fn new(server: Address, coding: Coding<V>) -> Self {
         let settings = Settings {
             coding,
             schema: 0,
             max_value_bytes: 1 << 20,
             ttl: Duration::ZERO,
-            ttl_with: None,
+            expiry_with: None,
             ttl_jitter: 0.0,
             memory_ttl: Duration::MAX,
             untracked_ttl: Duration::from_secs(1),
@@ -78,7 +92,6 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
             probe: Duration::from_millis(250),
             skip_shared_lock: false,
             tags_with: None,
-            on_event: None,
         };
         let times = LinkTimes {
             heartbeat: Duration::from_millis(250),
@@ -95,6 +108,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
             max_capacity: 10_000,
             max_queued_writes: 10_000,
             memory: None,
+            observers: Vec::new(),
             runtime: None,
         }
     }
@@ -119,8 +133,21 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
 
     /// Sets a function that gives each value a time to live; `None` falls through to
     /// [`time_to_live`](Self::time_to_live). The process that loads or inserts the value calls it.
-    pub fn ttl_with(mut self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
-        self.settings.ttl_with = Some(Box::new(ttl));
+    /// Of this and [`expiry_with`](Self::expiry_with), the last one that is set counts.
+    pub fn ttl_with(self, ttl: impl Fn(&K, &V) -> Option<Duration> + Send + Sync + 'static) -> Self {
+        self.expiry_with(move |key, value| match ttl(key, value) {
+            Some(ttl) => Expiry::new().ttl(ttl),
+            None => Expiry::new(),
+        })
+    }
+
+    /// Sets a function that gives each value its terms: how long it is fresh, its windows past
+    /// that, its age, what a load of it costs. The loader's own terms, and those of the request,
+    /// count before these. The process that loads or inserts the value calls it; all processes go
+    /// by what it says. (The moment of an early [`refresh`](Expiry::refresh) is kept by the process
+    /// that loads the value, and by no other: set it for all by [`memory`](Self::memory).)
+    pub fn expiry_with(mut self, expiry: impl Fn(&K, &V) -> Expiry + Send + Sync + 'static) -> Self {
+        self.settings.expiry_with = Some(Box::new(expiry));
         self
     }
 
@@ -146,8 +173,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets how long past its time to live memory serves an old value while one caller refreshes
-    /// it.
+    /// Sets how long past its time to live an old value, of memory or of the server, is served
+    /// while one caller of any process refreshes it. The process of that caller serves it from
+    /// memory alone.
     pub fn stale_while_refresh(mut self, window: Duration) -> Self {
         self.settings.stale_while_refresh = window;
         self
@@ -177,7 +205,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     }
 
     /// Sets how long a caller waits for the load of another caller, of this or of another process,
-    /// before it gets [`TimedOut`](bellwether::LoadError::TimedOut). Default: no bound.
+    /// before it gets an old value, of memory or of the server, within its windows, or else
+    /// [`TimedOut`](bellwether::LoadError::TimedOut). (The server's old value is known to the
+    /// caller that asks the server for its process, and not to those who wait for that caller.)
+    /// Default: no bound.
     pub fn wait_timeout(mut self, timeout: Duration) -> Self {
         self.settings.wait_timeout = Some(timeout);
         self
@@ -264,16 +295,51 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         self
     }
 
-    /// Sets a function that is told of the link's changes and of rare events. It is called by the
-    /// task that keeps the link, or by a caller: keep it short. It must not panic.
-    pub fn on_event(mut self, on_event: impl Fn(&TierEvent) + Send + Sync + 'static) -> Self {
-        self.settings.on_event = Some(Box::new(on_event));
+    /// Adds an observer of the tier's events: the link's changes, and all that is counted.
+    /// Observers that were added before are called first. Default: none.
+    pub fn observer(mut self, observer: impl TierObserver + 'static) -> Self {
+        self.observers.push(Box::new(observer));
         self
     }
 
+    /// Has the tier use the server that sentinels tell as the present master of this name, and
+    /// follow them to its successor. `sentinels` are their addresses (`redis://host:26379`). The
+    /// builder's first address says how to log in at the master (user, password, database, TLS);
+    /// its host is not used.
+    ///
+    /// # Errors
+    /// [`BuildError::Address`], also if there is none.
+    #[cfg(feature = "sentinel")]
+    pub fn sentinels(mut self, master: &str, sentinels: &[&str]) -> Result<Self, BuildError> {
+        let sentinels = sentinels.iter().map(|sentinel| plain(sentinel)).collect::<Result<Vec<_>, _>>()?;
+        let Address::One(login) = self.server else { return Err(BuildError::TwoKinds) };
+        if sentinels.is_empty() {
+            return Err(BuildError::Address("there is no address of a sentinel".to_owned()));
+        }
+        self.server = Address::Sentinels { login, master: master.to_owned(), sentinels };
+        Ok(self)
+    }
+
+    /// Has the tier use the cluster that the server at the builder's first address belongs to.
+    /// `others` are addresses to ask if that one does not answer. User, password and TLS are those
+    /// of the first address, at all nodes.
+    ///
+    /// # Errors
+    /// [`BuildError::Address`].
+    #[cfg(feature = "cluster")]
+    pub fn cluster(mut self, others: &[&str]) -> Result<Self, BuildError> {
+        let Address::One(first) = self.server else { return Err(BuildError::TwoKinds) };
+        let mut seeds = vec![first.clone()];
+        for other in others {
+            seeds.push(first.clone().set_addr(address(other)?.addr().clone()));
+        }
+        self.server = Address::Cluster(seeds);
+        Ok(self)
+    }
+
     /// Sets up the memory level further: a weigher, `max_waiters`, `max_loads`, `soft_timeout`, an
-    /// observer, its early refresh, statistics. The tier sets its time to live, windows, tags and
-    /// `lead_timeout` afterwards.
+    /// observer, its early refresh, statistics. The tier sets its time to live and terms, windows,
+    /// tags, spawner, `wait_timeout` and `lead_timeout` afterwards.
     ///
     /// ```no_run
     /// # fn example() -> Result<(), bellwether_redis::BuildError> {
@@ -286,7 +352,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     /// ```
     pub fn memory(
         mut self,
-        set: impl FnOnce(bellwether::Builder<K, Held<V>>) -> bellwether::Builder<K, Held<V>> + 'static,
+        set: impl FnOnce(bellwether::Builder<K, Held<V>>) -> bellwether::Builder<K, Held<V>> + Send + 'static,
     ) -> Self {
         self.memory = Some(Box::new(set));
         self

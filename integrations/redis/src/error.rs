@@ -76,6 +76,8 @@ pub enum BuildError {
     Zero(&'static str),
     /// The `probe` is not shorter than the `lead_timeout`: a dead process would not be noticed.
     ProbeTooLong,
+    /// Both [sentinels](crate::Builder) and a [cluster](crate::Builder) were given.
+    TwoKinds,
     /// `build` was called outside of a tokio runtime, and was given none.
     NoRuntime,
     /// The settings of the memory level are contradictory.
@@ -90,6 +92,7 @@ impl fmt::Display for BuildError {
             Self::NoTimeToLive => f.write_str("no time_to_live is given, or it is zero"),
             Self::Zero(setting) => write!(f, "{setting} must not be zero"),
             Self::ProbeTooLong => f.write_str("the probe must be shorter than the lead_timeout"),
+            Self::TwoKinds => f.write_str("both sentinels and a cluster are given, or one of them twice"),
             Self::NoRuntime => f.write_str("there is no tokio runtime to run the link in"),
             Self::Memory(_) => f.write_str("the settings of the memory level are contradictory"),
         }

@@ -3,11 +3,11 @@
 use crate::flights::lock;
 use crate::inner::Inner;
 use crate::key::SharedKey;
-use crate::link::TierEvent;
+use crate::link::{Nodes, TierEvent};
 use crate::stats::Count;
+use crate::terms::Terms;
 use crate::wire::{EntryNames, Token};
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,7 +21,8 @@ pub(crate) enum Write {
     Insert {
         version: Token,
         payload: Arc<[u8]>,
-        until: Option<Instant>,
+        terms: Terms,
+        given: Instant,
         base: Base,
     },
     Remove,
@@ -41,7 +42,7 @@ pub(crate) enum Base {
 
 pub(crate) struct Queue<K> {
     /// The connection that writes go to; None: they are queued.
-    open: Option<MultiplexedConnection>,
+    open: Option<Nodes>,
     by_key: HashMap<K, Write>,
     cells: HashSet<u16>,
     generation: bool,
@@ -77,7 +78,7 @@ pub enum Written {
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     /// Returns the connection for writes; if there is none, calls `queue` instead.
-    pub(crate) fn open_or(&self, queue: impl FnOnce(&mut Queue<K>)) -> Option<MultiplexedConnection> {
+    pub(crate) fn open_or(&self, queue: impl FnOnce(&mut Queue<K>)) -> Option<Nodes> {
         let mut locked = lock(&self.queue);
         if locked.open.is_none() {
             self.enqueue(&mut locked, queue);
@@ -93,10 +94,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
 
     fn enqueue(&self, locked: &mut Queue<K>, queue: impl FnOnce(&mut Queue<K>)) {
         queue(locked);
-        self.stats.add(Count::QueuedWrite, 1);
+        self.count(Count::QueuedWrite, 1);
         if locked.len() > locked.most {
             locked.begin_anew();
-            self.stats.add(Count::QueueOverflow, 1);
+            self.count(Count::QueueOverflow, 1);
             self.event(&TierEvent::QueueOverflow);
         }
     }
@@ -110,24 +111,24 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Begins the new generation that is queued, if one is. Returns None if none is.
-    pub(crate) async fn replay_generation(&self, conn: &mut MultiplexedConnection) -> RedisResult<Option<Arc<str>>> {
+    pub(crate) async fn replay_generation(&self, nodes: &Nodes) -> RedisResult<Option<Arc<str>>> {
         if !std::mem::take(&mut lock(&self.queue).generation) {
             return Ok(None);
         }
-        let made = self.read_generation(conn, true).await;
+        let made = self.read_generation(nodes, true).await;
         match &made {
-            Ok(_) => self.stats.add(Count::ReplayedWrite, 1),
+            Ok(_) => self.count(Count::ReplayedWrite, 1),
             Err(_) => lock(&self.queue).generation = true,
         }
         made.map(Some)
     }
 
     /// Makes the queued writes, and opens the way for those that come. Returns how many were made.
-    pub(crate) async fn replay(&self, conn: &mut MultiplexedConnection) -> RedisResult<u64> {
+    pub(crate) async fn replay(&self, nodes: &Nodes) -> RedisResult<u64> {
         let mut replayed = 0;
         loop {
             // What was queued after a new generation belongs into it.
-            if self.replay_generation(conn).await?.is_some() {
+            if self.replay_generation(nodes).await?.is_some() {
                 continue;
             }
             let (cells, writes) = {
@@ -137,33 +138,33 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                     continue;
                 }
                 if queue.len() == 0 {
-                    queue.open = Some(conn.clone());
-                    self.stats.add(Count::ReplayedWrite, replayed);
+                    queue.open = Some(nodes.clone());
+                    self.count(Count::ReplayedWrite, replayed);
                     return Ok(replayed);
                 }
                 (std::mem::take(&mut queue.cells), std::mem::take(&mut queue.by_key))
             };
-            replayed += self.replay_some(conn, cells, writes).await?;
+            replayed += self.replay_some(nodes, cells, writes).await?;
         }
     }
 
     /// Makes some writes. Those that fail go back, unless newer ones have come.
     async fn replay_some(
         &self,
-        conn: &mut MultiplexedConnection,
+        nodes: &Nodes,
         mut cells: HashSet<u16>,
         mut writes: HashMap<K, Write>,
     ) -> RedisResult<u64> {
         let mut replayed = 0;
         let made = async {
             while let Some(cell) = cells.iter().next().copied() {
-                self.write_tag(conn, cell).await?;
+                self.write_tag(nodes, cell).await?;
                 cells.remove(&cell);
                 replayed += 1;
             }
             while let Some(key) = writes.keys().next().cloned() {
-                let names = self.names_of(conn, &key).await?;
-                match self.write(conn, &names, &writes[&key]).await {
+                let names = self.names_of(nodes, &key).await?;
+                match self.write(nodes, &names, &writes[&key]).await {
                     // Refused by a server that answers: it would be refused again, for ever.
                     Err(error) if error.code().is_some_and(|code| code == "OOM") => self.failed(&error),
                     done => done?,
@@ -185,50 +186,42 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Makes one write.
-    pub(crate) async fn write(
-        &self,
-        conn: &mut MultiplexedConnection,
-        names: &EntryNames,
-        write: &Write,
-    ) -> RedisResult<()> {
+    pub(crate) async fn write(&self, nodes: &Nodes, names: &EntryNames, write: &Write) -> RedisResult<()> {
         match write {
-            Write::Insert { version, payload, until, base } => {
-                let left = until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+            Write::Insert { version, payload, terms, given, base } => {
                 let base = match base {
                     Base::Anything => None,
                     Base::Version(version) => Some(version),
-                    Base::Unknown => return self.replay_conflict(conn, names).await,
+                    Base::Unknown => return self.replay_conflict(nodes, names).await,
                 };
-                if left.is_zero() {
-                    return self.remove(conn, names).await;
+                let times = terms.times(self.settings.keep(terms.windows), Duration::ZERO, given.elapsed());
+                if times.is_over() {
+                    return self.remove(nodes, names).await;
                 }
-                let times = (left, self.settings.keep());
-                if !self.scripts.insert(conn, names, (version, base), payload, times).await? {
-                    self.stats.add(Count::ReplayConflict, 1);
+                if !self.scripts.insert(nodes, names, (version, base), payload, times).await? {
+                    self.count(Count::ReplayConflict, 1);
                 }
                 Ok(())
             }
-            Write::Remove => self.remove(conn, names).await,
-            Write::Expire { version } => {
-                self.scripts.expire(conn, names, version, self.settings.keep()).await.map(drop)
-            }
+            Write::Remove => self.remove(nodes, names).await,
+            Write::Expire { version } => self.scripts.expire(nodes, names, version).await.map(drop),
         }
     }
 
     /// Removes a key that this process has written without the link, not knowing what others did.
-    async fn replay_conflict(&self, conn: &mut MultiplexedConnection, names: &EntryNames) -> RedisResult<()> {
-        self.stats.add(Count::ReplayConflict, 1);
-        self.remove(conn, names).await
+    async fn replay_conflict(&self, nodes: &Nodes, names: &EntryNames) -> RedisResult<()> {
+        self.count(Count::ReplayConflict, 1);
+        self.remove(nodes, names).await
     }
 
-    async fn remove(&self, conn: &mut MultiplexedConnection, names: &EntryNames) -> RedisResult<()> {
-        redis::cmd("DEL").arg(&names.value).arg(&names.flight).query_async(conn).await
+    async fn remove(&self, nodes: &Nodes, names: &EntryNames) -> RedisResult<()> {
+        redis::cmd("DEL").arg(&names.value).arg(&names.flight).query_async(&mut nodes.of(&names.value)).await
     }
 
     /// Invalidates a cell of tags for all processes.
-    pub(crate) async fn write_tag(&self, conn: &mut MultiplexedConnection, cell: u16) -> RedisResult<()> {
+    pub(crate) async fn write_tag(&self, nodes: &Nodes, cell: u16) -> RedisResult<()> {
         let told = (fastrand::u64(1..), cell, &*self.names.tag_channel);
-        let (epoch, number) = self.scripts.tag(conn, &self.names.tags, told).await?;
+        let (epoch, number) = self.scripts.tag(nodes, &self.names.tags, told).await?;
         self.tags_told(epoch, number, &[(cell, number)]);
         Ok(())
     }

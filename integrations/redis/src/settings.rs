@@ -1,9 +1,10 @@
 //! The settings of a tier, as its parts read them.
 
 use crate::codec::{Codec, CodecError};
-use crate::link::TierEvent;
 use crate::tags::TagList;
+use crate::terms::{Asked, Terms, Windows};
 use crate::wire::{self, Stamp};
+use bellwether::Expiry;
 use std::time::Duration;
 
 type Encode<V> = Box<dyn Fn(&V) -> Result<Vec<u8>, CodecError> + Send + Sync>;
@@ -29,15 +30,14 @@ impl<V> Coding<V> {
 }
 
 pub(crate) type TagsWith<K, V> = Box<dyn Fn(&K, &V, &mut TagList) + Send + Sync>;
-pub(crate) type TtlWith<K, V> = Box<dyn Fn(&K, &V) -> Option<Duration> + Send + Sync>;
-pub(crate) type OnEvent = Box<dyn Fn(&TierEvent) + Send + Sync>;
+pub(crate) type ExpiryWith<K, V> = Box<dyn Fn(&K, &V) -> Expiry + Send + Sync>;
 
 pub(crate) struct Settings<K, V> {
     pub(crate) coding: Coding<V>,
     pub(crate) schema: u32,
     pub(crate) max_value_bytes: usize,
     pub(crate) ttl: Duration,
-    pub(crate) ttl_with: Option<TtlWith<K, V>>,
+    pub(crate) expiry_with: Option<ExpiryWith<K, V>>,
     pub(crate) ttl_jitter: f64,
     pub(crate) memory_ttl: Duration,
     pub(crate) untracked_ttl: Duration,
@@ -49,7 +49,6 @@ pub(crate) struct Settings<K, V> {
     pub(crate) probe: Duration,
     pub(crate) skip_shared_lock: bool,
     pub(crate) tags_with: Option<TagsWith<K, V>>,
-    pub(crate) on_event: Option<OnEvent>,
 }
 
 /// Why a value is not shared.
@@ -60,9 +59,19 @@ pub(crate) enum Unshareable {
 }
 
 impl<K, V> Settings<K, V> {
-    /// How long the server keeps a value past its time to live.
-    pub(crate) fn keep(&self) -> Duration {
-        self.stale_while_refresh.max(self.stale_if_error)
+    /// Returns how long past its time a value may be served while it is refreshed.
+    pub(crate) fn while_refresh(&self, own: Windows) -> Duration {
+        own.while_refresh.unwrap_or(self.stale_while_refresh)
+    }
+
+    /// Returns how long past its time a value stands in for an error.
+    pub(crate) fn if_error(&self, own: Windows) -> Duration {
+        own.if_error.unwrap_or(self.stale_if_error)
+    }
+
+    /// Returns how long the server keeps a value past its time to live.
+    pub(crate) fn keep(&self, own: Windows) -> Duration {
+        self.while_refresh(own).max(self.if_error(own))
     }
 
     /// Returns the tags of a value as cells. None: there are too many.
@@ -73,13 +82,13 @@ impl<K, V> Settings<K, V> {
         tags.into_cells()
     }
 
-    /// Returns how long a value lives that was given no time of its own.
-    pub(crate) fn ttl_of(&self, key: &K, value: &V) -> Duration {
-        let own = self.ttl_with.as_ref().and_then(|ttl_with| ttl_with(key, value));
-        self.jittered(own.unwrap_or(self.ttl))
+    /// Returns the terms of a value; what `asked` does not say, the tier's settings say.
+    pub(crate) fn terms(&self, key: &K, value: &V, asked: Asked) -> Terms {
+        let own = self.expiry_with.as_ref().map(|expiry_with| Asked::from(expiry_with(key, value)));
+        asked.or(own.unwrap_or_default()).settled(self.ttl, |ttl| self.jittered(ttl))
     }
 
-    pub(crate) fn jittered(&self, ttl: Duration) -> Duration {
+    fn jittered(&self, ttl: Duration) -> Duration {
         if self.ttl_jitter == 0.0 || ttl == Duration::MAX {
             return ttl;
         }
@@ -87,22 +96,28 @@ impl<K, V> Settings<K, V> {
     }
 
     /// Returns the bytes of a value for the server, and its cells.
-    pub(crate) fn encode(&self, key: &K, value: &V, began: Stamp) -> Result<(Vec<u8>, Box<[u16]>), Unshareable> {
+    pub(crate) fn encode(
+        &self,
+        key: &K,
+        value: &V,
+        (began, windows): (Stamp, Windows),
+    ) -> Result<(Vec<u8>, Box<[u16]>), Unshareable> {
         let cells = self.cells(key, value).ok_or(Unshareable::TooLarge)?;
         let bytes = (self.coding.encode)(value).map_err(Unshareable::Codec)?;
         if bytes.len() > self.max_value_bytes {
             return Err(Unshareable::TooLarge);
         }
         let stamp = Stamp { cells, ..began };
-        Ok((wire::encode(self.coding.id, self.schema, &stamp, &bytes), stamp.cells))
+        Ok((wire::encode(self.coding.id, self.schema, (&stamp, &windows), &bytes), stamp.cells))
     }
 
-    /// Returns the value and its tags. None: the bytes are of another codec, schema or layout.
-    pub(crate) fn decode(&self, payload: &[u8]) -> Option<(V, Stamp)> {
-        let (stamp, bytes) = wire::decode(self.coding.id, self.schema, payload)?;
+    /// Returns the value, its tags and its windows. None: the bytes are of another codec, schema or
+    /// layout.
+    pub(crate) fn decode(&self, payload: &[u8]) -> Option<(V, Stamp, Windows)> {
+        let (stamp, windows, bytes) = wire::decode(self.coding.id, self.schema, payload)?;
         // A codec that panics on bytes that it does not know is no reason to lose the caller.
         let decode = || (self.coding.decode)(bytes).ok();
         let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).ok()??;
-        Some((value, stamp))
+        Some((value, stamp, windows))
     }
 }

@@ -35,6 +35,14 @@ macro_rules! counters {
             }
         }
 
+        impl Count {
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    $(Self::$event => stringify!($name),)*
+                }
+            }
+        }
+
         impl Stats {
             /// Returns the counters with their names, for exporters.
             pub fn named(&self) -> [(&'static str, u64); COUNTERS] {
@@ -47,6 +55,8 @@ macro_rules! counters {
 counters! {
     /// Values found on the server, by a caller that did not find them in memory.
     shared_hits SharedHit;
+    /// Old values of the server that were served while another process loaded.
+    stale_hits StaleHit;
     /// Loads that this process has led for all processes.
     shared_loads SharedLoad;
     /// Loads without a lease of the server: there was no link, or a command has failed.

@@ -1,9 +1,10 @@
 //! The tier: what its users call.
 
+mod bulk;
 mod request;
 mod writes;
 
-pub use request::TierRequest;
+pub use request::{TierDetached, TierRequest};
 
 use crate::error::SharedError;
 use crate::held::Held;
@@ -11,15 +12,17 @@ use crate::inner::Inner;
 use crate::key::SharedKey;
 use crate::link::LinkState;
 use crate::stats::Stats;
-use crate::voyage::{Call, Source};
-use bellwether::{Cache, LoadError, Outcome, ToKey};
+use crate::voyage::{Call, Old, Source, Voyage};
+use bellwether::{Cache, LoadError, Loaded, Outcome, ToKey};
 use equivalent::Equivalent;
 use std::fmt;
 use std::fmt::Display;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::hash::Hash;
-use std::sync::Arc;
+use std::pin::pin;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
+use std::task::Poll;
 use tokio::sync::watch;
 
 /// A cache of two levels that computes a missing value once over many processes: memory, then Redis
@@ -77,7 +80,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         if !self.inner.link.memory_is_good() {
             return None;
         }
-        self.inner.cache.get(key).map(|held| held.value)
+        self.inner.cache.get_ref(key).map(|held| held.value.clone())
     }
 
     /// Returns the value: from memory, from the server, or by `load`, which runs once at a time
@@ -111,7 +114,56 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        self.entry(key).try_get_with_async(load).await.map(|answer| answer.value)
+        let (tier, voyage) = (&self.inner, OnceLock::new());
+        self.drop_if_unlinked(key);
+        let mut found = pin!(tier.cache.revalidate_with_async(key, |old| {
+            let (old, voyage) = (Old::of(old), voyage.get_or_init(Voyage::new));
+            // Boxed: a hit makes no such future, and moves none.
+            Box::pin(async move {
+                let load = |_| async { load().await.map(Loaded::New) };
+                tier.bring(&key.to_key(), old, &self.call(), voyage, load).await
+            })
+        }));
+        // A hit is over by the first poll, and needs nothing of what follows.
+        let first = poll_fn(|cx| {
+            Poll::Ready(match found.as_mut().poll(cx) {
+                Poll::Ready(found) => Some(found.map(|held| held.value)),
+                Poll::Pending => None,
+            })
+        });
+        if let Some(found) = first.await {
+            return found;
+        }
+        tokio::select! {
+            biased;
+            found = found => found.map(|held| held.value),
+            instead = voyage.get_or_init(Voyage::new).overdue() => {
+                instead.map(|(value, _)| value).ok_or(LoadError::TimedOut)
+            }
+        }
+    }
+
+    /// Drops a value that memory has and must not serve, as the link may be gone since a time that
+    /// the supervisor has not looked at. It is asked for anew.
+    #[inline]
+    fn drop_if_unlinked<Q>(&self, key: &Q)
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if !self.inner.link.memory_is_good() && self.inner.cache.contains_key(key) {
+            self.inner.cache.invalidate(key);
+        }
+    }
+
+    /// Returns the settings of a call that changes none.
+    fn call(&self) -> Call {
+        let settings = &self.inner.settings;
+        Call {
+            wait_timeout: settings.wait_timeout,
+            lead_timeout: settings.lead_timeout,
+            skip_shared_lock: settings.skip_shared_lock,
+            ..Call::default()
+        }
     }
 
     /// As [`try_get_with_async`](Self::try_get_with_async), for a thread outside of any runtime:
@@ -151,14 +203,29 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// # }
     /// ```
     pub fn entry<'q, Q: ?Sized>(&self, key: &'q Q) -> TierRequest<'_, 'q, K, V, Q> {
-        let settings = &self.inner.settings;
-        let call = Call {
-            wait_timeout: settings.wait_timeout,
-            lead_timeout: settings.lead_timeout,
-            skip_shared_lock: settings.skip_shared_lock,
-            ..Call::default()
-        };
-        TierRequest::new(self, key, call)
+        TierRequest::new(self, key, self.call())
+    }
+
+    /// Begins a read-through whose load, if this caller leads, runs in the background of the tier's
+    /// runtime: it goes on, and is stored for all processes, if this caller is cancelled or stops
+    /// waiting. A caller that leads an early refresh, or a refresh while an old value of memory may
+    /// be served, gets the old value at once.
+    ///
+    /// ```no_run
+    /// # use bellwether_redis::Tier;
+    /// # async fn example(users: Tier<u64, String>) -> Result<(), Box<dyn std::error::Error>> {
+    /// use std::time::Duration;
+    /// let load = || async { Ok::<_, std::io::Error>("Ada".to_owned()) };
+    /// let request = users.detached(&7).hard_timeout(Duration::from_millis(50));
+    /// let answer = request.try_get_with_async(load).await?;
+    /// # let _ = answer;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Cost: a load takes a task of the runtime. A load in progress keeps the tier alive.
+    pub fn detached<'q, Q: ?Sized>(&self, key: &'q Q) -> TierDetached<'_, 'q, K, V, Q> {
+        TierDetached::new(self, key, self.call())
     }
 
     /// Returns the memory level, to be looked at: its statistics, its length, its iterator.

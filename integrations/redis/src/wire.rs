@@ -1,8 +1,10 @@
 //! What lies on the server: names of keys, tokens, and the bytes of a value.
 
 use crate::key::SharedKey;
+use crate::terms::Windows;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 /// A flight's token: the process, and a number that is new for each flight. A value's version is
 /// the token of the flight, or of the insert, that wrote it.
@@ -50,7 +52,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 /// The names of a namespace on the server.
 #[derive(Debug)]
 pub(crate) struct Names {
-    namespace: String,
+    pub(crate) namespace: String,
     /// The key of the generation.
     pub(crate) generation: Vec<u8>,
     /// The key of the tags' invalidations.
@@ -128,47 +130,70 @@ pub(crate) struct Stamp {
 }
 
 /// The layout of the bytes in front of a value. Raised when it changes.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 
-/// Returns the bytes of a value: layout, codec, schema, tags, and what the codec wrote.
-pub(crate) fn encode(codec: u8, schema: u32, stamp: &Stamp, value: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(7 + 16 + 2 * stamp.cells.len() + value.len());
+/// Which windows of its own a value has.
+const WHILE_REFRESH: u8 = 1;
+const IF_ERROR: u8 = 2;
+
+/// Returns the bytes of a value: layout, codec, schema, tags, windows, and what the codec wrote.
+pub(crate) fn encode(codec: u8, schema: u32, (stamp, windows): (&Stamp, &Windows), value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + 16 + 2 * stamp.cells.len() + 16 + value.len());
     out.extend_from_slice(&[LAYOUT, codec]);
     out.extend_from_slice(&schema.to_be_bytes());
     out.push(u8::try_from(stamp.cells.len()).expect("the tags of a value are bounded"));
+    let parts = [(WHILE_REFRESH, windows.while_refresh), (IF_ERROR, windows.if_error)];
+    out.push(parts.iter().filter(|(_, window)| window.is_some()).map(|(flag, _)| flag).sum());
     if !stamp.cells.is_empty() {
         out.extend_from_slice(&stamp.epoch.to_be_bytes());
         out.extend_from_slice(&stamp.number.to_be_bytes());
         stamp.cells.iter().for_each(|cell| out.extend_from_slice(&cell.to_be_bytes()));
     }
+    for window in parts.iter().filter_map(|(_, window)| *window) {
+        let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+        out.extend_from_slice(&nanos.to_be_bytes());
+    }
     out.extend_from_slice(value);
     out
 }
 
-/// Returns the tags and the codec's bytes. None: another layout, codec or schema, or no value at
-/// all.
-pub(crate) fn decode(codec: u8, schema: u32, bytes: &[u8]) -> Option<(Stamp, &[u8])> {
-    let (head, mut rest) = bytes.split_first_chunk::<7>()?;
+fn number(bytes: &mut &[u8]) -> Option<u64> {
+    let number;
+    (number, *bytes) = bytes.split_first_chunk::<8>()?;
+    Some(u64::from_be_bytes(*number))
+}
+
+/// Returns the tags, the windows and the codec's bytes. None: another layout, codec or schema, or
+/// no value at all.
+pub(crate) fn decode(codec: u8, schema: u32, bytes: &[u8]) -> Option<(Stamp, Windows, &[u8])> {
+    let (head, mut rest) = bytes.split_first_chunk::<8>()?;
     if head[0] != LAYOUT || head[1] != codec || head[2..6] != schema.to_be_bytes() {
         return None;
     }
     let mut stamp = Stamp::default();
     if head[6] != 0 {
-        let times;
-        (times, rest) = rest.split_first_chunk::<16>()?;
-        stamp.epoch = u64::from_be_bytes(times[..8].try_into().ok()?);
-        stamp.number = u64::from_be_bytes(times[8..].try_into().ok()?);
+        (stamp.epoch, stamp.number) = (number(&mut rest)?, number(&mut rest)?);
         let length = 2 * usize::from(head[6]);
         let cells = rest.get(..length)?;
         stamp.cells = cells.chunks_exact(2).map(|two| u16::from_be_bytes([two[0], two[1]])).collect();
         rest = &rest[length..];
     }
-    Some((stamp, rest))
+    let mut windows = Windows::default();
+    for (flag, window) in [(WHILE_REFRESH, &mut windows.while_refresh), (IF_ERROR, &mut windows.if_error)] {
+        if head[7] & flag != 0 {
+            *window = Some(Duration::from_nanos(number(&mut rest)?));
+        }
+    }
+    Some((stamp, windows, rest))
 }
+
+/// How many bytes lie in front of a value's payload: its version, when it expires, what a load of
+/// it takes, and when it was made.
+const HEAD: usize = 40;
 
 /// Splits what lies at a value's key: its version, and its payload.
 pub(crate) fn split(stored: &[u8]) -> Option<(Token, &[u8])> {
-    let (head, payload) = stored.split_first_chunk::<32>()?;
+    let (head, payload) = stored.split_first_chunk::<HEAD>()?;
     Some((head[..16].try_into().ok()?, payload))
 }
 
@@ -197,11 +222,13 @@ mod tests {
 
     #[test]
     fn values_come_back_and_others_are_refused() {
+        let second = Some(Duration::from_secs(1));
         for cells in [vec![], vec![7], vec![1; 255]] {
+            let windows = Windows { while_refresh: second.filter(|_| cells.len() == 1), if_error: second };
             let stamp = Stamp { epoch: u64::MAX, number: 3, cells: cells.into() };
-            let bytes = encode(1, 2, &stamp, b"value");
-            let (found, value) = decode(1, 2, &bytes).unwrap();
-            assert_eq!((found.cells, value), (stamp.cells, &b"value"[..]));
+            let bytes = encode(1, 2, (&stamp, &windows), b"value");
+            let (found, own, value) = decode(1, 2, &bytes).unwrap();
+            assert_eq!((found.cells, own, value), (stamp.cells, windows, &b"value"[..]));
             assert_eq!(decode(2, 2, &bytes), None, "another codec");
             assert_eq!(decode(1, 3, &bytes), None, "another schema");
             assert!((0..bytes.len() - 5).all(|length| decode(1, 2, &bytes[..length]).is_none()), "cut off");

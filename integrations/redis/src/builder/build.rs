@@ -13,6 +13,7 @@ use crate::settings::Settings;
 use crate::stats::Counters;
 use crate::tags::Mirror;
 use crate::tier::Tier;
+use crate::voyage::Background;
 use crate::wire::{Names, Process};
 use bellwether::{Cache, Tags};
 use std::sync::atomic::AtomicBool;
@@ -51,6 +52,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
         memory: Option<Memory<K, V>>,
         max_capacity: u64,
         settings: &Settings<K, V>,
+        runtime: &Handle,
     ) -> Result<Cache<K, Held<V>>, BuildError> {
         let mut builder = Cache::builder().max_capacity(max_capacity);
         if let Some(set) = memory {
@@ -61,13 +63,17 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
             .stale_while_refresh(settings.stale_while_refresh)
             .stale_if_error(settings.stale_if_error)
             .negative_ttl(settings.negative_ttl)
+            .spawner(Background::new(runtime.clone()))
             // The server's lease ends first; this one is for a caller of this process that is not
             // polled.
             .lead_timeout(settings.lead_timeout.saturating_mul(2));
         if settings.tags_with.is_some() {
             builder = builder.tags_with(|_, held: &Held<V>, tags: &mut Tags<'_>| {
-                held.cells.iter().flat_map(|cells| cells.iter()).for_each(|cell| tags.add(cell));
+                held.cells().iter().for_each(|cell| tags.add(cell));
             });
+        }
+        if let Some(timeout) = settings.wait_timeout {
+            builder = builder.wait_timeout(timeout);
         }
         builder.build().map_err(BuildError::Memory)
     }
@@ -80,10 +86,10 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
     /// [`BuildError`]: the settings are contradictory. A server that does not answer is no error.
     pub async fn build(self) -> Result<Tier<K, V>, BuildError> {
         let runtime = self.check()?;
-        let cache = Self::memory_level(self.memory, self.max_capacity, &self.settings)?;
+        let cache = Self::memory_level(self.memory, self.max_capacity, &self.settings, &runtime)?;
         let process = Process::new();
         let inner = Arc::new(Inner {
-            cache,
+            cache: Arc::new(cache),
             settings: self.settings,
             server: self.server,
             names: Names::new(&self.namespace, &process),
@@ -94,6 +100,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Builder<K, V> {
             mirror: Mirror::new(),
             queue: Mutex::new(Queue::new(self.max_queued_writes)),
             stats: Counters::new(),
+            observers: self.observers,
             runtime: runtime.clone(),
             closing: Notify::new(),
             closed: AtomicBool::new(false),

@@ -1,17 +1,22 @@
 //! The one connection to the server, and what is known of it.
 
+mod address;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod nodes;
 mod pushes;
 mod supervisor;
 
+pub(crate) use address::Address;
+pub(crate) use nodes::Nodes;
 pub(crate) use pushes::PushTarget;
 pub(crate) use supervisor::{supervise, text_of};
 
 use crate::flights::lock;
 use bellwether::{Clock, CoarseClock};
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -33,7 +38,7 @@ pub enum LinkState {
     Down,
 }
 
-/// What a tier tells its [`on_event`](crate::Builder::on_event).
+/// What a tier tells its [`observer`](crate::Builder::observer).
 #[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TierEvent {
@@ -61,6 +66,14 @@ pub enum TierEvent {
     QueueOverflow,
     /// A value on the server could not be decoded. It counts as a miss.
     Undecodable,
+    /// Something was counted: see [`Stats`](crate::Stats).
+    #[non_exhaustive]
+    Counted {
+        /// The counter's name, as [`Stats::named`](crate::Stats::named) has it.
+        name: &'static str,
+        /// By how much it has grown; not zero.
+        number: u64,
+    },
 }
 
 /// How long the link waits for what.
@@ -91,7 +104,7 @@ struct Generation {
 /// A connection that flights may use.
 #[derive(Clone)]
 pub(crate) struct Connected {
-    pub(crate) conn: MultiplexedConnection,
+    pub(crate) nodes: Nodes,
     pub(crate) tracking: bool,
     /// The channel by which others see that this connection lives. Each connection has its own: a
     /// question that a stopped server takes late, from one that was given up, leases nothing.
@@ -125,6 +138,8 @@ pub(crate) struct Link {
     trouble: Notify,
     /// Rung when the connection must be replaced, though it may answer.
     reset: Notify,
+    /// Whether the server has said that another one is in its place.
+    moved: AtomicBool,
     pub(crate) times: LinkTimes,
 }
 
@@ -140,6 +155,7 @@ impl Link {
             state: watch::Sender::new(LinkState::Connecting),
             trouble: Notify::new(),
             reset: Notify::new(),
+            moved: AtomicBool::new(false),
             times,
         }
     }
@@ -168,9 +184,9 @@ impl Link {
         lock(&self.current).as_ref().map(|(connected, _)| connected.clone())
     }
 
-    fn set_current(&self, conn: &MultiplexedConnection, tracking: bool, alive: Arc<str>) {
+    fn set_current(&self, nodes: &Nodes, tracking: bool, alive: Arc<str>) {
         let (sender, given_up) = watch::channel(());
-        *lock(&self.current) = Some((Connected { conn: conn.clone(), tracking, alive, given_up }, sender));
+        *lock(&self.current) = Some((Connected { nodes: nodes.clone(), tracking, alive, given_up }, sender));
     }
 
     /// Gives the connection up: commands that wait for it end now.
@@ -193,6 +209,17 @@ impl Link {
     /// Has the supervisor look whether the connection is alive.
     pub(crate) fn suspect(&self) {
         self.trouble.notify_one();
+    }
+
+    /// Has the supervisor connect anew: another server is in the place of this one.
+    pub(crate) fn moved(&self) {
+        // Relaxed: the notification orders it.
+        self.moved.store(true, Ordering::Relaxed);
+        self.reset.notify_one();
+    }
+
+    fn take_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::Relaxed)
     }
 
     /// Has the supervisor replace the connection.

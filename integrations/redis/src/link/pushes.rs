@@ -42,7 +42,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     fn changed(&self, data: Vec<Value>) {
         match data.into_iter().next() {
             Some(Value::Array(keys)) => {
-                self.stats.add(Count::Push, keys.len() as u64);
+                self.count(Count::Push, keys.len() as u64);
                 keys.iter().filter_map(bytes).for_each(|key| self.key_changed(key));
             }
             // The server was flushed.
@@ -61,14 +61,18 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             Named::Flight(key) => match self.flights.push(key, Pushed::Flight) {
                 Met::Drop => self.drop_bytes(key, |_| true),
                 // A value that was loaded beside that flight hears of no other change.
-                Met::None | Met::Woken => self.drop_bytes(key, |tier| tier.is_beside(key)),
+                Met::Woken => self.drop_bytes(key, |tier| tier.peeked(key).is_some_and(|beside| beside)),
+                // Nor does the answer that there is no value, or that a load has failed.
+                Met::None => self.drop_bytes(key, |tier| tier.peeked(key).is_none_or(|beside| beside)),
             },
             Named::Other => {}
         }
     }
 
-    fn is_beside(&self, key: &[u8]) -> bool {
-        K::decode(key).is_some_and(|key| self.cache.peek(&key).is_some_and(|held| held.beside))
+    /// Returns whether the value that memory has at a key was loaded beside another flight. None:
+    /// memory has no value.
+    fn peeked(&self, key: &[u8]) -> Option<bool> {
+        self.cache.peek(&K::decode(key)?).map(|held| held.beside)
     }
 
     /// Drops what memory has at a key, and fences its load, if `doomed`.

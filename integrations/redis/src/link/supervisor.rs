@@ -1,12 +1,12 @@
 //! Keeping the link: connecting, catching up, watching it, noticing its loss.
 
-use super::{LinkState, PushTarget, TierEvent};
+use super::{LinkState, Nodes, PushTarget, TierEvent};
 use crate::inner::Inner;
 use crate::key::SharedKey;
 use crate::stats::Count;
 use crate::wire::Token;
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, RedisResult};
+use futures_util::future::try_join_all;
+use redis::{AsyncConnectionConfig, RedisError, RedisResult};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -40,13 +40,13 @@ where
         let attempt = tier.until_purged(&mut purge_at, tier.link_up()).await;
         drop(first.take());
         match attempt {
-            Ok((conn, resumed)) => {
+            Ok((nodes, resumed)) => {
                 let Resumed { tracking, replayed, outdated } = resumed;
                 pause = PAUSES.0;
-                tier.stats.add(Count::LinkUp, 1);
+                tier.count(Count::LinkUp, 1);
                 tier.event(&TierEvent::LinkUp { tracking, replayed, outdated });
                 drop(tier);
-                watch(&weak, conn, tracking).await;
+                watch(&weak, nodes, tracking).await;
                 let Some(tier) = weak.upgrade().filter(|tier| !tier.is_closed()) else { return };
                 tier.link_lost();
                 purge_at = Some(Instant::now() + tier.link.times.unlinked_ttl);
@@ -66,6 +66,8 @@ where
 /// Returns what an error says, without the address.
 pub(crate) fn text_of(error: &RedisError) -> String {
     match (error.code(), error.detail()) {
+        // Their details are addresses.
+        (Some(code @ ("MOVED" | "ASK")), _) => code.to_owned(),
         (Some(code), Some(detail)) => format!("{code} {detail}"),
         (Some(code), None) => code.to_owned(),
         (None, _) => format!("{:?}", error.kind()),
@@ -73,7 +75,7 @@ pub(crate) fn text_of(error: &RedisError) -> String {
 }
 
 /// Watches a connection, and returns when it is lost or the tier is gone.
-async fn watch<K, V>(weak: &Weak<Inner<K, V>>, mut conn: MultiplexedConnection, tracking: bool)
+async fn watch<K, V>(weak: &Weak<Inner<K, V>>, nodes: Nodes, tracking: bool)
 where
     K: SharedKey,
     V: Clone + Send + Sync + 'static,
@@ -85,13 +87,13 @@ where
             () = sleep(beat) => {}
             () = tier.link.trouble.notified() => {}
             () = tier.link.reset.notified() => {
-                if tier.writes_are_queued() {
+                if tier.link.take_moved() || tier.writes_are_queued() {
                     return;
                 }
             }
             () = tier.closing.notified() => return,
         }
-        if tier.beat(&mut conn, tracking).await.is_err() {
+        if tier.beat(&nodes, tracking).await.is_err() {
             return;
         }
     }
@@ -117,20 +119,21 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         }
     }
 
-    async fn beat(&self, conn: &mut MultiplexedConnection, tracking: bool) -> RedisResult<()> {
+    async fn beat(&self, nodes: &Nodes, tracking: bool) -> RedisResult<()> {
         let sent = self.link.now();
         let times = &self.link.times;
         if !tracking {
             // No push tells of a new generation.
             let known = self.link.generation();
-            let found = self.read_generation(conn, false).await?;
+            let found = self.read_generation(nodes, false).await?;
             if known.is_some_and(|known| known != found) {
                 self.cache.invalidate_all();
                 self.flights.wake_all();
             }
         }
-        let pong = timeout(times.heartbeat_limit, redis::cmd("PING").query_async::<()>(conn)).await;
-        pong.map_err(|_| RedisError::from((redis::ErrorKind::Io, "no answer to a heartbeat")))??;
+        let signs = nodes.signs_of_life().map(|(cmd, mut conn)| async move { cmd.query_async::<()>(&mut conn).await });
+        let answered = timeout(times.heartbeat_limit, try_join_all(signs)).await;
+        answered.map_err(|_| RedisError::from((redis::ErrorKind::Io, "no answer to a heartbeat")))??;
         self.link.serve_memory_until(sent.saturating_add(times.alive_for().as_nanos() as u64));
         Ok(())
     }
@@ -143,43 +146,59 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         let last = self.link.good_until.load(std::sync::atomic::Ordering::Relaxed);
         self.link.serve_memory_until(last.saturating_add(self.link.times.unlinked_ttl.as_nanos() as u64));
         self.flights.wake_all();
-        self.stats.add(Count::LinkLoss, 1);
+        self.count(Count::LinkLoss, 1);
         self.event(&TierEvent::LinkLost);
     }
 
     /// Connects and catches up.
-    async fn link_up(self: &Arc<Self>) -> RedisResult<(MultiplexedConnection, Resumed)> {
+    async fn link_up(self: &Arc<Self>) -> RedisResult<(Nodes, Resumed)> {
         let times = self.link.times;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(times.connect))
             .set_response_timeout(Some(times.command))
             .set_push_sender(PushTarget { tier: Arc::downgrade(self) });
-        let client = Client::open(self.server.clone())?;
-        let mut conn = client.get_multiplexed_async_connection_with_config(&config).await?;
-        let resumed = self.resume(&mut conn).await?;
-        Ok((conn, resumed))
+        let nodes = self.server.connect(&config).await?;
+        self.link.take_moved();
+        let resumed = self.resume(&nodes).await?;
+        Ok((nodes, resumed))
+    }
+
+    /// Has the servers announce changes. Returns false if one does not offer it.
+    async fn track(nodes: &Nodes) -> RedisResult<bool> {
+        let mut track = redis::cmd("CLIENT");
+        track.arg("TRACKING").arg("ON").arg("NOLOOP");
+        for conn in nodes.all() {
+            match track.query_async::<()>(&mut conn.clone()).await {
+                Ok(()) => {}
+                // The server is there, and does not offer it.
+                Err(error) if error.code().is_some() => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
     }
 
     /// Prepares a connection: what must be true before the link counts as up.
-    async fn resume(self: &Arc<Self>, conn: &mut MultiplexedConnection) -> RedisResult<Resumed> {
-        let track = redis::cmd("CLIENT").arg("TRACKING").arg("ON").arg("NOLOOP").query_async::<()>(conn).await;
-        let tracking = match track {
-            Ok(()) => true,
-            // The server is there, and does not offer it.
-            Err(error) if error.code().is_some() => false,
-            Err(error) => return Err(error),
-        };
+    async fn resume(self: &Arc<Self>, nodes: &Nodes) -> RedisResult<Resumed> {
+        let tracking = Self::track(nodes).await?;
         let number = self.link.connections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let alive: Arc<str> = format!("{}:{number}", self.names.alive).into();
-        conn.subscribe(&[&*alive, &*self.names.tag_channel]).await?;
-        self.catch_up_generation(conn).await?;
-        let replayed = self.replay(conn).await?;
-        self.catch_up_tags(conn).await?;
-        self.link.set_current(conn, tracking, alive);
+        let tags_at = nodes.place(&self.names.tags);
+        for (place, node) in nodes.all().iter().enumerate() {
+            let channels = [&*alive, &*self.names.tag_channel];
+            // Each node counts its own subscribers.
+            let channels = if place == tags_at { &channels[..] } else { &channels[..1] };
+            node.clone().subscribe(channels).await?;
+            self.scripts.teach(&mut node.clone()).await?;
+        }
+        self.catch_up_generation(nodes).await?;
+        let replayed = self.replay(nodes).await?;
+        self.catch_up_tags(nodes).await?;
+        self.link.set_current(nodes, tracking, alive);
         self.fence_settled();
         let caught_up = async {
-            let outdated = if tracking { self.check_versions(conn).await? } else { self.empty_memory() };
-            self.beat(conn, tracking).await?;
+            let outdated = if tracking { self.check_versions(nodes).await? } else { self.empty_memory() };
+            self.beat(nodes, tracking).await?;
             RedisResult::Ok(outdated)
         };
         match caught_up.await {
@@ -206,11 +225,11 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Reads the generation, and empties memory if it has changed.
-    async fn catch_up_generation(&self, conn: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn catch_up_generation(&self, nodes: &Nodes) -> RedisResult<()> {
         let known = self.link.generation();
-        let stamp = match self.replay_generation(conn).await? {
+        let stamp = match self.replay_generation(nodes).await? {
             Some(stamp) => stamp,
-            None => self.read_generation(conn, false).await?,
+            None => self.read_generation(nodes, false).await?,
         };
         if known.is_none_or(|known| *known != *stamp) {
             self.cache.invalidate_all();
@@ -219,23 +238,23 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     }
 
     /// Reads or renews the generation until no change comes in between.
-    pub(crate) async fn read_generation(&self, conn: &mut MultiplexedConnection, anew: bool) -> RedisResult<Arc<str>> {
+    pub(crate) async fn read_generation(&self, nodes: &Nodes, anew: bool) -> RedisResult<Arc<str>> {
         loop {
             let before = self.link.generation_pushes();
             let fresh = crate::wire::hex(&fastrand::u64(..).to_be_bytes());
-            let stamp = self.scripts.generation(conn, &self.names.generation, &fresh, anew).await?;
+            let stamp = self.scripts.generation(nodes, &self.names.generation, &fresh, anew).await?;
             if self.link.set_generation(&stamp, before) {
                 return Ok(stamp.into());
             }
         }
     }
 
-    async fn catch_up_tags(&self, conn: &mut MultiplexedConnection) -> RedisResult<()> {
+    async fn catch_up_tags(&self, nodes: &Nodes) -> RedisResult<()> {
         if self.settings.tags_with.is_none() {
             return Ok(());
         }
         let asked = (fastrand::u64(1..), &*self.names.tag_channel);
-        let fields = self.scripts.tags(conn, &self.names.tags, asked).await?;
+        let fields = self.scripts.tags(nodes, &self.names.tags, asked).await?;
         let of = |name: &str| fields.iter().find(|(field, _)| field == name).map_or(0, |(_, number)| *number);
         let cells: Vec<_> = fields.iter().filter_map(|(field, number)| Some((field.parse().ok()?, *number))).collect();
         self.tags_told(of("e"), of("s"), &cells);
@@ -251,7 +270,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
 
     /// Drops from memory what is not, in the same version, on the server. Reading a version tracks
     /// its key. Returns how many values were dropped.
-    async fn check_versions(&self, conn: &mut MultiplexedConnection) -> RedisResult<u64> {
+    async fn check_versions(&self, nodes: &Nodes) -> RedisResult<u64> {
         let mut held: Vec<(K, Token)> = Vec::new();
         let mut unshared = 0;
         // Expired values are asked about, too: they may be served in their windows.
@@ -270,20 +289,23 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             return Ok(unshared + held.len() as u64);
         };
         let mut outdated = unshared;
-        for batch in held.chunks(BATCH) {
-            let mut ask = redis::pipe();
-            for (key, _) in batch {
-                ask.cmd("GETRANGE").arg(&self.names.entry(&generation, key).value).arg(0).arg(15);
+        let held = held.into_iter().map(|(key, version)| (self.names.entry(&generation, &key).value, key, version));
+        let by_node = nodes.sorted(held.collect(), |(name, ..)| name);
+        for batch in by_node.iter().flat_map(|held| held.chunks(BATCH)) {
+            let Some((first, ..)) = batch.first() else { continue };
+            let (mut ask, mut conn) = (redis::pipe(), nodes.of(first));
+            for (name, ..) in batch {
+                ask.cmd("GETRANGE").arg(name).arg(0).arg(15);
             }
-            let versions: Vec<Vec<u8>> = ask.query_async(conn).await?;
-            for ((key, version), found) in batch.iter().zip(versions) {
+            let versions: Vec<Vec<u8>> = ask.query_async(&mut conn).await?;
+            for ((_, key, version), found) in batch.iter().zip(versions) {
                 if found != version {
                     outdated += 1;
                     self.cache.invalidate(key);
                 }
             }
         }
-        self.stats.add(Count::OutdatedVersion, outdated);
+        self.count(Count::OutdatedVersion, outdated);
         Ok(outdated)
     }
 }

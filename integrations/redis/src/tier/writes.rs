@@ -2,13 +2,13 @@
 
 use super::Tier;
 use crate::error::WriteError;
-use crate::held::Held;
 use crate::key::SharedKey;
 use crate::link::text_of;
 use crate::queue::{Base, Queue, Write, Written};
 use crate::settings::Unshareable;
 use crate::tags::cell;
-use bellwether::ToKey;
+use crate::terms::Asked;
+use bellwether::{Expiry, Loaded, ToKey};
 use equivalent::Equivalent;
 use redis::RedisError;
 use std::hash::Hash;
@@ -31,32 +31,43 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     /// # Cancellation
     /// The write may have been made, or not. This process's memory has dropped the key.
     pub async fn insert(&self, key: K, value: V) -> Result<Written, WriteError> {
-        let ttl = self.inner.settings.ttl_of(&key, &value);
-        self.insert_with_ttl(key, value, ttl).await
+        self.insert_with(key, value, Expiry::new()).await
     }
 
-    /// As [`insert`](Self::insert), with a time to live for this value alone. A value with a time
-    /// of zero is not stored: the key is removed.
+    /// As [`insert`](Self::insert), with a time to live for this value alone, exactly that long. A
+    /// value with a time of zero is not stored: the key is removed.
     ///
     /// # Errors, cancellation
     /// As [`insert`](Self::insert).
     pub async fn insert_with_ttl(&self, key: K, value: V, ttl: Duration) -> Result<Written, WriteError> {
-        if ttl.is_zero() {
+        self.insert_with(key, value, Expiry::new().exact_ttl(ttl)).await
+    }
+
+    /// As [`insert`](Self::insert), with terms for this value alone: how long it is fresh, its
+    /// windows past that, how old it is, what a load of it costs. (An early
+    /// [`refresh`](Expiry::refresh) is not among what processes share: it has no effect here.)
+    ///
+    /// # Errors, cancellation
+    /// As [`insert`](Self::insert).
+    pub async fn insert_with(&self, key: K, value: V, expiry: Expiry) -> Result<Written, WriteError> {
+        let tier = &self.inner;
+        let terms = tier.settings.terms(&key, &value, Asked::from(expiry));
+        if terms.times(tier.settings.keep(terms.windows), Duration::ZERO, Duration::ZERO).is_over() {
             return self.invalidate(&key).await;
         }
-        let tier = &self.inner;
-        let (payload, cells) = tier.settings.encode(&key, &value, tier.mirror.now()).map_err(|why| match why {
-            Unshareable::Codec(error) => WriteError::Codec(error),
-            Unshareable::TooLarge => WriteError::TooLarge,
-        })?;
-        let until = Instant::now().checked_add(ttl);
+        let (payload, cells) =
+            tier.settings.encode(&key, &value, (tier.mirror.now(), terms.windows)).map_err(|why| match why {
+                Unshareable::Codec(error) => WriteError::Codec(error),
+                Unshareable::TooLarge => WriteError::TooLarge,
+            })?;
         let (version, payload) = (tier.process.token(), payload.into());
-        let insert = Write::Insert { version, payload, until, base: Base::Anything };
+        let insert = Write::Insert { version, payload, terms, given: Instant::now(), base: Base::Anything };
         let written = self.write(&key, insert).await?;
         if written == Written::Queued {
             // Until the link is back, this process has what it was given.
-            let ttl = ttl.min(tier.link.times.unlinked_ttl);
-            tier.cache.insert_with_ttl(key.clone(), Held::unshared(value, cells), ttl);
+            if let Loaded::With(held, expiry) = tier.unshared(value, cells, &terms) {
+                tier.cache.insert_with(key.clone(), held, expiry);
+            }
             if tier.link.current().is_some() {
                 // It has come back meanwhile, and has looked through memory.
                 tier.cache.invalidate(&key);
@@ -97,14 +108,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         let known = tier.cache.peek(key).and_then(|held| held.shared_version());
         tier.cache.invalidate(key);
         let queued = |queue: &mut Queue<K>| queue.put(key.clone(), write.clone(), known);
-        let Some(mut conn) = tier.open_or(queued) else {
+        let Some(nodes) = tier.open_or(queued) else {
             return Ok(Written::Queued);
         };
         // A command that has come to nothing may have been made all the same.
         let queue = |queue: &mut Queue<K>| queue.put(key.clone(), write.clone(), None);
         let made = async {
-            let names = tier.names_of(&mut conn, key).await?;
-            tier.write(&mut conn, &names, &write).await
+            let names = tier.names_of(&nodes, key).await?;
+            tier.write(&nodes, &names, &write).await
         };
         let made = tier.while_linked(made).await;
         tier.cache.invalidate(key);
@@ -127,8 +138,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         }
         tier.cache.invalidate_tag(&cell);
         let queue = |queue: &mut Queue<K>| queue.put_cell(cell);
-        let Some(mut conn) = tier.open_or(queue) else { return Ok(Written::Queued) };
-        let made = tier.while_linked(tier.write_tag(&mut conn, cell)).await;
+        let Some(nodes) = tier.open_or(queue) else { return Ok(Written::Queued) };
+        let made = tier.while_linked(tier.write_tag(&nodes, cell)).await;
         self.made(made, queue)
     }
 
@@ -142,8 +153,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
     pub async fn invalidate_all(&self) -> Result<Written, WriteError> {
         let tier = &self.inner;
         tier.generation_changed();
-        let Some(mut conn) = tier.open_or(Queue::put_generation) else { return Ok(Written::Queued) };
-        let made = tier.while_linked(tier.read_generation(&mut conn, true)).await.map(drop);
+        let Some(nodes) = tier.open_or(Queue::put_generation) else { return Ok(Written::Queued) };
+        let made = tier.while_linked(tier.read_generation(&nodes, true)).await.map(drop);
         tier.cache.invalidate_all();
         tier.flights.wake_all();
         self.made(made, Queue::put_generation)
@@ -155,7 +166,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
             Ok(()) => Ok(Written::Shared),
             Err(error) => {
                 self.inner.failed(&error);
-                if error.code().is_some() {
+                if self.inner.is_refusal(&error) {
                     return Err(WriteError::Refused(text_of(&error)));
                 }
                 self.inner.queue_failed(queue);

@@ -3,15 +3,24 @@
 //! `inquiry` asks the server, and waits for other processes, until there is an answer or a load to
 //! run; `load` runs it. Neither knows how many callers of this process wait: the memory level does.
 
+mod boarding;
+mod bulk;
 mod inquiry;
 mod load;
+mod waiting;
+
+pub(crate) use boarding::{Background, Boarded, board};
+pub(crate) use bulk::Got;
+pub(crate) use inquiry::Lease;
+pub(crate) use load::text_of_error;
 
 use crate::error::SharedError;
-use crate::flights::{Flight, lock};
+use crate::flights::lock;
 use crate::held::Held;
 use crate::inner::Inner;
 use crate::key::SharedKey;
-use bellwether::{Entry, Loaded as Kept};
+use crate::terms::Asked;
+use bellwether::{Entry, Loaded};
 use inquiry::{Inquiry, Next};
 use std::fmt::Display;
 use std::future::Future;
@@ -19,14 +28,39 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::Notify;
 
+/// How new a value must be for a caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum Demand {
+    #[default]
+    Any,
+    /// Its load begins after the call.
+    Anew,
+    /// It is no older than that.
+    Within(Duration),
+}
+
 /// The settings of one call.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Call {
-    pub(crate) ttl: Option<Duration>,
-    pub(crate) exact: bool,
+    pub(crate) asked: Asked,
     pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) soft_timeout: Option<Duration>,
+    pub(crate) hard_timeout: Option<Duration>,
     pub(crate) lead_timeout: Duration,
+    pub(crate) max_stale: Option<Duration>,
+    pub(crate) demand: Demand,
     pub(crate) skip_shared_lock: bool,
+}
+
+impl Call {
+    /// Returns how long past its time the caller takes a value in place of one that did not come.
+    /// `window` is the value's own or the tier's.
+    fn substitute_window(&self, window: Duration) -> Duration {
+        match self.demand {
+            Demand::Any => self.max_stale.unwrap_or(window),
+            Demand::Anew | Demand::Within(_) => self.max_stale.unwrap_or_default(),
+        }
+    }
 }
 
 /// Where a value came from.
@@ -43,57 +77,25 @@ pub enum Source {
     Waited,
 }
 
-/// The result of a load that may say more than a value: for
-/// [`TierRequest::revalidate_with_async`](crate::TierRequest::revalidate_with_async). As
-/// [`bellwether::Loaded`], for what all processes share.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loaded<V> {
-    /// A value, with the tier's time to live.
-    New(V),
-    /// A value with a time to live of its own. Zero acts as `Unstored`. The tier's
-    /// [`ttl_jitter`](crate::Builder::ttl_jitter) shortens it.
-    NewFor(V, Duration),
-    /// A value with a time to live of its own, exactly that long.
-    NewForExactly(V, Duration),
-    /// A value that is handed to the callers of this process and not stored.
-    Unstored(V),
-    /// The old value is still right, and its time to live begins anew. If there is no old value,
-    /// the load counts as abandoned.
-    NotModified,
-}
-
 /// What a caller takes along while it leads its process's load.
 pub(crate) struct Voyage<K: SharedKey, V: Clone + Send + Sync + 'static> {
-    registered: Mutex<Option<Registration<K, V>>>,
+    /// Dropped with the voyage: after memory has its result, so that no push in between is missed.
+    boarded: Mutex<Option<Boarded<K, V>>>,
     source: Mutex<(Source, bool)>,
     /// Rung when the caller's time to wait for other processes is over.
     overdue: Notify,
-}
-
-/// The registration of a load; dropped after memory has its result, so that no push in between is
-/// missed.
-struct Registration<K, V> {
-    tier: Arc<Inner<K, V>>,
-    flight: Arc<Flight>,
-}
-
-impl<K, V> Drop for Registration<K, V> {
-    fn drop(&mut self) {
-        self.tier.flights.remove(&self.flight);
-    }
+    /// An old value for the caller whose time is over, and where it came from.
+    instead: Mutex<Option<(V, Source)>>,
 }
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Voyage<K, V> {
     pub(crate) fn new() -> Self {
-        Self { registered: Mutex::new(None), source: Mutex::new((Source::Loaded, false)), overdue: Notify::new() }
-    }
-
-    fn board(&self, tier: &Arc<Inner<K, V>>, key: &K, has_old: bool) -> Arc<Flight> {
-        let mut bytes = Vec::new();
-        key.encode(&mut bytes);
-        let flight = tier.flights.register(bytes, has_old);
-        *lock(&self.registered) = Some(Registration { tier: tier.clone(), flight: flight.clone() });
-        flight
+        Self {
+            boarded: Mutex::new(None),
+            source: Mutex::new((Source::Loaded, false)),
+            overdue: Notify::new(),
+            instead: Mutex::new(None),
+        }
     }
 
     fn found(&self, source: Source, stale: bool) {
@@ -105,16 +107,24 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Voyage<K, V> {
         *lock(&self.source)
     }
 
-    /// Waits until the caller's time to wait for other processes is over.
-    pub(crate) async fn overdue(&self) {
+    /// Ends the caller's wait for other processes, with an old value if there is one for it.
+    fn end_wait(&self, instead: Option<(V, Source)>) {
+        *lock(&self.instead) = instead;
+        self.overdue.notify_one();
+    }
+
+    /// Waits until the caller's time to wait for other processes is over. Returns the old value
+    /// that it gets then.
+    pub(crate) async fn overdue(&self) -> Option<(V, Source)> {
         self.overdue.notified().await;
+        lock(&self.instead).take()
     }
 }
 
 /// What this process had when the load began.
 pub(crate) struct Old<V> {
-    held: Held<V>,
-    fresh: bool,
+    pub(crate) held: Held<V>,
+    pub(crate) fresh: bool,
 }
 
 impl<V: Clone> Old<V> {
@@ -125,7 +135,7 @@ impl<V: Clone> Old<V> {
     }
 }
 
-type Result<T, E> = std::result::Result<Kept<Held<T>>, SharedError<E>>;
+type Result<T, E> = std::result::Result<Loaded<Held<T>>, SharedError<E>>;
 
 /// A load as the leader among a process's callers begins it.
 struct Trip<'t, K: SharedKey, V: Clone + Send + Sync + 'static> {
@@ -133,6 +143,12 @@ struct Trip<'t, K: SharedKey, V: Clone + Send + Sync + 'static> {
     old: Option<Old<V>>,
     call: &'t Call,
     voyage: &'t Voyage<K, V>,
+}
+
+/// A value of the server whose time is over.
+struct Stale<V> {
+    held: Held<V>,
+    over: Duration,
 }
 
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
@@ -151,13 +167,13 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
         F: FnOnce(Option<V>) -> Fut,
         Fut: Future<Output = std::result::Result<Loaded<V>, E>>,
     {
-        let flight = voyage.board(self, key, old.is_some());
+        let flight = board(self, key, old.is_some(), |boarded| *lock(&voyage.boarded) = Some(boarded));
         let trip = Trip { key, old, call, voyage };
         let mut inquiry = Inquiry::new(flight, &trip, self.settings.probe);
         loop {
             match self.inquire(&mut inquiry, &trip).await {
                 Next::Again => {}
-                Next::Found(kept) => return Ok(kept),
+                Next::Found(found) => return Ok(found),
                 Next::Failed(error) => return Err(SharedError::Remote(error)),
                 Next::LoadLocally => return self.load_locally(trip, load).await,
                 Next::LoadBeside => return self.load_beside(trip, load).await,

@@ -169,7 +169,8 @@ fn many_writers_and_readers_end_with_the_last_write() {
         for tier in &all {
             eventually("the last write is there", || tier.get("k").is_none_or(|value| value == "last")).await;
             assert_eq!(get(tier, &source, "k").await, "last");
-            tier.memory().validate().unwrap();
+            // (A push that comes late may be removing a key just now.)
+            eventually("memory is as it must be", || tier.memory().validate().is_ok()).await;
         }
     });
 }

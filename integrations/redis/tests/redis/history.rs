@@ -149,11 +149,12 @@ async fn run(seed: u64, mut server: server::Server, inserts: bool) {
     }
     let (reads, writes) = (history.reads.load(SeqCst), history.writes.load(SeqCst));
     println!("seed {seed}: {number} tiers, {reads} reads, {writes} acknowledged changes");
-    let old = history.old.lock().unwrap();
+    let old = history.old.lock().unwrap().clone();
     assert!(old.is_empty(), "seed {seed}: {} old values, as {}", old.len(), old[0]);
     assert!(reads > 100 && writes > 10);
     for tier in &tiers {
-        tier.memory().validate().unwrap();
+        // (A push that comes late may be removing a key just now.)
+        eventually("memory is as it must be", || tier.memory().validate().is_ok()).await;
     }
 }
 

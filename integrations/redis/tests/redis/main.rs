@@ -8,11 +8,20 @@
 
 mod support;
 
+mod bulk;
+#[cfg(feature = "cluster")]
+mod cluster;
+mod detached;
 mod faults;
 mod flight;
 mod history;
+mod observers;
 mod processes;
+mod requests;
+mod round_trips;
 mod scenarios;
+#[cfg(feature = "sentinel")]
+mod sentinel;
 mod settings;
 mod tags;
 mod tier;

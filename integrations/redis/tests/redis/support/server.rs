@@ -31,16 +31,24 @@ impl Server {
             eprintln!("skipped: there is no redis-server");
             return None;
         }
+        Some(Self::start_at(free_port(), arguments))
+    }
+
+    /// Starts a server at this port, which an argument that is a file's name may say, too.
+    pub fn start_at(port: u16, arguments: &[&str]) -> Self {
         let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
-        let mut server = Self { child: None, port: free_port(), arguments };
+        let mut server = Self { child: None, port, arguments };
         server.run();
-        Some(server)
+        server
     }
 
     /// Starts the server's process, and waits until it answers.
     pub fn run(&mut self) {
         let mut command = Command::new("redis-server");
-        command.args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--dir", "/tmp"]);
+        // A sentinel has a file of its own, and takes no such arguments.
+        if !self.arguments.iter().any(|argument| argument == "--sentinel") {
+            command.args(["--port", &self.port.to_string(), "--save", "", "--appendonly", "no", "--dir", "/tmp"]);
+        }
         command.args(&self.arguments).stdout(Stdio::null()).stderr(Stdio::null());
         self.child = Some(command.spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(20);
@@ -48,6 +56,10 @@ impl Server {
             assert!(Instant::now() < end, "redis-server does not start");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    pub fn arguments(&self) -> &[String] {
+        &self.arguments
     }
 
     pub fn port(&self) -> u16 {
