@@ -182,7 +182,9 @@ where
         }
         let now = self.route.store.clock.now();
         let mut handling = match outcome {
-            Outcome::Hit | Outcome::Stale => Handling::hit(stored.ttl(now)),
+            Outcome::Hit => Handling::hit(stored.ttl(now)),
+            // (A call may have ended its time before its own directives do.)
+            Outcome::Stale => Handling::hit(stored.ttl(now).map(|ttl| ttl.min(0))),
             _ => Handling { ttl: stored.ttl(now), ..Handling::forwarded(why) },
         };
         if handling.forwarded.is_some() {

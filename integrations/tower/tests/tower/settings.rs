@@ -141,6 +141,8 @@ async fn what_is_expired_is_served_stale_as_its_windows_say() {
         }
         let read = site.call(get("/", &[("host", "a")])).await;
         assert_eq!((read.is_hit(), read.text()), (true, &*call.to_string()));
+        // By its own word it would be fresh, and its time was ended.
+        assert!(read.did().ends_with("; hit; ttl=0"), "{}", read.did());
         settle().await;
         assert_eq!(site.call(get("/", &[("host", "a")])).await.text(), (call + 1).to_string());
     }
