@@ -3,7 +3,7 @@
 use super::Cache;
 use crate::api::handle::lookup::Lookup;
 
-const NODES: u64 = if cfg!(miri) { 200 } else { 10_000 };
+const NODES: u64 = if cfg!(miri) { 50 } else { 10_000 };
 
 /// The buckets that so many nodes need at least.
 const NEEDED: usize = NODES as usize / 5 * 4;
