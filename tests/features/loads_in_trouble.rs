@@ -93,7 +93,9 @@ fn a_pool_that_was_stuck_recovers() {
     }
     let usual = loads[..5].iter().sum::<u64>() / 5;
     let late = loads[20..].iter().sum::<u64>() / 5;
-    assert!(late <= usual + usual / 4 && queue.0.lock().unwrap().len() < 10, "{loads:?}");
+    // What still waits owns the cache, and the cache owns the queue.
+    let waiting = std::mem::take(&mut *queue.0.lock().unwrap());
+    assert!(late <= usual + usual / 4 && waiting.len() < 10, "{loads:?}");
 }
 
 /// Three seconds for each call, however many keys.

@@ -3,7 +3,7 @@
 use super::Cache;
 use crate::api::handle::lookup::Lookup;
 
-const NODES: u64 = if cfg!(miri) { 50 } else { 10_000 };
+const NODES: u64 = 10_000;
 
 /// The buckets that so many nodes need at least.
 const NEEDED: usize = NODES as usize / 5 * 4;
@@ -14,6 +14,7 @@ fn caches() -> impl Iterator<Item = Cache<u64, u64>> {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn buckets_follow_the_entries() {
     for cache in caches() {
         (0..NODES).for_each(|key| cache.insert(key, key));
@@ -28,6 +29,7 @@ fn buckets_follow_the_entries() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes minutes")]
 fn buckets_follow_the_flights() {
     for cache in caches() {
         let leases: Vec<_> = (0..NODES).map(|key| cache.lease(&key)).collect();
