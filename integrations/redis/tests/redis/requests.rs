@@ -3,7 +3,7 @@
 use crate::support::source::Source;
 use crate::support::*;
 use bellwether::{Expiry, LoadError, Loaded, Outcome};
-use bellwether_redis::{Answer, Source as Level, TierRequest};
+use bellwether_redis::{Answer, Builder, Source as Level, TierRequest};
 use std::time::Duration;
 use tokio::task::JoinHandle;
 
@@ -31,6 +31,17 @@ fn begin(tier: &Texts, source: &Source, force: bool) -> JoinHandle<Answer<String
         let request = tier.entry("k");
         ask(&source, if force { request.force() } else { request }).await
     })
+}
+
+/// Two processes, the first of which refreshes the key `k`, whose time is over. The load is held.
+async fn refreshing(build: impl Fn() -> Builder<String, String>) -> (Texts, Texts, Source, JoinHandle<Answer<String>>) {
+    let (a, b, source) = (up(build()).await, up(build()).await, Source::new());
+    get(&a, &source, "k").await;
+    a.expire("k").await.unwrap();
+    source.hold(true);
+    let refresh = begin(&a, &source, false);
+    eventually("it loads", || source.loads() == 2).await;
+    (a, b, source, refresh)
 }
 
 /// How long the server keeps the value of key `k` still.
@@ -218,13 +229,8 @@ fn what_does_not_exist_is_known_to_all_until_it_does() {
 #[test]
 fn the_servers_old_value_is_served_while_another_process_refreshes() {
     with_server(|server| async move {
-        let build = || up(builder(&server.url()).stale_while_refresh(MINUTE));
-        let (a, b, source) = (build().await, build().await, Source::new());
-        get(&a, &source, "k").await;
-        a.expire("k").await.unwrap();
-        source.hold(true);
-        let refresh = begin(&a, &source, false);
-        eventually("it loads", || source.loads() == 2).await;
+        let build = || builder(&server.url()).stale_while_refresh(MINUTE);
+        let (_a, b, source, refresh) = refreshing(build).await;
         assert_eq!(told(ask(&source, b.entry("k")).await), is("k#1", Outcome::Stale, Level::Shared));
         assert_eq!((b.stats().stale_hits, b.stats().waits), (1, 0));
         // From here on it is as if memory had had it: one waits, the others are served.
@@ -241,13 +247,8 @@ fn the_servers_old_value_is_served_while_another_process_refreshes() {
 #[test]
 fn an_invalidation_ends_the_servers_old_value_too() {
     with_server(|server| async move {
-        let build = || up(builder(&server.url()).stale_while_refresh(MINUTE));
-        let (a, b, source) = (build().await, build().await, Source::new());
-        get(&a, &source, "k").await;
-        a.expire("k").await.unwrap();
-        source.hold(true);
-        let refresh = begin(&a, &source, false);
-        eventually("it loads", || source.loads() == 2).await;
+        let build = || builder(&server.url()).stale_while_refresh(MINUTE);
+        let (a, b, source, refresh) = refreshing(build).await;
         assert_eq!(ask(&source, b.entry("k")).await.value, "k#1");
         a.invalidate("k").await.unwrap();
         eventually("memory hears of it", || b.memory().get_stale("k", MINUTE).is_none()).await;
@@ -260,13 +261,8 @@ fn an_invalidation_ends_the_servers_old_value_too() {
 #[test]
 fn a_caller_that_waits_too_long_gets_an_old_value() {
     with_server(|server| async move {
-        let build = || up(builder(&server.url()).stale_if_error(MINUTE));
-        let (a, b, source) = (build().await, build().await, Source::new());
-        get(&a, &source, "k").await;
-        a.expire("k").await.unwrap();
-        source.hold(true);
-        let refresh = begin(&a, &source, false);
-        eventually("it loads", || source.loads() == 2).await;
+        let build = || builder(&server.url()).stale_if_error(MINUTE);
+        let (_a, b, source, refresh) = refreshing(build).await;
         let soon = Duration::from_millis(20);
         let old = told(ask(&source, b.entry("k").wait_timeout(soon)).await);
         assert_eq!(old, is("k#1", Outcome::Stale, Level::Shared));

@@ -215,10 +215,7 @@ async fn more_calls_than_may_be_are_told_to_come_again_or_served_stale() {
     gate.open_once();
     assert_eq!(site.get("/old").await.text(), "1");
     site.clock.advance(s(20));
-    let one = tokio::spawn({
-        let site = site.clone();
-        async move { site.get("/one").await }
-    });
+    let one = site.begin(get("/one", &[]));
     settle().await;
     assert_eq!(bounded(site.get("/two")).await.status, 503);
     let old = bounded(site.get("/old")).await;
@@ -233,12 +230,7 @@ async fn deadlines_end_waits_and_not_the_call() {
         |builder| builder.hard_timeout(s(2)),
         |call| answer(200, &[("cache-control", "max-age=60, stale-if-error=100")], call.to_string()),
     );
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let site = site.clone();
-            tokio::spawn(async move { site.get("/").await })
-        })
-        .collect();
+    let waiting: Vec<_> = (0..3).map(|_| site.begin(get("/", &[]))).collect();
     settle().await;
     site.clock.advance(s(2));
     for task in waiting {
@@ -250,10 +242,7 @@ async fn deadlines_end_waits_and_not_the_call() {
     assert!(site.get("/").await.is_hit());
     // With an old response at hand, that one is served instead.
     site.clock.advance(s(70));
-    let waiting = tokio::spawn({
-        let site = site.clone();
-        async move { site.get("/").await }
-    });
+    let waiting = site.begin(get("/", &[]));
     settle().await;
     site.clock.advance(s(2));
     assert_eq!(bounded(waiting).await.unwrap().did(), "bellwether; hit; ttl=-12");
@@ -272,12 +261,7 @@ async fn a_call_that_hangs_is_taken_over() {
         }
         answer(200, &[("cache-control", "max-age=60")], call.to_string())
     });
-    let waiting: Vec<_> = (0..3)
-        .map(|_| {
-            let site = site.clone();
-            tokio::spawn(async move { site.get("/").await })
-        })
-        .collect();
+    let waiting: Vec<_> = (0..3).map(|_| site.begin(get("/", &[]))).collect();
     settle().await;
     site.clock.advance(s(5));
     for task in waiting {

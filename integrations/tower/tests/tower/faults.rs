@@ -67,14 +67,7 @@ async fn a_herd_on_an_uncacheable_route_does_not_queue() {
     );
     gates[0].open();
     assert_eq!(site.get("/").await.did(), "bellwether; fwd=uri-miss");
-    let tasks: Vec<_> = (0..4)
-        .map(|_| {
-            tokio::spawn({
-                let site = site.clone();
-                async move { site.get("/").await }
-            })
-        })
-        .collect();
+    let tasks: Vec<_> = (0..4).map(|_| site.begin(get("/", &[]))).collect();
     settle().await;
     // All four are with the handler, though none of them has an answer.
     assert_eq!(site.calls(), 5);
@@ -132,20 +125,10 @@ async fn the_date_is_that_of_the_response() {
 #[tokio::test]
 async fn a_client_that_goes_away_ends_nothing() {
     let (site, gate) = gated(|builder| builder, &[("cache-control", "max-age=60")]);
-    let leader = tokio::spawn({
-        let site = site.clone();
-        async move { site.get("/").await }
-    });
+    let leader = site.begin(get("/", &[]));
     settle().await;
     assert_eq!(site.calls(), 1);
-    let followers: Vec<_> = (0..5)
-        .map(|_| {
-            tokio::spawn({
-                let site = site.clone();
-                async move { site.get("/").await }
-            })
-        })
-        .collect();
+    let followers: Vec<_> = (0..5).map(|_| site.begin(get("/", &[]))).collect();
     settle().await;
     leader.abort();
     assert!(leader.await.unwrap_err().is_cancelled());
@@ -161,10 +144,7 @@ async fn a_client_that_goes_away_ends_nothing() {
 #[tokio::test]
 async fn the_handler_goes_on_without_any_client() {
     let (site, gate) = gated(|builder| builder, &[("cache-control", "max-age=60")]);
-    let only = tokio::spawn({
-        let site = site.clone();
-        async move { site.get("/").await }
-    });
+    let only = site.begin(get("/", &[]));
     settle().await;
     only.abort();
     let _ = only.await;

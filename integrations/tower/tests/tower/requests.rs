@@ -233,10 +233,7 @@ async fn a_change_fences_calls_in_flight() {
             }
         },
     );
-    let early = tokio::spawn({
-        let site = site.clone();
-        async move { site.get("/").await }
-    });
+    let early = site.begin(get("/", &[]));
     settle().await;
     site.call(ask("PUT", "/", &[])).await;
     gate.open();

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tower::util::BoxCloneSyncService;
 use tower::{Layer, ServiceExt};
 
@@ -200,15 +201,15 @@ impl Site {
         self.call(get(uri, &[])).await
     }
 
+    /// Sends a request, by a task of its own.
+    pub(crate) fn begin(&self, request: Asked) -> JoinHandle<Read> {
+        let site = self.clone();
+        tokio::spawn(async move { site.call(request).await })
+    }
+
     /// Sends requests at the same time, all of which wait before `open` lets the handler end.
     pub(crate) async fn herd(&self, requests: Vec<Asked>, gate: &Gate) -> Vec<Read> {
-        let tasks: Vec<_> = requests
-            .into_iter()
-            .map(|request| {
-                let site = self.clone();
-                tokio::spawn(async move { site.call(request).await })
-            })
-            .collect();
+        let tasks: Vec<_> = requests.into_iter().map(|request| self.begin(request)).collect();
         settle().await;
         gate.open();
         let mut all = Vec::new();

@@ -129,10 +129,7 @@ async fn a_variant_that_is_invalidated_meanwhile_is_not_stored() {
         );
         gate.open_once();
         assert_eq!(site.call(speaking("de")).await.text(), "1");
-        let waiting = tokio::spawn({
-            let site = site.clone();
-            async move { site.call(speaking("en")).await }
-        });
+        let waiting = site.begin(speaking("en"));
         settle().await;
         if tagged {
             site.cache.invalidate_tag("t");
