@@ -18,6 +18,16 @@ pub(super) struct WeightDelta {
     pub(super) old: u32,
 }
 
+impl WeightDelta {
+    fn increase(&self) -> u64 {
+        self.new.saturating_sub(self.old).into()
+    }
+
+    fn decrease(&self) -> u64 {
+        self.old.saturating_sub(self.new).into()
+    }
+}
+
 impl<K, V> Operation<'_, K, V> {
     /// Returns why a value of this weight is not kept, or `None` if it is.
     pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
@@ -34,20 +44,27 @@ impl<K, V> Operation<'_, K, V> {
         // subtract it. If `old` has a value, or a kept failure, it keeps that, and its weight is
         // fixed until it is marked; the newcomer's CAS tells whether it was.
         let old = old.filter(|old| old.word.load().weighs()).map_or(0, Node::stored_weight);
-        if new > old {
-            self.core.weight.fetch_add(u64::from(new - old), Ordering::Relaxed);
+        let weighed = WeightDelta { new, old };
+        let increase = weighed.increase();
+        if increase != 0 {
+            self.core.weight.fetch_add(increase, Ordering::Relaxed);
         }
         if old == 0 {
             shard.entries.fetch_add(1, Ordering::Relaxed);
         }
-        WeightDelta { new, old }
+        weighed
+    }
+
+    fn subtract_weight(&self, weight: u64) {
+        // (No zero, which would take the line from other threads for nothing.)
+        if weight != 0 {
+            self.core.weight.fetch_sub(weight, Ordering::Relaxed);
+        }
     }
 
     /// Completes the change: the newcomer is in the place of the old entry.
     pub(super) fn commit_weight(&self, weighed: &WeightDelta) {
-        if weighed.old > weighed.new {
-            self.core.weight.fetch_sub(u64::from(weighed.old - weighed.new), Ordering::Relaxed);
-        }
+        self.subtract_weight(weighed.decrease());
     }
 
     /// Takes the change back: the newcomer was not stored.
@@ -55,9 +72,7 @@ impl<K, V> Operation<'_, K, V> {
         if mutant("weight not undone") {
             return;
         }
-        if weighed.new > weighed.old {
-            self.core.weight.fetch_sub(u64::from(weighed.new - weighed.old), Ordering::Relaxed);
-        }
+        self.subtract_weight(weighed.increase());
         if weighed.old == 0 {
             shard.entries.fetch_sub(1, Ordering::Relaxed);
         }
@@ -65,7 +80,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Subtracts the weight of a stored value that is removed.
     pub(super) fn release_weight(&self, shard: &Shard<K, V>, weight: u32) {
-        self.core.weight.fetch_sub(u64::from(weight), Ordering::Relaxed);
+        self.subtract_weight(weight.into());
         shard.entries.fetch_sub(1, Ordering::Relaxed);
     }
 }
