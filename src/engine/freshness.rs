@@ -194,7 +194,16 @@ impl<K, V> Core<K, V> {
     /// Returns whether the value is past its expiry and past every stale-serving window at the time
     /// `now`.
     pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
-        self.is_expired_at(node, now) && (self.config.idle != NEVER || now >= self.beyond_grace_from(node))
+        let over_since = || node.expires(self.nodes()).min(self.end_with_all(node));
+        self.is_expired_at(node, now) && (self.config.idle != NEVER || self.past_grace(node, over_since(), now))
+    }
+
+    /// Returns whether a value that a caller finds over, since the time `over_since`, is past every
+    /// stale-serving window at the time `now`. Where there is no window, that is so even if the
+    /// clock has stepped back behind `over_since`.
+    pub(super) fn past_grace(&self, node: &Node<K, V>, over_since: u64, now: u64) -> bool {
+        let window = self.window(node, self.config.limits.max_stale());
+        window == 0 || now >= over_since.saturating_add(window)
     }
 
     /// Returns when the value is past every stale-serving window. The tags are not asked.

@@ -13,6 +13,7 @@ use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::flight::word::{Closing, State};
 use crate::reclaim::Pin;
+use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 #[cfg(feature = "std")]
 use crate::sys::mutants::sized;
@@ -100,8 +101,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Returns whether a value may not be served any more, not even as stale.
     fn beyond_use(&self, node: &Node<K, V>) -> bool {
-        !self.core.never_ends(node)
-            && (self.core.beyond_grace_at(node, self.core.config.time.now()) || self.core.tag_invalidated(node))
+        self.core.is_expired(node) && !self.core.within_grace(node, self.core.config.limits.max_stale())
     }
 
     /// Removes a stored value if `doomed` says so, and with it the load that refreshes it. The
@@ -173,11 +173,10 @@ impl<K, V> Operation<'_, K, V> {
             true => RemovalCause::Expired,
             false => {
                 let tags = self.core.tag_state(node);
-                let window = self.core.window(node, self.core.config.limits.max_stale());
-                let grace = tags.over_since.saturating_add(window);
+                let over = tags.over_since != NEVER;
                 match tags.invalidated {
                     true => RemovalCause::Explicit,
-                    false if now >= grace => RemovalCause::Expired,
+                    false if over && self.core.past_grace(node, tags.over_since, now) => RemovalCause::Expired,
                     false => return false,
                 }
             }

@@ -3,7 +3,7 @@
 use crate::callers::*;
 use crate::common::tasks::{block_on, slowly};
 use crate::common::*;
-use bellwether::{Builder, Entry, Loaded, LoadingCache, Lookup, ManualClock, Outcome};
+use bellwether::{Builder, Clock, Entry, Loaded, LoadingCache, Lookup, ManualClock, Outcome};
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -218,6 +218,30 @@ fn a_renewal_that_began_before_renews_nothing() {
             assert_eq!(cache.get(&1), Some(1), "this one began since");
         },
     );
+}
+
+#[test]
+fn what_is_over_stays_so_as_the_clock_steps_back() {
+    for (n, call) in CALLS.into_iter().enumerate().skip(1) {
+        for (kind, _) in CACHES.into_iter().filter(|&(_, tagged)| n == 2 || tagged) {
+            let (builder, clock) = timed();
+            let cache: TestCache = kind(builder).build().unwrap();
+            let over = || {
+                cache.insert(1, 10);
+                clock.advance(10 * SECOND);
+                call(&cache);
+                clock.set(clock.now() - 5_000_000_000);
+                assert_eq!(cache.get(&1), None);
+            };
+            over();
+            assert_eq!(cache.purge_expired(), 1);
+            over();
+            let Lookup::Lead(_lease) = cache.lease(&1) else { panic!("a value that is over was served") };
+            // No caller can get it any more, so there is nothing to ask about.
+            cache.retain(|_, value| panic!("asked about {value}"));
+            assert_eq!(cache.len(), 0);
+        }
+    }
 }
 
 #[test]

@@ -62,8 +62,6 @@ pub struct Model {
     longest: Cell<u64>,
     /// How often all values were ended.
     pub ends: Cell<u64>,
-    /// When they last were.
-    ended_at: Cell<u64>,
     /// The cache's time: ns since it was built.
     pub now: Cell<u64>,
     /// Values whose removal the listener has yet to tell.
@@ -90,7 +88,6 @@ impl Model {
             beta: terms.beta,
             longest: Cell::new(0),
             ends: Cell::new(0),
-            ended_at: Cell::new(NEVER),
             cooldown: nanos(terms.cooldown),
             now: Cell::new(0),
             left: RefCell::default(),
@@ -118,12 +115,6 @@ impl Model {
         entry.began.get() < self.ends.get()
             || (expires != NEVER && now >= expires)
             || (self.idles() && now >= entry.idle.get())
-    }
-
-    /// What was ended with all others is over even if the clock steps back; a purge goes by the clock.
-    fn purgeable(&self, entry: &Entry) -> bool {
-        let since = entry.expires.get().min(self.ended_at.get());
-        self.over(entry) && (self.idles() || self.now.get() >= since)
     }
 
     fn idle_deadline(&self) -> u64 {
@@ -240,7 +231,6 @@ impl Model {
     /// The time of all values ends whose loads began before.
     pub fn expire_all(&self) {
         self.ends.set(self.ends.get() + 1);
-        self.ended_at.set(self.now.get());
     }
 
     fn leaves(&self, key: u8, entry: Option<Rc<Entry>>) {
@@ -301,7 +291,7 @@ impl Model {
             match (self.entry(key), self.flight(key)) {
                 // A refresh that was given up ends; its entry is looked at next time.
                 (_, Some(flight)) if flight.empty() => self.end(&flight, State::Dead),
-                (Some(entry), None) if self.purgeable(&entry) => {
+                (Some(entry), None) if self.over(&entry) => {
                     self.clear(key);
                     purged += 1;
                 }
