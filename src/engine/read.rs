@@ -116,23 +116,6 @@ impl<K, V> Core<K, V> {
         found.inspect(|node| node.touch())
     }
 
-    /// Finds the node of a live value, with a reference for the caller. Counts the lookup.
-    pub(crate) fn find_counted<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        is_key: impl Fn(&K) -> bool,
-    ) -> Option<&'p Node<K, V>> {
-        loop {
-            let node = self.find_live(pin, hash, &is_key)?;
-            // A reference is refused if the node was removed just now and all its references were
-            // given back.
-            if node.inc_ref() {
-                return Some(node);
-            }
-        }
-    }
-
     /// Returns whether a load of the key is in flight.
     pub(crate) fn loading(&self, pin: &Pin, hash: u64, is_key: impl Fn(&K) -> bool) -> bool {
         self.find(pin, hash, is_key).is_some_and(|node| node.word.load().in_flight())
@@ -179,23 +162,31 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Reads a live value if nothing but a plain hit can come of it: the first try of a
-    /// read-through. Counts the lookup only if it is a hit.
+    /// Finds the node of a live value if nothing but a plain hit can come of a read-through: its
+    /// first try. Counts the lookup only if it is a hit.
     #[inline]
-    pub(crate) fn read_quietly<R>(
+    pub(crate) fn find_settled<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let node = self.find(pin, hash, is_key)?;
+        // An entry that is being refreshed is no plain hit: its refresh may hang.
+        (self.is_plain_hit(node, Snapshot::rests) || self.quiet_otherwise(node)).then_some(node)
+    }
+
+    /// Reads a live value if nothing but a plain hit can come of it.
+    #[inline]
+    pub(crate) fn read_settled<R>(
         &self,
         pin: &Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        let node = self.find(pin, hash, is_key)?;
-        // An entry that is being refreshed is no plain hit: its refresh may hang.
-        if !self.is_plain_hit(node, Snapshot::rests) && !self.quiet_otherwise(node) {
-            return None;
-        }
         // SAFETY: the node's word has a value, and was read under the pin, which is held here.
-        Some(take(unsafe { node.value() }))
+        self.find_settled(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
     }
 
     #[inline(never)]

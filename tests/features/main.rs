@@ -42,6 +42,7 @@ mod request;
 mod revalidate;
 mod send;
 mod settings;
+mod settled;
 mod shedding;
 mod slots;
 mod staleness;

@@ -2,7 +2,7 @@
 //! and as ratios: `cargo bench -p bellwether-redis`. It starts its own `redis-server`. Where there is
 //! valgrind it counts the instructions of a hit, too; these repeat, and times do not.
 
-use bellwether::Cache;
+use bellwether::{Cache, Entry};
 use bellwether_redis::Tier;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -12,6 +12,10 @@ mod support;
 
 const ROUNDS: usize = 9;
 
+/// How often each way to a hit has its turn, and how many hits a turn is: some ms, so that a turn in
+/// which another program ran is one of few.
+const TURNS: (usize, u64) = (301, 20_000);
+
 /// Returns the median of some rounds, in ns for each operation.
 async fn measure(operations: usize, mut round: impl AsyncFnMut(usize)) -> f64 {
     let mut times = Vec::new();
@@ -20,8 +24,12 @@ async fn measure(operations: usize, mut round: impl AsyncFnMut(usize)) -> f64 {
         round(number).await;
         times.push(began.elapsed().as_nanos() as f64 / operations as f64);
     }
+    median(times)
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    times[ROUNDS / 2]
+    times[times.len() / 2]
 }
 
 fn main() {
@@ -48,9 +56,15 @@ async fn build(url: &str, capacity: u64) -> Tier<u64, String> {
     patient.command_timeout(Duration::from_secs(10)).build().await.unwrap()
 }
 
-/// The ways to a hit of memory whose instructions are counted.
-const WAYS: [&str; 4] =
-    ["bellwether, `get`", "tier, `get`", "bellwether, `try_get_with_async`", "tier, `try_get_with_async`"];
+/// The ways to a hit of memory: of bellwether's, and of the tier's.
+const WAYS: [&str; 6] = [
+    "bellwether, `get`",
+    "tier, `get`",
+    "bellwether, `try_get_with_async`",
+    "tier, `try_get_with_async`",
+    "bellwether, `entry`, `try_get_with_async`",
+    "tier, `entry`, `try_get_with_async`",
+];
 
 /// Counts the instructions of a hit, each way in a process of its own under callgrind.
 fn instructions(url: &str) {
@@ -94,19 +108,39 @@ async fn hits(how: &str) {
 
 /// Hits. Each poll of it is counted: there is one.
 async fn counted(way: usize, hits: u64, tier: &Tier<u64, String>, plain: &Cache<u64, String>) {
-    let load = || async { Ok::<_, String>(String::new()) };
-    let all = async {
-        for key in (0..hits).map(|hit| hit % 1000) {
-            drop(black_box(match way {
-                0 => plain.get(&key),
-                1 => tier.get(&key),
-                2 => plain.try_get_with_async(&key, load).await.ok(),
-                _ => tier.try_get_with_async(&key, load).await.ok(),
-            }));
-        }
-    };
-    let mut all = std::pin::pin!(all);
+    let mut all = std::pin::pin!(pass(way, hits, tier, plain));
     std::future::poll_fn(|cx| counted_hits(all.as_mut(), cx)).await;
+}
+
+/// Hits so many times, in this way.
+async fn pass(way: usize, hits: u64, tier: &Tier<u64, String>, plain: &Cache<u64, String>) {
+    let load = || async { Ok::<_, String>(String::new()) };
+    let keys = || (0..hits).map(|hit| black_box(hit % 1000));
+    match way {
+        0 => keys().for_each(|key| drop(black_box(plain.get(&key)))),
+        1 => keys().for_each(|key| drop(black_box(tier.get(&key)))),
+        2 => {
+            for key in keys() {
+                drop(black_box(plain.try_get_with_async(&key, load).await.unwrap()));
+            }
+        }
+        3 => {
+            for key in keys() {
+                drop(black_box(tier.try_get_with_async(&key, load).await.unwrap()));
+            }
+        }
+        4 => {
+            for key in keys() {
+                let (entry, _) = plain.entry(&key).try_get_with_async(load).await.unwrap();
+                drop(black_box(Entry::into_value(entry)));
+            }
+        }
+        _ => {
+            for key in keys() {
+                drop(black_box(tier.entry(&key).try_get_with_async(load).await.unwrap().value));
+            }
+        }
+    }
 }
 
 #[inline(never)]
@@ -117,49 +151,32 @@ fn counted_hits(
     all.poll(cx)
 }
 
-/// A hit of memory, beside one of the core.
+/// A hit of memory, beside one of the core: the ways take turns.
 async fn memory(url: &str) {
-    const HITS: usize = 1_000_000;
+    let (turns, hits) = TURNS;
     let tier = build(url, 10_000).await;
     let plain: Cache<u64, String> =
         Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(600)).build().unwrap();
-    let load = || async { Ok::<_, String>("x".repeat(8)) };
     for key in 0..1000 {
-        tier.try_get_with_async(&key, load).await.unwrap();
+        tier.try_get_with_async(&key, || async { Ok::<_, String>("x".repeat(8)) }).await.unwrap();
         plain.insert(key, "x".repeat(8));
     }
-    let core = measure(HITS, async |_| {
-        (0..HITS as u64).for_each(|n| drop(black_box(plain.get(&black_box(n % 1000)))));
-    });
-    let core = core.await;
-    let here = measure(HITS, async |_| {
-        (0..HITS as u64).for_each(|n| drop(black_box(tier.get(&black_box(n % 1000)))));
-    });
-    let here = here.await;
-    println!("| memory hit, 8-byte String | ns | ratio |\n|---|--:|--:|");
-    println!("| bellwether, `get` | {core:.1} | 1.00 |");
-    println!("| tier, `get` | {here:.1} | {:.2} (+{:.1} ns) |", here / core, here - core);
-    let core = measure(HITS, async |_| {
-        for n in 0..HITS as u64 {
-            black_box(plain.try_get_with_async(&(n % 1000), load).await.unwrap());
+    let mut times = [const { Vec::new() }; WAYS.len()];
+    for _ in 0..turns {
+        for (way, times) in times.iter_mut().enumerate() {
+            let began = Instant::now();
+            pass(way, hits, &tier, &plain).await;
+            times.push(began.elapsed().as_nanos() as f64 / hits as f64);
         }
-    });
-    let core = core.await;
-    let here = measure(HITS, async |_| {
-        for n in 0..HITS as u64 {
-            black_box(tier.try_get_with_async(&(n % 1000), load).await.unwrap());
-        }
-    });
-    let here = here.await;
-    let entry = measure(HITS, async |_| {
-        for n in 0..HITS as u64 {
-            black_box(plain.entry(&(n % 1000)).try_get_with_async(load).await.unwrap().0.clone());
-        }
-    });
-    let entry = entry.await;
-    println!("| bellwether, `try_get_with_async` | {core:.1} | 1.00 |");
-    println!("| bellwether, `entry`, `try_get_with_async` | {entry:.1} | {:.2} |", entry / core);
-    println!("| tier, `try_get_with_async` | {here:.1} | {:.2} (+{:.1} ns) |\n", here / core, here - core);
+    }
+    let times = times.map(median);
+    println!("| memory hit, 8-byte String | ns | beside bellwether's |\n|---|--:|--:|");
+    for (way, name) in WAYS.iter().enumerate() {
+        let core = times[way & !1];
+        println!("| {name} | {:.1} | {:.2} ({:+.1} ns) |", times[way], times[way] / core, times[way] - core);
+    }
+    let hit = |way: usize| times[way] / times[2];
+    println!("\n`entry` beside `try_get_with_async`: bellwether {:.2}, tier {:.2}\n", hit(4), hit(5));
 }
 
 /// Hits of the server and cold loads, beside plain commands, one at a time.

@@ -17,12 +17,10 @@ use bellwether::{Cache, LoadError, Loaded, Outcome, ToKey};
 use equivalent::Equivalent;
 use std::fmt;
 use std::fmt::Display;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::hash::Hash;
-use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
-use std::task::Poll;
 use tokio::sync::watch;
 
 /// A cache of two levels that computes a missing value once over many processes: memory, then Redis
@@ -114,32 +112,46 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        let (tier, voyage) = (&self.inner, OnceLock::new());
-        self.drop_if_unlinked(key);
-        let mut found = pin!(tier.cache.revalidate_with_async(key, |old| {
-            let (old, voyage) = (Old::of(old), voyage.get_or_init(Voyage::new));
-            // Boxed: a hit makes no such future, and moves none.
-            Box::pin(async move {
-                let load = |_| async { load().await.map(Loaded::New) };
-                tier.bring(&key.to_key(), old, &self.call(), voyage, load).await
-            })
-        }));
-        // A hit is over by the first poll, and needs nothing of what follows.
-        let first = poll_fn(|cx| {
-            Poll::Ready(match found.as_mut().poll(cx) {
-                Poll::Ready(found) => Some(found.map(|held| held.value)),
-                Poll::Pending => None,
-            })
-        });
-        if let Some(found) = first.await {
-            return found;
+        if let Some(value) = self.hit(key) {
+            // The value is a local while `load` is dropped, so it does not leak if that panics.
+            drop(load);
+            return Ok(value);
         }
+        // Boxed: a hit makes no such future, and moves none.
+        Box::pin(self.find(key, load)).await
+    }
+
+    /// Returns the value that memory has, if all that a read-through can do is to return it: it is
+    /// good, not due for a refresh, and none of its refreshes hangs.
+    #[inline]
+    fn hit<Q>(&self, key: &Q) -> Option<V>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        if !self.inner.link.memory_is_good() {
+            return None;
+        }
+        self.inner.cache.get_settled(key, |held| held.value.clone())
+    }
+
+    async fn find<Q, E, F, Fut>(&self, key: &Q, load: F) -> Result<V, LoadError<SharedError<E>>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        E: Display + Send + Sync + 'static,
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<V, E>>,
+    {
+        let (tier, voyage, call) = (&self.inner, Voyage::new(), self.call());
+        self.drop_if_unlinked(key);
+        let found = tier.cache.revalidate_with_async(key, |old| {
+            let (old, voyage, call) = (Old::of(old), &voyage, &call);
+            let load = |_| async { load().await.map(Loaded::New) };
+            async move { tier.bring(&key.to_key(), old, call, voyage, load).await }
+        });
         tokio::select! {
             biased;
             found = found => found.map(|held| held.value),
-            instead = voyage.get_or_init(Voyage::new).overdue() => {
-                instead.map(|(value, _)| value).ok_or(LoadError::TimedOut)
-            }
+            instead = voyage.overdue() => instead.map(|(value, _)| value).ok_or(LoadError::TimedOut),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::api::cache::Cache;
 use crate::api::handle::age::Age;
-use crate::api::handle::entry::{CoreRef, Entry, Ref};
+use crate::api::handle::entry::{CoreRef, Entry, Ref, Wanted};
 use crate::api::handle::iter::Iter;
 use crate::engine::expiry::Expiry;
 use crate::engine::rejected::Rejected;
@@ -72,11 +72,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         Q: ?Sized + Hash + Equivalent<K>,
     {
-        let core = self.operation.core;
-        let node = core.find_counted(self.operation.pin(), self.cache.hash(q), |k| q.equivalent(k))?;
-        // SAFETY: `find_counted` took the reference that is handed over; the word was seen to have
-        // a value under the pin.
-        Some(unsafe { Entry::new(CoreRef::borrowed(core), NonNull::from(node)) })
+        let (core, hash) = (self.operation.core, self.cache.hash(q));
+        Entry::find(core, self.operation.pin(), hash, q, Wanted::Live)
     }
 
     /// As [`Cache::get_stale`].

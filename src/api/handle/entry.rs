@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
 use core::time::Duration;
+use equivalent::Equivalent;
 
 /// A reference to the cache that a handle belongs to: borrowed for `'c`, or keeping the cache
 /// alive.
@@ -149,6 +150,15 @@ impl<K: fmt::Debug, V: fmt::Debug> fmt::Debug for Ref<'_, K, V> {
     }
 }
 
+/// Which values a lookup takes.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// Those that may be served.
+    Live,
+    /// Those of which a read-through can make nothing but a plain hit.
+    Settled,
+}
+
 /// A counted reference to a value of the cache. It can be kept and sent, and holds up no memory but
 /// its own.
 ///
@@ -171,6 +181,28 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// The caller hands over a reference to `node`, whose word it has seen to have a value.
     pub(crate) unsafe fn new(core: CoreRef<'c, K, V>, node: Ptr<K, V>) -> Self {
         Self { core, node }
+    }
+
+    /// Finds the entry of a key. Counts the lookup; one that wants a settled value only if it is a
+    /// hit.
+    #[inline]
+    pub(crate) fn find<Q>(core: &'c Core<K, V>, pin: &Pin, hash: u64, q: &Q, wanted: Wanted) -> Option<Self>
+    where
+        Q: ?Sized + Equivalent<K>,
+    {
+        loop {
+            let node = match wanted {
+                Wanted::Live => core.find_live(pin, hash, |k| q.equivalent(k))?,
+                Wanted::Settled => core.find_settled(pin, hash, |k| q.equivalent(k))?,
+            };
+            // A reference is refused if the node was removed just now and all its references were
+            // given back.
+            if node.inc_ref() {
+                // SAFETY: `inc_ref` just took the reference that is handed over. The node was
+                // found, and its word was seen to have a value, under the pin.
+                return Some(unsafe { Self::new(CoreRef::borrowed(core), NonNull::from(node)) });
+            }
+        }
     }
 
     /// Makes an entry of a value that never was in the cache.

@@ -86,6 +86,27 @@ where
     }
 }
 
+impl<'c, K, V, Q, F> Attempt<'c, '_, K, V, Q, F>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    F: ReturnAs<'c, K, V>,
+{
+    /// As [`ReadThrough::run`].
+    #[inline]
+    pub(crate) fn run<E: Send + Sync + 'static>(
+        self,
+        load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
+    ) -> Result<F::Out, LoadError<E>> {
+        match self {
+            Self::Hit(found) => {
+                drop(load);
+                Ok(found)
+            }
+            Self::ReadThrough(through) => through.run(load),
+        }
+    }
+}
+
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// Returns the value of a key. If there is none, one caller loads it by its `load`, once, while
     /// the others wait for it.

@@ -2,7 +2,7 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::entry::{CoreRef, Entry};
+use crate::api::handle::entry::{CoreRef, Entry, Wanted};
 use crate::api::handle::lease::Lease;
 use crate::api::load::form::AsEntry;
 use crate::api::load::future::run_async;
@@ -209,9 +209,21 @@ where
     Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
     S: BuildHasher,
 {
-    fn through(&self, infallible: bool) -> ReadThrough<'c, 'q, K, V, Q, AsEntry> {
-        let core = CoreRef::borrowed(self.cache.core());
-        ReadThrough::new(core, self.q, self.cache.hash(self.q), self.limits.clone(), infallible)
+    /// Begins the lookup.
+    fn begin(self, infallible: bool) -> Attempt<'c, 'q, K, V, Q, AsEntry> {
+        let (core, hash) = (self.cache.core(), self.cache.hash(self.q));
+        // What a plain hit depends on, but for these two, is the cache's alone.
+        let cares = self.limits.demand.refuses() || self.limits.lead_timeout != core.config.limits.lead_timeout;
+        let settled = || Entry::find(core, &core.limbo().enter(), hash, self.q, Wanted::Settled);
+        match (!cares).then(settled).flatten() {
+            Some(entry) => Attempt::Hit((entry, Outcome::Hit)),
+            None => Attempt::ReadThrough(self.through(hash, infallible)),
+        }
+    }
+
+    #[inline(never)]
+    fn through(self, hash: u64, infallible: bool) -> ReadThrough<'c, 'q, K, V, Q, AsEntry> {
+        ReadThrough::new(CoreRef::borrowed(self.cache.core()), self.q, hash, self.limits, infallible)
     }
 
     /// As [`Cache::get_with`]. If this caller loads a value for itself alone, the entry is not
@@ -222,7 +234,7 @@ where
     #[doc(alias = "or_insert_with")]
     #[cfg(feature = "std")]
     pub fn get_with(self, load: impl FnOnce() -> V) -> Found<'c, K, V> {
-        certain(self.through(true).run(|_| Ok(Loaded::New(load()))))
+        certain(self.begin(true).run(|_| Ok(Loaded::New(load()))))
     }
 
     /// As [`Cache::try_get_with`].
@@ -234,7 +246,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.through(false).run(|_| load().map(Loaded::New))
+        self.begin(false).run(|_| load().map(Loaded::New))
     }
 
     /// As [`try_get_with`](Self::try_get_with), with a loader that gets the value that it replaces,
@@ -269,7 +281,7 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.through(false).run(|lease| load(lease.and_then(Lease::old_entry)))
+        self.begin(false).run(|lease| load(lease.and_then(Lease::old_entry)))
     }
 
     /// As [`Cache::get_with_async`].
@@ -281,7 +293,7 @@ where
         F: FnOnce() -> Fut,
         Fut: Future<Output = V>,
     {
-        run_async(move || Attempt::ReadThrough(self.through(true)), |_| load(), |value| Ok(Loaded::New(value)), certain)
+        run_async(move || self.begin(true), |_| load(), |value| Ok(Loaded::New(value)), certain)
     }
 
     /// As [`Cache::try_get_with_async`].
@@ -294,7 +306,7 @@ where
         Fut: Future<Output = Result<V, E>>,
         E: Send + Sync + 'static,
     {
-        run_async(move || Attempt::ReadThrough(self.through(false)), |_| load(), as_loaded, |found| found)
+        run_async(move || self.begin(false), |_| load(), as_loaded, |found| found)
     }
 
     /// As [`revalidate_with`](Self::revalidate_with), for tasks.
@@ -314,7 +326,7 @@ where
         E: Send + Sync + 'static,
     {
         let load = |lease: Option<&Lease<'c, K, V>>| load(lease.and_then(Lease::old_entry));
-        run_async(move || Attempt::ReadThrough(self.through(false)), load, |loaded| loaded, |found| found)
+        run_async(move || self.begin(false), load, |loaded| loaded, |found| found)
     }
 }
 

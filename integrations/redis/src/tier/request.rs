@@ -154,6 +154,37 @@ pub struct TierDetached<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, 
     call: Call,
 }
 
+/// The future of a verb: looks into memory before it makes the future of a load.
+macro_rules! hit_or {
+    ($this:ident, $load:ident, $find:expr) => {
+        async move {
+            if let Some(answer) = hit($this.tier, $this.key, &$this.call) {
+                // The answer is a local while the loader is dropped, so it does not leak if that
+                // panics.
+                drop($load);
+                return Ok(answer);
+            }
+            // Boxed: a hit makes no such future, and moves none.
+            Box::pin($find).await
+        }
+    };
+}
+
+/// Returns what the caller is told if memory has a value, and all that a read-through can do is to
+/// return it.
+#[inline]
+fn hit<K, V, Q>(tier: &Tier<K, V>, key: &Q, call: &Call) -> Option<Answer<V>>
+where
+    K: SharedKey,
+    V: Clone + Send + Sync + 'static,
+    Q: ?Sized + Hash + Equivalent<K>,
+{
+    // What a plain hit depends on, but for these two, is the tier's alone.
+    let cares = call.demand != Demand::Any || call.lead_timeout != tier.inner.settings.lead_timeout;
+    let found = (!cares).then(|| tier.hit(key)).flatten();
+    found.map(|value| Answer { value, outcome: Outcome::Hit, source: Source::Memory })
+}
+
 /// Returns what the caller is told of a value that memory has handed over.
 fn answer<K, V: Clone>(
     (entry, outcome): (Entry<'_, K, Held<V>>, Outcome),
@@ -175,6 +206,7 @@ fn overdue<V, E>(instead: Option<(V, Source)>) -> Result<Answer<V>, LoadError<E>
     Ok(Answer { value, outcome: Outcome::Stale, source })
 }
 
+#[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequest<'t, 'q, K, V, Q> {
     pub(super) fn new(tier: &'t Tier<K, V>, key: &'q Q, call: Call) -> Self {
         Self { tier, key, call }
@@ -186,14 +218,17 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
     ///
     /// # Errors, cancellation
     /// As [`Tier::try_get_with_async`].
-    pub async fn try_get_with_async<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
+    pub fn try_get_with_async<E, F, Fut>(
+        self,
+        load: F,
+    ) -> impl Future<Output = Result<Answer<V>, LoadError<SharedError<E>>>>
     where
         Q: Hash + Equivalent<K> + ToKey<K>,
         E: Display + Send + Sync + 'static,
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<V, E>>,
     {
-        self.revalidate_with_async(|_| async { load().await.map(Loaded::New) }).await
+        hit_or!(self, load, self.find(|_| async { load().await.map(Loaded::New) }))
     }
 
     /// As [`try_get_with_async`](Self::try_get_with_async), with a loader that gets the value that
@@ -207,7 +242,20 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
     ///
     /// # Cancellation
     /// As [`Tier::try_get_with_async`].
-    pub async fn revalidate_with_async<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
+    pub fn revalidate_with_async<E, F, Fut>(
+        self,
+        load: F,
+    ) -> impl Future<Output = Result<Answer<V>, LoadError<SharedError<E>>>>
+    where
+        Q: Hash + Equivalent<K> + ToKey<K>,
+        E: Display + Send + Sync + 'static,
+        F: FnOnce(Option<V>) -> Fut,
+        Fut: Future<Output = Result<Loaded<V>, E>>,
+    {
+        hit_or!(self, load, self.find(load))
+    }
+
+    async fn find<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
     where
         Q: Hash + Equivalent<K> + ToKey<K>,
         E: Display + Send + Sync + 'static,
@@ -219,8 +267,7 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         let request = with_call!(tier.cache.entry(key), call);
         let found = request.revalidate_with_async(|old| {
             let (old, voyage) = (Old::of(old), &voyage);
-            // Boxed: a hit makes no such future, and moves none.
-            Box::pin(async move { tier.bring(&key.to_key(), old, call, voyage, load).await })
+            async move { tier.bring(&key.to_key(), old, call, voyage, load).await }
         });
         tokio::select! {
             biased;
@@ -230,6 +277,7 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
     }
 }
 
+#[allow(clippy::manual_async_fn, reason = "an async fn holds its arguments twice")]
 impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierDetached<'t, 'q, K, V, Q> {
     pub(super) fn new(tier: &'t Tier<K, V>, key: &'q Q, call: Call) -> Self {
         Self { tier, key, call }
@@ -245,14 +293,17 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierDeta
     ///
     /// # Cancellation
     /// The load goes on, and is stored for all processes.
-    pub async fn try_get_with_async<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
+    pub fn try_get_with_async<E, F, Fut>(
+        self,
+        load: F,
+    ) -> impl Future<Output = Result<Answer<V>, LoadError<SharedError<E>>>>
     where
         Q: Hash + Equivalent<K> + ToKey<K>,
         E: Display + Send + Sync + 'static,
         F: FnOnce() -> Fut + Send + 'static,
         Fut: Future<Output = Result<V, E>> + Send + 'static,
     {
-        self.revalidate_with_async(|_| async { load().await.map(Loaded::New) }).await
+        hit_or!(self, load, self.find(|_| async { load().await.map(Loaded::New) }))
     }
 
     /// As [`TierRequest::revalidate_with_async`], with a load in the background.
@@ -263,7 +314,20 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierDeta
     ///
     /// # Cancellation
     /// As [`try_get_with_async`](Self::try_get_with_async).
-    pub async fn revalidate_with_async<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
+    pub fn revalidate_with_async<E, F, Fut>(
+        self,
+        load: F,
+    ) -> impl Future<Output = Result<Answer<V>, LoadError<SharedError<E>>>>
+    where
+        Q: Hash + Equivalent<K> + ToKey<K>,
+        E: Display + Send + Sync + 'static,
+        F: FnOnce(Option<V>) -> Fut + Send + 'static,
+        Fut: Future<Output = Result<Loaded<V>, E>> + Send + 'static,
+    {
+        hit_or!(self, load, self.find(load))
+    }
+
+    async fn find<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
     where
         Q: Hash + Equivalent<K> + ToKey<K>,
         E: Display + Send + Sync + 'static,

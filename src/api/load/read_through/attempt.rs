@@ -23,10 +23,41 @@ where
     Q: ?Sized + Equivalent<K>,
     V: Clone,
 {
-    core.read_quietly(&core.limbo().enter(), hash, |k| q.equivalent(k), V::clone)
+    core.read_settled(&core.limbo().enter(), hash, |k| q.equivalent(k), V::clone)
 }
 
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
+    /// Returns what `take` makes of a key's value, if a read-through would give that value at once
+    /// and do nothing else. For a caller that reads through otherwise: it looks before it prepares
+    /// a load.
+    ///
+    /// None: there is no value, or a read-through may do more than give it, because the value is
+    /// due for an early refresh ([`Refresh`](crate::Refresh)), or because its refresh has been
+    /// running for longer than the [`lead_timeout`](crate::Builder::lead_timeout). A lookup without
+    /// a result is not counted, as the read-through that follows it is. `take` runs under a pin.
+    ///
+    /// Cost: that of [`get`](Self::get), and of `take` instead of a clone.
+    ///
+    /// ```
+    /// use bellwether::Cache;
+    /// use std::convert::Infallible;
+    /// # async fn fetch(id: u64) -> Result<(String, u32), Infallible> { Ok((format!("user {id}"), 30)) }
+    /// # async fn age(users: &Cache<u64, (String, u32)>, id: u64) -> u32 {
+    /// if let Some(age) = users.get_settled(&id, |user| user.1) {
+    ///     return age;
+    /// }
+    /// let load = Box::pin(fetch(id));
+    /// users.try_get_with_async(&id, || load).await.map_or(0, |user| user.1)
+    /// # }
+    /// ```
+    #[inline]
+    pub fn get_settled<Q, R>(&self, q: &Q, take: impl FnOnce(&V) -> R) -> Option<R>
+    where
+        Q: ?Sized + Hash + Equivalent<K>,
+    {
+        self.core().read_settled(&self.core().limbo().enter(), self.hash(q), |k| q.equivalent(k), take)
+    }
+
     /// Begins a lookup of a key.
     #[inline]
     pub(crate) fn begin<'q, Q>(&'q self, q: &'q Q, infallible: bool) -> Attempt<'q, 'q, K, V, Q, AsValue>
