@@ -41,14 +41,20 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
     /// ```
     /// use bellwether::Cache;
     /// use std::convert::Infallible;
-    /// # async fn fetch(id: u64) -> Result<(String, u32), Infallible> { Ok((format!("user {id}"), 30)) }
-    /// # async fn age(users: &Cache<u64, (String, u32)>, id: u64) -> u32 {
-    /// if let Some(age) = users.get_settled(&id, |user| user.1) {
-    ///     return age;
+    /// type User = (String, u32);
+    /// # async fn fetch(id: u64) -> Result<User, Infallible> { Ok((format!("user {id}"), 30)) }
+    /// async fn age(users: &Cache<u64, User>, id: u64) -> u32 {
+    ///     if let Some(age) = users.get_settled(&id, |user| user.1) {
+    ///         return age;
+    ///     }
+    ///     let load = Box::pin(fetch(id));
+    ///     users.try_get_with_async(&id, || load).await.map_or(0, |user| user.1)
     /// }
-    /// let load = Box::pin(fetch(id));
-    /// users.try_get_with_async(&id, || load).await.map_or(0, |user| user.1)
-    /// # }
+    /// # let users = Cache::new(10);
+    /// # users.insert(7, ("Ada".to_owned(), 36));
+    /// # let mut age = std::pin::pin!(age(&users, 7));
+    /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    /// # assert_eq!(age.as_mut().poll(&mut context), std::task::Poll::Ready(36));
     /// ```
     #[inline]
     pub fn get_settled<Q, R>(&self, q: &Q, take: impl FnOnce(&V) -> R) -> Option<R>
