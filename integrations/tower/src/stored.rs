@@ -170,6 +170,24 @@ impl Stored {
         &self.headers
     }
 
+    /// Returns the header lines as the handler gave them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        let own = self.headers.iter().filter(|(name, _)| **name != AGE && **name != CACHE_STATUS);
+        own.map(|(name, value)| (name.as_str(), value))
+            .chain(self.inner_status.iter().map(|inner| ("cache-status", inner)))
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
     pub(crate) fn tags(&self) -> &[Box<str>] {
         &self.tags
     }
