@@ -5,6 +5,7 @@ use crate::products::ProductError;
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bellwether_tower::InvalidationError;
 use serde_json::json;
 
 /// A status, and why.
@@ -31,6 +32,12 @@ impl IntoResponse for Refusal {
 
 impl From<ProductError> for Refusal {
     fn from(error: ProductError) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+    }
+}
+
+impl From<InvalidationError> for Refusal {
+    fn from(error: InvalidationError) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
     }
 }

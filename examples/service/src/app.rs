@@ -6,7 +6,7 @@ use crate::record::Record;
 use crate::settings::Settings;
 use axum::http::StatusCode;
 use bellwether::MetricsObserver;
-use bellwether_tower::ResponseCache;
+use bellwether_tower::{RedisTier, ResponseCache};
 use std::error::Error;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ impl Deref for App {
 }
 
 impl App {
-    /// Opens the database, fills it if it is new, and builds both caches.
+    /// Opens the database, fills it if it is new, and builds both caches. Redis need not be there.
     pub(crate) async fn open(settings: Settings) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let (path, connections, orders) = (settings.database.clone(), settings.connections, settings.orders);
         let open = move || Database::open(path.as_deref(), connections, orders);
@@ -44,8 +44,15 @@ impl App {
             .negative_ttl(StatusCode::NOT_FOUND, settings.negative_ttl)
             .etag(true)
             .observer(MetricsObserver::new())
-            .record_stats()
-            .build()?;
+            .record_stats();
+        let responses = match &settings.redis_url {
+            None => responses.build()?,
+            Some(url) => {
+                // (The products tell of the link: it is the same server.)
+                let tier = RedisTier::new(url).namespace(format!("{}-responses", settings.redis_namespace));
+                responses.build_on(tier).await?
+            }
+        };
         let record = Record::new(database.clone(), responses.clone());
         Ok(Self(Arc::new(Parts { settings, database, products, responses, record })))
     }

@@ -76,6 +76,7 @@ async fn stats(State(demo): State<Demo>, Query(After { after }): Query<After>) -
         "open": app.record.open(),
         "products_in": app.products.place(),
         "shared_hits": app.products.shared_hits(),
+        "shared_responses": app.responses.tier_stats().map_or(0, |stats| stats.shared_hits),
         "responses": app.responses.len(),
         "generator": demo.0.generator.plan(),
         "stalled": app.database.is_stalled(),
@@ -110,17 +111,17 @@ async fn clear(State(demo): State<Demo>) -> Result<StatusCode, Refusal> {
     demo.follow("clear");
     let app = &demo.0.app;
     app.products.invalidate(HOT).await?;
-    app.responses.invalidate_tag(&page_tag(HOT));
+    app.responses.invalidate_tag(&page_tag(HOT)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Ends the hot product's time to live: its response is served, old as it is, while one query is
-/// made.
+/// made. (With Redis it is removed.)
 async fn expire(State(demo): State<Demo>) -> Result<StatusCode, Refusal> {
     demo.follow("expire");
     let app = &demo.0.app;
     app.products.invalidate(HOT).await?;
-    app.responses.expire_tag(&page_tag(HOT));
+    app.responses.expire_tag(&page_tag(HOT)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -91,7 +91,7 @@ fn list_tag(category: Option<&str>) -> String {
 /// Returns the headers of a cacheable response.
 ///
 /// A client may keep it, and asks each time whether it is still right: nothing reaches a client's
-/// cache when a product changes. This process's cache is told, so it need not ask.
+/// cache when a product changes. The caches of all processes are told, so they need not ask.
 fn headers(fresh: u64, stale: u64, tags: impl Iterator<Item = String>) -> HeaderMap {
     let mut control = format!("public, max-age=0, s-maxage={fresh}");
     if stale > 0 {
@@ -195,7 +195,10 @@ async fn write(app: App, id: Option<u32>, details: Details) -> Result<Response, 
         tags.extend(former.as_ref().map(|former| list_tag(Some(former))));
         // The products first: a response made after its tag has ended must find the new one.
         app.products.invalidate_all_with(id).await?;
-        tags.iter().for_each(|tag| app.responses.invalidate_tag(tag));
+        let ending: Vec<_> = tags.iter().map(|tag| app.responses.invalidate_tag(tag)).collect();
+        for end in ending {
+            end.await?;
+        }
         let status = if former.is_some() { StatusCode::OK } else { StatusCode::CREATED };
         let place = [(header::LOCATION, format!("/products/{id}"))];
         Ok((status, place, Json(json!({ "id": id, "invalidated": tags }))).into_response())

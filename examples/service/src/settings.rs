@@ -14,7 +14,7 @@ pub struct Settings {
     pub host: IpAddr,
     /// The port that the service listens at. Zero: a free one. Default: 8080.
     pub port: u16,
-    /// The Redis or Valkey of the second tier. Default: none; memory alone keeps products.
+    /// The Redis or Valkey of the second tier. Default: none; memory alone keeps products and responses.
     pub redis_url: Option<String>,
     /// The prefix of the names on that server.
     pub redis_namespace: String,

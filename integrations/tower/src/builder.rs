@@ -4,6 +4,7 @@ use crate::cache::{Inner, ResponseCache, WallClock};
 use crate::failure::Failure;
 use crate::key::Key;
 use crate::settings::{Settings, settings};
+use crate::store::Store;
 use crate::stored::Value;
 use bellwether::{Cache, Clock, CoarseClock, Observer, Tags, Timer};
 use std::fmt;
@@ -14,13 +15,60 @@ use std::time::SystemTime;
 /// the defaults of all layers.
 #[must_use = "a builder does nothing before build is called"]
 pub struct Builder {
-    core: bellwether::Builder<Key, Value>,
+    memory: Memory<Option<u64>>,
     clock: Arc<dyn Clock>,
+    /// The builder of a cache with the clock of the user.
+    core: Option<bellwether::Builder<Key, Value>>,
     wall_clock: WallClock,
     name: String,
     early: bool,
-    no_waiters: bool,
     settings: Settings,
+}
+
+/// The settings of the cache in memory.
+#[derive(Clone, Default)]
+pub(crate) struct Memory<B> {
+    pub(crate) max_bytes: B,
+    max_waiters: Option<usize>,
+    max_loads: Option<usize>,
+    observers: Vec<Arc<dyn Observer>>,
+    record_stats: bool,
+}
+
+impl Memory<u64> {
+    /// Gives the settings to the builder of a cache.
+    pub(crate) fn given_to<V>(&self, mut core: bellwether::Builder<Key, V>) -> bellwether::Builder<Key, V> {
+        core = core.max_capacity(self.max_bytes);
+        if let Some(waiters) = self.max_waiters {
+            core = core.max_waiters(waiters);
+        }
+        if let Some(loads) = self.max_loads {
+            core = core.max_loads(loads);
+        }
+        for observer in &self.observers {
+            core = core.observer(observer.clone());
+        }
+        if self.record_stats { core.record_stats() } else { core }
+    }
+}
+
+/// What is to be built: settings that were looked at.
+pub(crate) struct Plan {
+    pub(crate) memory: Memory<u64>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The builder of a cache with the clock of the user.
+    pub(crate) core: Option<bellwether::Builder<Key, Value>>,
+    pub(crate) wall_clock: WallClock,
+    pub(crate) name: String,
+    pub(crate) early: bool,
+    settings: Settings,
+}
+
+impl Plan {
+    pub(crate) fn built(self, store: Store) -> ResponseCache {
+        let Self { clock, wall_clock, name, settings, early, .. } = self;
+        ResponseCache { inner: Arc::new(Inner::new(store, clock, wall_clock, name.into(), settings, early)) }
+    }
 }
 
 /// Why a store was not built.
@@ -33,6 +81,12 @@ pub enum BuildError {
     SoftAboveHard,
     /// `max_waiters` is 0: no request could wait for its own call.
     ZeroMaxWaiters,
+    /// A store with a second level was given a clock: there the server's clock decides.
+    #[cfg(feature = "redis")]
+    ClockWithTier,
+    /// The second level refuses a setting, for this reason.
+    #[cfg(feature = "redis")]
+    Tier(String),
     /// The cache refuses a setting: [`MissingCapacity`](bellwether::BuildError::MissingCapacity)
     /// stands for a missing `max_bytes`.
     Cache(bellwether::BuildError),
@@ -44,6 +98,12 @@ impl fmt::Display for BuildError {
             Self::Name(name) => write!(f, "the name must be a token (RFC 9651 section 3.3.4), not {name:?}"),
             Self::SoftAboveHard => f.write_str("soft_timeout must not be longer than hard_timeout, which comes first"),
             Self::ZeroMaxWaiters => f.write_str("max_waiters must be above 0: without a bound, leave it out"),
+            #[cfg(feature = "redis")]
+            Self::ClockWithTier => {
+                f.write_str("a store with a second level goes by the server's clock, and takes no clock")
+            }
+            #[cfg(feature = "redis")]
+            Self::Tier(why) => write!(f, "the second level cannot be set up: {why}"),
             Self::Cache(bellwether::BuildError::MissingCapacity) => f.write_str("max_bytes is required"),
             Self::Cache(error) => error.fmt(f),
         }
@@ -69,12 +129,12 @@ impl ResponseCache {
 impl Builder {
     fn new() -> Self {
         Self {
-            core: Cache::builder(),
+            memory: Memory::default(),
             clock: Arc::new(CoarseClock::new()),
+            core: None,
             wall_clock: Arc::new(SystemTime::now),
             name: "bellwether".to_owned(),
             early: true,
-            no_waiters: false,
             settings: Settings::default(),
         }
     }
@@ -83,7 +143,7 @@ impl Builder {
 
     /// How many bytes the stored responses may take: bodies, headers and keys, about. Required.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
-        self.core = self.core.max_capacity(bytes);
+        self.memory.max_bytes = Some(bytes);
         self
     }
 
@@ -96,8 +156,7 @@ impl Builder {
     /// The most requests that wait for one call of a handler, with the one that began it. One more
     /// is answered at once: with a stale response, or with 503. Not zero. Default: 2³⁰ − 1.
     pub fn max_waiters(mut self, waiters: usize) -> Self {
-        self.no_waiters = waiters == 0;
-        self.core = self.core.max_waiters(waiters);
+        self.memory.max_waiters = Some(waiters);
         self
     }
 
@@ -106,7 +165,7 @@ impl Builder {
     /// that go past the store (other methods, cookies, marks) are not counted. Not zero. Default:
     /// no bound.
     pub fn max_loads(mut self, loads: usize) -> Self {
-        self.core = self.core.max_loads(loads);
+        self.memory.max_loads = Some(loads);
         self
     }
 
@@ -119,20 +178,20 @@ impl Builder {
 
     /// An observer of the store, such as bellwether's `MetricsObserver`.
     pub fn observer(mut self, observer: impl Observer + 'static) -> Self {
-        self.core = self.core.observer(observer);
+        self.memory.observers.push(Arc::new(observer));
         self
     }
 
     /// Counts hits and misses, too: see [`ResponseCache::stats`].
     pub fn record_stats(mut self) -> Self {
-        self.core = self.core.record_stats();
+        self.memory.record_stats = true;
         self
     }
 
     /// The clock and timer, for tests: a [`ManualClock`](bellwether::ManualClock). Default: the
     /// system's.
     pub fn clock(mut self, clock: impl Clock + Timer + Clone + 'static) -> Self {
-        self.core = self.core.clock(clock.clone()).timer(clock.clone());
+        self.core = Some(Cache::builder().clock(clock.clone()).timer(clock.clone()));
         self.clock = Arc::new(clock);
         self
     }
@@ -143,36 +202,46 @@ impl Builder {
         self
     }
 
-    /// Builds the store.
-    ///
-    /// # Errors
-    /// If a setting is missing or has no meaning: see [`BuildError`].
-    pub fn build(self) -> Result<ResponseCache, BuildError> {
+    /// Looks at the settings.
+    pub(crate) fn checked(self) -> Result<Plan, BuildError> {
         if !is_token(&self.name) {
             return Err(BuildError::Name(self.name));
         }
         if self.settings.is_soft_above_hard() {
             return Err(BuildError::SoftAboveHard);
         }
-        if self.no_waiters {
+        if self.memory.max_waiters == Some(0) {
             return Err(BuildError::ZeroMaxWaiters);
         }
-        let core = self
-            .core
-            .name(&self.name)
+        let Self { memory, clock, core, wall_clock, name, early, settings } = self;
+        let Memory { max_bytes, max_waiters, max_loads, observers, record_stats } = memory;
+        let max_bytes = max_bytes.ok_or(BuildError::Cache(bellwether::BuildError::MissingCapacity))?;
+        let memory = Memory { max_bytes, max_waiters, max_loads, observers, record_stats };
+        Ok(Plan { memory, clock, core, wall_clock, name, early, settings })
+    }
+
+    /// Builds the store.
+    ///
+    /// # Errors
+    /// If a setting is missing or has no meaning: see [`BuildError`].
+    pub fn build(self) -> Result<ResponseCache, BuildError> {
+        let mut plan = self.checked()?;
+        let core = plan
+            .memory
+            .given_to(plan.core.take().unwrap_or_else(Cache::builder))
+            .name(&plan.name)
             .weigher(weight)
             .tags_with(tags)
             .negative_ttl_with(|_: &Key, failure: &Failure| failure.kept_for())
             // A handler that panics is called once, not again for each of those who wait.
             .max_handovers(0);
-        let core = if self.early { core } else { core.xfetch(0.0) };
+        let core = if plan.early { core } else { core.xfetch(0.0) };
         let cache = core.build().map_err(BuildError::Cache)?;
-        let inner = Inner::new(cache, self.clock, self.wall_clock, self.name.into(), self.settings, self.early);
-        Ok(ResponseCache { inner: Arc::new(inner) })
+        Ok(plan.built(Store::Own(Arc::new(cache))))
     }
 }
 
-fn weight(key: &Key, value: &Value) -> u32 {
+pub(crate) fn weight(key: &Key, value: &Value) -> u32 {
     let response = match value {
         Value::Response(stored) => stored.size(),
         Value::Pass => 0,

@@ -18,6 +18,9 @@ pub(crate) enum Failure {
     Body,
     /// The request that was to call the handler had done so before.
     Spent,
+    /// The handler panicked. (A store of one process learns that from the cache.)
+    #[cfg(feature = "redis")]
+    Panicked,
 }
 
 impl Failure {

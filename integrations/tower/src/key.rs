@@ -89,6 +89,29 @@ impl Key {
     }
 }
 
+/// The lengths of host and target before them; the variant is the rest.
+#[cfg(feature = "redis")]
+impl bellwether_redis::SharedKey for Key {
+    fn encode(&self, out: &mut Vec<u8>) {
+        for text in [&self.host, &self.target] {
+            out.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            out.extend_from_slice(text.as_bytes());
+        }
+        out.extend_from_slice(&self.variant);
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let text = |bytes: &mut &[u8]| -> Option<Arc<str>> {
+            let (length, rest) = bytes.split_first_chunk::<8>()?;
+            let (text, rest) = rest.split_at_checked(usize::try_from(u64::from_be_bytes(*length)).ok()?)?;
+            *bytes = rest;
+            Some(std::str::from_utf8(text).ok()?.into())
+        };
+        let mut bytes = bytes;
+        Some(Self { host: text(&mut bytes)?, target: text(&mut bytes)?, variant: bytes.into() })
+    }
+}
+
 impl<'r> KeyRef<'r> {
     /// Returns the key of a request: its host and its original URI, without the scheme. None if the
     /// request says two hosts.
@@ -177,6 +200,31 @@ mod tests {
         let state = bellwether::DefaultHashBuilder::default();
         assert_eq!(state.hash_one(&borrowed), state.hash_one(&owned));
         assert!(borrowed.equivalent(&owned));
+    }
+
+    #[cfg(feature = "redis")]
+    #[test]
+    fn a_key_is_read_as_it_was_written() {
+        use bellwether_redis::SharedKey;
+        let write = |key: &Key| {
+            let mut bytes = Vec::new();
+            key.encode(&mut bytes);
+            bytes
+        };
+        let of = |host: &str, target: &str, variant: &[u8]| Key {
+            host: host.into(),
+            target: target.into(),
+            variant: variant.into(),
+        };
+        let keys =
+            [of("a", "/b", b""), of("a/", "b", b""), of("a", "/", b"b"), of("\0", "", b"\xff\0"), of("", "", b"")];
+        for key in &keys {
+            assert_eq!(Key::decode(&write(key)).as_ref(), Some(key));
+            assert_eq!(keys.iter().filter(|other| write(other) == write(key)).count(), 1, "{key:?}");
+        }
+        for broken in [&b""[..], &[0, 0, 0, 0, 0, 0, 0, 9, 1], &[255; 16]] {
+            assert_eq!(Key::decode(broken), None);
+        }
     }
 
     #[test]

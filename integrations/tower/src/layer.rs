@@ -126,6 +126,7 @@ impl<S> CacheService<S> {
         S: Service<Request<Q>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send + 'static,
         Q: Send + 'static,
+        B: Send + 'static,
     {
         let (route, service) = (self.route.clone(), self.service.clone());
         ResponseFuture::boxed(Box::pin(async move { change(&route, service, request, key).await }))

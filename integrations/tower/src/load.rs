@@ -2,11 +2,11 @@
 
 use crate::body::{Body, Collected, collect};
 use crate::failure::Failure;
-use crate::key::Key;
 use crate::route::Route;
+use crate::store::Found;
 use crate::stored::{Arrival, Stored, Value, Whole, has_body, selected};
 use crate::verdict::{Facts, Terms, Verdict, is_failure, is_private, judge};
-use bellwether::{Entry, Expiry, Loaded};
+use bellwether::{Expiry, Loaded};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED};
 use http::request::Parts;
@@ -18,6 +18,10 @@ use tokio::sync::oneshot;
 use tower_service::Service;
 
 const SURROGATE_KEY: HeaderName = HeaderName::from_static("surrogate-key");
+
+/// How long a shared store keeps a response that is validated at each use: the server does not know
+/// which of its values are of use.
+const KEPT_TO_ASK: Duration = Duration::from_secs(24 * 3600);
 
 /// What the request that called the handler gets beside what is stored: a response of its own, or
 /// the service's error.
@@ -62,7 +66,7 @@ struct Called<'c, B, E> {
 pub(crate) async fn load<S, Q, B>(
     slot: Slot<S, Q, B, S::Error>,
     route: Arc<Route>,
-    old: Option<Entry<'static, Key, Value>>,
+    old: Option<Found>,
 ) -> Result<Loaded<Value>, Failure>
 where
     S: Service<Request<Q>, Response = Response<B>>,
@@ -166,7 +170,7 @@ where
                     add_etag(&mut whole);
                 }
                 if failed {
-                    return Err(self.failed(whole, verdict));
+                    return self.failed(whole, verdict);
                 }
                 Ok(self.keep(whole, verdict))
             }
@@ -197,7 +201,7 @@ where
         };
         let expiry = if terms.validate {
             // Each use asks the handler; it is kept for as long as there is room.
-            plain(Duration::MAX)
+            plain(if self.route.store.cache.is_shared() { KEPT_TO_ASK } else { Duration::MAX })
         } else {
             // (The cache does not store what has no time at all.)
             let least = Duration::from_nanos(1);
@@ -208,10 +212,21 @@ where
         Loaded::With(Value::Response(self.stored(whole, terms)), expiry)
     }
 
-    fn failed(self, whole: Whole, verdict: Verdict) -> Failure {
+    fn failed(self, whole: Whole, verdict: Verdict) -> Result<Loaded<Value>, Failure> {
         let terms = if let Verdict::Store(terms) = verdict { terms } else { unstored() };
         let kept = terms.lifetime.saturating_sub(terms.age);
-        Failure::Response(Box::new(self.stored(whole, terms)), kept)
+        // Processes share values. While no old response stands in for it, a failure that is kept is
+        // one.
+        if self.route.store.cache.is_shared() && !kept.is_zero() && !self.has_substitute() {
+            return Ok(self.keep(whole, verdict));
+        }
+        Err(Failure::Response(Box::new(self.stored(whole, terms)), kept))
+    }
+
+    /// Returns whether the old response may stand in for a failure.
+    fn has_substitute(&self) -> bool {
+        let now = self.route.store.clock.now();
+        self.old.is_some_and(|old| old.age(now) < old.terms.lifetime.saturating_add(old.terms.if_error))
     }
 
     fn stored(self, whole: Whole, terms: Terms) -> Stored {

@@ -8,14 +8,14 @@ use crate::key::Key;
 use crate::load::{Job, Own, Slot, call, load, take};
 use crate::route::Route;
 use crate::status::{Forwarded, Handling};
+use crate::store::Came;
 use crate::stored::{Stored, Value};
-use bellwether::{Detached, Entry, LoadError, Outcome};
+use bellwether::{LoadError, Outcome};
 use bytes::Bytes;
 use http::header::{CONTENT_LOCATION, LOCATION};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::sync::oneshot;
 use tower_service::Service;
 
@@ -82,7 +82,7 @@ where
             Known::Pass => return lookup.pass(Handling::hit_for_pass()).await,
             Known::Ask(why, anew) => (why, anew || force),
         };
-        if lookup.says.only_if_cached && (anew || !lookup.has_fresh(&key)) {
+        if lookup.says.only_if_cached && (anew || !lookup.route.store.cache.has_fresh(&key)) {
             return Ok(lookup.route.refusal(StatusCode::GATEWAY_TIMEOUT, Handling::forwarded(why), "only-if-cached"));
         }
         match lookup.ask(&key, why, anew).await? {
@@ -106,11 +106,8 @@ where
     /// Looks at what is stored under a key, however old, without a call.
     fn known(&self, key: &Key) -> Known {
         let miss = if key.is_variant() { Forwarded::VaryMiss } else { Forwarded::UriMiss };
-        let Some((found, age)) = self.route.store.cache.get_stale(key, Duration::MAX) else {
-            return Known::Ask(miss, false);
-        };
-        match &*found {
-            Value::Pass if age.stale_for.is_none() => Known::Pass,
+        let known = self.route.store.cache.read_old(key, |found, is_fresh| match found {
+            Value::Pass if is_fresh => Known::Pass,
             Value::Pass => Known::Ask(miss, false),
             Value::Response(stored) => match &stored.selected {
                 Some(selected) if !selected.matches(&self.headers) => {
@@ -120,11 +117,8 @@ where
                 _ if !stored.suits(&self.says, self.route.store.clock.now()) => Known::Ask(Forwarded::Request, true),
                 _ => Known::Ask(Forwarded::Stale, false),
             },
-        }
-    }
-
-    fn has_fresh(&self, key: &Key) -> bool {
-        self.route.store.cache.contains_key(key)
+        });
+        known.unwrap_or(Known::Ask(miss, false))
     }
 
     /// Asks the cache for a key's response, which calls the handler if need be. With `anew`
@@ -132,43 +126,16 @@ where
     async fn ask(&mut self, key: &Key, why: Forwarded, anew: bool) -> Result<Step<B>, S::Error> {
         let (slot, route) = (self.slot.clone(), self.route.clone());
         let began = route.store.clock.now();
-        let request = self.with_settings(route.store.cache.detached(key), anew);
-        let asked = request.revalidate_with_async(move |_, old| load(slot, route, old)).await;
-        match asked {
-            Ok((entry, outcome)) => self.on_value(key, &entry, outcome, (why, anew)),
+        let limits = route.settings.limits(anew);
+        let load = move |old| load(slot, route, old);
+        match self.route.store.cache.ask(key, limits, load).await {
+            Ok(came) => self.on_value(key, &came, (why, anew)),
             Err(error) => self.on_error(error, why, began),
         }
     }
 
-    fn with_settings<'q, H>(
-        &self,
-        mut request: Detached<'q, Key, Value, H, Key>,
-        anew: bool,
-    ) -> Detached<'q, Key, Value, H, Key> {
-        let settings = &self.route.settings;
-        if let Some(timeout) = settings.wait_timeout {
-            request = request.wait_timeout(timeout);
-        }
-        if let Some(timeout) = settings.soft_timeout {
-            request = request.soft_timeout(timeout);
-        }
-        if let Some(timeout) = settings.hard_timeout {
-            request = request.hard_timeout(timeout);
-        }
-        if let Some(timeout) = settings.lead_timeout {
-            request = request.lead_timeout(timeout);
-        }
-        if anew { request.force() } else { request }
-    }
-
-    fn on_value(
-        &mut self,
-        key: &Key,
-        entry: &Entry<'static, Key, Value>,
-        outcome: Outcome,
-        (why, anew): (Forwarded, bool),
-    ) -> Result<Step<B>, S::Error> {
-        let stored = match &**entry {
+    fn on_value(&mut self, key: &Key, came: &Came, (why, anew): (Forwarded, bool)) -> Result<Step<B>, S::Error> {
+        let stored = match &*came.found {
             Value::Response(stored) => stored,
             // The answer to this request, if it has called the handler.
             Value::Pass => return self.own_answer(why).unwrap_or(Ok(Step::Pass(Handling::hit_for_pass()))),
@@ -176,21 +143,23 @@ where
         if let Some(selected) = stored.selected.as_ref().filter(|selected| !selected.matches(&self.headers)) {
             return Ok(Step::Variant(key.variant(selected, &self.headers)));
         }
-        let led = matches!(outcome, Outcome::Computed | Outcome::Refreshed);
+        let led = matches!(came.outcome, Outcome::Computed | Outcome::Refreshed);
         if stored.terms.validate && !led && !anew {
             return Ok(Step::Validate);
         }
         let now = self.route.store.clock.now();
-        let mut handling = match outcome {
+        let mut handling = match came.outcome {
             Outcome::Hit => Handling::hit(stored.ttl(now)),
             // (A call may have ended its time before its own directives do.)
             Outcome::Stale => Handling::hit(stored.ttl(now).map(|ttl| ttl.min(0))),
+            // Another process had it made.
+            Outcome::FromTier => Handling { detail: Some("shared"), ..Handling::hit(stored.ttl(now)) },
             _ => Handling { ttl: stored.ttl(now), ..Handling::forwarded(why) },
         };
         if handling.forwarded.is_some() {
-            handling.stored = Entry::weight(entry) > 0;
+            handling.stored = came.stored;
             handling.ttl = handling.ttl.filter(|_| handling.stored);
-            handling.collapsed = outcome == Outcome::Coalesced;
+            handling.collapsed = came.outcome == Outcome::Coalesced;
             handling.forward_status = stored.confirmed.then_some(StatusCode::NOT_MODIFIED);
         }
         Ok(Step::Done(self.answer(stored, &handling, now)))
@@ -228,6 +197,8 @@ where
             Failure::Private | Failure::Spent => Ok(Step::Pass(Handling::forwarded(why))),
             Failure::Service => refuse(StatusCode::INTERNAL_SERVER_ERROR, "service-error"),
             Failure::Body => refuse(StatusCode::INTERNAL_SERVER_ERROR, "broken-body"),
+            #[cfg(feature = "redis")]
+            Failure::Panicked => refuse(StatusCode::INTERNAL_SERVER_ERROR, "panicked"),
         }
     }
 
@@ -287,13 +258,14 @@ where
     let response = pass(route, service, request, Handling::forwarded(Forwarded::Method)).await?;
     let succeeded = response.status().is_success() || response.status().is_redirection();
     if let Some(key) = key.filter(|_| succeeded) {
-        let cache = &route.store.cache;
-        cache.invalidate(&key);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let other = response.headers().get(name).and_then(|value| key.sibling(value.to_str().ok()?));
-            if let Some(other) = other {
-                cache.invalidate(&other);
-            }
+        let others = [LOCATION, CONTENT_LOCATION].into_iter().filter_map(|name| {
+            let value = response.headers().get(name)?;
+            key.sibling(value.to_str().ok()?)
+        });
+        let begun: Vec<_> = others.chain([key.clone()]).map(|key| route.store.cache.invalidate(&key)).collect();
+        for invalidation in begun {
+            // The handler has succeeded, whatever becomes of that.
+            let _ = invalidation.await;
         }
     }
     Ok(response)

@@ -82,11 +82,11 @@ impl Route {
         if self.settings.client_cache_control {
             return Quick::Unknown;
         }
-        let Some(found) = self.store.cache.get_ref(key) else { return Quick::Unknown };
-        let stored = match &*found {
-            Value::Pass => return Quick::Pass,
-            Value::Response(stored) => stored,
-        };
+        self.store.cache.read(key, |found| self.answered_by(found, parts, conditional)).unwrap_or(Quick::Unknown)
+    }
+
+    fn answered_by<B>(&self, found: &Value, parts: &Parts, conditional: bool) -> Quick<B> {
+        let Value::Response(stored) = found else { return Quick::Pass };
         let now = self.store.clock.now();
         if stored.terms.validate || now >= stored.quiet_until || !stored.matches(&parts.headers) {
             return Quick::Unknown;

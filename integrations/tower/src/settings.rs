@@ -33,6 +33,17 @@ pub(crate) struct Settings {
     pub(crate) retry_after: Duration,
 }
 
+/// How long a request waits, and for what.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) wait_timeout: Option<Duration>,
+    pub(crate) soft_timeout: Option<Duration>,
+    pub(crate) hard_timeout: Option<Duration>,
+    pub(crate) lead_timeout: Option<Duration>,
+    /// A new answer is needed, whatever is there.
+    pub(crate) anew: bool,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -64,6 +75,12 @@ impl Settings {
     /// Returns whether the soft timeout can have no effect.
     pub(crate) fn is_soft_above_hard(&self) -> bool {
         matches!((self.soft_timeout, self.hard_timeout), (Some(soft), Some(hard)) if soft > hard)
+    }
+
+    /// Returns how long a request waits. With `anew`, for a new answer, whatever is there.
+    pub(crate) fn limits(&self, anew: bool) -> Limits {
+        let Self { wait_timeout, soft_timeout, hard_timeout, lead_timeout, .. } = *self;
+        Limits { wait_timeout, soft_timeout, hard_timeout, lead_timeout, anew }
     }
 
     /// Returns for how long a response with this status is kept, if the settings say so.
@@ -169,7 +186,8 @@ macro_rules! settings {
         }
 
         /// After how long a call of the handler counts as hung, so that another request calls it
-        /// again. Several times what the slowest call takes. Default: never.
+        /// again. Several times what the slowest call takes. Default: never; with a second level, as
+        /// that says.
         ///
         /// # Panics
         /// If the time is zero: each call would be hung at once.

@@ -60,16 +60,21 @@ impl Handling {
 
     /// Returns the value of the header: the member of this cache, after those of caches behind it.
     pub(crate) fn header(&self, name: &str, inner: Option<&HeaderValue>) -> HeaderValue {
-        match (self.is_plain_hit(), inner) {
-            (Some(ttl), None) => remembered_hit(name, ttl),
+        match (self, inner) {
+            // A hit of which nothing but the time is told.
+            (
+                Self {
+                    forwarded: None,
+                    forward_status: None,
+                    stored: false,
+                    collapsed: false,
+                    ttl: Some(ttl),
+                    detail: None,
+                },
+                None,
+            ) => remembered_hit(name, *ttl),
             _ => self.value(name, inner),
         }
-    }
-
-    /// Returns the time of a hit of which nothing else is told.
-    fn is_plain_hit(&self) -> Option<i64> {
-        let ttl = self.ttl?;
-        (*self == Self::hit(Some(ttl))).then_some(ttl)
     }
 
     /// Returns the member of this cache, after those of caches behind it.

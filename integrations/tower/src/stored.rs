@@ -41,7 +41,8 @@ pub(crate) enum Value {
 #[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) status: StatusCode,
-    /// With room for `Age` and `Cache-Status`, so that an answer adds nothing to the map.
+    /// `Age` and `Cache-Status` are the last two, so that an answer finds their places without a
+    /// look-up, and adds nothing to the map.
     headers: HeaderMap,
     /// What caches behind this one said.
     inner_status: Option<HeaderValue>,
@@ -96,6 +97,17 @@ pub(crate) fn has_body(status: StatusCode) -> bool {
     !(status.is_informational() || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
 }
 
+/// Adds places for `Age` and `Cache-Status` to the headers, after all others.
+fn add_places(headers: &mut HeaderMap) {
+    // (What is removed leaves its place to the last one, so both go first.)
+    for name in [AGE, CACHE_STATUS] {
+        headers.remove(name);
+    }
+    for name in [AGE, CACHE_STATUS] {
+        headers.insert(name, HeaderValue::from_static(""));
+    }
+}
+
 impl Stored {
     pub(crate) fn new(
         whole: Whole,
@@ -117,8 +129,7 @@ impl Stored {
         if trailers.is_some() {
             headers.remove(CONTENT_LENGTH);
         }
-        headers.insert(AGE, HeaderValue::from_static("0"));
-        headers.insert(CACHE_STATUS, HeaderValue::from_static(""));
+        add_places(&mut headers);
         let trailers = trailers.map(Arc::new);
         let Arrival { at, quiet_until, .. } = arrival;
         Self {
@@ -159,6 +170,24 @@ impl Stored {
         &self.headers
     }
 
+    /// Returns the header lines as the handler gave them.
+    #[cfg(feature = "redis")]
+    pub(crate) fn lines(&self) -> impl Iterator<Item = (&str, &HeaderValue)> {
+        let own = self.headers.iter().filter(|(name, _)| **name != AGE && **name != CACHE_STATUS);
+        own.map(|(name, value)| (name.as_str(), value))
+            .chain(self.inner_status.iter().map(|inner| ("cache-status", inner)))
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
+    }
+
     pub(crate) fn tags(&self) -> &[Box<str>] {
         &self.tags
     }
@@ -197,40 +226,53 @@ impl Stored {
 
     /// Makes the answer to a request.
     pub(crate) fn answer<B>(&self, call: &Asked<'_>, handling: &Handling, now: u64) -> Response<Body<B>> {
-        let unmodified =
-            self.status == StatusCode::OK && call.conditions.is_some_and(|all| all.are_met_by(&self.headers));
-        let mut response = if unmodified {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            for name in &OF_NOT_MODIFIED {
-                for value in self.headers.get_all(name) {
-                    response.headers_mut().append(name, value.clone());
-                }
-            }
-            response
-        } else {
-            let body = if call.head { Body::empty() } else { Body::stored(self.body.clone(), self.trailers.clone()) };
-            let mut response = Response::new(body);
-            *response.status_mut() = self.status;
-            *response.headers_mut() = self.headers.clone();
-            if call.head && has_body(self.status) && self.trailers.is_none() {
-                response.headers_mut().insert(CONTENT_LENGTH, self.body.len().into());
-            }
-            response
+        // (What comes from the handler itself has no age.)
+        let has_age = handling.forwarded.is_none() || !self.terms.age.is_zero();
+        let age = has_age.then(|| age(self.age(now).as_secs()));
+        let status = match call.name {
+            Some(name) => Some(handling.header(name, self.inner_status.as_ref())),
+            None => self.inner_status.clone(),
         };
+        let has_it = self.status == StatusCode::OK && call.conditions.is_some_and(|all| all.are_met_by(&self.headers));
+        if has_it { self.not_modified(age, status) } else { self.whole(call, age, status) }
+    }
+
+    fn not_modified<B>(&self, age: Option<HeaderValue>, status: Option<HeaderValue>) -> Response<Body<B>> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
         let headers = response.headers_mut();
-        if handling.forwarded.is_none() || !self.terms.age.is_zero() {
-            headers.insert(AGE, age(self.age(now).as_secs()));
-        } else {
-            // It comes from the handler itself.
+        for name in &OF_NOT_MODIFIED {
+            for value in self.headers.get_all(name) {
+                headers.append(name, value.clone());
+            }
+        }
+        for (name, value) in [(AGE, age), (CACHE_STATUS, status)] {
+            value.map(|value| headers.insert(name, value));
+        }
+        response
+    }
+
+    fn whole<B>(&self, call: &Asked<'_>, age: Option<HeaderValue>, status: Option<HeaderValue>) -> Response<Body<B>> {
+        let body = if call.head { Body::empty() } else { Body::stored(self.body.clone(), self.trailers.clone()) };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        let headers = response.headers_mut();
+        *headers = self.headers.clone();
+        let (no_age, no_status) = (age.is_none(), status.is_none());
+        let others = headers.len() - 2;
+        for (place, value) in headers.values_mut().skip(others).zip([age, status]) {
+            if let Some(value) = value {
+                *place = value;
+            }
+        }
+        if no_age {
             headers.remove(AGE);
         }
-        match call.name {
-            Some(name) => drop(headers.insert(CACHE_STATUS, handling.header(name, self.inner_status.as_ref()))),
-            None => match &self.inner_status {
-                Some(inner) => drop(headers.insert(CACHE_STATUS, inner.clone())),
-                None => drop(headers.remove(CACHE_STATUS)),
-            },
+        if no_status {
+            headers.remove(CACHE_STATUS);
+        }
+        if call.head && has_body(self.status) && self.trailers.is_none() {
+            headers.insert(CONTENT_LENGTH, self.body.len().into());
         }
         response
     }

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::{HeaderName, VARY};
 
 /// What all lines of a header say; `None` if there is none.
-type Values = Option<Box<[u8]>>;
+pub(crate) type Values = Option<Box<[u8]>>;
 
 /// The headers that a stored response varies by, with the values of the request that it answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +83,19 @@ impl Selected {
         Self { id, headers: names.into_iter().map(select).collect() }
     }
 
+    /// Makes what another process has written.
+    #[cfg(feature = "redis")]
+    pub(crate) fn of(id: u64, headers: Box<[(HeaderName, Values)]>) -> Self {
+        Self { id, headers }
+    }
+
     pub(crate) fn id(&self) -> u64 {
         self.id
+    }
+
+    #[cfg(feature = "redis")]
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&HeaderName, Option<&[u8]>)> {
+        self.headers.iter().map(|(name, value)| (name, value.as_deref()))
     }
 
     /// Returns whether these are the headers of a rule.

@@ -66,30 +66,36 @@ async fn two_services_make_one_query_and_hear_of_each_others_writes() {
         assert!(all.join_all().await.iter().all(|status| *status == StatusCode::OK));
     }
     assert_eq!((one.count("queries").await, two.count("queries").await), (1, 0));
+    // The response, too: two's handler was not called.
+    assert_eq!((one.count("handler_calls").await, two.count("handler_calls").await), (1, 0));
 
-    // A write at one; two's product is a new one. (Its responses hear of it by their time to live
-    // alone: this one is another.)
+    // A write at one reaches the responses and the products of two.
+    assert!(two.get("/products/5").await.cache("hit"));
     assert_eq!(one.put(5, "Changed", "tea").await.status, StatusCode::OK);
-    let (end, mut asked) = (Instant::now() + BOUND, 0);
-    while two.get(&format!("/products/5?asked={asked}")).await.json()["name"] != "Changed" {
+    let end = Instant::now() + BOUND;
+    while two.get("/products/5").await.json()["name"] != "Changed" {
         assert!(Instant::now() < end, "two has the old product");
-        asked += 1;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_service_that_starts_finds_the_products_of_the_others() {
+async fn a_service_that_starts_finds_what_the_others_have() {
     let Some(redis) = Redis::start() else { return };
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("shop.sqlite");
     let first = redis.service(&database).await;
     let product = first.get("/products/6").await;
+    let list = first.get("/products?category=tea").await;
     assert_eq!(first.get("/products/60000").await.status, StatusCode::NOT_FOUND);
     let second = redis.service(&database).await;
     assert_eq!(second.get("/products/6").await.text, product.text);
     assert_eq!(second.get("/products/60000").await.status, StatusCode::NOT_FOUND, "kept, too");
+    assert_eq!(second.get("/products?category=tea").await.text, list.text);
+    // They were responses. Another response for the product is made of the product.
+    assert_eq!(second.get("/products/6?asked=anew").await.text, product.text);
     let stats = second.stats().await;
-    assert_eq!((&stats["counts"]["queries"], &stats["shared_hits"]), (&0.into(), &2.into()), "{stats}");
+    assert_eq!((&stats["shared_responses"], &stats["shared_hits"]), (&3.into(), &1.into()), "{stats}");
+    assert_eq!((&stats["counts"]["queries"], &stats["counts"]["handler_calls"]), (&0.into(), &1.into()), "{stats}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -38,7 +38,7 @@ async fn nested_routers_do_not_share_entries() {
         assert_eq!(ask(&app, "GET", "/b/c/page", &[]).await.text(), "b /page");
     }
     assert!(ask(&app, "GET", "/a/page", &[]).await.is_hit());
-    assert!(cache.invalidate("", "/a/page") && !cache.invalidate("", "/page"));
+    assert!(cache.invalidate("", "/a/page").was_there() && !cache.invalidate("", "/page").was_there());
 }
 
 /// The shape of an application: one store, settings for routes, tags that handlers invalidate.

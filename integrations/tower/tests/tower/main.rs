@@ -7,6 +7,8 @@ mod faults;
 mod requests;
 mod rfc9111;
 mod settings;
+#[cfg(feature = "redis")]
+mod shared;
 mod support;
 mod vary;
 mod wire;
