@@ -203,7 +203,7 @@ impl<K, V> Core<K, V> {
     /// Has the table grow, if its nodes have become too many: the entries, by those of this shard,
     /// and so many flights.
     fn grow_table(&self, shard: &Shard<K, V>, flights: u64) {
-        let entries = shard.entries() << self.active_bits();
+        let entries = self.entries_of(shard) << self.active_bits();
         self.table.buckets.grow(entries.saturating_add(flights as usize));
     }
 
@@ -228,6 +228,9 @@ impl<K, V> Core<K, V> {
     }
 
     pub(crate) fn entries(&self) -> usize {
+        if !self.counts_entries() {
+            return self.weight() as usize;
+        }
         self.shards.iter().map(|s| s.entries.load(Ordering::Relaxed)).fold(0, usize::wrapping_add)
     }
 
