@@ -12,10 +12,10 @@
 //! longer active is a *stray*. Each caller that needs room moves some strays to the shards of their
 //! keys.
 //!
-//! In a cache with a weigher, an entry is *counted* in the shard that its key belongs to; ghosts and
-//! sketch are sized by these counts. When the spread changes, the counts are moved. From then on
-//! they are right only in sum. Without a weigher, the weight over the number of active shards takes
-//! their place.
+//! In a cache with a weigher, an entry is *counted* in the shard that its key belongs to; ghosts
+//! and sketch are sized by these counts. When the spread changes, the counts are moved. From then
+//! on they are right only in sum. Without a weigher, the weight over the number of active shards
+//! takes their place.
 //!
 //! All numbers here are Relaxed: whichever number of shards a caller goes by, it stores in a shard
 //! that exists.

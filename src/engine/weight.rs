@@ -1,7 +1,7 @@
 //! The total weight of a cache, and its number of entries.
 //!
-//! Without a weigher each entry weighs one, so the weight is the number. Only a cache with a weigher
-//! counts the entries, too, shard by shard.
+//! Without a weigher each entry weighs one, so the weight is the number. Only a cache with a
+//! weigher counts the entries, too, shard by shard.
 
 use super::rejected::RejectionCause;
 use super::{Core, Operation, Pressure, Shard};

@@ -19,9 +19,9 @@
 //! sleeps through exactly so many.)
 //!
 //! # The operations
-//! * *push* fills the first cell that is empty for the lap (CAS), after it has reported the slot. If
-//!   the lap has none, it appends a segment (CAS on `next`) and moves `last` on to it, or helps the
-//!   thread that did the first.
+//! * *push* fills the first cell that is empty for the lap (CAS), after it has reported the slot.
+//!   If the lap has none, it appends a segment (CAS on `next`) and moves `last` on to it, or helps
+//!   the thread that did the first.
 //! * *pop* empties the first cell that is not empty for the next lap (CAS). If there is none, the
 //!   lap has ended, and it moves `first` on to `next`. The thread whose CAS does that gives the
 //!   segment to the free list. `last` is moved before `first`, so that `first` never overtakes it:

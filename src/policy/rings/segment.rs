@@ -18,14 +18,14 @@
 //! `head` are empty for the next lap, and no cell before `tail` is empty for this lap.
 //!
 //! # Late hands
-//! Only RMWs fill and empty a cell, so each pointer in it goes to exactly one taker. A slow hand may
-//! have seen an entry in one lap, and take it out where the same entry is in the same cell in a
+//! Only RMWs fill and empty a cell, so each pointer in it goes to exactly one taker. A slow hand
+//! may have seen an entry in one lap, and take it out where the same entry is in the same cell in a
 //! later lap. So **an entry may be popped from another ring than it was pushed to**, by a hand that
-//! is late. It leaves a cell that is empty for a lap which has begun or ended already. If that
-//! is the present lap, a late push may fill the cell. Else the hand that comes by takes such a cell
-//! for a hole. It tells the cell from one that was not filled yet by `tail`, or by the next segment:
-//! no cell before these is empty for the present lap, but for a late hand. When no thread is at
-//! work, every entry is in its ring.
+//! is late. It leaves a cell that is empty for a lap that has begun, or has ended, already. A push
+//! that means that lap may fill the cell. Else the hand that comes by takes the cell for a hole. If
+//! the lap is the present one, the hand tells the cell from one that was not filled yet by `tail`,
+//! or by the next segment: no cell before these is empty for the present lap, but for a late hand.
+//! When no thread is at work, every entry is in its ring.
 
 use crate::sys::mutants::{mutant, sized, weakened};
 #[cfg(not(feature = "std"))]
@@ -206,7 +206,7 @@ impl<T> Segment<T> {
             seat(index);
             index += 1;
             let open = if mutant("any lap") { any_empty(cell) } else { empty(lap) };
-            // Release: pairs with the Acquires of a pop, a peek and an exchange, for the entry, with
+            // Release: pairs with the Acquires of a pop, a peek and an exchange, for the entry and
             // its slot number.
             let release = weakened("push release", Ordering::Release);
             let filled = match mutant("blind push") {
@@ -249,12 +249,12 @@ impl<T> Segment<T> {
         None
     }
 
-    /// Returns whether the cell was filled in this lap, though it is empty for this lap: a late hand
-    /// has emptied it.
+    /// Returns whether the cell was filled in this lap, though it is empty for this lap: a late
+    /// hand has emptied it.
     #[cold]
     fn was_filled(&self, lap: u32, index: usize) -> bool {
-        // Relaxed: if the words are older, the cell is filled by the next push, or the hand that
-        // comes next knows.
+        // Relaxed: after an older `tail`, the next push fills the cell, or the next hand knows. The
+        // `next` is not from before this lap, by the Acquire of the link that named the lap.
         let pushed = cell_in(lap, self.tail.load(Ordering::Relaxed)).is_none_or(|tail| tail > index);
         let full = self.next.load(Ordering::Relaxed) != SegmentLink::none(lap).0;
         (pushed || full) && !mutant("late hand's cell stays")
@@ -323,9 +323,8 @@ fn any_empty<T>(cell: &AtomicPtr<T>) -> *mut T {
 
 /// For tests.
 impl<T> Segment<T> {
-    /// Adds the entries to `found`. Returns how many cells the hand has emptied, or what is wrong with
-    /// the segment. No other thread is at work. `lap` is the lap that the segment is in, or would be
-    /// in next.
+    /// Adds the entries to `found`. Returns how many cells the hand has emptied, or what is wrong
+    /// with the segment. No other thread is at work.
     pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<usize, &'static str> {
         let words = self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
         let emptied = words.iter().take_while(|&&word| word == empty(next_lap(lap))).count();
