@@ -89,9 +89,10 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 /// One part of the eviction policy. Keys are spread over the shards by hash.
 pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
-    /// Number of entries whose keys belong to this shard. While the spread over shards changes, an
-    /// entry may be counted in at one shard and counted out at another. So the number may be off,
-    /// and even below zero, but the sum over all shards is right.
+    /// In a cache with a weigher, the number of entries whose keys belong to this shard. While the
+    /// spread over shards changes, an entry may be counted in at one shard and counted out at
+    /// another. So the number may be off, and even below zero, but the sum over all shards is
+    /// right.
     entries: CachePadded<untracked::AtomicUsize>,
     /// The shard's index among the shards.
     index: usize,
