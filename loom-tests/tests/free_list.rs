@@ -49,7 +49,7 @@ impl Scene {
 
     /// Takes one and uses it: its link's place for something else, too.
     fn pop(&self) -> Option<u32> {
-        let number = self.list.pop(|number| &self.node(number).below)?;
+        let number = self.list.pop(|number| (&self.node(number).below, number))?;
         self.node(number).below.store(77, Ordering::Relaxed);
         // SAFETY: nobody else's, or loom says so.
         self.node(number).content.with_mut(|content| unsafe { *content += 1 });

@@ -1,4 +1,4 @@
-//! The slot rings by themselves: segments that go from one ring to the other, and late pushes and pops.
+//! The slot rings by themselves: segments that go from one ring to the other, and threads that are late.
 #![cfg(loom)]
 #![allow(unexpected_cfgs, reason = "the included sources look at the feature `std` of their crate")]
 
@@ -32,9 +32,8 @@ fn append_meets_recycling() {
     two(3, ready, recycler, |s| s.push(Small, 2), |_| ());
 }
 
-/// The position that a pusher has reserved is passed, and its segment is in the other ring when it fills the cell; or it
-/// has not even reserved one when that happens.
-/// Sees «overtaken push stays», «any lap», «next stays», «fill order».
+/// A pusher is about to fill a cell, and its segment is in the other ring when it does.
+/// Sees «any lap», «next stays», «lap stays».
 #[test]
 fn late_push_meets_the_other_ring() {
     let ready = |s: &Scene| {
@@ -50,8 +49,8 @@ fn late_push_meets_the_other_ring() {
     two(2, ready, recycler, |s| s.push(Small, 9), |_| ());
 }
 
-/// The same, and the hand of the other ring comes by before the late pusher takes its entry back.
-/// Sees «overtaken push stays», «any lap».
+/// The same, and the hand of the other ring has come by.
+/// Sees «any lap».
 #[test]
 fn late_push_meets_the_other_hand() {
     let ready = |s: &Scene| {
@@ -70,8 +69,8 @@ fn late_push_meets_the_other_hand() {
     two(3, ready, recycler, |s| s.push(Small, 9), |_| ());
 }
 
-/// A slow hand has claimed a position and takes what is there when its segment is in the other ring.
-/// Sees «slot not emptied», «any lap».
+/// A slow hand has found its segment, and that is in the other ring when it looks at the cells.
+/// Sees «slot not emptied».
 #[test]
 fn late_pop_meets_the_other_ring() {
     let ready = |s: &Scene| {
@@ -86,6 +85,27 @@ fn late_pop_meets_the_other_ring() {
         s.push(Main, 5);
     };
     two(3, ready, recycler, |s| _ = s.pop(Small), |_| ());
+}
+
+/// A slow hand has seen an entry, and takes it out of the other ring, where the same entry is in the same cell by now. It
+/// leaves a cell that looks as if it had not been filled yet.
+/// Sees «late hand's cell stays», «pop acquire».
+#[test]
+fn late_pop_meets_the_same_entry_anew() {
+    let ready = |s: &Scene| {
+        s.push_all(Small, 0..2);
+        s.clear(1);
+    };
+    let recycler = |s: &Scene| {
+        let taken = s.pop(Small);
+        s.push(Small, 2);
+        s.pop(Small);
+        s.pop(Small);
+        if taken == Some(0) {
+            s.push_all(Main, [0, 3]);
+        }
+    };
+    two(2, ready, recycler, |s| _ = s.pop(Small), |_| ());
 }
 
 /// A segment is given back as another ring takes one.
@@ -118,9 +138,10 @@ fn take_meets_take_take_give() {
 
 bugs! {
     append_meets_recycling: "first passes last", "next stays", "any lap", "link release", "link acquire";
-    late_push_meets_the_other_ring: "overtaken push stays", "any lap", "next stays", "fill order";
-    late_push_meets_the_other_hand: "overtaken push stays", "any lap";
-    late_pop_meets_the_other_ring: "slot not emptied", "any lap";
+    late_push_meets_the_other_ring: "any lap", "next stays", "lap stays";
+    late_push_meets_the_other_hand: "any lap";
+    late_pop_meets_the_other_ring: "slot not emptied";
+    late_pop_meets_the_same_entry_anew: "late hand's cell stays", "pop acquire";
     take_meets_give: "free list order";
     take_meets_take_take_give: "no version";
 }

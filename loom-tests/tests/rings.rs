@@ -22,8 +22,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use sys::segmented::SegmentedArray;
 
-/// Two reserve positions, and there is one left in this lap.
-/// Sees «blind reserve».
+/// Two fill cells, and there is one left in this lap.
+/// Sees «blind push».
 #[test]
 fn push_meets_push() {
     two(
@@ -46,16 +46,16 @@ fn first_push_meets_first_push() {
 }
 
 /// The first push of a ring against the hand: it finds the ring empty, or the segment whole.
-/// Sees «link release», «fill order».
+/// Sees «link release».
 #[test]
 fn first_push_meets_pop() {
     two(4, |_| (), |s| _ = s.pop(Small), |s| s.push(Small, 0), |_| ());
 }
 
-/// The hand passes the position that a pusher has reserved and not yet filled.
-/// Sees «overtaken push stays», «fill order».
+/// The hand comes to the cell that a pusher is about to fill: it finds the ring empty, or the entry.
+/// Sees «push release».
 #[test]
-fn push_overtaken_by_pop() {
+fn push_meets_pop() {
     let hand = |s: &Scene| _ = (s.pop(Small), s.pop(Small));
     two(4, |s| s.push(Small, 0), hand, |s| s.push(Small, 1), |_| ());
 }
@@ -106,7 +106,7 @@ fn pop_meets_a_ring_that_moves_on() {
         s.push_all(Small, 2..5);
         let _ = [s.pop(Small), s.pop(Small), s.pop(Small)];
     };
-    two(3, |s| s.push_all(Small, 0..2), |s| _ = s.pop(Small), mover, |_| ());
+    two(2, |s| s.push_all(Small, 0..2), |s| _ = s.pop(Small), mover, |_| ());
 }
 
 /// Two pushers at a full segment: one successor, and the other's segment is kept for later.
@@ -218,10 +218,10 @@ fn growth_meets_a_reader() {
 }
 
 bugs! {
-    push_meets_push: "blind reserve";
+    push_meets_push: "blind push";
     first_push_meets_first_push: "torn append", "segment lost";
-    first_push_meets_pop: "link release", "fill order";
-    push_overtaken_by_pop: "overtaken push stays", "fill order";
+    first_push_meets_pop: "link release";
+    push_meets_pop: "push release";
     pop_meets_pop: "torn pop", "slot not emptied";
     pop_meets_pop_at_the_end: "torn advance";
     peek_meets_pop_at_the_end: "torn advance";

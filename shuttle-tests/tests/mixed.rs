@@ -51,5 +51,5 @@ fn everything_goes_wrong_on_four_keys() {
 
 bellwether_shuttle_tests::bugs! {
     everything_on_two_keys: "refresh never ends", "torn bag", "weight left behind", "walk stays on its node";
-    everything_goes_wrong_on_four_keys: "last leaver leaves it", "overtaken push stays", "hand evicts a refresh", "one share of two";
+    everything_goes_wrong_on_four_keys: "last leaver leaves it", "blind push", "hand evicts a refresh", "one share of two";
 }

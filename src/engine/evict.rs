@@ -158,7 +158,7 @@ impl<K, V> Operation<'_, K, V> {
     }
 
     pub(super) fn budget(&self, shard: &Shard<K, V>) -> Budget {
-        Budget { capacity: self.part(), entries: shard.entries() }
+        Budget { capacity: self.part(), entries: self.core.entries_of(shard) }
     }
 
     /// Returns a shard's part of the capacity; `u64::MAX` for no bounds.

@@ -89,9 +89,10 @@ pub(crate) type Ptr<K, V> = NonNull<Node<K, V>>;
 /// One part of the eviction policy. Keys are spread over the shards by hash.
 pub(crate) struct Shard<K, V> {
     policy: Policy<Node<K, V>>,
-    /// Number of entries whose keys belong to this shard. While the spread over shards changes, an
-    /// entry may be counted in at one shard and counted out at another. So the number may be off,
-    /// and even below zero, but the sum over all shards is right.
+    /// In a cache with a weigher, the number of entries whose keys belong to this shard. While the
+    /// spread over shards changes, an entry may be counted in at one shard and counted out at
+    /// another. So the number may be off, and even below zero, but the sum over all shards is
+    /// right.
     entries: CachePadded<untracked::AtomicUsize>,
     /// The shard's index among the shards.
     index: usize,
@@ -203,7 +204,7 @@ impl<K, V> Core<K, V> {
     /// Has the table grow, if its nodes have become too many: the entries, by those of this shard,
     /// and so many flights.
     fn grow_table(&self, shard: &Shard<K, V>, flights: u64) {
-        let entries = shard.entries() << self.active_bits();
+        let entries = self.entries_of(shard) << self.active_bits();
         self.table.buckets.grow(entries.saturating_add(flights as usize));
     }
 
@@ -228,6 +229,9 @@ impl<K, V> Core<K, V> {
     }
 
     pub(crate) fn entries(&self) -> usize {
+        if !self.counts_entries() {
+            return self.weight() as usize;
+        }
         self.shards.iter().map(|s| s.entries.load(Ordering::Relaxed)).fold(0, usize::wrapping_add)
     }
 

@@ -196,13 +196,15 @@ impl<K, V> Drop for Operation<'_, K, V> {
     fn drop(&mut self) {
         // SAFETY: the pin is dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
-        let more = core::mem::take(self.rung_more.get_mut());
-        let after = core::mem::take(self.after.get_mut());
-        match self.rung.get() {
-            // The common case is one flight and nothing else.
-            Some(flight) if more.is_empty() && after.is_empty() => self.core.bells.ring(flight.addr().get()),
-            None if after.is_empty() => {}
-            rung => self.core.tell(rung.into_iter().chain(more), after),
+        // The common case is one flight at most, and nothing else.
+        if self.rung_more.get_mut().is_empty() && self.after.get_mut().is_empty() {
+            if let Some(flight) = self.rung.get() {
+                self.core.bells.ring(flight.addr().get());
+            }
+        } else {
+            let more = core::mem::take(self.rung_more.get_mut());
+            let after = core::mem::take(self.after.get_mut());
+            self.core.tell(self.rung.get().into_iter().chain(more), after);
         }
         let upkeep = match self.core.pressure() {
             Pressure::Normal => self.upkeep.get(),

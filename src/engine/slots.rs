@@ -41,7 +41,7 @@ impl<K, V> Operation<'_, K, V> {
     pub(super) fn is_large(&self, shard: &Shard<K, V>) -> bool {
         // Never under loom: to it prefetching would only be some more loads in each insertion.
         let part = LARGE >> self.core.active_bits();
-        !cfg!(loom) && shard.entries() >= part
+        !cfg!(loom) && self.core.entries_of(shard) >= part
     }
 
     /// Gives a stored node its slot: the slot of `old`, which it replaced, or a new one. The caller

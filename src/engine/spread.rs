@@ -12,8 +12,10 @@
 //! longer active is a *stray*. Each caller that needs room moves some strays to the shards of their
 //! keys.
 //!
-//! An entry is *counted* in the shard that its key belongs to; ghosts and sketch are sized by these
-//! counts. When the spread changes, the counts are moved. From then on they are right only in sum.
+//! In a cache with a weigher, an entry is *counted* in the shard that its key belongs to; ghosts
+//! and sketch are sized by these counts. When the spread changes, the counts are moved. From then
+//! on they are right only in sum. Without a weigher, the weight over the number of active shards
+//! takes their place.
 //!
 //! All numbers here are Relaxed: whichever number of shards a caller goes by, it stores in a shard
 //! that exists.
@@ -48,13 +50,25 @@ impl Spread {
 }
 
 impl<K, V> Shard<K, V> {
-    pub(super) fn entries(&self) -> usize {
+    fn counted(&self) -> usize {
         let entries = self.entries.load(Ordering::Relaxed);
         if entries as isize > 0 { entries } else { 0 }
     }
 }
 
 impl<K, V> Core<K, V> {
+    /// Returns whether the entries are counted apart from their weight.
+    pub(super) fn counts_entries(&self) -> bool {
+        self.config.weigher.is_some()
+    }
+
+    /// Returns the number of entries whose keys belong to a shard. Where they are not counted, that
+    /// is the mean over the active shards.
+    #[inline]
+    pub(super) fn entries_of(&self, shard: &Shard<K, V>) -> usize {
+        if self.counts_entries() { shard.counted() } else { self.entries() >> self.active_bits() }
+    }
+
     #[inline]
     pub(super) fn active_bits(&self) -> u32 {
         self.spread.active.load(Ordering::Relaxed)
@@ -105,7 +119,7 @@ impl<K, V> Core<K, V> {
         for (to, from) in self.shards[..fewer].iter().zip(&self.shards[fewer..more]) {
             let (giver, taker, given) = match next < active {
                 true => (from, to, from.entries.load(Ordering::Relaxed)),
-                false => (to, from, to.entries() / 2),
+                false => (to, from, to.counted() / 2),
             };
             giver.entries.fetch_sub(given, Ordering::Relaxed);
             taker.entries.fetch_add(given, Ordering::Relaxed);
@@ -125,7 +139,7 @@ impl<K, V> Operation<'_, K, V> {
         if all == 1 {
             return;
         }
-        let (active, entries) = (core.active(), home.entries());
+        let (active, entries) = (core.active(), core.entries_of(home));
         let few = entries < FEW && active > 1;
         if few || (entries > MANY && active < all) || core.spread.strays.load(Ordering::Relaxed) {
             self.respread_now(active);

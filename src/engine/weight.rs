@@ -1,4 +1,7 @@
 //! The total weight of a cache, and its number of entries.
+//!
+//! Without a weigher each entry weighs one, so the weight is the number. Only a cache with a
+//! weigher counts the entries, too, shard by shard.
 
 use super::rejected::RejectionCause;
 use super::{Core, Operation, Pressure, Shard};
@@ -50,7 +53,7 @@ impl<K, V> Operation<'_, K, V> {
             self.core.weight.fetch_add(increase, Ordering::Relaxed);
         }
         if old == 0 {
-            shard.entries.fetch_add(1, Ordering::Relaxed);
+            self.count_entries(shard, 1);
         }
         weighed
     }
@@ -74,13 +77,19 @@ impl<K, V> Operation<'_, K, V> {
         }
         self.subtract_weight(weighed.increase());
         if weighed.old == 0 {
-            shard.entries.fetch_sub(1, Ordering::Relaxed);
+            self.count_entries(shard, -1);
         }
     }
 
     /// Subtracts the weight of a stored value that is removed.
     pub(super) fn release_weight(&self, shard: &Shard<K, V>, weight: u32) {
         self.subtract_weight(weight.into());
-        shard.entries.fetch_sub(1, Ordering::Relaxed);
+        self.count_entries(shard, -1);
+    }
+
+    fn count_entries(&self, shard: &Shard<K, V>, change: isize) {
+        if self.core.counts_entries() {
+            shard.entries.fetch_add(change as usize, Ordering::Relaxed);
+        }
     }
 }

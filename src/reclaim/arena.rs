@@ -14,7 +14,7 @@
 
 use super::extras::{Beside, Extra, Extras, OwnTerms, find, find_or_grow};
 use super::free_list::FreeList;
-use super::layout::{Cold, Head, LINE, Shape, beside, beside_in_block, owned, pair_of};
+use super::layout::{Cold, Head, LINE, Shape, beside, beside_in_block, cold, owned, pair_of};
 use crate::sys::memory::{HUGE_PAGE as CHUNK, advise_huge, prefetch};
 use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicUsize, CachePadded, Ordering};
@@ -65,10 +65,11 @@ impl<T> Arena<T> {
         let place = if Shape::<T>::SINGLE {
             single()
         } else {
-            match self.ends.free.pop(|number| &self.cold(number).slot) {
-                Some(number) => self.reuse(number),
-                None => self.carve(),
-            }
+            let free = self.ends.free.pop(|number| {
+                let node = self.node(number);
+                (&self.cold_of(node).slot, node)
+            });
+            free.map_or_else(|| self.carve(), |node| self.reuse(node))
         };
         // SAFETY: the memory is for a `T`, aligned, and this thread's alone: it is from the
         // allocator, carved once, or popped.
@@ -161,10 +162,8 @@ impl<T> Arena<T> {
     }
 
     /// Makes a free node as if it were new.
-    fn reuse(&self, number: u32) -> NonNull<T> {
-        let node = self.node(number);
-        // SAFETY: as in `cold`.
-        let cold = unsafe { pair_of(node).as_ref() };
+    fn reuse(&self, node: NonNull<T>) -> NonNull<T> {
+        let cold = self.cold_of(node);
         // The next allocation will need this node.
         self.prefetch(cold.slot.load(Ordering::Relaxed));
         // Relaxed: a reader that finds the node finds these stores by the node's publication.
@@ -217,11 +216,11 @@ impl<T> Arena<T> {
         node
     }
 
-    /// Returns the pair of a node that was carved.
-    fn cold(&self, number: u32) -> &Cold {
+    /// Returns the pair of a node that was carved, by the node's place.
+    fn cold_of(&self, node: NonNull<T>) -> &Cold {
         // SAFETY: within the slab and aligned there. The pair was initialised when the node was
-        // carved, which happened before the number was pushed. From then on pairs are only shared.
-        unsafe { pair_of(self.node(number)).as_ref() }
+        // carved, which happened before its number was pushed. From then on pairs are only shared.
+        unsafe { pair_of(node).as_ref() }
     }
 
     /// Returns the place of a node that was carved.
@@ -341,7 +340,8 @@ impl<T> Freed<'_, T> {
             return unsafe { free_single(node) };
         }
         let number = Arena::number_of(node);
-        self.arena.cold(number).slot.store(self.first, Ordering::Relaxed);
+        // SAFETY: the node is of this arena, and its slab is freed with the arena only.
+        unsafe { cold(node) }.slot.store(self.first, Ordering::Relaxed);
         self.first = number;
         self.last.get_or_insert(number);
         self.count += 1;
@@ -352,7 +352,7 @@ impl<T> Freed<'_, T> {
 
     fn push(&mut self) {
         if let Some(last) = self.last.take() {
-            self.arena.ends.free.push(self.first, &self.arena.cold(last).slot);
+            self.arena.ends.free.push(self.first, &self.arena.cold_of(self.arena.node(last)).slot);
             (self.first, self.count) = (0, 0);
         }
     }

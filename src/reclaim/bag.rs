@@ -3,29 +3,43 @@
 use super::arena::Freed;
 use super::epoch::Grace;
 use super::{Arena, Retire};
-use crate::sys::mutants::sized;
+use crate::sys::mutants::{mutant, sized};
 use crate::sys::stack::{Below, Chain, Linked};
-use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, untracked};
+use crate::sys::sync::{AtomicPtr, AtomicU64, Ordering, untracked};
 use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// The nodes in a bag.
 pub(super) const BAG: usize = sized(64, 2, 2);
-/// One place, in the units of `filled`. The bits below hold the weight, which 2¹⁶ nodes of the
+/// One node, in the units of [`Content`]. The bits below hold the weight, which 2¹⁶ nodes of the
 /// greatest weight do not exceed.
-pub(super) const PLACE: u64 = 1 << 48;
+const NODE: u64 = 1 << 48;
 /// The prefetch distance: while one node is freed, the node this many places later is fetched.
 const AHEAD: usize = 4;
 
 /// A bag. The life of a bag is described in [`limbo`](super::limbo).
 pub(super) struct Bag<T> {
-    pub(super) taken: AtomicUsize,
-    pub(super) filled: AtomicU64,
+    /// The places that are taken, as a [`Content`].
+    pub(super) taken: AtomicU64,
     /// The bag's content, set as it is sealed.
     pub(super) held: Held,
     pub(super) items: [AtomicPtr<T>; BAG],
     pub(super) grace: Grace,
     below: Below,
+}
+
+/// The number of nodes in a bag, and their weight.
+#[derive(Clone, Copy)]
+pub(super) struct Content(pub(super) u64);
+
+impl Content {
+    pub(super) fn nodes(self) -> usize {
+        (self.0 / NODE) as usize
+    }
+
+    pub(super) fn weight(self) -> u64 {
+        self.0 % NODE
+    }
 }
 
 /// The number of nodes, and their weight.
@@ -43,13 +57,33 @@ impl Held {
 impl<T> Bag<T> {
     pub(super) fn new(grace: Grace) -> Self {
         Self {
-            taken: AtomicUsize::new(0),
-            filled: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             held: Held::nothing(),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             grace,
             below: Below::nothing(),
         }
+    }
+
+    /// Takes the next place for a node of this weight. Returns the content with that node, or None
+    /// if no place is left.
+    pub(super) fn take_place(&self, weight: u64) -> Option<Content> {
+        let with = |before: u64| (Content(before).nodes() < BAG).then(|| before + NODE + weight);
+        if mutant("torn bag") {
+            let after = with(self.taken.load(Ordering::Relaxed))?;
+            self.taken.store(after, Ordering::Relaxed);
+            return Some(Content(after));
+        }
+        // AcqRel: the sealer comes after all that the other retirers did to unlink their nodes.
+        let before = self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with).ok()?;
+        Some(Content(before + NODE + weight))
+    }
+
+    /// Takes all places that are left. Returns the content, or None if no place was left.
+    pub(super) fn take_rest(&self) -> Option<Content> {
+        let full = |before| (Content(before).nodes() < BAG).then_some(BAG as u64 * NODE);
+        // AcqRel: as in `take_place`.
+        self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, full).ok().map(Content)
     }
 }
 

@@ -62,19 +62,21 @@ impl FreeList {
         }
     }
 
-    /// Takes the number on top. `below` returns the link of a number.
-    pub(crate) fn pop<'a>(&self, below: impl Fn(u32) -> &'a AtomicU32) -> Option<u32> {
+    /// Takes the number on top. `find` returns the link of a number, and what the caller gets for
+    /// it.
+    pub(crate) fn pop<'a, R>(&self, find: impl Fn(u32) -> (&'a AtomicU32, R)) -> Option<R> {
         // Acquire, here and in the failing CAS: pairs with the Release in `push`.
         let mut top = Top(self.top.load(Ordering::Acquire));
         while top.number() != 0 {
             // Relaxed: if no thread has popped the number since, the Acquire load covers the
             // pusher's store. If one has, the value may be anything, and the CAS fails.
-            let next = below(top.number()).load(Ordering::Relaxed);
+            let (below, found) = find(top.number());
+            let next = below.load(Ordering::Relaxed);
             let new = top.with_number(next).popped();
             // Relaxed on success: this thread hands nothing on, and the load above has acquired
             // what was pushed.
             match self.top.compare_exchange_weak(top.0, new.0, Ordering::Relaxed, Ordering::Acquire) {
-                Ok(_) => return Some(top.number()),
+                Ok(_) => return Some(found),
                 Err(now) => top = Top(now),
             }
         }

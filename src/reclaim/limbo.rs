@@ -2,10 +2,9 @@
 //!
 //! A bag passes through four states:
 //!
-//! 1. *Open*: retirers fill it. A retirer reserves a place by `taken`, writes the pointer, and
-//!    counts it in by `filled`, together with the node's weight. The thread that completes `filled`
-//!    is the sealer. So a bag has exactly one sealer, and no write to it is outstanding when it is
-//!    sealed.
+//! 1. *Open*: retirers fill it. A retirer takes a place, and adds the node's weight, by one RMW of
+//!    `taken`, and then writes the pointer. The thread that takes the last place is the sealer. So
+//!    a bag has exactly one sealer.
 //! 2. *Sealed*: the sealer makes sure that the bag is no longer the open one, and then puts it into
 //!    the list of sealed bags.
 //! 3. *Waiting*: a thread takes all sealed bags and begins their wait for a grace period together,
@@ -15,7 +14,8 @@
 //!    ripe together. (A [clean-up](Upkeep::Flush) frees all of them, and so does a call that finds
 //!    too much waiting.)
 //!
-//! A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive.
+//! A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive. If it has
+//! not written its pointer as the bag is sealed, it does so before the bag is ripe.
 //!
 //! Values may own more than memory. So values that a caller removes by key, and the values of small
 //! caches, do not wait for a bag to fill: the bag is sealed as it is after the operation's pin, and
@@ -24,10 +24,10 @@
 //! than their nodes. Retired nodes then gather in the open bag, and operations that retire look
 //! again at growing intervals.
 
-use super::bag::{BAG, Bag, Held, PLACE, dispose};
+use super::bag::{BAG, Bag, Content, Held, dispose};
 use super::epoch::Graces;
 use super::{Arena, Epoch, Handle, Pin, Retire};
-use crate::sys::mutants::{mutant, sized};
+use crate::sys::mutants::sized;
 use crate::sys::stack::Stack;
 use crate::sys::sync::{AtomicPtr, Ordering, untracked};
 use alloc::boxed::Box;
@@ -141,8 +141,8 @@ impl<T: Retire> Limbo<T> {
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
         // SAFETY: it is null, or it is the open bag under this pin (see `retire`).
         let open = unsafe { self.open.load(Ordering::Acquire).as_ref() };
-        let filled = open.map_or(0, |bag| bag.filled.load(Ordering::Relaxed));
-        (self.nodes() + (filled / PLACE) as usize, self.weight() + filled % PLACE)
+        let open = open.map_or(Content(0), |bag| Content(bag.taken.load(Ordering::Relaxed)));
+        (self.nodes() + open.nodes(), self.weight() + open.weight())
     }
 
     /// Returns the number of nodes in sealed bags, which leaves out only the open bag's.
@@ -170,29 +170,19 @@ impl<T: Retire> Limbo<T> {
             // SAFETY: `bag` was the open bag under this pin, and a bag is freed a grace period
             // after it ceased to be the open one.
             let shared = unsafe { bag.as_ref() };
-            let place = if mutant("torn bag") {
-                let place = shared.taken.load(Ordering::Relaxed);
-                shared.taken.store(place + 1, Ordering::Relaxed);
-                place
-            } else {
-                shared.taken.fetch_add(1, Ordering::Relaxed)
-            };
-            if place >= BAG {
+            let Some(content) = shared.take_place(weight) else {
                 self.close(bag);
                 continue;
-            }
-            shared.items[place].store(node.as_ptr(), Ordering::Relaxed);
-            // AcqRel: the sealer (the last thread to come here) sees what every other retirer wrote
-            // into the bag.
-            let filled = shared.filled.fetch_add(PLACE + weight, Ordering::AcqRel) + PLACE + weight;
-            let (nodes, weight) = ((filled / PLACE) as usize, filled % PLACE);
+            };
+            shared.items[content.nodes() - 1].store(node.as_ptr(), Ordering::Relaxed);
+            let (nodes, weight) = (content.nodes(), content.weight());
             let owed = self.owed.load(Ordering::Relaxed);
             if nodes < batch.bag && weight <= batch.weight && owed == 0 {
                 return Upkeep::Nothing;
             }
             if nodes == BAG {
                 self.close(bag);
-                self.seal(pin, bag);
+                self.seal(pin, bag, content);
             } else if weight <= batch.weight || !self.seal_rest(pin, bag) {
                 let look = (nodes >= batch.bag || owed != 0) && nodes & owed.saturating_sub(1) == 0;
                 return if look { Upkeep::Promptly } else { Upkeep::Nothing };
@@ -219,19 +209,15 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Takes all places that are left in a bag that was the open one under this pin, and seals the
-    /// bag. Returns false if a retirer is still writing, or if no place was left. Then another
-    /// thread seals it.
+    /// bag. Returns false if no place was left. Then another thread seals it.
     fn seal_rest(&self, pin: &Pin, bag: NonNull<Bag<T>>) -> bool {
         // SAFETY: it was the open bag under this pin (see `retire`).
-        let shared = unsafe { bag.as_ref() };
-        let rest = (BAG - shared.taken.swap(BAG, Ordering::Relaxed).min(BAG)) as u64;
-        // AcqRel: as in `retire`.
-        let last = rest > 0 && shared.filled.fetch_add(rest * PLACE, Ordering::AcqRel) / PLACE + rest == BAG as u64;
-        if last {
+        let rest = unsafe { bag.as_ref() }.take_rest();
+        rest.is_some_and(|content| {
             self.close(bag);
-            self.seal(pin, bag);
-        }
-        last
+            self.seal(pin, bag, content);
+            true
+        })
     }
 
     fn open_bag(&self) -> NonNull<Bag<T>> {
@@ -259,11 +245,10 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Puts a full bag, which is no longer the open one, into the list of sealed bags.
-    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>) {
+    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>, content: Content) {
         // SAFETY: the bag is alive: only this thread seals it, and it is in no list yet.
         let shared = unsafe { bag.as_ref() };
-        let nodes = shared.items.iter().filter(|item| !item.load(Ordering::Relaxed).is_null()).count();
-        let weight = shared.filled.load(Ordering::Relaxed) % PLACE;
+        let (nodes, weight) = (content.nodes(), content.weight());
         shared.held.nodes.store(nodes, Ordering::Relaxed);
         shared.held.weight.store(weight, Ordering::Relaxed);
         self.held.nodes.fetch_add(nodes, Ordering::Relaxed);

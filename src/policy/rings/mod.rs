@@ -8,33 +8,32 @@
 //! nodes. The free list is Treiber's stack, with a version against ABA.
 //!
 //! # Laps
-//! A segment's `head` and `tail` count on for ever: position *p* is cell *p* mod `SLOTS`, and *p* /
-//! `SLOTS` is its *lap*. Each use of a segment is one lap. The segment leaves a ring when `head`
-//! and `tail` are at the end of the lap, which is the beginning of the next one, so recycling
-//! resets neither. Every link to a segment names the lap as well: a ring's `first` and `last`, and
-//! the `next` of the segment before. A thread that holds such a link acts only on positions of that
-//! lap, by a CAS on `head` or `tail`. If the segment is in a later lap by now, in any ring, the CAS
-//! fails and the thread loads the link again. The `next` of a segment without a successor is null
-//! *with its own lap*, so no segment can be appended to a lap that has ended. Segments are freed
-//! with the whole structure only: an old link is safe to follow. (Laps repeat after 2³² uses of a
-//! segment, or 2²⁵ where addresses have 32 bits: no thread sleeps through exactly so many.)
+//! Each use of a segment by a ring is one *lap* of it. Every link to a segment names the lap: a
+//! ring's `first` and `last`, and the `next` of the segment before. So does every empty cell
+//! ([`segment`]). A thread that holds a link acts only on cells of that lap. If the segment is in a
+//! later lap by now, in any ring, the cells say so, and the thread loads the link again. The `next`
+//! of a segment without a successor is null *with its own lap*, so no segment can be appended to a
+//! lap that has ended. The segment leaves a ring when all cells are empty for the next lap, so
+//! recycling resets none. Segments are freed with the whole structure only: an old link is safe to
+//! follow. (Laps repeat after 2³² uses of a segment, or 2²⁵ where addresses have 32 bits: no thread
+//! sleeps through exactly so many.)
 //!
 //! # The operations
-//! * *push* reserves a position (CAS on `tail`), reports its slot, and then fills the cell if it is
-//!   empty (CAS from null). If the lap is full, it appends a segment (CAS on `next`) and moves
-//!   `last` on to it, or helps the thread that did the first.
-//! * *pop* claims a position (CAS on `head`) and then takes the content of the cell (swap with
-//!   null). If the lap has ended, it moves `first` on to `next`. The thread whose CAS does that
-//!   gives the segment to the free list. `last` is moved before `first`, so that `first` never
-//!   overtakes it: a link in a ring is never to a free segment.
-//! * *clear*, by the remover of the entry, takes exactly that entry (CAS to null). *replace*
+//! * *push* fills the first cell that is empty for the lap (CAS), after it has reported the slot.
+//!   If the lap has none, it appends a segment (CAS on `next`) and moves `last` on to it, or helps
+//!   the thread that did the first.
+//! * *pop* empties the first cell that is not empty for the next lap (CAS). If there is none, the
+//!   lap has ended, and it moves `first` on to `next`. The thread whose CAS does that gives the
+//!   segment to the free list. `last` is moved before `first`, so that `first` never overtakes it:
+//!   a link in a ring is never to a free segment.
+//! * *clear*, by the remover of the entry, takes exactly that entry (CAS to a hole). *replace*
 //!   exchanges it.
 //!
 //! A ring that was never pushed to has neither `first` nor `last`. `first` is set as if it were the
 //! `next` of a segment before the first one, and `last` is then moved on to it.
 //!
-//! [`segment`] describes late pushers and hands, and how an entry can come out of another ring than
-//! it was pushed to.
+//! [`segment`] describes late hands, and how an entry can come out of another ring than it was
+//! pushed to.
 
 mod segment;
 mod validate;
@@ -46,7 +45,7 @@ use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use crate::sys::zeroed::ZeroedSlice;
 use core::ptr::{self, NonNull};
-use segment::{SHIFT, Segment, SegmentLink, lap_of};
+use segment::{SHIFT, Segment, SegmentLink, hole, next_lap};
 
 /// The number of rings over one pool.
 const RINGS: usize = 2;
@@ -127,7 +126,7 @@ impl<T> Rings<T> {
     /// Returns the cell of slot `number`.
     fn slot(&self, number: u32) -> Option<&AtomicPtr<T>> {
         let at = (number as usize).checked_sub(1)?;
-        Some(self.segment((at / SLOTS) as u32 + 1)?.cell(at))
+        Some(&self.segment((at / SLOTS) as u32 + 1)?.cells[at % SLOTS])
     }
 
     /// Returns the number of positions in use, holes included, rounded up to whole segments at both
@@ -153,14 +152,11 @@ impl<T> Rings<T> {
                 continue;
             }
             let segment = self.linked(last);
-            let Some(position) = segment.reserve(last.tag()) else {
-                self.append(ring, &segment.next, last);
-                continue;
-            };
-            seat((last.number() - 1) * SLOTS as u32 + (position % SLOTS) as u32 + 1);
-            if segment.fill(position, entry) {
+            let first = (last.number() - 1) * SLOTS as u32 + 1;
+            if segment.push(last.tag(), entry, |cell| seat(first + cell as u32)) {
                 return;
             }
+            self.append(ring, &segment.next, last);
         }
     }
 
@@ -258,6 +254,10 @@ impl<T> Rings<T> {
             return true;
         }
         ring.segments.fetch_sub(1, Ordering::Relaxed);
+        if !mutant("lap stays") {
+            // Relaxed: `give` publishes it.
+            segment.lap.store(next_lap(first.tag()), Ordering::Relaxed);
+        }
         self.give(first.number());
         true
     }
@@ -266,7 +266,7 @@ impl<T> Rings<T> {
     /// successor.
     fn take(&self) -> SegmentLink {
         // Acquire, here and where the CAS fails: pairs with the Release in `give`, for `below`,
-        // `tail`, and all else.
+        // `lap`, and all else.
         let acquire = weakened("free list order", Ordering::Acquire);
         let mut top = SegmentLink(self.free.load(acquire));
         loop {
@@ -280,9 +280,8 @@ impl<T> Rings<T> {
             match self.free.compare_exchange_weak(top.0, below.0, Ordering::Relaxed, acquire) {
                 Err(now) => top = SegmentLink(now),
                 Ok(_) => {
-                    // The segment is this thread's alone. Its tail is where the last lap ended,
-                    // unless nothing was pushed.
-                    let lap = lap_of(segment.tail.load(Ordering::Relaxed));
+                    // The segment is this thread's alone.
+                    let lap = segment.lap.load(Ordering::Relaxed);
                     if !mutant("next stays") {
                         // Release: pairs with the Acquire in `advance`, so that a thread there does
                         // not read an old `first` for ever.
@@ -325,7 +324,7 @@ impl<T> Rings<T> {
 
     /// Takes `entry` out of slot `number`. Returns false if it is not there.
     pub(crate) fn clear(&self, number: u32, entry: NonNull<T>) -> bool {
-        self.exchange(number, entry, ptr::null_mut())
+        self.exchange(number, entry, hole())
     }
 
     /// Puts `new` in the place of `old`. Returns false if `old` is not there.

@@ -1,32 +1,38 @@
-//! One segment of a ring: cells, and the positions at which entries are pushed and popped.
+//! One segment of a ring: cells, each of which tells by itself what may be done to it.
 //!
-//! `head` and `tail` count on for ever: position *p* is cell *p* mod [`SLOTS`], and *p* / `SLOTS`
-//! is its *lap*. Each use of a segment by a ring is one lap (the module above says more). Pushes
-//! and pops state the lap that they mean.
+//! A ring uses a segment for one *lap* at a time (the module above says more). In each lap, each
+//! cell is filled and emptied once, from the first to the last. What a cell holds:
 //!
-//! # Late pushes
-//! Only RMWs empty and fill a cell, so each pointer in it goes to exactly one taker. A slow pusher
-//! may fill its cell after the hand has passed that position. Then the entry would be overlooked,
-//! or be in the way of another ring. So the pusher looks at `head` after it has filled the cell. If
-//! it was overtaken, it takes the entry back and pushes anew. The two RMWs on the cell order this:
-//! if the hand's swap came first, the pusher's CAS acquires from it (through any RMWs in between),
-//! and the later look sees the `head` that the hand had set before. `head` never goes back, so this
-//! holds in any lap and ring that the segment is in by then. Meanwhile two threads may meet the
-//! late entry:
+//! * *empty for this lap*: the next push may fill it;
+//! * an entry;
+//! * a *hole*: the entry was removed, and the hand has not come by;
+//! * *empty for the next lap*: the hand was here.
 //!
-//! * A pusher of the later lap finds the cell taken, and pushes anew. It leaves a hole, as a
-//!   removal does.
-//! * The hand of the later lap may meet the late entry in its own ring. It takes the entry, and the
-//!   late pusher finds it gone.
+//! So a push is one CAS, from *empty for this lap* to the entry, and a pop is one CAS, from the
+//! entry to *empty for the next lap*. A thread that is late, and means a lap that has ended, finds
+//! another lap in the cell. The idea of empty cells that tell the lap is that of Tsigas and Zhang,
+//! *A Simple, Fast and Scalable Non-Blocking Concurrent FIFO Queue*, SPAA 2001, who tell two.
 //!
-//! Likewise a slow *pop* may claim its position in one lap and swap in the next, and get an entry
-//! of that lap. Its position becomes a hole then. So **an entry may be popped from another ring
-//! than it was pushed to**, by a hand that is late itself or has met a late push. When no thread is
-//! at work, every entry is in its ring. (If an entry is pushed again while its earlier pusher is
-//! still in `push`, that earlier pusher may take it back, and put it at the end of its own ring.)
+//! `head` and `tail` are hints: where the last pop and the last push have been. Plain stores move
+//! them, so they may be too low, or from an earlier lap. They are never too high: all cells before
+//! `head` are empty for the next lap, and no cell before `tail` is empty for this lap.
+//!
+//! # Late hands
+//! Only RMWs fill and empty a cell, so each pointer in it goes to exactly one taker. A slow hand
+//! may have seen an entry in one lap, and take it out where the same entry is in the same cell in a
+//! later lap. So **an entry may be popped from another ring than it was pushed to**, by a hand that
+//! is late. It leaves a cell that is empty for a lap that has begun, or has ended, already. A push
+//! that means that lap may fill the cell. Else the hand that comes by takes the cell for a hole. If
+//! the lap is the present one, the hand tells the cell from one that was not filled yet by `tail`,
+//! or by the next segment: no cell before these is empty for the present lap, but for a late hand.
+//! When no thread is at work, every entry is in its ring.
 
 use crate::sys::mutants::{mutant, sized, weakened};
-use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+#[cfg(not(feature = "std"))]
+use crate::sys::sync::AtomicUsize as Hint;
+#[cfg(feature = "std")]
+use crate::sys::sync::untracked::AtomicUsize as Hint;
+use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::ptr::{self, NonNull};
 
 /// The number of slots of a segment, as a power of two. (In the rings' own models, which have no
@@ -66,9 +72,90 @@ impl SegmentLink {
     }
 }
 
-/// Returns the lap of a position.
-pub(super) fn lap_of(position: usize) -> u32 {
-    (position >> SHIFT) as u32
+/// The number of bits of a lap: a position has a lap and a cell.
+const LAP_BITS: u32 = if usize::BITS - SHIFT < u32::BITS { usize::BITS - SHIFT } else { u32::BITS };
+
+/// Returns the lap behind this one.
+pub(super) fn next_lap(lap: u32) -> u32 {
+    lap.wrapping_add(1) & (u32::MAX >> (u32::BITS - LAP_BITS))
+}
+
+/// Returns how many laps `lap` is behind `other`; negative, if it is before.
+fn laps_since(lap: u32, other: u32) -> i32 {
+    let unused = u32::BITS - LAP_BITS;
+    (lap.wrapping_sub(other) << unused) as i32 >> unused
+}
+
+/// Returns the position of a cell in a lap. `SLOTS` is the beginning of the next lap.
+#[inline(always)]
+fn position(lap: u32, cell: usize) -> usize {
+    ((lap as usize) << SHIFT).wrapping_add(cell)
+}
+
+/// Returns the cell of a position in this lap: the first, if the position is from before the lap,
+/// or None if it is behind the lap.
+#[inline(always)]
+fn cell_in(lap: u32, at: usize) -> Option<usize> {
+    match at.wrapping_sub(position(lap, 0)) {
+        cell if cell < SLOTS => Some(cell),
+        _ => another_lap(lap, at),
+    }
+}
+
+#[cold]
+fn another_lap(lap: u32, at: usize) -> Option<usize> {
+    match laps_since((at >> SHIFT) as u32, lap) {
+        0 => Some(at % SLOTS),
+        ..0 => Some(0),
+        _ => None,
+    }
+}
+
+/// The low bits of a cell's word that are zero in an entry's address.
+const TAG: usize = 3;
+/// The tag of a cell that is empty for a lap. The other bits are the lap.
+const EMPTY: usize = 1;
+/// The word of a hole.
+const HOLE: usize = 2;
+
+/// Returns the word of a cell that is empty for a lap. For lap 0 it is null, so that new memory is
+/// empty for that lap.
+fn empty<T>(lap: u32) -> *mut T {
+    ptr::without_provenance_mut(if lap == 0 { 0 } else { (lap as usize) << 2 | EMPTY })
+}
+
+/// Returns the word of a hole.
+pub(super) fn hole<T>() -> *mut T {
+    ptr::without_provenance_mut(HOLE)
+}
+
+/// What a cell holds.
+#[derive(Clone, Copy)]
+enum Content<T> {
+    Entry(NonNull<T>),
+    Hole,
+    Empty(u32),
+}
+
+/// What the hand comes to next.
+enum Front<T> {
+    Entry(usize, NonNull<T>),
+    /// A hole, or a cell that a late hand has emptied, and its word.
+    Hole(usize, *mut T),
+    /// The next cell was not filled yet.
+    Empty,
+}
+
+impl<T> Content<T> {
+    #[inline(always)]
+    fn of(word: *mut T) -> Self {
+        const { assert!(align_of::<T>() > TAG, "an entry's address has room for a tag") };
+        match (NonNull::new(word), word.addr() & TAG) {
+            (Some(entry), 0) => Self::Entry(entry),
+            (_, HOLE) => Self::Hole,
+            _ => Self::Empty((word.addr() >> 2) as u32),
+        }
+    }
 }
 
 /// The content of the position that the hand came to.
@@ -80,12 +167,17 @@ pub(crate) enum Popped<T> {
 }
 
 pub(super) struct Segment<T> {
-    pub(super) head: AtomicUsize,
-    pub(super) tail: AtomicUsize,
+    /// The positions behind the last pop and behind the last push. (The rings' own models explore
+    /// outdated hints. Those of the cache do not: they would have too many schedules.)
+    head: Hint,
+    tail: Hint,
     /// A [`SegmentLink`] to the segment behind this one.
     pub(super) next: AtomicU64,
     /// In the free list, the number of the segment below.
     pub(super) below: AtomicU32,
+    /// The lap that the segment is in, or will be in next. The thread that takes the segment out of
+    /// a ring writes it.
+    pub(super) lap: AtomicU32,
     pub(super) cells: [AtomicPtr<T>; SLOTS],
 }
 
@@ -94,138 +186,157 @@ impl<T> Segment<T> {
     /// memory.
     pub(super) fn zero() -> Self {
         Self {
-            head: AtomicUsize::new(0),
-            tail: AtomicUsize::new(0),
+            head: Hint::new(0),
+            tail: Hint::new(0),
             next: AtomicU64::new(0),
             below: AtomicU32::new(0),
-            cells: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
+            lap: AtomicU32::new(0),
+            cells: core::array::from_fn(|_| AtomicPtr::new(empty(0))),
         }
     }
 
-    pub(super) fn cell(&self, position: usize) -> &AtomicPtr<T> {
-        &self.cells[position % SLOTS]
-    }
-
-    /// Reserves a position at the tail. Returns None if this lap has none left.
-    pub(super) fn reserve(&self, lap: u32) -> Option<usize> {
-        // Relaxed: the value is not from before `lap`, by the Acquire of the link that named the
-        // lap. The CAS refuses an outdated value.
-        let mut tail = self.tail.load(Ordering::Relaxed);
-        loop {
-            if lap_of(tail) != lap && !mutant("any lap") {
-                return None;
+    /// Puts `entry` in the next cell. `seat` gets each cell that this tries. Returns false if this
+    /// lap has no cell left.
+    #[inline]
+    pub(super) fn push(&self, lap: u32, entry: NonNull<T>, seat: impl Fn(usize)) -> bool {
+        let raw = entry.as_ptr();
+        // Relaxed: a hint.
+        let Some(mut index) = cell_in(lap, self.tail.load(Ordering::Relaxed)) else { return false };
+        while let Some(cell) = self.cells.get(index) {
+            seat(index);
+            index += 1;
+            let open = if mutant("any lap") { any_empty(cell) } else { empty(lap) };
+            // Release: pairs with the Acquires of a pop, a peek and an exchange, for the entry and
+            // its slot number.
+            let release = weakened("push release", Ordering::Release);
+            let filled = match mutant("blind push") {
+                true => Ok(cell.swap(raw, Ordering::Release)),
+                false => cell.compare_exchange(open, raw, release, Ordering::Relaxed),
+            };
+            match filled.map_err(Content::of) {
+                Ok(_) => {
+                    self.tail.store(position(lap, index), Ordering::Relaxed);
+                    return true;
+                }
+                Err(Content::Empty(other)) if laps_since(other, lap) > 1 => return false,
+                Err(_) => {}
             }
-            if mutant("blind reserve") {
-                return Some(self.tail.fetch_add(1, Ordering::Relaxed));
-            }
-            let next = tail.wrapping_add(1);
-            match self.tail.compare_exchange_weak(tail, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => return Some(tail),
-                Err(now) => tail = now,
-            }
         }
+        self.tail.store(position(lap, SLOTS), Ordering::Relaxed);
+        false
     }
 
-    /// Fills the cell of a reserved position. Returns false if the entry has to be pushed anew.
-    pub(super) fn fill(&self, position: usize, entry: NonNull<T>) -> bool {
-        let (cell, null, raw) = (self.cell(position), ptr::null_mut(), entry.as_ptr());
-        // AcqRel: acquires `head` from a hand that was here before (module docs). Releases the
-        // entry, with its slot number, which was written before the entry is in the cell.
-        let (strong, weak) = (weakened("fill order", Ordering::AcqRel), Ordering::Relaxed);
-        if cell.compare_exchange(null, raw, strong, weak).is_err() {
-            // A pusher of an earlier lap came late, and has this position now.
-            return false;
+    /// Finds the first cell that the hand has not emptied. Returns None if the lap has ended.
+    #[inline(always)]
+    fn front(&self, lap: u32) -> Option<Front<T>> {
+        // Relaxed: a hint.
+        let mut index = cell_in(lap, self.head.load(Ordering::Relaxed))?;
+        while let Some(cell) = self.cells.get(index) {
+            // Acquire: pairs with the Release in `push`, for the entry's content.
+            let there = cell.load(Ordering::Acquire);
+            match Content::of(there) {
+                Content::Entry(entry) => return Some(Front::Entry(index, entry)),
+                Content::Hole => return Some(Front::Hole(index, there)),
+                Content::Empty(other) => match laps_since(other, lap) {
+                    1 => index += 1,
+                    2.. => return None,
+                    0 if !self.was_filled(lap, index) => return Some(Front::Empty),
+                    _ => return Some(Front::Hole(index, there)),
+                },
+            }
         }
-        let overtaken = self.head.load(Ordering::Relaxed).wrapping_sub(position) as isize > 0;
-        if !overtaken || mutant("overtaken push stays") {
-            return true;
-        }
-        // AcqRel, as every RMW of a cell. If this fails, another thread has taken the entry, and
-        // deals with it.
-        cell.compare_exchange(raw, null, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        self.head.store(position(lap, SLOTS), Ordering::Relaxed);
+        None
     }
 
-    /// Returns whether the position at `head` is in use, or None if the lap has ended.
-    fn in_use(&self, lap: u32, head: usize) -> Option<bool> {
-        if lap_of(head) != lap && !mutant("any lap") {
-            return None;
-        }
-        // Relaxed: the value is not from before `lap`. If it is older than `head`, no more is known
-        // to have been pushed.
-        Some(self.tail.load(Ordering::Relaxed).wrapping_sub(head) as isize > 0)
+    /// Returns whether the cell was filled in this lap, though it is empty for this lap: a late
+    /// hand has emptied it.
+    #[cold]
+    fn was_filled(&self, lap: u32, index: usize) -> bool {
+        // Relaxed: after an older `tail`, the next push fills the cell, or the next hand knows. The
+        // `next` is not from before this lap, by the Acquire of the link that named the lap.
+        let pushed = cell_in(lap, self.tail.load(Ordering::Relaxed)).is_none_or(|tail| tail > index);
+        let full = self.next.load(Ordering::Relaxed) != SegmentLink::none(lap).0;
+        (pushed || full) && !mutant("late hand's cell stays")
     }
 
     /// Does the step of `Rings::pop`. Returns None if the lap has ended.
+    #[inline]
     pub(super) fn pop(&self, lap: u32) -> Option<Popped<T>> {
-        // Relaxed throughout. The value is not from before `lap`, by the Acquire of the link that
-        // named the lap. The swap below publishes the new `head` to late pushers. A thread that
-        // moves on from this lap knows its final `tail` from the thread that appended.
-        let mut head = self.head.load(Ordering::Relaxed);
         loop {
-            if !self.in_use(lap, head)? {
-                return Some(Popped::Empty);
-            }
-            let next = head.wrapping_add(1);
-            if mutant("torn pop") {
-                self.head.store(next, Ordering::Relaxed);
-                break;
-            }
-            match self.head.compare_exchange_weak(head, next, Ordering::Relaxed, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => head = now,
-            }
+            let (index, popped) = match self.front(lap)? {
+                Front::Entry(index, entry) if self.empty_cell(index, entry.as_ptr(), lap) => {
+                    (index, Popped::Entry(entry))
+                }
+                Front::Hole(index, there) if self.empty_cell(index, there, lap) => (index, Popped::Hole),
+                Front::Empty => return Some(Popped::Empty),
+                // Another hand was faster, or the entry was removed or replaced.
+                _ => continue,
+            };
+            self.head.store(position(lap, index + 1), Ordering::Relaxed);
+            return Some(popped);
         }
-        let cell = self.cell(head);
-        let taken = if mutant("slot not emptied") {
-            cell.load(Ordering::Acquire)
-        } else {
-            // AcqRel: publishes `head` to a pusher that comes late (module docs), and acquires what
-            // the pusher wrote into the entry.
-            cell.swap(ptr::null_mut(), Ordering::AcqRel)
-        };
-        Some(NonNull::new(taken).map_or(Popped::Hole, Popped::Entry))
+    }
+
+    /// Empties a cell for the next lap, if this word is in it.
+    #[inline(always)]
+    fn empty_cell(&self, index: usize, there: *mut T, lap: u32) -> bool {
+        let (cell, done) = (&self.cells[index], empty(next_lap(lap)));
+        if mutant("slot not emptied") {
+            return true;
+        }
+        if mutant("torn pop") {
+            cell.store(done, Ordering::Release);
+            return true;
+        }
+        // Acquire: pairs with the Release in `push`. (The same entry may have been pushed again
+        // since it was seen.)
+        let acquire = weakened("pop acquire", Ordering::Acquire);
+        cell.compare_exchange(there, done, acquire, Ordering::Relaxed).is_ok()
     }
 
     /// Does the step of `Rings::peek`. Returns None if the lap has ended.
     pub(super) fn peek(&self, lap: u32) -> Option<Popped<T>> {
-        let head = self.head.load(Ordering::Relaxed);
-        if !self.in_use(lap, head)? {
-            return Some(Popped::Empty);
-        }
-        // Acquire: pairs with the Release in `fill`, for the entry's content.
-        Some(NonNull::new(self.cell(head).load(Ordering::Acquire)).map_or(Popped::Hole, Popped::Entry))
+        Some(match self.front(lap)? {
+            Front::Entry(_, entry) => Popped::Entry(entry),
+            Front::Hole(..) => Popped::Hole,
+            Front::Empty => Popped::Empty,
+        })
     }
 
     /// Does the step of `Rings::ahead`.
     pub(super) fn ahead(&self, lap: u32, distance: usize) -> Option<NonNull<T>> {
-        let position = self.head.load(Ordering::Relaxed).wrapping_add(distance);
-        if !self.in_use(lap, position)? {
-            return None;
+        let index = cell_in(lap, self.head.load(Ordering::Relaxed))? + distance;
+        // Acquire: pairs with the Release in `push`, for the entry's content.
+        match Content::of(self.cells.get(index)?.load(Ordering::Acquire)) {
+            Content::Entry(entry) => Some(entry),
+            _ => None,
         }
-        // Acquire: pairs with the Release in `fill`, for the entry's content.
-        NonNull::new(self.cell(position).load(Ordering::Acquire))
     }
+}
+
+/// For the mutant "any lap": the word of the cell, if it is empty for any lap.
+fn any_empty<T>(cell: &AtomicPtr<T>) -> *mut T {
+    let there = cell.load(Ordering::Relaxed);
+    if matches!(Content::of(there), Content::Empty(_)) { there } else { empty(0) }
 }
 
 /// For tests.
 impl<T> Segment<T> {
-    /// Adds the entries between `head` and `tail` to `found`, or returns what is wrong with the
-    /// segment. No other thread is at work. `lap` is the lap that the segment is in, or would be in
-    /// next.
-    pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<(usize, usize), &'static str> {
-        let start = (lap as usize) << SHIFT;
-        let [head, tail] = [&self.head, &self.tail].map(|p| p.load(Ordering::Relaxed).wrapping_sub(start));
-        if head > tail || tail > SLOTS {
-            return Err("positions of another lap");
+    /// Adds the entries to `found`. Returns how many cells the hand has emptied, or what is wrong
+    /// with the segment. No other thread is at work.
+    pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<usize, &'static str> {
+        let words = self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
+        let emptied = words.iter().take_while(|&&word| word == empty(next_lap(lap))).count();
+        if cell_in(lap, self.head.load(Ordering::Relaxed)).unwrap_or(SLOTS) > emptied {
+            return Err("the hand has passed an entry");
         }
-        for (index, cell) in self.cells.iter().enumerate() {
-            let entry = cell.load(Ordering::Relaxed);
-            match (entry.is_null(), (head..tail).contains(&index)) {
-                (true, _) => {}
-                (false, true) => found.push(entry),
-                (false, false) => return Err("an entry where the hand does not come by"),
-            }
-        }
-        Ok((head, tail))
+        found.extend(words.into_iter().filter(|&word| matches!(Content::of(word), Content::Entry(_))));
+        Ok(emptied)
+    }
+
+    /// Returns whether all cells are empty for this lap.
+    pub(super) fn is_fresh(&self, lap: u32) -> bool {
+        self.cells.iter().all(|cell| cell.load(Ordering::Relaxed) == empty(lap))
     }
 }

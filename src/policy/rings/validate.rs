@@ -20,8 +20,7 @@ impl<T> Rings<T> {
         while top != 0 {
             Self::visit(&mut seen, top)?;
             let segment = self.segment(top).ok_or("a free segment that does not exist")?;
-            let lap = lap_of(segment.tail.load(Ordering::Relaxed));
-            if segment.check(lap, &mut found)? != (0, 0) {
+            if !segment.is_fresh(segment.lap.load(Ordering::Relaxed)) {
                 return Err("a free segment in the middle of a lap".into());
             }
             top = segment.below.load(Ordering::Relaxed);
@@ -50,9 +49,8 @@ impl<T> Rings<T> {
             Self::visit(seen, at.number())?;
             segments += 1;
             let segment = self.linked(at);
-            let (head, tail) = segment.check(at.tag(), found)?;
-            if (head > 0 && at != first) || (tail < SLOTS && at != last) {
-                return Err("a segment in the middle of the ring is partly used");
+            if segment.check(at.tag(), found)? > 0 && at != first {
+                return Err("the hand has been in a segment behind the first");
             }
             let next = SegmentLink(segment.next.load(Ordering::Relaxed));
             if (at == last) != (next == SegmentLink::none(at.tag())) || (at != last && next.is_none()) {
