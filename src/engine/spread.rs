@@ -14,7 +14,7 @@
 //!
 //! In a cache with a weigher, an entry is *counted* in the shard that its key belongs to; ghosts
 //! and sketch are sized by these counts. When the spread changes, the counts are moved. From then
-//! on they are right only in sum. Without a weigher, the weight over the number of active shards
+//! on they are right only in sum. Without a weigher, the number of entries in the shard's slots
 //! takes their place.
 //!
 //! All numbers here are Relaxed: whichever number of shards a caller goes by, it stores in a shard
@@ -62,11 +62,15 @@ impl<K, V> Core<K, V> {
         self.config.weigher.is_some()
     }
 
-    /// Returns the number of entries whose keys belong to a shard. Where they are not counted, that
-    /// is the mean over the active shards.
+    /// Returns the number of entries whose keys belong to a shard. Where these are not counted,
+    /// returns how many are in its slots.
     #[inline]
     pub(super) fn entries_of(&self, shard: &Shard<K, V>) -> usize {
-        if self.counts_entries() { shard.counted() } else { self.entries() >> self.active_bits() }
+        match self.counts_entries() {
+            true => shard.counted(),
+            false if self.active_bits() == 0 => self.entries(),
+            false => shard.policy.total() as usize,
+        }
     }
 
     #[inline]

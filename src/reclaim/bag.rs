@@ -81,7 +81,7 @@ impl<T> Bag<T> {
 
     /// Takes all places that are left. Returns the content, or None if no place was left.
     pub(super) fn take_rest(&self) -> Option<Content> {
-        let full = |before| (Content(before).nodes() < BAG).then_some(BAG as u64 * NODE);
+        let full = |before| (Content(before).nodes() < BAG).then(|| BAG as u64 * NODE + Content(before).weight());
         // AcqRel: as in `take_place`.
         self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, full).ok().map(Content)
     }

@@ -15,17 +15,20 @@
 //!
 //! `head` and `tail` are hints: where the last pop and the last push have been. Plain stores move
 //! them, so they may be too low, or from an earlier lap. They are never too high: all cells before
-//! `head` are empty for the next lap, and no cell before `tail` is empty for this lap.
+//! `head` are empty for the next lap, and the cells before `tail` have been filled, or have been
+//! passed by a push.
 //!
 //! # Late hands
 //! Only RMWs fill and empty a cell, so each pointer in it goes to exactly one taker. A slow hand
-//! may have seen an entry in one lap, and take it out where the same entry is in the same cell in a
-//! later lap. So **an entry may be popped from another ring than it was pushed to**, by a hand that
-//! is late. It leaves a cell that is empty for a lap that has begun, or has ended, already. A push
-//! that means that lap may fill the cell. Else the hand that comes by takes the cell for a hole. If
-//! the lap is the present one, the hand tells the cell from one that was not filled yet by `tail`,
-//! or by the next segment: no cell before these is empty for the present lap, but for a late hand.
-//! When no thread is at work, every entry is in its ring.
+//! may have seen an entry, or a hole, in one lap, and empty the cell where the same word is in it
+//! in a later lap. So **an entry may be popped from another ring than it was pushed to**, by a hand
+//! that is late. It leaves a cell that is empty for a lap that has begun, or has ended, already.
+//!
+//! * A push that means that lap may fill the cell, however late it is. The entry is at rest in
+//!   another ring then than its slot number says. (It counts for the ring that the number names.)
+//! * Else the hand that comes by takes the cell for a hole. If the lap is the present one, the cell
+//!   looks as if it had not been filled yet. The hand tells the two apart by the cells behind it:
+//!   these are filled later, and the next segment is appended last of all.
 
 use crate::sys::mutants::{mutant, sized, weakened};
 #[cfg(not(feature = "std"))]
@@ -253,11 +256,11 @@ impl<T> Segment<T> {
     /// hand has emptied it.
     #[cold]
     fn was_filled(&self, lap: u32, index: usize) -> bool {
-        // Relaxed: after an older `tail`, the next push fills the cell, or the next hand knows. The
-        // `next` is not from before this lap, by the Acquire of the link that named the lap.
-        let pushed = cell_in(lap, self.tail.load(Ordering::Relaxed)).is_none_or(|tail| tail > index);
+        // Relaxed: the words alone count. (`next` is not from before this lap, by the Acquire of
+        // the link that named the lap.)
+        let behind = |cell: &AtomicPtr<T>| cell.load(Ordering::Relaxed) != empty(lap);
         let full = self.next.load(Ordering::Relaxed) != SegmentLink::none(lap).0;
-        (pushed || full) && !mutant("late hand's cell stays")
+        (full || self.cells[index..].iter().any(behind)) && !mutant("late hand's cell stays")
     }
 
     /// Does the step of `Rings::pop`. Returns None if the lap has ended.
@@ -338,5 +341,24 @@ impl<T> Segment<T> {
     /// Returns whether all cells are empty for this lap.
     pub(super) fn is_fresh(&self, lap: u32) -> bool {
         self.cells.iter().all(|cell| cell.load(Ordering::Relaxed) == empty(lap))
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_that_a_late_hand_has_emptied_hides_nothing() {
+        let (segment, mut entries) = (Segment::zero(), [1, 2, 3]);
+        for entry in &mut entries {
+            assert!(segment.push(0, NonNull::from(entry), |_| ()));
+        }
+        // A hand of the lap before has emptied the second, and a push of that lap sets `tail` last.
+        segment.cells[1].store(empty(0), Ordering::Relaxed);
+        segment.tail.store(0, Ordering::Relaxed);
+        let popped = [(); 4].map(|()| segment.pop(0).expect("the lap has not ended"));
+        let [Popped::Entry(_), Popped::Hole, Popped::Entry(last), Popped::Empty] = popped else { panic!("{popped:?}") };
+        assert_eq!(last, NonNull::from(&entries[2]));
     }
 }
