@@ -134,7 +134,6 @@ fn two_hands() {
 /// Two hands that serve two newcomers.
 /// Sees «slot not emptied».
 #[test]
-#[ignore = "takes more than a quarter of an hour"]
 fn two_newcomers() {
     model(1, || {
         let (cache, told) = listened(1);

@@ -62,7 +62,6 @@ fn promotion_meets_removal() {
 /// The same as it is replaced: the newcomer gets its slot, or one of its own.
 /// Sees «number behind the seat», «seat not checked».
 #[test]
-#[ignore = "takes minutes"]
 fn promotion_meets_a_replacement() {
     model(1, || {
         let (cache, told) = warm();
