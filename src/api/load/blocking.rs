@@ -99,6 +99,7 @@ where
     ) -> Result<F::Out, LoadError<E>> {
         match self {
             Self::Hit(found) => {
+                // The value is a local while `load` is dropped, so it does not leak if that panics.
                 drop(load);
                 Ok(found)
             }
@@ -144,14 +145,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        match self.begin(q, true) {
-            Attempt::Hit(value) => {
-                // The value is a local while `load` is dropped, so it does not leak if that panics.
-                drop(load);
-                value
-            }
-            Attempt::ReadThrough(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
-        }
+        certain(self.begin(q, true).run(|_| Ok(Loaded::New(load()))))
     }
 
     /// As [`get_with`](Self::get_with), with a loader that can fail. A failing load is called once,
@@ -179,12 +173,6 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        match self.begin(q, false) {
-            Attempt::Hit(value) => {
-                drop(load);
-                Ok(value)
-            }
-            Attempt::ReadThrough(through) => through.run(|_| load().map(Loaded::New)),
-        }
+        self.begin(q, false).run(|_| load().map(Loaded::New))
     }
 }

@@ -70,14 +70,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        match self.begin_unless(q, true, replace_if) {
-            Attempt::Hit(value) => {
-                // The value is a local while `load` is dropped, so it does not leak if that panics.
-                drop(load);
-                value
-            }
-            Attempt::ReadThrough(through) => certain(through.run(|_| Ok(Loaded::New(load())))),
-        }
+        certain(self.begin_unless(q, true, replace_if).run(|_| Ok(Loaded::New(load()))))
     }
 
     /// As [`get_with_if`](Self::get_with_if), with a loader that can fail. The refused value stays
@@ -97,13 +90,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        match self.begin_unless(q, false, replace_if) {
-            Attempt::Hit(value) => {
-                drop(load);
-                Ok(value)
-            }
-            Attempt::ReadThrough(through) => through.run(|_| load().map(Loaded::New)),
-        }
+        self.begin_unless(q, false, replace_if).run(|_| load().map(Loaded::New))
     }
 
     /// As `get_with_if`, for tasks; see [`get_with_async`](Self::get_with_async).

@@ -75,14 +75,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        match self.begin_optional(q) {
-            Attempt::Hit(value) => {
-                // The value is a local while `load` is dropped, so it does not leak if that panics.
-                drop(load);
-                Some(value)
-            }
-            Attempt::ReadThrough(through) => certainly(through.run(|_| Ok(as_loaded(load())))),
-        }
+        certainly(self.begin_optional(q).run(|_| Ok(as_loaded(load()))))
     }
 
     /// As [`get_with_optional`](Self::get_with_optional), with a loader that can fail.
@@ -104,13 +97,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        match self.begin(q, false) {
-            Attempt::Hit(value) => {
-                drop(load);
-                Ok(Some(value))
-            }
-            Attempt::ReadThrough(through) => found(through.run(|_| load().map(as_loaded))),
-        }
+        found(self.begin(q, false).run(|_| load().map(as_loaded)))
     }
 
     /// As `get_with_optional`, for tasks; see [`get_with_async`](Self::get_with_async).
