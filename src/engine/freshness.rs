@@ -194,8 +194,7 @@ impl<K, V> Core<K, V> {
     /// Returns whether the value is past its expiry and past every stale-serving window at the time
     /// `now`.
     pub(super) fn beyond_grace_at(&self, node: &Node<K, V>, now: u64) -> bool {
-        let over_since = || node.expires(self.nodes()).min(self.end_with_all(node));
-        self.is_expired_at(node, now) && (self.config.idle != NEVER || self.past_grace(node, over_since(), now))
+        self.is_expired_at(node, now) && (self.config.idle != NEVER || self.past_grace(node, self.over_from(node), now))
     }
 
     /// Returns whether a value that a caller finds over, since the time `over_since`, is past every
@@ -208,7 +207,12 @@ impl<K, V> Core<K, V> {
 
     /// Returns when the value is past every stale-serving window. The tags are not asked.
     pub(super) fn beyond_grace_from(&self, node: &Node<K, V>) -> u64 {
-        self.grace_after(node, node.expires(self.nodes()).min(self.end_with_all(node)))
+        self.grace_after(node, self.over_from(node))
+    }
+
+    /// Returns when the value is over. The tags are not asked.
+    fn over_from(&self, node: &Node<K, V>) -> u64 {
+        node.expires(self.nodes()).min(self.end_with_all(node))
     }
 
     /// Returns when a value that is over since this time is past every stale-serving window.
