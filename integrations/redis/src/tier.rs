@@ -12,7 +12,7 @@ use crate::inner::Inner;
 use crate::key::SharedKey;
 use crate::link::LinkState;
 use crate::stats::Stats;
-use crate::voyage::{Call, Old, Source, Voyage};
+use crate::voyage::{Call, Source};
 use bellwether::{Cache, LoadError, Loaded, Outcome, ToKey};
 use equivalent::Equivalent;
 use std::fmt;
@@ -118,7 +118,8 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
             return Ok(value);
         }
         // Boxed: a hit makes no such future, and moves none.
-        Box::pin(self.find(key, load)).await
+        let load = |_| async { load().await.map(Loaded::New) };
+        Box::pin(self.entry(key).find(load)).await.map(|answer| answer.value)
     }
 
     /// Returns the value that memory has, if all that a read-through can do is to return it: it is
@@ -132,27 +133,6 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Tier<K, V> {
             return None;
         }
         self.inner.cache.get_settled(key, |held| held.value.clone())
-    }
-
-    async fn find<Q, E, F, Fut>(&self, key: &Q, load: F) -> Result<V, LoadError<SharedError<E>>>
-    where
-        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
-        E: Display + Send + Sync + 'static,
-        F: FnOnce() -> Fut,
-        Fut: Future<Output = Result<V, E>>,
-    {
-        let (tier, voyage, call) = (&self.inner, Voyage::new(), self.call());
-        self.drop_if_unlinked(key);
-        let found = tier.cache.revalidate_with_async(key, |old| {
-            let (old, voyage, call) = (Old::of(old), &voyage, &call);
-            let load = |_| async { load().await.map(Loaded::New) };
-            async move { tier.bring(&key.to_key(), old, call, voyage, load).await }
-        });
-        tokio::select! {
-            biased;
-            found = found => found.map(|held| held.value),
-            instead = voyage.overdue() => instead.map(|(value, _)| value).ok_or(LoadError::TimedOut),
-        }
     }
 
     /// Drops a value that memory has and must not serve, as the link may be gone since a time that

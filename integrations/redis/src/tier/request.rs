@@ -255,7 +255,7 @@ impl<'t, 'q, K: SharedKey, V: Clone + Send + Sync + 'static, Q: ?Sized> TierRequ
         hit_or!(self, load, self.find(load))
     }
 
-    async fn find<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
+    pub(super) async fn find<E, F, Fut>(self, load: F) -> Result<Answer<V>, LoadError<SharedError<E>>>
     where
         Q: Hash + Equivalent<K> + ToKey<K>,
         E: Display + Send + Sync + 'static,
