@@ -15,30 +15,32 @@ use std::time::SystemTime;
 /// the defaults of all layers.
 #[must_use = "a builder does nothing before build is called"]
 pub struct Builder {
-    memory: Memory<Option<u64>>,
-    clock: Arc<dyn Clock>,
+    pub(crate) memory: Memory,
+    pub(crate) clock: Arc<dyn Clock>,
     /// The builder of a cache with the clock of the user.
-    core: Option<bellwether::Builder<Key, Value>>,
-    wall_clock: WallClock,
-    name: String,
-    early: bool,
+    pub(crate) core: Option<bellwether::Builder<Key, Value>>,
+    pub(crate) wall_clock: WallClock,
+    pub(crate) name: String,
+    pub(crate) early: bool,
     settings: Settings,
 }
 
 /// The settings of the cache in memory.
 #[derive(Clone, Default)]
-pub(crate) struct Memory<B> {
-    pub(crate) max_bytes: B,
+pub(crate) struct Memory {
+    max_bytes: Option<u64>,
     max_waiters: Option<usize>,
     max_loads: Option<usize>,
     observers: Vec<Arc<dyn Observer>>,
     record_stats: bool,
 }
 
-impl Memory<u64> {
+impl Memory {
     /// Gives the settings to the builder of a cache.
     pub(crate) fn given_to<V>(&self, mut core: bellwether::Builder<Key, V>) -> bellwether::Builder<Key, V> {
-        core = core.max_capacity(self.max_bytes);
+        if let Some(bytes) = self.max_bytes {
+            core = core.max_capacity(bytes);
+        }
         if let Some(waiters) = self.max_waiters {
             core = core.max_waiters(waiters);
         }
@@ -49,25 +51,6 @@ impl Memory<u64> {
             core = core.observer(observer.clone());
         }
         if self.record_stats { core.record_stats() } else { core }
-    }
-}
-
-/// What is to be built: settings that were looked at.
-pub(crate) struct Plan {
-    pub(crate) memory: Memory<u64>,
-    pub(crate) clock: Arc<dyn Clock>,
-    /// The builder of a cache with the clock of the user.
-    pub(crate) core: Option<bellwether::Builder<Key, Value>>,
-    pub(crate) wall_clock: WallClock,
-    pub(crate) name: String,
-    pub(crate) early: bool,
-    settings: Settings,
-}
-
-impl Plan {
-    pub(crate) fn built(self, store: Store) -> ResponseCache {
-        let Self { clock, wall_clock, name, settings, early, .. } = self;
-        ResponseCache { inner: Arc::new(Inner::new(store, clock, wall_clock, name.into(), settings, early)) }
     }
 }
 
@@ -203,9 +186,9 @@ impl Builder {
     }
 
     /// Looks at the settings.
-    pub(crate) fn checked(self) -> Result<Plan, BuildError> {
+    pub(crate) fn check(&self) -> Result<(), BuildError> {
         if !is_token(&self.name) {
-            return Err(BuildError::Name(self.name));
+            return Err(BuildError::Name(self.name.clone()));
         }
         if self.settings.is_soft_above_hard() {
             return Err(BuildError::SoftAboveHard);
@@ -213,31 +196,36 @@ impl Builder {
         if self.memory.max_waiters == Some(0) {
             return Err(BuildError::ZeroMaxWaiters);
         }
-        let Self { memory, clock, core, wall_clock, name, early, settings } = self;
-        let Memory { max_bytes, max_waiters, max_loads, observers, record_stats } = memory;
-        let max_bytes = max_bytes.ok_or(BuildError::Cache(bellwether::BuildError::MissingCapacity))?;
-        let memory = Memory { max_bytes, max_waiters, max_loads, observers, record_stats };
-        Ok(Plan { memory, clock, core, wall_clock, name, early, settings })
+        if self.memory.max_bytes.is_none() {
+            return Err(BuildError::Cache(bellwether::BuildError::MissingCapacity));
+        }
+        Ok(())
+    }
+
+    /// Builds the store on a cache, or a tier, with these settings.
+    pub(crate) fn built(self, store: Store) -> ResponseCache {
+        let Self { clock, wall_clock, name, settings, early, .. } = self;
+        ResponseCache { inner: Arc::new(Inner::new(store, clock, wall_clock, name.into(), settings, early)) }
     }
 
     /// Builds the store.
     ///
     /// # Errors
     /// If a setting is missing or has no meaning: see [`BuildError`].
-    pub fn build(self) -> Result<ResponseCache, BuildError> {
-        let mut plan = self.checked()?;
-        let core = plan
+    pub fn build(mut self) -> Result<ResponseCache, BuildError> {
+        self.check()?;
+        let core = self
             .memory
-            .given_to(plan.core.take().unwrap_or_else(Cache::builder))
-            .name(&plan.name)
+            .given_to(self.core.take().unwrap_or_else(Cache::builder))
+            .name(&self.name)
             .weigher(weight)
             .tags_with(tags)
             .negative_ttl_with(|_: &Key, failure: &Failure| failure.kept_for())
             // A handler that panics is called once, not again for each of those who wait.
             .max_handovers(0);
-        let core = if plan.early { core } else { core.xfetch(0.0) };
+        let core = if self.early { core } else { core.xfetch(0.0) };
         let cache = core.build().map_err(BuildError::Cache)?;
-        Ok(plan.built(Store::Own(Arc::new(cache))))
+        Ok(self.built(Store::Own(Arc::new(cache))))
     }
 }
 

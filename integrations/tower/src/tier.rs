@@ -171,30 +171,29 @@ impl Builder {
     /// # Cancellation
     /// There is no store.
     pub async fn build_on(self, tier: RedisTier) -> Result<ResponseCache, BuildError> {
-        let plan = self.checked()?;
-        if plan.core.is_some() {
+        self.check()?;
+        if self.core.is_some() {
             return Err(BuildError::ClockWithTier);
         }
-        let codec = ResponseCodec { clock: plan.clock.clone(), wall_clock: plan.wall_clock.clone() };
+        let codec = ResponseCodec { clock: self.clock.clone(), wall_clock: self.wall_clock.clone() };
         let mut settings = Tier::builder_with(&tier.url, codec.clone())?
             .namespace("responses")
             .max_value_bytes((1 << 20) + (64 << 10));
         for set in tier.all {
             settings = set(settings)?;
         }
-        let (memory, name, early) = (plan.memory.clone(), plan.name.clone(), plan.early);
+        let (memory, name, early) = (self.memory.clone(), self.name.clone(), self.early);
         let settings = settings
             // Each response has a time of its own.
             .time_to_live(Duration::MAX)
             .tags_with(tags)
-            .max_capacity(plan.memory.max_bytes)
             .memory(move |cache| {
                 let cache = memory.given_to(cache).name(&name);
                 let cache = cache.weigher(|key, value: &Held<Arc<Value>>| crate::builder::weight(key, value));
                 if early { cache } else { cache.xfetch(0.0) }
             });
         let tier = settings.build().await?;
-        Ok(plan.built(Store::Shared(Shared::new(tier, codec, Handle::current()))))
+        Ok(self.built(Store::Shared(Shared::new(tier, codec, Handle::current()))))
     }
 }
 

@@ -1,5 +1,6 @@
 //! A response as bytes, for other processes.
 
+use crate::cache::WallClock;
 use crate::failure::Failure;
 use crate::stored::{Arrival, Stored, Value, Whole};
 use crate::vary::Selected;
@@ -29,7 +30,7 @@ const RESPONSE: &str = "response ";
 #[derive(Clone)]
 pub(crate) struct ResponseCodec {
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) wall_clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    pub(crate) wall_clock: WallClock,
 }
 
 #[derive(Serialize, Deserialize)]
