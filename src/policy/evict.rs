@@ -118,7 +118,8 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     fn round(&self) -> [usize; 2] {
-        [Which::Small, Which::Main].map(|ring| self.rings.window(ring) + SLACK)
+        let looks = |ring| self.rings.window(ring) + SLACK;
+        [looks(Which::Small), looks(Which::Main)]
     }
 
     /// Evicts any entry that may go, after the policy has found none. The hand may have moved an

@@ -141,12 +141,13 @@ pub(crate) struct Policy<T> {
     sketch: Sketch,
 }
 
-/// Mixes all bits well (the finalizer of SplitMix64).
+/// Mixes all bits well: a multiplication spreads them over the upper half, and the high half of a
+/// second, wide one brings each of these down to all bits.
+#[inline(always)]
 fn mixed(hash: u32) -> u64 {
-    let mut x = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    x ^ (x >> 31)
+    let spread = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let wide = u128::from(spread) * 0xBF58_476D_1CE4_E5B9;
+    (wide >> 64) as u64 ^ wide as u64
 }
 
 impl<T: PolicyEntry> Policy<T> {
@@ -230,13 +231,16 @@ impl<T: PolicyEntry> Policy<T> {
     /// Returns whether a key was evicted lately. The share of small learns from it.
     fn remembered(&self, hash: u64, budget: Budget) -> bool {
         let [small, main] = self.ghosts.take(hash);
+        if small.is_none() && main.is_none() {
+            return false;
+        }
         if small == Some(Age::Near) {
             self.share.grow(budget.entries);
         }
         if main == Some(Age::Near) {
             self.share.shrink(budget.entries);
         }
-        small.is_some() || main.is_some()
+        true
     }
 
     fn enters_main(&self, hash: u64, budget: Budget, evictor: &impl Evictor<T>) -> bool {
@@ -339,6 +343,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Puts an entry, with its slot's reference, at the end of a ring.
+    #[inline(always)]
     fn put(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
         // SAFETY: the caller owns the reference.
         self.account(ring, i64::from(unsafe { entry.as_ref() }.weight()));
@@ -362,6 +367,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Puts an entry that counts already, with its slot's reference, at the end of a ring.
+    #[inline(always)]
     fn push(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
         // SAFETY: the reference is this thread's until the entry is in a slot. After that, the
         // caller's pin keeps the entry alive.
@@ -374,6 +380,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Takes the first entry of a ring, with its slot's reference.
+    #[inline(always)]
     fn take(&self, ring: Which) -> Popped<T> {
         let popped = self.rings.pop(ring);
         if let Popped::Entry(entry) = popped {
@@ -385,10 +392,16 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
+    #[inline(always)]
     fn compact(&self, ring: Which, budget: Budget, evictor: &impl Evictor<T>) {
-        if self.rings.window(ring) <= 2 * budget.entries + 4 * rings::SLOTS {
-            return;
+        if self.rings.window(ring) > 2 * budget.entries + 4 * rings::SLOTS {
+            self.move_on(ring, evictor);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn move_on(&self, ring: Which, evictor: &impl Evictor<T>) {
         (0..MOVES).for_each(|_| self.pass_over(ring, evictor, |_| ()));
     }
 }

@@ -15,8 +15,12 @@
 //! of a segment without a successor is null *with its own lap*, so no segment can be appended to a
 //! lap that has ended. The segment leaves a ring when all cells are empty for the next lap, so
 //! recycling resets none. Segments are freed with the whole structure only: an old link is safe to
-//! follow. (Laps repeat after 2³² uses of a segment, or 2²⁵ where addresses have 32 bits: no thread
+//! follow. (Laps repeat after 2³² uses of a segment, or 2³⁰ where addresses have 32 bits: no thread
 //! sleeps through exactly so many.)
+//!
+//! A segment names its own lap, too, and the *positions* of its cells: how many cells the ring had
+//! before it, over all time. A thread reads both after the link. If the lap is another one than the
+//! link's, the segment has left the ring since, and the thread loads the link again.
 //!
 //! # The operations
 //! * *push* fills the first cell that is empty for the lap (CAS), after it has reported the slot.
@@ -35,27 +39,20 @@
 //! [`segment`] describes late hands, and how an entry can come out of another ring than it was
 //! pushed to.
 
+mod pool;
 mod segment;
 mod validate;
 
 pub(crate) use segment::{Popped, SLOTS};
 
-use crate::sys::mutants::{mutant, sized, weakened};
-use crate::sys::segmented::SegmentedArray;
-use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use crate::sys::zeroed::ZeroedSlice;
+use crate::sys::mutants::{mutant, weakened};
+use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering};
 use core::ptr::{self, NonNull};
-use segment::{SHIFT, Segment, SegmentLink, hole, next_lap};
+use pool::Pool;
+use segment::{Hint, Lap, Segment, SegmentLink, hole};
 
 /// The number of rings over one pool.
 const RINGS: usize = 2;
-/// The number of entries in the first segment of the directory, as a power of two.
-const FIRST: u32 = sized(2, 0, 0) as u32;
-/// The number of segments of the directory. They have room for 2²⁴ ring segments, hence 2³¹ slots.
-const DIRECTORY: usize = if cfg!(loom) { 4 } else { (31 - SHIFT - FIRST + 1) as usize };
-/// The most ring segments: one less than there is room for, so that the last slot's number is below
-/// 2³¹.
-const MOST: u32 = (1 << (FIRST as usize + DIRECTORY - 1)) - 1;
 
 /// One of the rings.
 #[derive(Copy, Clone, PartialEq, Eq, Debug)]
@@ -64,10 +61,61 @@ pub(crate) enum Which {
     Main,
 }
 
-struct Ring {
-    /// [`SegmentLink`]s to the segment that is popped from, and to the one that is pushed to.
-    first: AtomicU64,
-    last: AtomicU64,
+/// One end of a ring: where the hand pops, or where entries are pushed.
+struct End<T> {
+    /// A [`SegmentLink`] to the end's segment.
+    link: AtomicU64,
+    /// That segment, or one from before: the segment's own link tells.
+    at: AtomicPtr<Segment<T>>,
+    /// The position behind the last pop, or behind the last push.
+    ///
+    /// A hint: plain stores move it, so a late one may set it back. It is never too high: all cells
+    /// before it have been emptied by the hand, or have been filled or passed by a push.
+    position: Hint,
+}
+
+impl<T> End<T> {
+    fn new() -> Self {
+        Self { link: AtomicU64::new(0), at: AtomicPtr::new(ptr::null_mut()), position: Hint::new(0) }
+    }
+
+    /// Returns the lap that this end is in, or None if nothing was ever pushed to the ring.
+    #[inline(always)]
+    fn lap<'r>(&'r self, pool: &'r Pool<T>) -> Option<Lap<'r, T>> {
+        loop {
+            // Acquire: pairs with the Release in `Rings::append` or `Rings::advance`, for the
+            // segment's state in this lap. At the front, it is for `last` as well, which is not
+            // behind then.
+            let link = SegmentLink(self.link.load(Ordering::Acquire));
+            // Acquire: pairs with the Release in `look_up`, for the segment's own link.
+            let at = self.at.load(weakened("segment acquire", Ordering::Acquire));
+            // SAFETY: the pointer is null, or of a segment in the pool's directory, which is only
+            // ever shared, and is freed no earlier than the pool, which is borrowed.
+            let known = unsafe { at.as_ref() }.and_then(|segment| segment.lap(link));
+            if known.is_some() || !self.look_up(pool, link) {
+                return known;
+            }
+        }
+    }
+
+    /// Finds the segment of a link in the directory. Returns false if the link is none.
+    #[cold]
+    #[inline(never)]
+    fn look_up(&self, pool: &Pool<T>, link: SegmentLink) -> bool {
+        if link.is_none() {
+            return false;
+        }
+        // Release: pairs with the Acquire in `lap`.
+        let release = weakened("segment release", Ordering::Release);
+        self.at.store(ptr::from_ref(pool.linked(link)).cast_mut(), release);
+        true
+    }
+}
+
+struct Ring<T> {
+    /// The end that is popped from, and the one that is pushed to.
+    first: End<T>,
+    last: End<T>,
     /// The number of the ring's segments. It is never too low.
     segments: AtomicUsize,
 }
@@ -75,62 +123,27 @@ struct Ring {
 /// FIFOs of pointers to `T`, each in a numbered slot. They own nothing: the caller owns the
 /// references to the entries.
 pub(crate) struct Rings<T> {
-    rings: [Ring; RINGS],
-    /// A [`SegmentLink`] to the top of the free list. Its version counts how often a segment was
-    /// taken. A segment that is on top again, after it and others were taken, has another one below
-    /// it.
-    free: AtomicU64,
-    /// The number of segments that were ever made.
-    made: AtomicU32,
-    /// The most segments that may be made.
-    most: u32,
-    directory: SegmentedArray<AtomicPtr<Segment<T>>, FIRST, DIRECTORY>,
+    /// (Most threads that move one end of a ring move the other end, too.)
+    rings: [CachePadded<Ring<T>>; RINGS],
+    pool: Pool<T>,
 }
 
 impl<T> Rings<T> {
     /// Makes rings without entries, whose slots' numbers have at most `bits` bits. Allocates
     /// nothing before the first push.
     pub(crate) fn new(bits: u32) -> Self {
-        let ring = |_| Ring { first: AtomicU64::new(0), last: AtomicU64::new(0), segments: AtomicUsize::new(0) };
-        Self {
-            rings: core::array::from_fn(ring),
-            free: AtomicU64::new(0),
-            made: AtomicU32::new(0),
-            most: MOST.min((1 << (bits - SHIFT)) - 1),
-            // SAFETY: a null pointer is all zero bits, and an atomic pointer is as large as a
-            // pointer.
-            directory: unsafe { SegmentedArray::new(|| AtomicPtr::new(ptr::null_mut())) },
-        }
+        let ring = |_| CachePadded(Ring { first: End::new(), last: End::new(), segments: AtomicUsize::new(0) });
+        Self { rings: core::array::from_fn(ring), pool: Pool::new(bits) }
     }
 
-    fn ring(&self, ring: Which) -> &Ring {
+    #[inline(always)]
+    fn ring(&self, ring: Which) -> &Ring<T> {
         &self.rings[ring as usize]
-    }
-
-    #[inline]
-    fn segment(&self, number: u32) -> Option<&Segment<T>> {
-        // Acquire: pairs with the Release in `make`, for the segment's content. (A thread that has
-        // a slot number by a Relaxed load has no other ordering.)
-        let segment = self.directory.get((number as usize).checked_sub(1)?)?.load(Ordering::Acquire);
-        // SAFETY: a pointer in the directory is null, or came from `ZeroedSlice::into_raw` of an
-        // initialised segment. The segment is only ever shared, and is freed no earlier than
-        // `self`, which is borrowed.
-        unsafe { segment.as_ref() }
-    }
-
-    /// Returns the segment of a link that was read with Acquire.
-    fn linked(&self, link: SegmentLink) -> &Segment<T> {
-        self.segment(link.number()).expect("a linked segment is in the directory")
-    }
-
-    /// Returns the cell of slot `number`.
-    fn slot(&self, number: u32) -> Option<&AtomicPtr<T>> {
-        let at = (number as usize).checked_sub(1)?;
-        Some(&self.segment((at / SLOTS) as u32 + 1)?.cells[at % SLOTS])
     }
 
     /// Returns the number of positions in use, holes included, rounded up to whole segments at both
     /// ends. It is not less than the positions in the segments that the caller knows of.
+    #[inline(always)]
     pub(crate) fn window(&self, ring: Which) -> usize {
         self.ring(ring).segments.load(Ordering::Relaxed) * SLOTS
     }
@@ -141,35 +154,34 @@ impl<T> Rings<T> {
     ///
     /// # Panics
     /// If the number of slots would not fit in these bits.
+    #[inline(always)]
     pub(crate) fn push(&self, ring: Which, entry: NonNull<T>, seat: impl Fn(u32)) {
         let ring = self.ring(ring);
         loop {
-            // Acquire: pairs with the Release in `append` or `advance`, for the segment's state in
-            // this lap.
-            let last = SegmentLink(ring.last.load(Ordering::Acquire));
-            if last.is_none() {
-                self.append(ring, &ring.first, last);
+            let Some(lap) = ring.last.lap(&self.pool) else {
+                self.append(ring, &ring.first.link, SegmentLink::NONE, 0);
                 continue;
-            }
-            let segment = self.linked(last);
-            let first = (last.number() - 1) * SLOTS as u32 + 1;
-            if segment.push(last.tag(), entry, |cell| seat(first + cell as u32)) {
+            };
+            if lap.push(&ring.last.position, entry, &seat) {
                 return;
             }
-            self.append(ring, &segment.next, last);
+            self.append(ring, &lap.segment.next, lap.link, lap.position(SLOTS));
         }
     }
 
     /// Moves `last` on to the segment that `next` links to. If `next` links to none, appends a
-    /// segment from the pool first.
+    /// segment from the pool first, which begins at position `base`.
     #[cold]
-    fn append(&self, ring: &Ring, next: &AtomicU64, last: SegmentLink) {
+    #[inline(never)]
+    fn append(&self, ring: &Ring<T>, next: &AtomicU64, last: SegmentLink, base: u64) {
         // Acquire: pairs with the Release below, for the new segment's state, which the Release on
         // `last` passes on.
         let mut link = SegmentLink(next.load(weakened("link acquire", Ordering::Acquire)));
         let none = SegmentLink::none(last.tag());
         if link == none {
-            link = self.take();
+            let (taken, segment) = self.pool.take();
+            link = taken;
+            segment.begin_at(base);
             // Counted before other threads can get to the segment: see `window`.
             ring.segments.fetch_add(1, Ordering::Relaxed);
             let release = weakened("link release", Ordering::Release);
@@ -178,50 +190,48 @@ impl<T> Rings<T> {
             } else if next.compare_exchange(none.0, link.0, release, Ordering::Relaxed).is_err() {
                 ring.segments.fetch_sub(1, Ordering::Relaxed);
                 if !mutant("segment lost") {
-                    self.give(link.number());
+                    self.pool.give(link.number(), segment);
                 }
                 return;
             }
         }
         // If the link is from another lap (or null in another lap), the segment has left the ring,
-        // and `last` has moved on. Then the CAS fails. Release: pairs with the Acquire in `push`.
+        // and `last` has moved on. Then the CAS fails. Release: pairs with the Acquire in `lap`.
         let release = weakened("last release", Ordering::Release);
-        let _ = ring.last.compare_exchange(last.0, link.0, release, Ordering::Relaxed);
+        let _ = ring.last.link.compare_exchange(last.0, link.0, release, Ordering::Relaxed);
     }
 
     /// Takes the hand's next step. The entry may have been pushed to another ring: see [`segment`].
+    #[inline(always)]
     pub(crate) fn pop(&self, ring: Which) -> Popped<T> {
-        self.at_front(self.ring(ring), Segment::pop)
+        let ring = self.ring(ring);
+        self.at_front(ring, |lap| lap.pop(&ring.first.position))
     }
 
     /// Returns what [`Self::pop`] would return, and takes nothing. The entry may be gone already.
+    #[inline]
     pub(crate) fn peek(&self, ring: Which) -> Popped<T> {
-        self.at_front(self.ring(ring), Segment::peek)
+        let ring = self.ring(ring);
+        self.at_front(ring, |lap| lap.peek(&ring.first.position))
     }
 
     /// Returns a function that returns the entry so many slots behind the next one to be popped, if
     /// that is in the same segment.
     #[inline]
     pub(crate) fn ahead(&self, ring: Which) -> impl Fn(usize) -> Option<NonNull<T>> {
-        // Acquire: as in `at_front`.
-        let first = SegmentLink(self.ring(ring).first.load(Ordering::Acquire));
-        let segment = self.segment(first.number());
-        move |distance| segment?.ahead(first.tag(), distance)
+        let first = &self.ring(ring).first;
+        let place = first.lap(&self.pool).and_then(|lap| Some((lap.segment, lap.next_cell(&first.position)?)));
+        move |distance| place.and_then(|(segment, cell)| segment.entry(cell + distance))
     }
 
-    fn at_front(&self, ring: &Ring, step: impl Fn(&Segment<T>, u32) -> Option<Popped<T>>) -> Popped<T> {
+    #[inline(always)]
+    fn at_front(&self, ring: &Ring<T>, step: impl Fn(&Lap<'_, T>) -> Option<Popped<T>>) -> Popped<T> {
         loop {
-            // Acquire: pairs with the Release in `advance` or `append`, for the segment's state in
-            // this lap, and for `last`, which is not behind then.
-            let first = SegmentLink(ring.first.load(Ordering::Acquire));
-            if first.is_none() {
-                return Popped::Empty;
-            }
-            let segment = self.linked(first);
-            if let Some(met) = step(segment, first.tag()) {
+            let Some(lap) = ring.first.lap(&self.pool) else { return Popped::Empty };
+            if let Some(met) = step(&lap) {
                 return met;
             }
-            if !self.advance(ring, segment, first) {
+            if !self.advance(ring, lap.segment, lap.link) {
                 return Popped::Empty;
             }
         }
@@ -230,96 +240,34 @@ impl<T> Rings<T> {
     /// Moves `first` on from a lap that has ended, and gives the segment back. Returns false if
     /// there is no next segment.
     #[cold]
-    fn advance(&self, ring: &Ring, segment: &Segment<T>, first: SegmentLink) -> bool {
+    #[inline(never)]
+    fn advance(&self, ring: &Ring<T>, segment: &Segment<T>, first: SegmentLink) -> bool {
         // Acquire: pairs with the Release in `append`, for the next segment's state, which the
-        // Releases below pass on. Or it pairs with the Release in `take`: the user of a later lap
-        // knows that `first` has moved.
+        // Releases below pass on. Or it pairs with the Release in `Pool::take`: the user of a later
+        // lap knows that `first` has moved.
         let next = SegmentLink(segment.next.load(weakened("link acquire", Ordering::Acquire)));
         if next.is_none() {
             return next.tag() != first.tag();
         }
         // `last` goes first. If this is the ring's first segment, `last` may not be set yet, as far
         // as this thread sees. Else it was not behind `first` when `first` was set. Release: pairs
-        // with the Acquire in `push`.
+        // with the Acquire in `lap`.
         for (from, to) in [(SegmentLink::NONE, first), (first, next)] {
-            if ring.last.load(Ordering::Relaxed) == from.0 && !mutant("first passes last") {
-                let _ = ring.last.compare_exchange(from.0, to.0, Ordering::Release, Ordering::Relaxed);
+            let last = &ring.last.link;
+            if last.load(Ordering::Relaxed) == from.0 && !mutant("first passes last") {
+                let _ = last.compare_exchange(from.0, to.0, Ordering::Release, Ordering::Relaxed);
             }
         }
-        // Release: pairs with the Acquire in `at_front`. A thread that sees the new `first` does
-        // not see an older `last`.
+        // Release: pairs with the Acquire in `lap`. A thread that sees the new `first` does not see
+        // an older `last`.
         let release = weakened("first release", Ordering::Release);
-        let moved = ring.first.compare_exchange(first.0, next.0, release, Ordering::Relaxed).is_ok();
+        let moved = ring.first.link.compare_exchange(first.0, next.0, release, Ordering::Relaxed).is_ok();
         if !moved && !mutant("torn advance") {
             return true;
         }
         ring.segments.fetch_sub(1, Ordering::Relaxed);
-        if !mutant("lap stays") {
-            // Relaxed: `give` publishes it.
-            segment.lap.store(next_lap(first.tag()), Ordering::Relaxed);
-        }
-        self.give(first.number());
+        self.pool.recycle(first, segment);
         true
-    }
-
-    /// Takes a segment from the free list, or makes one. It is in its next lap and has no
-    /// successor.
-    fn take(&self) -> SegmentLink {
-        // Acquire, here and where the CAS fails: pairs with the Release in `give`, for `below`,
-        // `lap`, and all else.
-        let acquire = weakened("free list order", Ordering::Acquire);
-        let mut top = SegmentLink(self.free.load(acquire));
-        loop {
-            let Some(segment) = self.segment(top.number()) else {
-                return self.make();
-            };
-            let version = if mutant("no version") { top.tag() } else { top.tag().wrapping_add(1) };
-            let below = SegmentLink::new(segment.below.load(Ordering::Relaxed), version);
-            // Relaxed: the segment below was given with a Release before, which every later RMW
-            // carries on.
-            match self.free.compare_exchange_weak(top.0, below.0, Ordering::Relaxed, acquire) {
-                Err(now) => top = SegmentLink(now),
-                Ok(_) => {
-                    // The segment is this thread's alone.
-                    let lap = segment.lap.load(Ordering::Relaxed);
-                    if !mutant("next stays") {
-                        // Release: pairs with the Acquire in `advance`, so that a thread there does
-                        // not read an old `first` for ever.
-                        segment.next.store(SegmentLink::none(lap).0, Ordering::Release);
-                    }
-                    return SegmentLink::new(top.number(), lap);
-                }
-            }
-        }
-    }
-
-    #[cold]
-    fn make(&self) -> SegmentLink {
-        // SAFETY: `zero` makes only atomics, which are all zero or null, and a segment is not
-        // zero-sized.
-        let fresh = unsafe { ZeroedSlice::new(1, Segment::zero) };
-        // Relaxed: this only hands out numbers.
-        let made = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.most).then_some(n + 1));
-        let index = made.expect("a shard cannot hold this many entries");
-        // Release: pairs with the Acquire in `segment`.
-        self.directory.get_or_grow(index as usize).store(fresh.into_raw().as_ptr(), Ordering::Release);
-        SegmentLink::new(index + 1, 0)
-    }
-
-    /// Puts a segment on the free list. No other thread has seen it, or it has left its ring.
-    fn give(&self, number: u32) {
-        let segment = self.segment(number).expect("a segment of ours");
-        let mut top = SegmentLink(self.free.load(Ordering::Relaxed));
-        loop {
-            segment.below.store(top.number(), Ordering::Relaxed);
-            let link = SegmentLink::new(number, top.tag());
-            // Release: pairs with the Acquire in `take`.
-            let release = weakened("free list order", Ordering::Release);
-            match self.free.compare_exchange_weak(top.0, link.0, release, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => top = SegmentLink(now),
-            }
-        }
     }
 
     /// Takes `entry` out of slot `number`. Returns false if it is not there.
@@ -329,32 +277,19 @@ impl<T> Rings<T> {
 
     /// Puts `new` in the place of `old`. Returns false if `old` is not there.
     pub(crate) fn replace(&self, number: u32, old: NonNull<T>, new: NonNull<T>) -> bool {
-        self.exchange(number, old, new.as_ptr())
+        self.exchange(number, old, segment::word_of(new))
     }
 
     fn exchange(&self, number: u32, from: NonNull<T>, to: *mut T) -> bool {
-        let Some(cell) = self.slot(number) else { return false };
+        let Some(cell) = self.pool.slot(number) else { return false };
+        let from = segment::word_of(from);
         if mutant("torn exchange") {
-            let there = cell.load(Ordering::Acquire) == from.as_ptr();
+            let there = cell.load(Ordering::Acquire) == from;
             return there.then(|| cell.store(to, Ordering::Release)).is_some();
         }
         // AcqRel: as every RMW of a cell. It acquires the old entry's content, and publishes the
         // new entry's.
-        cell.compare_exchange(from.as_ptr(), to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
-    }
-}
-
-impl<T> Drop for Rings<T> {
-    fn drop(&mut self) {
-        for index in 0..self.made.load(Ordering::Relaxed) {
-            // Acquire: as in `segment`.
-            let segment = self.directory.get(index as usize).map_or(ptr::null_mut(), |s| s.load(Ordering::Acquire));
-            if let Some(segment) = NonNull::new(segment) {
-                // SAFETY: it came from `into_raw` of an array of one, and is in the directory once.
-                // `&mut self` means that no other thread uses the rings.
-                drop(unsafe { ZeroedSlice::from_raw(segment, 1) });
-            }
-        }
+        cell.compare_exchange(from, to, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 }
 

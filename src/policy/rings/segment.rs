@@ -13,10 +13,8 @@
 //! another lap in the cell. The idea of empty cells that tell the lap is that of Tsigas and Zhang,
 //! *A Simple, Fast and Scalable Non-Blocking Concurrent FIFO Queue*, SPAA 2001, who tell two.
 //!
-//! `head` and `tail` are hints: where the last pop and the last push have been. Plain stores move
-//! them, so they may be too low, or from an earlier lap. They are never too high: all cells before
-//! `head` are empty for the next lap, and the cells before `tail` have been filled, or have been
-//! passed by a push.
+//! A push and a pop begin at the position where the last one of their kind has been, as far as the
+//! ring's end remembers it. That may be too low, and is never too high.
 //!
 //! # Late hands
 //! Only RMWs fill and empty a cell, so each pointer in it goes to exactly one taker. A slow hand
@@ -32,9 +30,9 @@
 
 use crate::sys::mutants::{mutant, sized, weakened};
 #[cfg(not(feature = "std"))]
-use crate::sys::sync::AtomicUsize as Hint;
+pub(super) use crate::sys::sync::AtomicU64 as Hint;
 #[cfg(feature = "std")]
-use crate::sys::sync::untracked::AtomicUsize as Hint;
+pub(super) use crate::sys::sync::untracked::AtomicU64 as Hint;
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use core::ptr::{self, NonNull};
 
@@ -75,10 +73,11 @@ impl SegmentLink {
     }
 }
 
-/// The number of bits of a lap: a position has a lap and a cell.
-const LAP_BITS: u32 = if usize::BITS - SHIFT < u32::BITS { usize::BITS - SHIFT } else { u32::BITS };
+/// The number of bits of a lap: the word of an empty cell has a tag, too.
+const LAP_BITS: u32 = if usize::BITS - TAG_BITS < u32::BITS { usize::BITS - TAG_BITS } else { u32::BITS };
 
 /// Returns the lap behind this one.
+#[inline(always)]
 pub(super) fn next_lap(lap: u32) -> u32 {
     lap.wrapping_add(1) & (u32::MAX >> (u32::BITS - LAP_BITS))
 }
@@ -89,42 +88,20 @@ fn laps_since(lap: u32, other: u32) -> i32 {
     (lap.wrapping_sub(other) << unused) as i32 >> unused
 }
 
-/// Returns the position of a cell in a lap. `SLOTS` is the beginning of the next lap.
-#[inline(always)]
-fn position(lap: u32, cell: usize) -> usize {
-    ((lap as usize) << SHIFT).wrapping_add(cell)
-}
-
-/// Returns the cell of a position in this lap: the first, if the position is from before the lap,
-/// or None if it is behind the lap.
-#[inline(always)]
-fn cell_in(lap: u32, at: usize) -> Option<usize> {
-    match at.wrapping_sub(position(lap, 0)) {
-        cell if cell < SLOTS => Some(cell),
-        _ => another_lap(lap, at),
-    }
-}
-
-#[cold]
-fn another_lap(lap: u32, at: usize) -> Option<usize> {
-    match laps_since((at >> SHIFT) as u32, lap) {
-        0 => Some(at % SLOTS),
-        ..0 => Some(0),
-        _ => None,
-    }
-}
-
-/// The low bits of a cell's word that are zero in an entry's address.
-const TAG: usize = 3;
-/// The tag of a cell that is empty for a lap. The other bits are the lap.
-const EMPTY: usize = 1;
+/// The low bits of a cell's word, which tell what it holds. They are zero in an entry's address,
+/// and in the word of a cell that is empty for a lap: its other bits are the lap. So new memory is
+/// empty for lap 0.
+const TAG: usize = (1 << TAG_BITS) - 1;
+const TAG_BITS: u32 = 2;
+/// The tag of an entry's word. The other bits are its address.
+const ENTRY: usize = 1;
 /// The word of a hole.
 const HOLE: usize = 2;
 
-/// Returns the word of a cell that is empty for a lap. For lap 0 it is null, so that new memory is
-/// empty for that lap.
-fn empty<T>(lap: u32) -> *mut T {
-    ptr::without_provenance_mut(if lap == 0 { 0 } else { (lap as usize) << 2 | EMPTY })
+/// Returns the word of a cell that is empty for a lap.
+#[inline(always)]
+pub(super) fn empty<T>(lap: u32) -> *mut T {
+    ptr::without_provenance_mut((lap as usize) << TAG_BITS)
 }
 
 /// Returns the word of a hole.
@@ -132,9 +109,15 @@ pub(super) fn hole<T>() -> *mut T {
     ptr::without_provenance_mut(HOLE)
 }
 
+/// Returns the word of a cell with this entry.
+#[inline(always)]
+pub(super) fn word_of<T>(entry: NonNull<T>) -> *mut T {
+    entry.as_ptr().wrapping_byte_add(ENTRY)
+}
+
 /// What a cell holds.
 #[derive(Clone, Copy)]
-enum Content<T> {
+pub(super) enum Content<T> {
     Entry(NonNull<T>),
     Hole,
     Empty(u32),
@@ -151,12 +134,16 @@ enum Front<T> {
 
 impl<T> Content<T> {
     #[inline(always)]
-    fn of(word: *mut T) -> Self {
+    pub(super) fn of(word: *mut T) -> Self {
         const { assert!(align_of::<T>() > TAG, "an entry's address has room for a tag") };
-        match (NonNull::new(word), word.addr() & TAG) {
-            (Some(entry), 0) => Self::Entry(entry),
-            (_, HOLE) => Self::Hole,
-            _ => Self::Empty((word.addr() >> 2) as u32),
+        if word.addr() & TAG == ENTRY {
+            if let Some(entry) = NonNull::new(word.wrapping_byte_sub(ENTRY)) {
+                return Self::Entry(entry);
+            }
+        }
+        match word.addr() & TAG {
+            HOLE => Self::Hole,
+            _ => Self::Empty((word.addr() >> TAG_BITS) as u32),
         }
     }
 }
@@ -170,17 +157,15 @@ pub(crate) enum Popped<T> {
 }
 
 pub(super) struct Segment<T> {
-    /// The positions behind the last pop and behind the last push. (The rings' own models explore
-    /// outdated hints. Those of the cache do not: they would have too many schedules.)
-    head: Hint,
-    tail: Hint,
+    /// The [`SegmentLink`] to this segment in the lap that it is in, or will be in next. The thread
+    /// that takes the segment out of a ring writes it.
+    pub(super) own: AtomicU64,
+    /// The position of the first cell in its ring.
+    base: Hint,
     /// A [`SegmentLink`] to the segment behind this one.
     pub(super) next: AtomicU64,
     /// In the free list, the number of the segment below.
     pub(super) below: AtomicU32,
-    /// The lap that the segment is in, or will be in next. The thread that takes the segment out of
-    /// a ring writes it.
-    pub(super) lap: AtomicU32,
     pub(super) cells: [AtomicPtr<T>; SLOTS],
 }
 
@@ -189,67 +174,31 @@ impl<T> Segment<T> {
     /// memory.
     pub(super) fn zero() -> Self {
         Self {
-            head: Hint::new(0),
-            tail: Hint::new(0),
+            own: AtomicU64::new(0),
+            base: Hint::new(0),
             next: AtomicU64::new(0),
             below: AtomicU32::new(0),
-            lap: AtomicU32::new(0),
             cells: core::array::from_fn(|_| AtomicPtr::new(empty(0))),
         }
     }
 
-    /// Puts `entry` in the next cell. `seat` gets each cell that this tries. Returns false if this
-    /// lap has no cell left.
-    #[inline]
-    pub(super) fn push(&self, lap: u32, entry: NonNull<T>, seat: impl Fn(usize)) -> bool {
-        let raw = entry.as_ptr();
-        // Relaxed: a hint.
-        let Some(mut index) = cell_in(lap, self.tail.load(Ordering::Relaxed)) else { return false };
-        while let Some(cell) = self.cells.get(index) {
-            seat(index);
-            index += 1;
-            let open = if mutant("any lap") { any_empty(cell) } else { empty(lap) };
-            // Release: pairs with the Acquires of a pop, a peek and an exchange, for the entry and
-            // its slot number.
-            let release = weakened("push release", Ordering::Release);
-            let filled = match mutant("blind push") {
-                true => Ok(cell.swap(raw, Ordering::Release)),
-                false => cell.compare_exchange(open, raw, release, Ordering::Relaxed),
-            };
-            match filled.map_err(Content::of) {
-                Ok(_) => {
-                    self.tail.store(position(lap, index), Ordering::Relaxed);
-                    return true;
-                }
-                Err(Content::Empty(other)) if laps_since(other, lap) > 1 => return false,
-                Err(_) => {}
-            }
-        }
-        self.tail.store(position(lap, SLOTS), Ordering::Relaxed);
-        false
+    /// Sets the position of the first cell for the next lap. The segment is not in a ring yet.
+    pub(super) fn begin_at(&self, base: u64) {
+        // Release: pairs with the Acquire in `lap`.
+        self.base.store(base, weakened("base release", Ordering::Release));
     }
 
-    /// Finds the first cell that the hand has not emptied. Returns None if the lap has ended.
+    /// Returns the lap of a link that was read with Acquire, or None if the segment has left the
+    /// ring since, or is another one.
     #[inline(always)]
-    fn front(&self, lap: u32) -> Option<Front<T>> {
-        // Relaxed: a hint.
-        let mut index = cell_in(lap, self.head.load(Ordering::Relaxed))?;
-        while let Some(cell) = self.cells.get(index) {
-            // Acquire: pairs with the Release in `push`, for the entry's content.
-            let there = cell.load(Ordering::Acquire);
-            match Content::of(there) {
-                Content::Entry(entry) => return Some(Front::Entry(index, entry)),
-                Content::Hole => return Some(Front::Hole(index, there)),
-                Content::Empty(other) => match laps_since(other, lap) {
-                    1 => index += 1,
-                    2.. => return None,
-                    0 if !self.was_filled(lap, index) => return Some(Front::Empty),
-                    _ => return Some(Front::Hole(index, there)),
-                },
-            }
-        }
-        self.head.store(position(lap, SLOTS), Ordering::Relaxed);
-        None
+    pub(super) fn lap(&self, link: SegmentLink) -> Option<Lap<'_, T>> {
+        // Acquire: pairs with the Release in `begin_at`. A thread that sees the position of a later
+        // lap sees that lap in `own`, too.
+        let base = self.base.load(weakened("base acquire", Ordering::Acquire));
+        // Acquire: pairs with the Release in `Pool::recycle`. A thread that sees a later lap sees
+        // that the ring has moved on.
+        let own = self.own.load(weakened("own acquire", Ordering::Acquire));
+        (own == link.0 || mutant("own not checked")).then_some(Lap { segment: self, link, base })
     }
 
     /// Returns whether the cell was filled in this lap, though it is empty for this lap: a late
@@ -263,28 +212,126 @@ impl<T> Segment<T> {
         (full || self.cells[index..].iter().any(behind)) && !mutant("late hand's cell stays")
     }
 
-    /// Does the step of `Rings::pop`. Returns None if the lap has ended.
+    /// Returns the entry in a cell.
     #[inline]
-    pub(super) fn pop(&self, lap: u32) -> Option<Popped<T>> {
-        loop {
-            let (index, popped) = match self.front(lap)? {
-                Front::Entry(index, entry) if self.empty_cell(index, entry.as_ptr(), lap) => {
-                    (index, Popped::Entry(entry))
+    pub(super) fn entry(&self, cell: usize) -> Option<NonNull<T>> {
+        // Acquire: pairs with the Release in `push`, for the entry's content.
+        match Content::of(self.cells.get(cell)?.load(Ordering::Acquire)) {
+            Content::Entry(entry) => Some(entry),
+            _ => None,
+        }
+    }
+}
+
+/// Returns whether the word of a cell says that this lap has ended.
+#[cold]
+fn is_over<T>(there: *mut T, lap: u32) -> bool {
+    matches!(Content::of(there), Content::Empty(other) if laps_since(other, lap) > 1)
+}
+
+/// A segment in one lap.
+pub(super) struct Lap<'r, T> {
+    pub(super) segment: &'r Segment<T>,
+    /// The link to the segment, which has the lap.
+    pub(super) link: SegmentLink,
+    /// The position of the first cell.
+    base: u64,
+}
+
+impl<T> Lap<'_, T> {
+    /// Returns the position of a cell. `SLOTS` is the position behind the lap.
+    #[inline(always)]
+    pub(super) fn position(&self, cell: usize) -> u64 {
+        self.base + cell as u64
+    }
+
+    /// Returns the cell of a position: the first, if the position is before the lap, or None if it
+    /// is behind the lap.
+    #[inline(always)]
+    pub(super) fn next_cell(&self, position: &Hint) -> Option<usize> {
+        // Relaxed: a hint.
+        let at = position.load(Ordering::Relaxed);
+        match at.wrapping_sub(self.base) {
+            cell if cell < SLOTS as u64 => Some(cell as usize),
+            _ if at < self.base => Some(0),
+            _ => None,
+        }
+    }
+
+    /// Puts `entry` in the next cell. `seat` gets the number of each slot that this tries. Returns
+    /// false if this lap has no cell left.
+    #[inline(always)]
+    pub(super) fn push(&self, tail: &Hint, entry: NonNull<T>, seat: impl Fn(u32)) -> bool {
+        let (lap, raw) = (self.link.tag(), word_of(entry));
+        let first_slot = (self.link.number() - 1) * SLOTS as u32 + 1;
+        let Some(mut index) = self.next_cell(tail) else { return false };
+        while let Some(cell) = self.segment.cells.get(index) {
+            seat(first_slot + index as u32);
+            index += 1;
+            let open = if mutant("any lap") { any_empty(cell) } else { empty(lap) };
+            // Release: pairs with the Acquires of a pop, a peek and an exchange, for the entry and
+            // its slot number.
+            let release = weakened("push release", Ordering::Release);
+            let filled = match mutant("blind push") {
+                true => Ok(cell.swap(raw, Ordering::Release)),
+                false => cell.compare_exchange(open, raw, release, Ordering::Relaxed),
+            };
+            match filled {
+                Ok(_) => {
+                    tail.store(self.position(index), Ordering::Relaxed);
+                    return true;
                 }
-                Front::Hole(index, there) if self.empty_cell(index, there, lap) => (index, Popped::Hole),
+                Err(there) if is_over(there, lap) => return false,
+                Err(_) => {}
+            }
+        }
+        tail.store(self.position(SLOTS), Ordering::Relaxed);
+        false
+    }
+
+    /// Finds the first cell that the hand has not emptied. Returns None if the lap has ended.
+    #[inline(always)]
+    fn front(&self, head: &Hint) -> Option<Front<T>> {
+        let lap = self.link.tag();
+        let mut index = self.next_cell(head)?;
+        while let Some(cell) = self.segment.cells.get(index) {
+            // Acquire: pairs with the Release in `push`, for the entry's content.
+            let there = cell.load(Ordering::Acquire);
+            match Content::of(there) {
+                Content::Entry(entry) => return Some(Front::Entry(index, entry)),
+                Content::Hole => return Some(Front::Hole(index, there)),
+                Content::Empty(other) => match laps_since(other, lap) {
+                    1 => index += 1,
+                    2.. => return None,
+                    0 if !self.segment.was_filled(lap, index) => return Some(Front::Empty),
+                    _ => return Some(Front::Hole(index, there)),
+                },
+            }
+        }
+        head.store(self.position(SLOTS), Ordering::Relaxed);
+        None
+    }
+
+    /// Does the step of `Rings::pop`. Returns None if the lap has ended.
+    #[inline(always)]
+    pub(super) fn pop(&self, head: &Hint) -> Option<Popped<T>> {
+        loop {
+            let (index, popped) = match self.front(head)? {
+                Front::Entry(index, entry) if self.empty_cell(index, word_of(entry)) => (index, Popped::Entry(entry)),
+                Front::Hole(index, there) if self.empty_cell(index, there) => (index, Popped::Hole),
                 Front::Empty => return Some(Popped::Empty),
                 // Another hand was faster, or the entry was removed or replaced.
                 _ => continue,
             };
-            self.head.store(position(lap, index + 1), Ordering::Relaxed);
+            head.store(self.position(index + 1), Ordering::Relaxed);
             return Some(popped);
         }
     }
 
     /// Empties a cell for the next lap, if this word is in it.
     #[inline(always)]
-    fn empty_cell(&self, index: usize, there: *mut T, lap: u32) -> bool {
-        let (cell, done) = (&self.cells[index], empty(next_lap(lap)));
+    fn empty_cell(&self, index: usize, there: *mut T) -> bool {
+        let (cell, done) = (&self.segment.cells[index], empty(next_lap(self.link.tag())));
         if mutant("slot not emptied") {
             return true;
         }
@@ -299,22 +346,13 @@ impl<T> Segment<T> {
     }
 
     /// Does the step of `Rings::peek`. Returns None if the lap has ended.
-    pub(super) fn peek(&self, lap: u32) -> Option<Popped<T>> {
-        Some(match self.front(lap)? {
+    #[inline(always)]
+    pub(super) fn peek(&self, head: &Hint) -> Option<Popped<T>> {
+        Some(match self.front(head)? {
             Front::Entry(_, entry) => Popped::Entry(entry),
             Front::Hole(..) => Popped::Hole,
             Front::Empty => Popped::Empty,
         })
-    }
-
-    /// Does the step of `Rings::ahead`.
-    pub(super) fn ahead(&self, lap: u32, distance: usize) -> Option<NonNull<T>> {
-        let index = cell_in(lap, self.head.load(Ordering::Relaxed))? + distance;
-        // Acquire: pairs with the Release in `push`, for the entry's content.
-        match Content::of(self.cells.get(index)?.load(Ordering::Acquire)) {
-            Content::Entry(entry) => Some(entry),
-            _ => None,
-        }
     }
 }
 
@@ -324,26 +362,6 @@ fn any_empty<T>(cell: &AtomicPtr<T>) -> *mut T {
     if matches!(Content::of(there), Content::Empty(_)) { there } else { empty(0) }
 }
 
-/// For tests.
-impl<T> Segment<T> {
-    /// Adds the entries to `found`. Returns how many cells the hand has emptied, or what is wrong
-    /// with the segment. No other thread is at work.
-    pub(super) fn check(&self, lap: u32, found: &mut alloc::vec::Vec<*mut T>) -> Result<usize, &'static str> {
-        let words = self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed));
-        let emptied = words.iter().take_while(|&&word| word == empty(next_lap(lap))).count();
-        if cell_in(lap, self.head.load(Ordering::Relaxed)).unwrap_or(SLOTS) > emptied {
-            return Err("the hand has passed an entry");
-        }
-        found.extend(words.into_iter().filter(|&word| matches!(Content::of(word), Content::Entry(_))));
-        Ok(emptied)
-    }
-
-    /// Returns whether all cells are empty for this lap.
-    pub(super) fn is_fresh(&self, lap: u32) -> bool {
-        self.cells.iter().all(|cell| cell.load(Ordering::Relaxed) == empty(lap))
-    }
-}
-
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
@@ -351,13 +369,16 @@ mod tests {
     #[test]
     fn a_cell_that_a_late_hand_has_emptied_hides_nothing() {
         let (segment, mut entries) = (Segment::zero(), [1, 2, 3]);
+        let link = SegmentLink::new(1, 0);
+        segment.own.store(link.0, Ordering::Relaxed);
+        let lap = segment.lap(link).expect("the lap has begun");
+        let (head, tail) = (Hint::new(0), Hint::new(0));
         for entry in &mut entries {
-            assert!(segment.push(0, NonNull::from(entry), |_| ()));
+            assert!(lap.push(&tail, NonNull::from(entry), |_| ()));
         }
-        // A hand of the lap before has emptied the second, and a push of that lap sets `tail` last.
+        // A hand of the lap before has emptied the second.
         segment.cells[1].store(empty(0), Ordering::Relaxed);
-        segment.tail.store(0, Ordering::Relaxed);
-        let popped = [(); 4].map(|()| segment.pop(0).expect("the lap has not ended"));
+        let popped = [(); 4].map(|()| lap.pop(&head).expect("the lap has not ended"));
         let [Popped::Entry(_), Popped::Hole, Popped::Entry(last), Popped::Empty] = popped else { panic!("{popped:?}") };
         assert_eq!(last, NonNull::from(&entries[2]));
     }

@@ -1,26 +1,27 @@
 //! Checks of the rings, for tests.
 
+use super::segment::{Content, next_lap};
 use super::*;
 
 impl<T> Rings<T> {
     /// Returns whether `entry` is in slot `number`.
     pub(crate) fn holds(&self, number: u32, entry: NonNull<T>) -> bool {
-        self.slot(number).is_some_and(|cell| cell.load(Ordering::Relaxed) == entry.as_ptr())
+        self.pool.slot(number).is_some_and(|cell| cell.load(Ordering::Relaxed) == segment::word_of(entry))
     }
 
     /// Returns how many entries and segments there are, or what is wrong with them. No other thread
     /// is at work.
     pub(crate) fn validate(&self) -> Result<(usize, usize), alloc::string::String> {
-        let mut seen = alloc::vec![false; self.made.load(Ordering::Relaxed) as usize];
+        let mut seen = alloc::vec![false; self.pool.made.load(Ordering::Relaxed) as usize];
         let mut found = alloc::vec::Vec::new();
         for ring in &self.rings {
             self.check_ring(ring, &mut seen, &mut found)?;
         }
-        let mut top = SegmentLink(self.free.load(Ordering::Relaxed)).number();
+        let mut top = SegmentLink(self.pool.free.load(Ordering::Relaxed)).number();
         while top != 0 {
             Self::visit(&mut seen, top)?;
-            let segment = self.segment(top).ok_or("a free segment that does not exist")?;
-            if !segment.is_fresh(segment.lap.load(Ordering::Relaxed)) {
+            let segment = self.pool.segment(top).ok_or("a free segment that does not exist")?;
+            if !segment.is_fresh() {
                 return Err("a free segment in the middle of a lap".into());
             }
             top = segment.below.load(Ordering::Relaxed);
@@ -39,18 +40,27 @@ impl<T> Rings<T> {
 
     fn check_ring(
         &self,
-        ring: &Ring,
+        ring: &Ring<T>,
         seen: &mut [bool],
         found: &mut alloc::vec::Vec<*mut T>,
     ) -> Result<(), &'static str> {
-        let [first, last] = [&ring.first, &ring.last].map(|link| SegmentLink(link.load(Ordering::Relaxed)));
-        let (mut at, mut segments) = (first, 0);
+        let [first, last] = [&ring.first, &ring.last].map(|end| SegmentLink(end.link.load(Ordering::Relaxed)));
+        let head = ring.first.position.load(Ordering::Relaxed);
+        let (mut at, mut segments, mut base) = (first, 0, None);
         while !at.is_none() {
             Self::visit(seen, at.number())?;
             segments += 1;
-            let segment = self.linked(at);
-            if segment.check(at.tag(), found)? > 0 && at != first {
+            let segment = self.pool.linked(at);
+            let lap = segment.lap(at).ok_or("a segment in another lap than its link")?;
+            if base.replace(lap.position(SLOTS)).is_some_and(|before| before != lap.position(0)) {
+                return Err("a segment's position is not behind the one before");
+            }
+            let emptied = lap.check(found);
+            if emptied > 0 && at != first {
                 return Err("the hand has been in a segment behind the first");
+            }
+            if at == first && head > lap.position(emptied) {
+                return Err("the hand has passed an entry");
             }
             let next = SegmentLink(segment.next.load(Ordering::Relaxed));
             if (at == last) != (next == SegmentLink::none(at.tag())) || (at != last && next.is_none()) {
@@ -65,5 +75,26 @@ impl<T> Rings<T> {
     fn visit(seen: &mut [bool], number: u32) -> Result<(), &'static str> {
         let seen = seen.get_mut(number as usize - 1).ok_or("a segment that was never made")?;
         if core::mem::replace(seen, true) { Err("a segment in two places") } else { Ok(()) }
+    }
+}
+
+impl<T> Lap<'_, T> {
+    /// Adds the entries to `found`. Returns how many cells the hand has emptied.
+    fn check(&self, found: &mut alloc::vec::Vec<*mut T>) -> usize {
+        let words = self.segment.words();
+        found.extend(words.into_iter().filter(|&word| matches!(Content::of(word), Content::Entry(_))));
+        words.iter().take_while(|&&word| word == segment::empty(next_lap(self.link.tag()))).count()
+    }
+}
+
+impl<T> Segment<T> {
+    fn words(&self) -> [*mut T; SLOTS] {
+        self.cells.each_ref().map(|cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Returns whether all cells are empty for the next lap.
+    fn is_fresh(&self) -> bool {
+        let own = SegmentLink(self.own.load(Ordering::Relaxed));
+        self.words().iter().all(|&word| word == segment::empty(own.tag()))
     }
 }
