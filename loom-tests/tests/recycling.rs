@@ -29,7 +29,7 @@ fn append_meets_recycling() {
         s.push_all(Main, 3..6);
         s.push(Small, 6);
     };
-    two(3, ready, recycler, |s| s.push(Small, 2), |_| ());
+    two(2, ready, recycler, |s| s.push(Small, 2), |_| ());
 }
 
 /// A pusher is about to fill a cell, and its segment is in the other ring when it does.
@@ -70,7 +70,7 @@ fn late_push_meets_the_other_hand() {
 }
 
 /// A slow hand has found its segment, and that is in the other ring when it looks at the cells.
-/// Sees «slot not emptied».
+/// Sees «slot not emptied», «own acquire».
 #[test]
 fn late_pop_meets_the_other_ring() {
     let ready = |s: &Scene| {
@@ -84,7 +84,7 @@ fn late_pop_meets_the_other_ring() {
         s.clear(1);
         s.push(Main, 5);
     };
-    two(3, ready, recycler, |s| _ = s.pop(Small), |_| ());
+    two(2, ready, recycler, |s| _ = s.pop(Small), |_| ());
 }
 
 /// A slow hand has seen an entry, and takes it out of the other ring, where the same entry is in the same cell by now. It
@@ -105,7 +105,27 @@ fn late_pop_meets_the_same_entry_anew() {
             s.push_all(Main, [0, 3]);
         }
     };
-    two(2, ready, recycler, |s| _ = s.pop(Small), |_| ());
+    two(1, ready, recycler, |s| _ = s.pop(Small), |_| ());
+}
+
+/// A slow hand has the link to its segment, and that is in the other ring, at another position, when it looks for the
+/// position: it must not tell its ring that the hand is further on than it is.
+/// Sees «lap not checked», «base acquire», «base release».
+#[test]
+fn late_pop_meets_another_position() {
+    let ready = |s: &Scene| {
+        s.push_all(Main, 0..4);
+        (0..4).for_each(|i| assert_eq!(s.pop(Main), Some(i)));
+        s.push_all(Small, 4..7);
+        assert_eq!(s.pop(Small), Some(4));
+    };
+    // Small's first segment has an entry left, and is Main's next one.
+    let recycler = |s: &Scene| {
+        let _ = [s.pop(Small), s.pop(Small)];
+        s.push(Small, 7);
+        s.push(Main, 8);
+    };
+    two(1, ready, recycler, |s| _ = s.pop(Small), |_| ());
 }
 
 /// A segment is given back as another ring takes one.
@@ -140,8 +160,9 @@ bugs! {
     append_meets_recycling: "first passes last", "next stays", "any lap", "link release", "link acquire";
     late_push_meets_the_other_ring: "any lap", "next stays", "lap stays";
     late_push_meets_the_other_hand: "any lap";
-    late_pop_meets_the_other_ring: "slot not emptied";
+    late_pop_meets_the_other_ring: "slot not emptied", "own acquire";
     late_pop_meets_the_same_entry_anew: "late hand's cell stays", "pop acquire";
+    late_pop_meets_another_position: "lap not checked", "base acquire", "base release";
     take_meets_give: "free list order";
     take_meets_take_take_give: "no version";
 }

@@ -212,7 +212,10 @@ impl<K, V> Operation<'_, K, V> {
             self.respread(home);
             let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
             let evict = |shard: &Shard<K, V>| {
-                shard.policy.evict(self.budget(shard), &ShardEvictor { newcomer, last_resort, ..self.evictor() })
+                let seats = ShardEvictor { newcomer, last_resort, ..self.evictor() };
+                let freed = shard.policy.evict(self.budget(shard), &seats);
+                self.core.note_stray(shard);
+                freed
             };
             let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !ptr::eq(*s, first));
             if evict(first) || others.any(evict) {
@@ -243,7 +246,10 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Evicts the first entry of one of the shard's rings, if it has expired at the time `now`.
     pub(super) fn evict_ended(&self, shard: &Shard<K, V>, now: u64) -> bool {
-        shard.policy.evict_expired(self.budget(shard), &ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() })
+        let seats = ShardEvictor { now: Cell::new(Some(now)), ..self.evictor() };
+        let freed = shard.policy.evict_expired(self.budget(shard), &seats);
+        self.core.note_stray(shard);
+        freed
     }
 
     /// Makes room ([`Self::make_room`]) for a caller that lowered the capacity, or made an entry

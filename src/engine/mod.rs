@@ -154,7 +154,7 @@ impl<K, V> Core<K, V> {
         assert!(config.shards.is_power_of_two());
         let bits = config.shards.trailing_zeros();
         let shard = |index| {
-            let policy = Policy::numbered(index, bits);
+            let policy = Policy::numbered(index, bits, config.weigher.is_some());
             CachePadded(Shard { policy, entries: CachePadded(untracked::AtomicUsize::new(0)), index })
         };
         Self {

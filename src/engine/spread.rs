@@ -97,8 +97,8 @@ impl<K, V> Core<K, V> {
         &self.shards[self.index_of(slot)].policy
     }
 
-    /// Notes that an entry was put in a slot of this shard. The caller may not have known that the
-    /// shard is no longer active.
+    /// Notes that an entry may have been put in a slot of this shard, or put back there by a hand
+    /// that held it. The caller may not have known that the shard is no longer active.
     ///
     /// The fence in `Evictor::recheck`, which the caller passes after it has filled the slot, and
     /// the fence in `take_strays` are partners. Either this caller sees that the shard is not
@@ -185,7 +185,7 @@ impl<K, V> Operation<'_, K, V> {
             core.spread.strays.store(false, Ordering::Relaxed);
             // Partner of the fence in `Evictor::recheck`: see `note_stray`.
             fence(Ordering::SeqCst);
-            if inactive().any(|shard| shard.policy.total() != 0) {
+            if inactive().any(|shard| shard.policy.may_hold()) {
                 core.spread.strays.store(true, Ordering::Relaxed);
             }
         }

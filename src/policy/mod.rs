@@ -61,16 +61,18 @@ mod interface;
 pub(crate) mod rings;
 pub(crate) mod sketch;
 pub(crate) mod small_share;
+mod weights;
 
 use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
-use crate::sys::sync::{CachePadded, Ordering, untracked::AtomicU64};
+use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
 use ghosts::{Age, Ghosts};
 pub(crate) use interface::{Budget, Evictor, PolicyEntry};
 use rings::{Popped, Rings, Which};
 use sketch::Sketch;
 use small_share::SmallFraction;
+use weights::Weights;
 
 /// The used entries that main's hand passes over before it takes an entry in any case.
 pub(crate) const CHANCES: usize = 16;
@@ -87,11 +89,11 @@ const MARGIN: u32 = 1;
 /// The weight that small may hold above its share before main takes in keys that were counted only
 /// twice, as a part of the capacity (a power of two).
 ///
-/// An entry that a hand holds is in no ring (though one that main's hand passes over counts for
-/// it), and a newcomer is weighed before it is in a ring. A thread may be preempted just then.
-/// Without slack, small would look to all other threads as if it were within its share, or main as
-/// if it had room. Until that thread is back, they would evict from main, or have it take in keys
-/// that were counted only twice. That costs hits where several threads evict.
+/// An entry that a hand holds is in no ring (though in a cache with a weigher one that main's hand
+/// passes over counts for it), and a newcomer is weighed before it is in a ring. A thread may be
+/// preempted just then. Without slack, small would look to all other threads as if it were within
+/// its share, or main as if it had room. Until that thread is back, they would evict from main, or
+/// have it take in keys that were counted only twice. That costs hits where several threads evict.
 const SLACK: u32 = 9;
 /// The least slack: one entry for each of two threads. Small caches need it, because a part of
 /// their capacity is less than one entry.
@@ -134,8 +136,7 @@ pub(crate) struct Policy<T> {
     /// bits.
     number: u32,
     mask: u32,
-    /// The weight in each ring. It may be off for a moment, on either side of zero.
-    weights: [CachePadded<AtomicU64>; 2],
+    weights: Weights,
     ghosts: Ghosts,
     share: SmallFraction,
     sketch: Sketch,
@@ -151,26 +152,27 @@ fn mixed(hash: u32) -> u64 {
 }
 
 impl<T: PolicyEntry> Policy<T> {
-    /// Makes one of the 2^`bits` policies of a cache.
-    pub(crate) fn numbered(number: usize, bits: u32) -> Self {
+    /// Makes one of the 2^`bits` policies of a cache. `weighs`: entries may weigh other than one.
+    pub(crate) fn numbered(number: usize, bits: u32, weighs: bool) -> Self {
         let left = SLOT_BITS - bits;
         Self {
             rings: Rings::new(left),
             number: (number as u64).wrapping_shl(left) as u32,
             mask: (1 << left) - 1,
-            weights: [CachePadded(AtomicU64::new(0)), CachePadded(AtomicU64::new(0))],
+            weights: Weights::new(weighs),
             ghosts: Ghosts::new(),
             share: SmallFraction::new(),
             sketch: Sketch::new(),
         }
     }
 
+    /// Returns the weight in a ring. It may be off: see [`Weights`].
+    #[inline(always)]
     fn weight(&self, ring: Which) -> u64 {
-        let weight = self.weights[ring as usize].load(Ordering::Relaxed);
-        if weight as i64 > 0 { weight } else { 0 }
+        self.weights.of(ring, &self.rings)
     }
 
-    /// Returns the weight in both rings.
+    /// Returns the weight in both rings. It may be off: see [`Weights`].
     pub(crate) fn total(&self) -> u64 {
         self.weight(Which::Small) + self.weight(Which::Main)
     }
@@ -269,14 +271,14 @@ impl<T: PolicyEntry> Policy<T> {
         if mutant("number behind the seat") {
             is.slot().store(slot, Ordering::Relaxed);
         }
-        if taken {
+        if taken && self.weights.kept() {
             // Read anew: `old` may have been moved to a slot of the other ring with the same number
             // before this thread took it out. From now on no thread moves it. The new entry counts
             // for the ring that its number names, which was written above, wherever it is now.
             let before = Self::ring_of(was.slot().load(Ordering::Relaxed));
             if (before, was.weight()) != (Self::ring_of(slot), is.weight()) {
-                self.account(before, -i64::from(was.weight()));
-                self.account(Self::ring_of(slot), i64::from(is.weight()));
+                self.weights.count_out(was);
+                self.weights.count_in(Self::ring_of(slot), is);
             }
         }
         taken
@@ -287,10 +289,10 @@ impl<T: PolicyEntry> Policy<T> {
     pub(crate) fn clear(&self, slot: u32, entry: NonNull<T>) -> bool {
         // SAFETY: the caller keeps the entry alive.
         let resident = unsafe { entry.as_ref() };
-        let cleared = self.rings.clear(slot & self.mask, entry);
+        let counts = (!self.weights.kept()).then(|| Self::ring_of(slot));
+        let cleared = self.rings.clear(slot & self.mask, entry, counts);
         if cleared {
-            // Read anew, as in `take_over`.
-            self.account(Self::ring_of(resident.slot().load(Ordering::Relaxed)), -i64::from(resident.weight()));
+            self.weights.count_out(resident);
         }
         cleared
     }
@@ -321,9 +323,15 @@ impl<T: PolicyEntry> Policy<T> {
         self.rings.holds(slot & self.mask, entry).then(|| Self::ring_of(slot) as usize)
     }
 
-    /// Returns the weight in each ring.
-    pub(crate) fn held(&self) -> [u64; 2] {
-        [Which::Small, Which::Main].map(|ring| self.weights[ring as usize].load(Ordering::Relaxed))
+    /// Returns the weight in each ring, if entries may weigh other than one.
+    pub(crate) fn held(&self) -> Option<[u64; 2]> {
+        self.weights.held()
+    }
+
+    /// Returns whether there may be an entry in a slot. After a fence, this misses no entry that
+    /// was put in a slot before the partner of that fence. (A hole may pass for an entry.)
+    pub(crate) fn may_hold(&self) -> bool {
+        [Which::Small, Which::Main].into_iter().any(|ring| !matches!(self.rings.peek(ring), Popped::Empty))
     }
 
     /// Returns the number of slots in use, holes included, in whole segments.
@@ -335,23 +343,16 @@ impl<T: PolicyEntry> Policy<T> {
         if slot & IN_MAIN == 0 { Which::Small } else { Which::Main }
     }
 
-    /// Adds to the weight of a ring. An entry counts for the ring that its slot number names, from
-    /// before it can be found there until after it was taken out. So the weights are exact when no
-    /// thread is at work. (A late hand may take an entry out of the other ring.)
-    fn account(&self, ring: Which, change: i64) {
-        self.weights[ring as usize].fetch_add(change as u64, Ordering::Relaxed);
-    }
-
     /// Puts an entry, with its slot's reference, at the end of a ring.
     #[inline(always)]
     fn put(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
         // SAFETY: the caller owns the reference.
-        self.account(ring, i64::from(unsafe { entry.as_ref() }.weight()));
+        self.weights.count_in(ring, unsafe { entry.as_ref() });
         self.push(ring, entry, evictor);
     }
 
-    /// Moves the first entry of a ring to its end, after `change`, or takes a hole away. Meanwhile
-    /// the entry still counts for the ring.
+    /// Moves the first entry of a ring to its end, after `change`, or takes a hole away. Meanwhile,
+    /// where weights are kept, the entry still counts for the ring.
     fn pass_over(&self, ring: Which, evictor: &impl Evictor<T>, change: impl FnOnce(&T)) {
         let Popped::Entry(entry) = self.rings.pop(ring) else { return };
         // SAFETY: the slot's reference is this thread's now.
@@ -359,8 +360,8 @@ impl<T: PolicyEntry> Policy<T> {
         let was = Self::ring_of(resident.slot().load(Ordering::Relaxed));
         // (They differ if a late hand or a late push has brought the entry here.)
         if was != ring {
-            self.account(was, -i64::from(resident.weight()));
-            self.account(ring, i64::from(resident.weight()));
+            self.weights.count_out(resident);
+            self.weights.count_in(ring, resident);
         }
         change(resident);
         self.push(ring, entry, evictor);
@@ -385,8 +386,7 @@ impl<T: PolicyEntry> Policy<T> {
         let popped = self.rings.pop(ring);
         if let Popped::Entry(entry) = popped {
             // SAFETY: the slot's reference is this thread's now.
-            let resident = unsafe { entry.as_ref() };
-            self.account(Self::ring_of(resident.slot().load(Ordering::Relaxed)), -i64::from(resident.weight()));
+            self.weights.count_out(unsafe { entry.as_ref() });
         }
         popped
     }

@@ -97,8 +97,8 @@ struct Alone {
 }
 
 impl Alone {
-    fn new(capacity: u64) -> Self {
-        Self { policy: Policy::numbered(0, 0), shelf: Shelf::default(), capacity, most: 0 }
+    fn new(capacity: u64, weighs: bool) -> Self {
+        Self { policy: Policy::numbered(0, 0, weighs), shelf: Shelf::default(), capacity, most: 0 }
     }
 
     fn budget(&self) -> Budget {
@@ -158,15 +158,14 @@ fn requests() -> Vec<u32> {
     all
 }
 
-fn compare(capacity: u64, weigh: fn(u32) -> u32) {
-    let mut alone = Alone::new(capacity);
-    let cache: bellwether::Cache<u32, u32, Spread> = bellwether::Cache::<u32, u32>::builder()
-        .max_capacity(capacity)
-        .weigher(move |&key, _| weigh(key))
-        .shards(1)
-        .hasher(Spread::default())
-        .build()
-        .unwrap();
+fn compare(capacity: u64, weigher: Option<fn(u32) -> u32>) {
+    let mut alone = Alone::new(capacity, weigher.is_some());
+    let mut builder = bellwether::Cache::<u32, u32>::builder().max_capacity(capacity).shards(1);
+    if let Some(weigh) = weigher {
+        builder = builder.weigher(move |&key, _| weigh(key));
+    }
+    let cache: bellwether::Cache<u32, u32, Spread> = builder.hasher(Spread::default()).build().unwrap();
+    let weigh = weigher.unwrap_or(|_| 1);
     let mut hits = 0;
     for (at, key) in requests().into_iter().enumerate() {
         let mut loaded = false;
@@ -184,10 +183,14 @@ fn compare(capacity: u64, weigh: fn(u32) -> u32) {
 #[test]
 fn the_cache_hits_as_its_policy_does() {
     for capacity in [1, 2, 100, 600, 2_000] {
-        compare(capacity, |_| 1);
+        compare(capacity, None);
+    }
+    // The weights that are kept tell the same as the positions do.
+    for capacity in [2, 600] {
+        compare(capacity, Some(|_| 1));
     }
     for capacity in [40, 1_000, 20_000] {
-        compare(capacity, |key| key % 29 + 1);
+        compare(capacity, Some(|key| key % 29 + 1));
     }
 }
 
@@ -195,7 +198,7 @@ fn the_cache_hits_as_its_policy_does() {
 /// the newcomer itself, with two more moved on if there are holes.
 #[test]
 fn the_hand_moves_few_entries_for_each_newcomer() {
-    let mut alone = Alone::new(1_000);
+    let mut alone = Alone::new(1_000, false);
     // The worst case: everything has been used all the time.
     for round in 0..5 {
         for key in (0..4).flat_map(|_| 0..1_000) {

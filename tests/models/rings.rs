@@ -145,7 +145,8 @@ impl Plain<'_> {
         let item = &self.items[i];
         let (slot, pointer) = (item.slot.load(Relaxed), NonNull::from(item));
         assert_eq!(self.rings.holds(slot, pointer), self.places[i].is_some());
-        let cleared = self.rings.clear(slot, pointer);
+        let ring = self.places[i].map_or(Which::Small, |(ring, _)| BOTH[ring]);
+        let cleared = self.rings.clear(slot, pointer, Some(ring));
         assert_eq!(cleared, self.cell(i).and_then(Option::take).is_some());
         self.places[i] = None;
     }
@@ -187,6 +188,10 @@ fn as_a_plain_model() {
             4..6 => plain.clear(i),
             6..8 => plain.replace(i, random.usize(..items.len())),
             _ => plain.push(ring, i),
+        }
+        if step % 100 == 0 {
+            let lengths = plain.queues.each_ref().map(|queue| queue.iter().flatten().count() as u64);
+            assert_eq!(BOTH.map(|ring| plain.rings.len(ring)), lengths);
         }
         if step % 5_000 == 0 {
             let stored = plain.places.iter().flatten().count();
@@ -235,7 +240,8 @@ impl<'a> Hammer<'a> {
                 }
             }
             6 => {
-                if self.rings.clear(other.slot.load(Relaxed), NonNull::from(other)) {
+                let counts = [None, Some(ring)][self.random.usize(..2)];
+                if self.rings.clear(other.slot.load(Relaxed), NonNull::from(other), counts) {
                     self.comes(other);
                 }
             }
@@ -260,13 +266,13 @@ fn threads_lose_and_double_nothing() {
     let times: usize = std::env::var("BELLWETHER_STRESS").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     // Few items, so that the segments go round quickly; and many.
     for n in [8, 64, 3_000] {
-        let (items, rings) = (items(n), Rings::new(31));
+        let (items, rings) = (items(n + 2), Rings::new(31));
         let held: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = items
+            let threads: Vec<_> = items[..n]
                 .chunks(n / THREADS)
                 .enumerate()
                 .map(|(t, mine)| {
-                    let (rings, items) = (&rings, &items[..]);
+                    let (rings, items) = (&rings, &items[..n]);
                     let random = fastrand::Rng::with_seed(t as u64);
                     let mut hammer = Hammer { rings, items, held: mine.iter().collect(), random };
                     scope.spawn(move || {
@@ -281,6 +287,13 @@ fn threads_lose_and_double_nothing() {
         println!("{n} items: {entries} in {segments} segments");
         assert_eq!(entries + held, n);
         assert_eq!(entries, items.iter().filter(|item| item.places.load(Relaxed) == 1).count());
+        // After a push, no late store hides one of a ring's entries from its length any more.
+        for (ring, item) in BOTH.into_iter().zip(&items[n..]) {
+            Hammer::goes(item);
+            push(&rings, ring, item);
+        }
+        let lengths = BOTH.map(|ring| rings.len(ring));
+        assert!(lengths.iter().sum::<u64>() >= entries as u64 + 2, "{lengths:?}, {entries} entries");
         for ring in BOTH {
             while let Some(at) = index_of(&items, &rings.pop(ring)) {
                 at.into_iter().for_each(|i| assert_eq!(items[i].places.swap(0, Relaxed), 1));
@@ -288,6 +301,7 @@ fn threads_lose_and_double_nothing() {
         }
         assert!(items.iter().all(|item| item.places.load(Relaxed) == 0));
         assert_eq!(rings.validate().unwrap().0, 0);
+        assert_eq!(BOTH.map(|ring| rings.len(ring)), [0; 2]);
     }
 }
 

@@ -84,7 +84,7 @@ impl Scene {
     pub(crate) fn clear(&self, i: usize) -> bool {
         self.gate();
         let item = &self.items[i];
-        let cleared = self.rings.clear(item.slot.load(Ordering::Relaxed), NonNull::from(item));
+        let cleared = self.rings.clear(item.slot.load(Ordering::Relaxed), NonNull::from(item), Some(Small));
         assert!(!cleared || self.took(item) == i);
         assert!(!self.rings.holds(item.slot.load(Ordering::Relaxed), NonNull::from(item)));
         cleared

@@ -49,7 +49,7 @@ use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering};
 use core::ptr::{self, NonNull};
 use pool::Pool;
-use segment::{Hint, Lap, Segment, SegmentLink, hole};
+use segment::{Hint, Lap, Segment, SegmentLink, counted_for, hole};
 
 /// The number of rings over one pool.
 const RINGS: usize = 2;
@@ -69,8 +69,9 @@ struct End<T> {
     at: AtomicPtr<Segment<T>>,
     /// The position behind the last pop, or behind the last push.
     ///
-    /// A hint: plain stores move it, so a late one may set it back. It is never too high: all cells
-    /// before it have been emptied by the hand, or have been filled or passed by a push.
+    /// A hint: plain stores move it, so a late one may set it back ([`Rings::len`] says what that
+    /// means). It is never too high: all cells before it have been emptied by the hand, or have
+    /// been filled or passed by a push.
     position: Hint,
 }
 
@@ -87,7 +88,7 @@ impl<T> End<T> {
             // segment's state in this lap. At the front, it is for `last` as well, which is not
             // behind then.
             let link = SegmentLink(self.link.load(Ordering::Acquire));
-            // Acquire: pairs with the Release in `look_up`, for the segment's own link.
+            // Acquire: pairs with the Release in `reaches`, for the segment's own link.
             let at = self.at.load(weakened("segment acquire", Ordering::Acquire));
             // SAFETY: the pointer is null, or of a segment in the pool's directory, which is only
             // ever shared, and is freed no earlier than the pool, which is borrowed.
@@ -105,10 +106,15 @@ impl<T> End<T> {
         if link.is_none() {
             return false;
         }
+        self.reaches(pool.linked(link));
+        true
+    }
+
+    /// Notes the segment that the link now leads to.
+    fn reaches(&self, segment: &Segment<T>) {
         // Release: pairs with the Acquire in `lap`.
         let release = weakened("segment release", Ordering::Release);
-        self.at.store(ptr::from_ref(pool.linked(link)).cast_mut(), release);
-        true
+        self.at.store(ptr::from_ref(segment).cast_mut(), release);
     }
 }
 
@@ -118,6 +124,9 @@ struct Ring<T> {
     last: End<T>,
     /// The number of the ring's segments. It is never too low.
     segments: AtomicUsize,
+    /// The number of holes that are [counted](Rings::clear) for this ring. It may be off for a
+    /// moment, on either side of zero: a remover counts its hole after it has made it.
+    holes: Hint,
 }
 
 /// FIFOs of pointers to `T`, each in a numbered slot. They own nothing: the caller owns the
@@ -132,7 +141,10 @@ impl<T> Rings<T> {
     /// Makes rings without entries, whose slots' numbers have at most `bits` bits. Allocates
     /// nothing before the first push.
     pub(crate) fn new(bits: u32) -> Self {
-        let ring = |_| CachePadded(Ring { first: End::new(), last: End::new(), segments: AtomicUsize::new(0) });
+        let ring = |_| {
+            let (segments, holes) = (AtomicUsize::new(0), Hint::new(0));
+            CachePadded(Ring { first: End::new(), last: End::new(), segments, holes })
+        };
         Self { rings: core::array::from_fn(ring), pool: Pool::new(bits) }
     }
 
@@ -146,6 +158,27 @@ impl<T> Rings<T> {
     #[inline(always)]
     pub(crate) fn window(&self, ring: Which) -> usize {
         self.ring(ring).segments.load(Ordering::Relaxed) * SLOTS
+    }
+
+    /// Returns the number of entries: of the positions between the two ends, less the counted
+    /// holes.
+    ///
+    /// It is exact while no other thread is at work, but for what follows.
+    ///
+    /// * A thread that is preempted between its push or its pop and the store that says so makes
+    ///   that store late. The end's position is then set back, and is right again with the next
+    ///   push or pop of any thread. Until then the number is too low (a late push) or too high (a
+    ///   late pop), by as many pushes or pops as there were meanwhile.
+    /// * The cell that a late hand has emptied counts as an entry until the hand of its ring has
+    ///   passed it.
+    /// * The hole of an entry that is at rest in another ring than its slot's number says counts
+    ///   for the ring of that number, until the hand has passed it. The sum of both rings is right.
+    #[inline(always)]
+    pub(crate) fn len(&self, ring: Which) -> u64 {
+        let ring = self.ring(ring);
+        let [first, last] = [&ring.first, &ring.last].map(|end| end.position.load(Ordering::Relaxed));
+        let len = last.wrapping_sub(first).wrapping_sub(ring.holes.load(Ordering::Relaxed));
+        if len as i64 > 0 { len } else { 0 }
     }
 
     /// Puts `entry` at the end. `seat` gets the slot's number before the entry can be found there.
@@ -198,14 +231,20 @@ impl<T> Rings<T> {
         // If the link is from another lap (or null in another lap), the segment has left the ring,
         // and `last` has moved on. Then the CAS fails. Release: pairs with the Acquire in `lap`.
         let release = weakened("last release", Ordering::Release);
-        let _ = ring.last.link.compare_exchange(last.0, link.0, release, Ordering::Relaxed);
+        if ring.last.link.compare_exchange(last.0, link.0, release, Ordering::Relaxed).is_ok() {
+            let segment = self.pool.linked(link);
+            ring.last.reaches(segment);
+            if last.is_none() {
+                ring.first.reaches(segment);
+            }
+        }
     }
 
     /// Takes the hand's next step. The entry may have been pushed to another ring: see [`segment`].
     #[inline(always)]
     pub(crate) fn pop(&self, ring: Which) -> Popped<T> {
         let ring = self.ring(ring);
-        self.at_front(ring, |lap| lap.pop(&ring.first.position))
+        self.at_front(ring, |lap| lap.pop(&ring.first.position, |hole| self.forget(hole)))
     }
 
     /// Returns what [`Self::pop`] would return, and takes nothing. The entry may be gone already.
@@ -265,14 +304,33 @@ impl<T> Rings<T> {
         if !moved && !mutant("torn advance") {
             return true;
         }
+        ring.first.reaches(self.pool.linked(next));
         ring.segments.fetch_sub(1, Ordering::Relaxed);
         self.pool.recycle(first, segment);
         true
     }
 
-    /// Takes `entry` out of slot `number`. Returns false if it is not there.
-    pub(crate) fn clear(&self, number: u32, entry: NonNull<T>) -> bool {
-        self.exchange(number, entry, hole())
+    /// Takes `entry` out of slot `number`. Returns false if it is not there. The hole that is left
+    /// is counted for the ring `counts`, until the hand passes it.
+    pub(crate) fn clear(&self, number: u32, entry: NonNull<T>, counts: Option<Which>) -> bool {
+        let cleared = self.exchange(number, entry, hole(counts));
+        if let (true, Some(ring)) = (cleared, counts) {
+            self.ring(ring).holes.fetch_add(1, Ordering::Relaxed);
+        }
+        cleared
+    }
+
+    /// Counts a hole no more, which the hand has just passed.
+    #[cold]
+    fn forget(&self, hole: *mut T) {
+        if let Some(ring) = counted_for(hole) {
+            let holes = &self.ring(ring).holes;
+            if mutant("torn count") {
+                holes.store(holes.load(Ordering::Relaxed).wrapping_sub(1), Ordering::Relaxed);
+            } else {
+                holes.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
     }
 
     /// Puts `new` in the place of `old`. Returns false if `old` is not there.

@@ -28,6 +28,7 @@
 //!   looks as if it had not been filled yet. The hand tells the two apart by the cells behind it:
 //!   these are filled later, and the next segment is appended last of all.
 
+use super::Which;
 use crate::sys::mutants::{mutant, sized, weakened};
 #[cfg(not(feature = "std"))]
 pub(super) use crate::sys::sync::AtomicU64 as Hint;
@@ -95,7 +96,8 @@ const TAG: usize = (1 << TAG_BITS) - 1;
 const TAG_BITS: u32 = 2;
 /// The tag of an entry's word. The other bits are its address.
 const ENTRY: usize = 1;
-/// The word of a hole.
+/// The tag of a hole's word. The other bits tell the ring that it is counted for: its number and
+/// one, or 0 for none.
 const HOLE: usize = 2;
 
 /// Returns the word of a cell that is empty for a lap.
@@ -104,9 +106,20 @@ pub(super) fn empty<T>(lap: u32) -> *mut T {
     ptr::without_provenance_mut((lap as usize) << TAG_BITS)
 }
 
-/// Returns the word of a hole.
-pub(super) fn hole<T>() -> *mut T {
-    ptr::without_provenance_mut(HOLE)
+/// Returns the word of a hole that is counted for this ring.
+pub(super) fn hole<T>(counts: Option<Which>) -> *mut T {
+    let ring = counts.map_or(0, |ring| ring as usize + 1);
+    ptr::without_provenance_mut(ring << TAG_BITS | HOLE)
+}
+
+/// Returns the ring that a hole is counted for, by its word. (The word may be that of a cell that a
+/// late hand has emptied. That is no hole that was counted.)
+pub(super) fn counted_for<T>(hole: *mut T) -> Option<Which> {
+    match (hole.addr() & TAG, hole.addr() >> TAG_BITS) {
+        (HOLE, 1) => Some(Which::Small),
+        (HOLE, 2) => Some(Which::Main),
+        _ => None,
+    }
 }
 
 /// Returns the word of a cell with this entry.
@@ -198,7 +211,8 @@ impl<T> Segment<T> {
         // Acquire: pairs with the Release in `Pool::recycle`. A thread that sees a later lap sees
         // that the ring has moved on.
         let own = self.own.load(weakened("own acquire", Ordering::Acquire));
-        (own == link.0 || mutant("own not checked")).then_some(Lap { segment: self, link, base })
+        let same = own == link.0 || mutant("lap not checked") && own as u32 == link.number();
+        same.then_some(Lap { segment: self, link, base })
     }
 
     /// Returns whether the cell was filled in this lap, though it is empty for this lap: a late
@@ -312,13 +326,17 @@ impl<T> Lap<'_, T> {
         None
     }
 
-    /// Does the step of `Rings::pop`. Returns None if the lap has ended.
+    /// Does the step of `Rings::pop`. `forget` gets the word of a hole that this takes away.
+    /// Returns None if the lap has ended.
     #[inline(always)]
-    pub(super) fn pop(&self, head: &Hint) -> Option<Popped<T>> {
+    pub(super) fn pop(&self, head: &Hint, forget: impl Fn(*mut T)) -> Option<Popped<T>> {
         loop {
             let (index, popped) = match self.front(head)? {
                 Front::Entry(index, entry) if self.empty_cell(index, word_of(entry)) => (index, Popped::Entry(entry)),
-                Front::Hole(index, there) if self.empty_cell(index, there) => (index, Popped::Hole),
+                Front::Hole(index, there) if self.empty_cell(index, there) => {
+                    forget(there);
+                    (index, Popped::Hole)
+                }
                 Front::Empty => return Some(Popped::Empty),
                 // Another hand was faster, or the entry was removed or replaced.
                 _ => continue,
@@ -378,7 +396,7 @@ mod tests {
         }
         // A hand of the lap before has emptied the second.
         segment.cells[1].store(empty(0), Ordering::Relaxed);
-        let popped = [(); 4].map(|()| lap.pop(&head).expect("the lap has not ended"));
+        let popped = [(); 4].map(|()| lap.pop(&head, |_| ()).expect("the lap has not ended"));
         let [Popped::Entry(_), Popped::Hole, Popped::Entry(last), Popped::Empty] = popped else { panic!("{popped:?}") };
         assert_eq!(last, NonNull::from(&entries[2]));
     }

@@ -14,8 +14,14 @@ impl<T> Rings<T> {
     pub(crate) fn validate(&self) -> Result<(usize, usize), alloc::string::String> {
         let mut seen = alloc::vec![false; self.pool.made.load(Ordering::Relaxed) as usize];
         let mut found = alloc::vec::Vec::new();
+        let mut holes = [0; RINGS];
         for ring in &self.rings {
             self.check_ring(ring, &mut seen, &mut found)?;
+        }
+        found.iter().filter_map(|&word| counted_for(word)).for_each(|ring| holes[ring as usize] += 1);
+        found.retain(|&word| matches!(Content::of(word), Content::Entry(_)));
+        if self.rings.each_ref().map(|ring| ring.holes.load(Ordering::Relaxed)) != holes {
+            return Err("holes miscounted".into());
         }
         let mut top = SegmentLink(self.pool.free.load(Ordering::Relaxed)).number();
         while top != 0 {
@@ -79,10 +85,10 @@ impl<T> Rings<T> {
 }
 
 impl<T> Lap<'_, T> {
-    /// Adds the entries to `found`. Returns how many cells the hand has emptied.
+    /// Adds the words of the cells to `found`. Returns how many cells the hand has emptied.
     fn check(&self, found: &mut alloc::vec::Vec<*mut T>) -> usize {
         let words = self.segment.words();
-        found.extend(words.into_iter().filter(|&word| matches!(Content::of(word), Content::Entry(_))));
+        found.extend(words);
         words.iter().take_while(|&&word| word == segment::empty(next_lap(self.link.tag()))).count()
     }
 }
