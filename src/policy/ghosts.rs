@@ -1,6 +1,6 @@
 //! The keys that were evicted lately: fingerprints, in buckets that are small queues.
 //!
-//! A bucket is one cache line. It has 16 fingerprints of 16 bits for each ring, newest first. An
+//! A bucket is one cache line. It has 16 fingerprints of 15 bits for each ring, newest first. An
 //! eviction pushes the ring's oldest one out. So the place of a ghost tells its age. There are as
 //! many places for each ring as the cache has entries, so the first of the 16 places holds, on
 //! average, the last sixteenth of a capacity's worth of evictions. No time is stored, and a ghost
@@ -9,7 +9,7 @@
 //! table for each ring, with 32 fingerprints in a line, gives the same results, but a newcomer
 //! would have two lines to wait for.)
 //!
-//! A fingerprint matches a wrong key once in about 2,000 lookups of a full bucket. All accesses are
+//! A fingerprint matches a wrong key once in about 1,000 lookups of a full bucket. All accesses are
 //! Relaxed, and threads that race may lose a ghost or double one: ghosts only steer a heuristic.
 
 use super::extent::Extent;
@@ -29,6 +29,8 @@ const GHOSTS_PER_BUCKET: usize = WORDS_PER_RING * LANES_PER_WORD as usize;
 const NEAR: u32 = 1;
 /// The most buckets. They remember two thousand million evictions from each ring.
 const MOST_BUCKETS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
+/// The bits of a fingerprint. The top bit of a lane is zero.
+const FINGERPRINT: u64 = (1 << (LANE_BITS - 1)) - 1;
 /// A one in each lane.
 const ONES: u64 = 0x0001_0001_0001_0001;
 /// The top bit of each lane.
@@ -43,8 +45,11 @@ impl Bucket {
         Self(core::array::from_fn(|_| AtomicU64::new(0)))
     }
 
-    fn of(&self, ring: Which) -> &[AtomicU64] {
-        &self.0[ring as usize * WORDS_PER_RING..][..WORDS_PER_RING]
+    #[inline(always)]
+    fn of(&self, ring: Which) -> &[AtomicU64; WORDS_PER_RING] {
+        let (small, main) = self.0.split_at(WORDS_PER_RING);
+        let words = if ring == Which::Small { small } else { main };
+        words.try_into().expect("a half of the words")
     }
 }
 
@@ -59,7 +64,7 @@ pub(crate) enum Age {
 /// The keys evicted from each ring. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Ghosts {
     buckets: SegmentedArray<Bucket>,
-    extent: Extent<GHOSTS_PER_BUCKET, MOST_BUCKETS>,
+    extent: Extent<GHOSTS_PER_BUCKET, GHOSTS_PER_BUCKET, MOST_BUCKETS>,
 }
 
 impl Ghosts {
@@ -68,26 +73,38 @@ impl Ghosts {
         Self { buckets: unsafe { SegmentedArray::new(Bucket::zero) }, extent: Extent::new() }
     }
 
+    #[inline(always)]
     fn bucket(&self, hash: u64) -> usize {
         (hash >> LANE_BITS) as usize & self.extent.mask()
     }
 
-    /// Returns a key's fingerprint, which is not 0. 0 is an empty place.
+    /// Returns a key's fingerprint. (A fingerprint of 0 looks like an empty place. That matters as
+    /// little as any other false match.)
+    #[inline(always)]
     fn fingerprint(hash: u64) -> u64 {
-        u64::from(hash as u16).max(1)
+        hash & FINGERPRINT
     }
 
-    /// Remembers a key that left a ring of a cache with so many entries. Each growth or fall of the
-    /// number of buckets forgets half of the ghosts. That happens only while the cache itself grows
-    /// or shrinks.
+    /// Remembers a key that left a ring of a cache with so many entries. Each doubling or halving
+    /// of the number of buckets forgets half of the ghosts. That happens only while the cache
+    /// itself grows or shrinks.
     pub(crate) fn put(&self, ring: Which, hash: u64, entries: usize) {
-        self.extent.follow(hash, entries, |bucket, _| self.clear(bucket));
+        if self.extent.is_watched(hash) {
+            self.follow(entries);
+        }
+        let words = self.buckets.get_or_grow(self.bucket(hash)).of(ring);
         let mut pushed = Self::fingerprint(hash);
-        for word in self.buckets.get_or_grow(self.bucket(hash)).of(ring) {
+        for word in words {
             let lanes = word.load(Ordering::Relaxed);
             word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
-            pushed = lanes >> (64 - LANE_BITS);
+            pushed = lanes >> (u64::BITS - LANE_BITS);
         }
+    }
+
+    /// Lets the number of buckets follow that of the entries.
+    #[inline(never)]
+    fn follow(&self, entries: usize) {
+        self.extent.look(entries, |bucket, _| self.clear(bucket));
     }
 
     fn clear(&self, bucket: usize) {
@@ -109,13 +126,19 @@ impl Ghosts {
     pub(crate) fn take(&self, hash: u64) -> [Option<Age>; 2] {
         let Some(bucket) = self.buckets.get(self.bucket(hash)) else { return [None; 2] };
         let wanted = Self::fingerprint(hash) * ONES;
-        // The lowest lane that is equal has its top bit set in the result, and no lane below it
-        // has.
-        let equal = |lanes: u64| (lanes ^ wanted).wrapping_sub(ONES) & !(lanes ^ wanted) & TOPS;
-        // Compares all lanes, without a branch, because most keys are in none.
-        if bucket.0.iter().fold(0, |any, word| any | equal(word.load(Ordering::Relaxed))) == 0 {
+        // Compares all lanes, without a branch, because most keys are in none. The top bit of each
+        // lane is zero, so that adding the largest fingerprint sets it, unless the lane is equal.
+        let unequal = |lanes: u64| (lanes ^ wanted) + FINGERPRINT * ONES;
+        if bucket.0.iter().fold(TOPS, |all, word| all & unequal(word.load(Ordering::Relaxed))) == TOPS {
             return [None; 2];
         }
+        Self::forget(bucket, wanted)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn forget(bucket: &Bucket, wanted: u64) -> [Option<Age>; 2] {
+        let equal = |lanes: u64| !((lanes ^ wanted) + FINGERPRINT * ONES) & TOPS;
         [Which::Small, Which::Main].map(|ring| {
             bucket.of(ring).iter().enumerate().find_map(|(index, word)| {
                 let lanes = word.load(Ordering::Relaxed);

@@ -142,13 +142,13 @@ pub(crate) struct Policy<T> {
     sketch: Sketch,
 }
 
-/// Mixes all bits well: a multiplication spreads them over the upper half, and the high half of a
-/// second, wide one brings each of these down to all bits.
+/// Spreads the bits of a hash, which are well mixed, over all 64: Fibonacci hashing (Knuth, *The
+/// Art of Computer Programming* 3, 6.4). Its upper half depends on all bits, and mixes the lower
+/// one.
 #[inline(always)]
 fn mixed(hash: u32) -> u64 {
-    let spread = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let wide = u128::from(spread) * 0xBF58_476D_1CE4_E5B9;
-    (wide >> 64) as u64 ^ wide as u64
+    let x = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    x ^ (x >> 32)
 }
 
 impl<T: PolicyEntry> Policy<T> {

@@ -1,23 +1,24 @@
 //! An estimate of how often keys were seen lately: a count-min sketch of 4-bit counters.
 //!
 //! * Count-min: Cormode and Muthukrishnan, *An Improved Data Stream Summary: The Count-Min Sketch
-//!   and its Applications*, J. Algorithms 55(1), 2005. It has four rows, and sixteen counters an
-//!   entry over all rows.
+//!   and its Applications*, J. Algorithms 55(1), 2005. It has two rows, and sixteen counters an
+//!   entry over both rows. (So few rows serve as well as four: most keys are counted once only, and
+//!   fill the rows with ones, the more so the more rows there are.)
 //! * Conservative update (only the smallest of a key's counters are raised): Estan and Varghese,
 //!   *New Directions in Traffic Measurement and Accounting*, SIGCOMM 2002.
 //! * Halving, so that old fame fades: Einziger, Friedman and Manes, *TinyLFU: A Highly Efficient
 //!   Cache Admission Policy*, ACM Transactions on Storage 13(4), 2017, their reset.
 //!
-//! All counters of a key lie in one cache line, a *block* (each row has a quarter of it), so an
+//! Both counters of a key lie in one cache line, a *block* (each row has a half of it), so an
 //! update is one cache miss. In replays this loses nothing against rows that are spread over the
 //! whole sketch.
 //!
 //! No step stops the world. A halving only moves the generation on. A block is halved when it is
 //! next touched, by the generation that is stamped on it (in the place of one counter). Growth
-//! doubles the blocks. A block that is touched for the first time takes over the counters of the
-//! block that it split from, as buckets of the table do. When the entries become fewer, the blocks
-//! are halved. A block that goes out of use is merged into the block that it was split from
-//! ([`extent`](super::extent)).
+//! makes as many blocks as the entries need. A block that is touched for the first time takes over
+//! the counters of the block that it split from, as buckets of the table do. When the entries
+//! become fewer, the blocks are halved. A block that goes out of use is merged into the block that
+//! it was split from ([`extent`](super::extent)).
 //!
 //! All accesses are plain loads and stores, Relaxed, on numbers that only steer a heuristic:
 //! threads that race lose a count.
@@ -33,23 +34,39 @@ use crate::sys::sync::{
 const WORDS: usize = 8;
 /// The entries that a block serves: each needs one word of sixteen counters.
 const ENTRIES_PER_BLOCK: usize = WORDS;
+/// The words of a row.
+const ROW: usize = WORDS / 2;
 /// The bits of a hash that choose the counter of a row within a block.
-const ROW_BITS: u32 = 5;
-const ROWS: u32 = 4;
+const ROW_BITS: u32 = 6;
+const ROWS: u32 = 2;
 /// The most that a counter counts to.
 pub(super) const MOST: u32 = 15;
 /// The additions, for each entry that there is room for, after which all counters are halved.
 const PERIOD: usize = 10;
-/// The number of entries from which additions are counted for only one key in [`SAMPLE`]. Otherwise
-/// all threads would write the one cache line that has the count.
-const MANY: usize = 4096;
-const SAMPLE: usize = 16;
+/// The number of entries below which all additions are counted. Of more entries, the additions of a
+/// sample are. Otherwise all threads would write the one cache line that has the count.
+const FEW: usize = 512;
 /// The most blocks. They serve two thousand million entries. Beyond that the sketch gets coarser.
 const MOST_BLOCKS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// The last generation. Generations run from 1 to this. 0 marks a block that was never touched.
 const GENERATIONS: u32 = 15;
 /// The position of the stamp in a block's last word.
 const STAMP: u32 = 60;
+
+/// The place of a counter: its word in the block, and its lowest bit there.
+#[derive(Clone, Copy)]
+struct Place {
+    word: usize,
+    shift: u32,
+}
+
+impl Place {
+    /// Returns the place of one of the 64 counters of a row.
+    #[inline(always)]
+    fn in_row(row: usize, at: u64) -> Self {
+        Self { word: row * ROW + (at as usize & (ROW - 1)), shift: at as u32 & 0x3C }
+    }
+}
 
 /// One cache line of counters.
 #[repr(align(64))]
@@ -60,10 +77,12 @@ impl Block {
         Self(core::array::from_fn(|_| AtomicU64::new(0)))
     }
 
+    #[inline(always)]
     fn word(&self, index: usize) -> u64 {
         self.0[index].load(Ordering::Relaxed)
     }
 
+    #[inline(always)]
     fn stamp(&self) -> u32 {
         (self.word(WORDS - 1) >> STAMP) as u32
     }
@@ -95,25 +114,30 @@ impl Block {
         self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }
 
-    /// Iterates over the word and the shift of a key's counter in each row. Row `r` has words `2r`
-    /// and `2r + 1`.
-    fn counters(hash: u64) -> impl Iterator<Item = (usize, u32)> + Clone {
-        (0..ROWS).map(move |row| {
-            let at = (hash >> (row * ROW_BITS)) as u32 & 31;
-            // The last place of the last word belongs to the stamp.
-            let at = if row == ROWS - 1 && at == 31 { 15 } else { at };
-            ((row * 2 + (at >> 4)) as usize, (at & 15) * 4)
-        })
+    /// Returns the places of a key's counters, one in each row. The last place of the last row
+    /// belongs to the stamp.
+    #[inline(always)]
+    fn places(hash: u64) -> [Place; ROWS as usize] {
+        let last = (hash >> ROW_BITS) & 63;
+        [Place::in_row(0, hash), Place::in_row(1, last - u64::from(last == 63))]
     }
 
+    #[inline(always)]
+    fn counter(&self, Place { word, shift }: Place) -> u32 {
+        (self.word(word) >> shift) as u32 & MOST
+    }
+
+    #[inline(always)]
     fn estimate(&self, hash: u64) -> u32 {
-        Self::counters(hash).map(|(word, shift)| (self.word(word) >> shift) as u32 & MOST).min().unwrap_or(0)
+        let [one, other] = Self::places(hash).map(|place| self.counter(place));
+        one.min(other)
     }
 
     /// Raises those counters of a key that are below `to`. This does as many conservative updates
     /// at once.
+    #[inline(always)]
     fn raise(&self, hash: u64, to: u32) {
-        for (word, shift) in Self::counters(hash) {
+        for Place { word, shift } in Self::places(hash) {
             let counters = self.word(word);
             // (Without a branch, which would be mispredicted.)
             let below = to.saturating_sub((counters >> shift) as u32 & MOST);
@@ -133,7 +157,7 @@ pub(crate) struct Seen<'s> {
 /// The sketch. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Sketch {
     blocks: SegmentedArray<Block>,
-    extent: Extent<ENTRIES_PER_BLOCK, MOST_BLOCKS>,
+    extent: Extent<ENTRIES_PER_BLOCK, FEW, MOST_BLOCKS>,
     additions: CachePadded<AtomicUsize>,
     generation: AtomicU32,
 }
@@ -150,22 +174,20 @@ impl Sketch {
     }
 
     /// Counts so many more uses of a key, in a cache with room for so many entries.
+    #[inline(always)]
     pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
-        self.extent.follow(hash, entries, |at, mask| self.fold(at, mask));
-        if times < MOST {
-            block.raise(hash, (times + uses).min(MOST));
+        if self.extent.is_watched(hash) {
+            self.keep_up(uses as usize, entries);
         }
-        self.count(hash, uses as usize, entries);
+        block.raise(hash, (times + uses).min(MOST));
     }
 
-    /// Counts additions, and begins the next generation when enough were made.
-    fn count(&self, hash: u64, uses: usize, entries: usize) {
-        let counted = match entries {
-            ..MANY => uses,
-            _ if hash >> (64 - SAMPLE.ilog2()) == 0 => uses * SAMPLE,
-            _ => return,
-        };
-        let additions = self.additions.load(Ordering::Relaxed) + counted;
+    /// Counts additions, and begins the next generation when enough were made. Lets the number of
+    /// blocks follow that of the entries.
+    #[inline(never)]
+    fn keep_up(&self, uses: usize, entries: usize) {
+        let each = self.extent.look(entries, |at, mask| self.fold(at, mask));
+        let additions = self.additions.load(Ordering::Relaxed) + uses * each;
         let over = additions >= PERIOD * entries.max(1);
         self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);
         if over {
@@ -184,31 +206,33 @@ impl Sketch {
     }
 
     /// Returns how often the key was counted lately.
+    #[inline(always)]
     pub(crate) fn seen(&self, hash: u64) -> Seen<'_> {
-        let block = self.block(hash);
+        let block = self.block_at((hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask());
         Seen { block, hash, times: block.estimate(hash) }
-    }
-
-    /// Returns a key's block, brought up to date.
-    fn block(&self, hash: u64) -> &Block {
-        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
-        self.block_at(at)
     }
 
     /// Returns a block in use, brought up to date.
     #[inline(always)]
     fn block_at(&self, at: usize) -> &Block {
         let block = self.blocks.get_or_grow(at);
+        if block.stamp() != self.generation.load(Ordering::Relaxed) {
+            self.bring_up_to_date(block, at);
+        }
+        block
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn bring_up_to_date(&self, block: &Block, at: usize) {
         let now = self.generation.load(Ordering::Relaxed);
         match block.stamp() {
-            stamp if stamp == now => {}
             0 => match self.split_from(at) {
                 Some(source) => block.renew(source, Self::halvings(source.stamp(), now), now),
                 None => block.renew(block, 0, now),
             },
             stamp => block.renew(block, Self::halvings(stamp, now), now),
         }
-        block
     }
 
     /// Moves the counts of a block that has gone out of use to the block that now counts its keys.

@@ -49,15 +49,14 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
     }
 
     /// Returns the segment of element `i`, and its index there.
-    #[inline]
+    #[inline(always)]
     fn locate(i: usize) -> (usize, usize) {
-        match i >> FIRST {
-            0 => (0, i),
-            high => {
-                let segment = high.ilog2() as usize + 1;
-                (segment, i - Self::segment_len(segment))
-            }
-        }
+        // One segment more for each bit of the number above the first ones. The highest bit names
+        // the segment, the rest is the index.
+        let low = i & ((1 << FIRST) - 1);
+        let high = (i >> FIRST) << 1 | 1;
+        let segment = high.ilog2() as usize;
+        (segment, ((high ^ 1 << segment) >> 1) << FIRST | low)
     }
 
     /// Returns element `i`, if its segment exists.
