@@ -15,7 +15,6 @@
 use super::extent::Extent;
 use super::rings::Which;
 use crate::sys::memory::prefetch;
-use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{Ordering, untracked::AtomicU64};
 use core::num::NonZero;
 
@@ -27,9 +26,8 @@ const LANES_PER_WORD: u32 = 4;
 const GHOSTS_PER_BUCKET: usize = WORDS_PER_RING * LANES_PER_WORD as usize;
 /// The places from the front that count as near.
 const NEAR: u32 = 1;
-/// The most buckets. They remember two thousand million evictions from each ring.
-const MOST_BUCKETS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
-/// The bits of a fingerprint. The top bit of a lane is zero.
+/// The bits of a fingerprint. The top bit of a lane is zero. (A fingerprint of 0 looks like an
+/// empty place. That matters as little as any other false match.)
 const FINGERPRINT: u64 = (1 << (LANE_BITS - 1)) - 1;
 /// A one in each lane.
 const ONES: u64 = 0x0001_0001_0001_0001;
@@ -51,6 +49,10 @@ impl Bucket {
         let words = if ring == Which::Small { small } else { main };
         words.try_into().expect("a half of the words")
     }
+
+    fn clear(&self) {
+        self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+    }
 }
 
 /// How long ago a remembered key was evicted.
@@ -63,90 +65,78 @@ pub(crate) enum Age {
 
 /// The keys evicted from each ring. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Ghosts {
-    buckets: SegmentedArray<Bucket>,
-    extent: Extent<GHOSTS_PER_BUCKET, GHOSTS_PER_BUCKET, MOST_BUCKETS>,
+    buckets: Extent<Bucket, GHOSTS_PER_BUCKET, GHOSTS_PER_BUCKET>,
 }
 
 impl Ghosts {
     pub(crate) fn new() -> Self {
         // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized.
-        Self { buckets: unsafe { SegmentedArray::new(Bucket::zero) }, extent: Extent::new() }
+        Self { buckets: unsafe { Extent::new(Bucket::zero) } }
     }
 
-    #[inline(always)]
-    fn bucket(&self, hash: u64) -> usize {
-        (hash >> LANE_BITS) as usize & self.extent.mask()
-    }
-
-    /// Returns a key's fingerprint. (A fingerprint of 0 looks like an empty place. That matters as
-    /// little as any other false match.)
-    #[inline(always)]
-    fn fingerprint(hash: u64) -> u64 {
-        hash & FINGERPRINT
-    }
-
-    /// Remembers a key that left a ring of a cache with so many entries. Each doubling or halving
-    /// of the number of buckets forgets half of the ghosts. That happens only while the cache
-    /// itself grows or shrinks.
+    /// Remembers a key that left a ring of a cache with so many entries. Each change of the number
+    /// of buckets forgets all ghosts. That happens only while the cache itself grows or shrinks.
+    #[inline]
     pub(crate) fn put(&self, ring: Which, hash: u64, entries: usize) {
-        if self.extent.is_watched(hash) {
-            self.follow(entries);
+        if self.buckets.is_watched(hash) {
+            return self.put_and_look(ring, hash, entries);
         }
-        let words = self.buckets.get_or_grow(self.bucket(hash)).of(ring);
-        let mut pushed = Self::fingerprint(hash);
-        for word in words {
+        self.push(ring, hash);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn put_and_look(&self, ring: Which, hash: u64, entries: usize) {
+        self.buckets.look(entries, |bucket, _| bucket.clear());
+        self.push(ring, hash);
+    }
+
+    #[inline(always)]
+    fn push(&self, ring: Which, hash: u64) {
+        let mut pushed = hash & FINGERPRINT;
+        for word in self.buckets.get_or_make(hash).of(ring) {
             let lanes = word.load(Ordering::Relaxed);
             word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
             pushed = lanes >> (u64::BITS - LANE_BITS);
         }
     }
 
-    /// Lets the number of buckets follow that of the entries.
-    #[inline(never)]
-    fn follow(&self, entries: usize) {
-        self.extent.look(entries, |bucket, _| self.clear(bucket));
-    }
-
-    fn clear(&self, bucket: usize) {
-        for word in self.buckets.get(bucket).iter().flat_map(|bucket| &bucket.0) {
-            word.store(0, Ordering::Relaxed);
-        }
-    }
-
     /// Prefetches the memory that [`put`](Self::put) and [`take`](Self::take) of the key need.
     #[inline]
     pub(crate) fn prefetch(&self, hash: u64) {
-        if let Some(bucket) = self.buckets.get(self.bucket(hash)) {
+        if let Some(bucket) = self.buckets.get(hash) {
             prefetch(bucket);
         }
     }
 
     /// Forgets a key that is back. Returns, for each ring that remembers it, how long ago it was
-    /// evicted.
-    pub(crate) fn take(&self, hash: u64) -> [Option<Age>; 2] {
-        let Some(bucket) = self.buckets.get(self.bucket(hash)) else { return [None; 2] };
-        let wanted = Self::fingerprint(hash) * ONES;
-        // Compares all lanes, without a branch, because most keys are in none. The top bit of each
-        // lane is zero, so that adding the largest fingerprint sets it, unless the lane is equal.
-        let unequal = |lanes: u64| (lanes ^ wanted) + FINGERPRINT * ONES;
-        if bucket.0.iter().fold(TOPS, |all, word| all & unequal(word.load(Ordering::Relaxed))) == TOPS {
-            return [None; 2];
-        }
-        Self::forget(bucket, wanted)
+    /// evicted, or None if neither does.
+    #[inline(always)]
+    pub(crate) fn take(&self, hash: u64) -> Option<[Option<Age>; 2]> {
+        let bucket = self.buckets.get(hash)?;
+        let wanted = (hash & FINGERPRINT) * ONES;
+        // Compares all lanes, without a branch, because most keys are in none. The top bit of a
+        // lane is zero. A lane that is equal becomes zero, and taking one from it sets its top bit.
+        // (That takes one from the next lane, too, which may set its top bit as well.)
+        let equal = |lanes: u64| (lanes ^ wanted).wrapping_sub(ONES);
+        let any = bucket.0.iter().fold(0, |any, word| any | equal(word.load(Ordering::Relaxed)));
+        if any & TOPS == 0 { None } else { Self::forget(bucket, wanted) }
     }
 
     #[cold]
     #[inline(never)]
-    fn forget(bucket: &Bucket, wanted: u64) -> [Option<Age>; 2] {
-        let equal = |lanes: u64| !((lanes ^ wanted) + FINGERPRINT * ONES) & TOPS;
-        [Which::Small, Which::Main].map(|ring| {
+    fn forget(bucket: &Bucket, wanted: u64) -> Option<[Option<Age>; 2]> {
+        let ages = [Which::Small, Which::Main].map(|ring| {
             bucket.of(ring).iter().enumerate().find_map(|(index, word)| {
                 let lanes = word.load(Ordering::Relaxed);
-                let lane = NonZero::new(equal(lanes))?.trailing_zeros() / LANE_BITS;
+                // The lowest lane that is equal is the lowest whose top bit this sets.
+                let equal = (lanes ^ wanted).wrapping_sub(ONES) & TOPS;
+                let lane = NonZero::new(equal)?.trailing_zeros() / LANE_BITS;
                 word.store(lanes & !(0xFFFF << (lane * LANE_BITS)), Ordering::Relaxed);
                 let place = index as u32 * LANES_PER_WORD + lane;
                 Some(if place < NEAR { Age::Near } else { Age::Far })
             })
-        })
+        });
+        ages.iter().any(Option::is_some).then_some(ages)
     }
 }

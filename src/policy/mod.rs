@@ -232,10 +232,7 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Returns whether a key was evicted lately. The share of small learns from it.
     fn remembered(&self, hash: u64, budget: Budget) -> bool {
-        let [small, main] = self.ghosts.take(hash);
-        if small.is_none() && main.is_none() {
-            return false;
-        }
+        let Some([small, main]) = self.ghosts.take(hash) else { return false };
         if small == Some(Age::Near) {
             self.share.grow(budget.entries);
         }

@@ -14,18 +14,15 @@
 //! whole sketch.
 //!
 //! No step stops the world. A halving only moves the generation on. A block is halved when it is
-//! next touched, by the generation that is stamped on it (in the place of one counter). Growth
-//! makes as many blocks as the entries need. A block that is touched for the first time takes over
-//! the counters of the block that it split from, as buckets of the table do. When the entries
-//! become fewer, the blocks are halved. A block that goes out of use is merged into the block that
-//! it was split from ([`extent`](super::extent)).
+//! next touched, by the generation that is stamped on it (in the place of one counter). When the
+//! entries become more or fewer, so do the blocks ([`extent`](super::extent)): each old one hands
+//! its counters on to those that now count its keys.
 //!
 //! All accesses are plain loads and stores, Relaxed, on numbers that only steer a heuristic:
 //! threads that race lose a count.
 
 use super::extent::Extent;
 use crate::sys::memory::prefetch;
-use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{
     CachePadded, Ordering,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
@@ -46,8 +43,6 @@ const PERIOD: usize = 10;
 /// The number of entries below which all additions are counted. Of more entries, the additions of a
 /// sample are. Otherwise all threads would write the one cache line that has the count.
 const FEW: usize = 512;
-/// The most blocks. They serve two thousand million entries. Beyond that the sketch gets coarser.
-const MOST_BLOCKS: usize = if cfg!(loom) { 1 } else { 1 << 27 };
 /// The last generation. Generations run from 1 to this. 0 marks a block that was never touched.
 const GENERATIONS: u32 = 15;
 /// The position of the stamp in a block's last word.
@@ -87,10 +82,10 @@ impl Block {
         (self.word(WORDS - 1) >> STAMP) as u32
     }
 
-    /// Takes over the counters of `other` (which may be this block), halved so many times.
-    fn renew(&self, other: &Self, halvings: u32, stamp: u32) {
+    /// Halves the counters so many times, and sets the stamp.
+    fn renew(&self, halvings: u32, stamp: u32) {
         for (index, word) in self.0.iter().enumerate() {
-            let mut counters = other.word(index);
+            let mut counters = self.word(index);
             for _ in 0..halvings.min(4) {
                 counters = (counters >> 1) & 0x7777_7777_7777_7777;
             }
@@ -119,7 +114,7 @@ impl Block {
     #[inline(always)]
     fn places(hash: u64) -> [Place; ROWS as usize] {
         let last = (hash >> ROW_BITS) & 63;
-        [Place::in_row(0, hash), Place::in_row(1, last - u64::from(last == 63))]
+        [Place::in_row(0, hash), Place::in_row(1, last - ((last + 1) >> ROW_BITS))]
     }
 
     #[inline(always)]
@@ -156,8 +151,7 @@ pub(crate) struct Seen<'s> {
 
 /// The sketch. Hashes must be well mixed in all 64 bits.
 pub(crate) struct Sketch {
-    blocks: SegmentedArray<Block>,
-    extent: Extent<ENTRIES_PER_BLOCK, FEW, MOST_BLOCKS>,
+    blocks: Extent<Block, ENTRIES_PER_BLOCK, FEW>,
     additions: CachePadded<AtomicUsize>,
     generation: AtomicU32,
 }
@@ -166,8 +160,7 @@ impl Sketch {
     pub(crate) fn new() -> Self {
         Self {
             // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
-            blocks: unsafe { SegmentedArray::new(Block::zero) },
-            extent: Extent::new(),
+            blocks: unsafe { Extent::new(Block::zero) },
             additions: CachePadded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),
         }
@@ -176,7 +169,7 @@ impl Sketch {
     /// Counts so many more uses of a key, in a cache with room for so many entries.
     #[inline(always)]
     pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
-        if self.extent.is_watched(hash) {
+        if self.blocks.is_watched(hash) {
             self.keep_up(uses as usize, entries);
         }
         block.raise(hash, (times + uses).min(MOST));
@@ -186,7 +179,7 @@ impl Sketch {
     /// blocks follow that of the entries.
     #[inline(never)]
     fn keep_up(&self, uses: usize, entries: usize) {
-        let each = self.extent.look(entries, |at, mask| self.fold(at, mask));
+        let each = self.blocks.look(entries, |block, heirs| self.hand_on(block, heirs));
         let additions = self.additions.load(Ordering::Relaxed) + uses * each;
         let over = additions >= PERIOD * entries.max(1);
         self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);
@@ -197,10 +190,9 @@ impl Sketch {
     }
 
     /// Prefetches the memory that a count of the key needs.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn prefetch(&self, hash: u64) {
-        let at = (hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask();
-        if let Some(block) = self.blocks.get(at) {
+        if let Some(block) = self.blocks.get(hash) {
             prefetch(block);
         }
     }
@@ -208,56 +200,38 @@ impl Sketch {
     /// Returns how often the key was counted lately.
     #[inline(always)]
     pub(crate) fn seen(&self, hash: u64) -> Seen<'_> {
-        let block = self.block_at((hash >> (ROWS * ROW_BITS)) as usize & self.extent.mask());
+        let block = self.block(hash);
         Seen { block, hash, times: block.estimate(hash) }
     }
 
-    /// Returns a block in use, brought up to date.
+    /// Returns a key's block, brought up to date.
     #[inline(always)]
-    fn block_at(&self, at: usize) -> &Block {
-        let block = self.blocks.get_or_grow(at);
+    fn block(&self, hash: u64) -> &Block {
+        let block = self.blocks.get_or_make(hash);
         if block.stamp() != self.generation.load(Ordering::Relaxed) {
-            self.bring_up_to_date(block, at);
+            self.bring_up_to_date(block);
         }
         block
     }
 
     #[cold]
     #[inline(never)]
-    fn bring_up_to_date(&self, block: &Block, at: usize) {
+    fn bring_up_to_date(&self, block: &Block) {
         let now = self.generation.load(Ordering::Relaxed);
-        match block.stamp() {
-            0 => match self.split_from(at) {
-                Some(source) => block.renew(source, Self::halvings(source.stamp(), now), now),
-                None => block.renew(block, 0, now),
-            },
-            stamp => block.renew(block, Self::halvings(stamp, now), now),
+        let halvings = match block.stamp() {
+            0 => 0,
+            stamp => (now + GENERATIONS - stamp) % GENERATIONS,
+        };
+        block.renew(halvings, now);
+    }
+
+    /// Hands the counts of a block that has gone out of use on to the blocks that now count its
+    /// keys. The old block is then as if it had never been touched.
+    fn hand_on(&self, block: &Block, heirs: &mut dyn Iterator<Item = u64>) {
+        if block.stamp() != 0 {
+            self.bring_up_to_date(block);
+            heirs.for_each(|hash| self.block(hash).join(block));
+            block.clear();
         }
-    }
-
-    /// Moves the counts of a block that has gone out of use to the block that now counts its keys.
-    /// The old block is then as if it had never been touched.
-    fn fold(&self, at: usize, mask: usize) {
-        let Some(block) = self.blocks.get(at).filter(|block| block.stamp() != 0) else { return };
-        let now = self.generation.load(Ordering::Relaxed);
-        block.renew(block, Self::halvings(block.stamp(), now), now);
-        self.block_at(at & mask).join(block);
-        block.clear();
-    }
-
-    fn halvings(stamp: u32, now: u32) -> u32 {
-        (now + GENERATIONS - stamp) % GENERATIONS
-    }
-
-    /// Returns the nearest ancestor of a block that was ever touched. Each block splits from the
-    /// one whose number lacks its highest bit.
-    fn split_from(&self, mut at: usize) -> Option<&Block> {
-        while at != 0 {
-            at &= !(1 << at.ilog2());
-            if let Some(block) = self.blocks.get(at).filter(|block| block.stamp() != 0) {
-                return Some(block);
-            }
-        }
-        None
     }
 }

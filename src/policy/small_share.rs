@@ -18,6 +18,7 @@ impl SmallFraction {
     }
 
     /// Returns this fraction of a capacity, at least 1.
+    #[inline(always)]
     pub(crate) fn of(&self, capacity: u64) -> u64 {
         let share = u128::from(self.0.load(Ordering::Relaxed)) * u128::from(capacity) / u128::from(ONE);
         (share as u64).max(1)

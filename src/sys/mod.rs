@@ -4,6 +4,7 @@
 #[cfg(bellwether_count)]
 pub(crate) mod counted;
 pub(crate) mod futex;
+pub(crate) mod hashed;
 pub(crate) mod hasher;
 pub(crate) mod late_box;
 pub(crate) mod memory;

@@ -11,11 +11,8 @@ use super::zeroed::ZeroedSlice;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
-/// The usual number of segments. Under loom every segment costs time, and two elements will do.
-const USUAL: usize = if cfg!(loom) { 2 } else { 28 };
-
 /// Room for `2^(FIRST + SEGMENTS - 1)` elements. At first none of them is allocated.
-pub(crate) struct SegmentedArray<T, const FIRST: u32 = 0, const SEGMENTS: usize = USUAL> {
+pub(crate) struct SegmentedArray<T, const FIRST: u32, const SEGMENTS: usize> {
     /// The segments, last one first: a segment that is named by its distance from the last one is
     /// found without a subtraction.
     segments: [AtomicPtr<T>; SEGMENTS],
@@ -51,12 +48,12 @@ impl<T, const FIRST: u32, const SEGMENTS: usize> SegmentedArray<T, FIRST, SEGMEN
     /// Returns the segment of element `i`, and its index there.
     #[inline(always)]
     fn locate(i: usize) -> (usize, usize) {
-        // One segment more for each bit of the number above the first ones. The highest bit names
-        // the segment, the rest is the index.
-        let low = i & ((1 << FIRST) - 1);
-        let high = (i >> FIRST) << 1 | 1;
-        let segment = high.ilog2() as usize;
-        (segment, ((high ^ 1 << segment) >> 1) << FIRST | low)
+        if i < 1 << FIRST {
+            return (0, i);
+        }
+        // The highest bit of the number names the segment, the rest is the index.
+        let highest = i.ilog2();
+        ((highest - FIRST) as usize + 1, i ^ 1 << highest)
     }
 
     /// Returns element `i`, if its segment exists.

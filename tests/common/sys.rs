@@ -1,6 +1,8 @@
 //! Parts of `src/sys`, included by path for the tests, and the models of loom, that include what stands on them.
 #![allow(dead_code, unused_imports, unreachable_pub, reason = "each of them uses only a part")]
 
+#[path = "../../src/sys/hashed.rs"]
+pub(crate) mod hashed;
 #[path = "../../src/sys/late_box.rs"]
 pub(crate) mod late_box;
 #[path = "../../src/sys/memory.rs"]
