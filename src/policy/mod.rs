@@ -142,12 +142,12 @@ pub(crate) struct Policy<T> {
     sketch: Sketch,
 }
 
-/// Spreads the bits of a hash, which are well mixed, over all 64: Fibonacci hashing (Knuth, *The
-/// Art of Computer Programming* 3, 6.4). Its upper half depends on all bits, and mixes the lower
-/// one.
+/// Spreads the bits of a hash over all 64. The upper half of the product depends on all bits, and
+/// mixes the lower one. (The factor is one of SplitMix64's. It is not the one by which the table
+/// tells the parts of a cache apart: the hashes of a part have bits of that product in common.)
 #[inline(always)]
 fn mixed(hash: u32) -> u64 {
-    let x = u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    let x = u64::from(hash).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     x ^ (x >> 32)
 }
 

@@ -39,7 +39,7 @@ const ROWS: u32 = 2;
 /// The most that a counter counts to.
 pub(super) const MOST: u32 = 15;
 /// The additions, for each entry that there is room for, after which all counters are halved.
-const PERIOD: usize = 10;
+const PERIOD: usize = 8;
 /// The number of entries below which all additions are counted. Of more entries, the additions of a
 /// sample are. Otherwise all threads would write the one cache line that has the count.
 const FEW: usize = 512;

@@ -67,8 +67,8 @@ impl<T> HashedArray<T> {
         }
     }
 
-    /// Takes an array with indexes of `to` bits into use, if the one in use has `from` bits (0: none
-    /// is in use). Its elements are zero, or as they were left. Returns false if another one is in
+    /// Takes an array with indexes of `to` bits into use, in place of one of `from` bits (0: there
+    /// is none). Its elements are zero, or as they were left. Returns false if another one is in
     /// use.
     #[cold]
     pub(crate) fn exchange(&self, from: u32, to: u32) -> bool {
