@@ -6,7 +6,7 @@
 //! the whole, so that a reference to its elements stays valid. It is taken into use again when its
 //! length is wanted again.
 
-use super::sync::{AtomicPtr, Ordering};
+use super::sync::{Ordering, untracked::AtomicPtr};
 use super::zeroed::ZeroedSlice;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};

@@ -19,9 +19,9 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64,
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only
-/// report.
+/// report, and for the pointers to arrays of such numbers.
 pub(crate) mod untracked {
-    pub(crate) use super::atomics::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 /// Atomics that are used while another crate's lock is held (`flight::bell::wakers`). Shuttle does
