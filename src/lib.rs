@@ -178,7 +178,7 @@ pub mod waiting {}
 //                  -> engine/publish.rs `publish_successor`
 //   hand-over      api/handle/lease/ `drop` -> engine/end.rs `give_up` -> flight/bell/ `ring`
 //                  -> engine/join.rs `claim`
-//   eviction       engine/insert.rs -> engine/evict.rs `make_room` -> policy/evict.rs
+//   eviction       engine/insert.rs -> engine/evict.rs `displace` -> policy/evict.rs
 //                  -> engine/remove.rs `remove_held`
 mod api;
 mod engine;

@@ -210,6 +210,40 @@ fn insert_meets_a_smaller_capacity() {
     });
 }
 
+/// Two threads store one new key in a full cache. Each may have evicted an entry for it, whose weight its own was to take:
+/// the one whose link fails gives that weight back.
+/// Sees «displaced weight kept», «weight not undone».
+#[test]
+fn two_newcomers_of_one_key_in_a_full_cache() {
+    fn full() -> (Shared, Told) {
+        let (cache, told) = listened(1);
+        cache.insert(1, Value::new(1));
+        (cache, told)
+    }
+    let (one, other) = (|c: &Shared| c.insert(KEY, Value::new(2)), |c: &Shared| c.insert(KEY, Value::new(3)));
+    two(1, full, one, other, |c, told, (), ()| {
+        assert_eq!((c.len(), c.weight()), (1, 1));
+        all_told(c, told, 3);
+    });
+}
+
+/// A flight is removed as its value is published in a full cache: the weight of the entry that was evicted for it is given
+/// back.
+/// Sees «displaced weight kept», «weight left behind».
+#[test]
+fn a_removed_flight_in_a_full_cache() {
+    model(2, || {
+        let (cache, told) = listened(1);
+        cache.insert(1, Value::new(1));
+        let lease = lead(&cache);
+        let other = cache.clone();
+        let thread = spawn(move || other.invalidate(&KEY));
+        let stored = lease.fulfil(Value::new(2)).is_ok();
+        thread.join().unwrap();
+        all_told(&cache, &told, 1 + usize::from(stored));
+    });
+}
+
 /// A heavier value takes the place of one that is being removed: each weight is counted in once and out once.
 /// Sees «weight not undone», «old weight twice».
 #[test]
@@ -300,6 +334,8 @@ bugs! {
     hand_meets_removal: "slot not emptied";
     hand_meets_one_who_looks_and_removes: "closed counts";
     hand_meets_a_keeper: "one share of two";
+    two_newcomers_of_one_key_in_a_full_cache: "displaced weight kept", "weight not undone";
+    a_removed_flight_in_a_full_cache: "displaced weight kept", "weight left behind";
     heavier_replacement_meets_removal: "weight not undone", "old weight twice";
     lighter_replacement_meets_removal: "old weight twice";
     heavier_replacement_meets_the_hand: "weight not undone", "old weight twice";

@@ -40,6 +40,7 @@ impl<K, V> Core<K, V> {
     }
 
     /// Returns the expiry word of a value without tags.
+    #[inline]
     pub(super) fn hot(&self, born: u64, expires: u64, delta: u64) -> ExpiryWord {
         ExpiryWord::new(self.quiet_time(born, || self.config.refresh.earliest(born, expires, delta)), delta)
     }

@@ -3,6 +3,7 @@
 use super::config::StaleWindow;
 use super::flight_ref::Flight;
 use super::stats::Event;
+use super::weight::Displaced;
 use super::{Core, Operation, RemovalCause};
 use crate::flight::expiry::{ExpiryWord, Timestamps};
 use crate::flight::failure::{Failure, NotFound, SharedError};
@@ -180,7 +181,7 @@ impl<K, V> Operation<'_, K, V> {
         // (A call that has expired the key since the load began has ended this answer, too.)
         node.stamp_flight(self.core.nodes(), 1, stamps);
         let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
-        let weighed = self.reserve_weight(shard, 1, old);
+        let weighed = self.reserve_weight(shard, 1, old, Displaced::NOTHING);
         let listed = match old {
             None => !node.link().is_marked(),
             Some(old) => self.put_in_place(shard, node, old, &weighed),
@@ -196,7 +197,7 @@ impl<K, V> Operation<'_, K, V> {
             // until the remover clears that, and the weight of an entry in a slot is fixed.
             (true, _) if removed => {
                 if !mutant("failure's weight left") {
-                    self.release_weight(shard, 1);
+                    self.release_weight(|| shard, 1);
                 }
                 if mutant("weightless in its slot") {
                     node.set_weight(0);
@@ -206,7 +207,7 @@ impl<K, V> Operation<'_, K, V> {
                 // The slot's reference. It cannot be refused: the lease owns one.
                 let shared = node.inc_ref();
                 debug_assert!(shared);
-                self.assign_slot(shard, node, None);
+                self.assign_slot(shard, node);
             }
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),
             _ => {}

@@ -3,10 +3,12 @@
 //!
 //! The policy chooses the entry that goes. An entry that is being refreshed is never evicted.
 
+use super::config::KeepWhile;
+use super::weight::Displaced;
 use super::{Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
-use crate::policy::{Budget, Evictor, PolicyEntry};
+use crate::policy::{Budget, Coming, Evictor, PolicyEntry, Which};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
@@ -39,6 +41,11 @@ pub(super) struct ShardEvictor<'s, 'c, K, V> {
     last_resort: *const Node<K, V>,
     /// The last entry that was not evicted because the user keeps it.
     kept: Cell<*const Node<K, V>>,
+    /// Whether the weight of what is evicted stays in the total, and is added up here.
+    displaces: Cell<bool>,
+    displaced: Cell<u64>,
+    /// Whether there was any entry that can expire, when this was made.
+    any_expires: bool,
     /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
     /// is first needed.
     now: Cell<Option<u64>>,
@@ -50,19 +57,17 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn any_expires(&self) -> bool {
-        let core = self.operation.core;
-        core.config.idle != NEVER || core.nodes().has_extras() || core.all_ended()
+        self.any_expires
     }
 
+    #[inline]
     fn expired(&self, node: &Node<K, V>) -> bool {
-        !self.operation.core.never_ends(node) && self.operation.core.beyond_grace_at(node, self.now())
+        self.any_expires && self.beyond_grace(node)
     }
 
+    #[inline]
     fn recheck(&self, node: &Node<K, V>) {
-        self.operation.fence_slots();
-        if node.link().is_marked() {
-            self.operation.clear_cell(node);
-        }
+        self.operation.recheck_slot(node);
     }
 
     fn release(&self, held: Ptr<K, V>) {
@@ -76,18 +81,20 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
         Some(newcomer.last.replace(true))
     }
 
+    #[inline]
     fn evict(&self, node: &Node<K, V>) -> bool {
-        let over = !self.operation.core.never_ends(node) && self.operation.core.is_expired_at(node, self.now());
+        let over = self.any_expires && self.is_over(node);
         let cause = if over { RemovalCause::Expired } else { RemovalCause::Size };
         if !over && self.is_kept(node) {
             self.kept.set(node);
             return false;
         }
         // A failure has ended already. No caller can refresh it, so the mark alone decides.
-        if node.word.close() == Closing::Refused && !matches!(node.word.load().state(), State::Failed(_)) {
+        if node.word.close() == Closing::Refused && !node.word.load().failed() {
             return false;
         }
-        self.operation.remove_held(node, cause);
+        let displaced = if self.displaces.get() { Some(&self.displaced) } else { None };
+        self.operation.remove_held(node, cause, displaced);
         true
     }
 
@@ -104,10 +111,25 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
 }
 
 impl<K, V> ShardEvictor<'_, '_, K, V> {
+    #[inline(never)]
+    fn beyond_grace(&self, node: &Node<K, V>) -> bool {
+        !self.operation.core.never_ends(node) && self.operation.core.beyond_grace_at(node, self.now())
+    }
+
+    #[inline(never)]
+    fn is_over(&self, node: &Node<K, V>) -> bool {
+        !self.operation.core.never_ends(node) && self.operation.core.is_expired_at(node, self.now())
+    }
+
     /// Returns whether the user keeps this entry from eviction. Runs `keep_while`; if that panics,
     /// the entry may go.
+    #[inline]
     fn is_kept(&self, node: &Node<K, V>) -> bool {
-        let Some(keep_while) = &self.operation.core.config.keep_while else { return false };
+        self.operation.core.config.keep_while.as_ref().is_some_and(|keep_while| self.user_keeps(node, keep_while))
+    }
+
+    #[inline(never)]
+    fn user_keeps(&self, node: &Node<K, V>, keep_while: &KeepWhile<K, V>) -> bool {
         if !node.word.load().is_entry() || ptr::eq(self.last_resort, node) {
             return false;
         }
@@ -153,6 +175,9 @@ impl<K, V> Operation<'_, K, V> {
             newcomer: None,
             last_resort: ptr::null(),
             kept: Cell::new(ptr::null()),
+            displaces: Cell::new(false),
+            displaced: Cell::new(0),
+            any_expires: self.core.config.idle != NEVER || self.core.nodes().has_extras() || self.core.all_ended(),
             now: Cell::new(time.is_users().then(now)),
         }
     }
@@ -170,6 +195,33 @@ impl<K, V> Operation<'_, K, V> {
         }
     }
 
+    /// Evicts an entry for a newcomer that is about to enter this ring, if there is no room for it.
+    /// So the weight does not exceed the capacity even for a moment, and where one weight takes the
+    /// place of another, the total is not written.
+    ///
+    /// This is the common case. Where expired entries are to go first, or this entry's weight is
+    /// not enough, or none may go, [`make_room`](Self::make_room) does the rest once the newcomer
+    /// is stored.
+    #[inline]
+    pub(super) fn displace(
+        &self,
+        home: &Shard<K, V>,
+        (ring, weight): (Which, u32),
+        born: u64,
+        evictor: &ShardEvictor<'_, '_, K, V>,
+    ) -> Displaced {
+        if self.core.weight() + u64::from(weight) <= self.core.capacity() || self.is_time_to_tidy(born) {
+            return Displaced::NOTHING;
+        }
+        self.respread(home);
+        let first = self.heaviest(home, None);
+        evictor.displaces.set(true);
+        let _evicted = first.policy.displace(self.budget(first), Coming::into(ring, weight), evictor);
+        evictor.displaces.set(false);
+        self.core.note_stray(first);
+        Displaced::of(evictor.displaced.replace(0))
+    }
+
     /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there
     /// is one. The newcomer stays, unless no other entry may go.
     ///
@@ -177,62 +229,79 @@ impl<K, V> Operation<'_, K, V> {
     /// the same time, the last one sees the whole weight, and when all have returned, the weight is
     /// within the capacity. Entries that are being refreshed are passed over; their leaders make
     /// room when they end.
+    #[inline]
     pub(super) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
-        match newcomer {
-            Some(&Newcomer { node: stored, .. }) if self.is_untidy(stored) => {
-                // Expired entries go first. That may run user code (`tags_with`), and room must be
-                // made even if it panics.
-                let _ = self.ask(|| self.tidy(home, stored.born()));
-                if self.is_over_full() {
-                    self.evict_down(home, newcomer);
-                }
-            }
-            _ if self.is_over_full() => self.evict_down(home, newcomer),
-            _ => {}
+        if let Some(&Newcomer { node: stored, .. }) = newcomer.filter(|newcomer| self.is_untidy(newcomer.node)) {
+            // Expired entries go first. That may run user code (`tags_with`), and room must be made
+            // even if it panics.
+            let _ = self.ask(|| self.tidy(home, stored.born()));
+        }
+        if self.is_over_full() {
+            self.evict_down(home, newcomer);
         }
     }
 
+    #[inline]
     pub(super) fn is_over_full(&self) -> bool {
         self.core.weight() > self.core.capacity()
     }
 
     #[inline(never)]
     fn evict_down(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
-        // A newcomer that is heavier than the whole capacity, which may have been lowered
-        // meanwhile, may go like any other entry.
-        let (mut looked_behind, mut last_resort) = (false, ptr::null());
-        let mut newcomer = newcomer.filter(|newcomer| {
-            last_resort = newcomer.node;
-            newcomer.weight() <= self.core.capacity()
-        });
-        if newcomer.is_some() {
-            last_resort = ptr::null();
+        let mut evictor = self.evictor();
+        match newcomer {
+            // A newcomer that is heavier than the whole capacity, which may have been lowered
+            // meanwhile, may go like any other entry.
+            Some(newcomer) if newcomer.weight() > self.core.capacity() => evictor.last_resort = newcomer.node,
+            _ => evictor.newcomer = newcomer,
         }
+        let mut looked_behind = false;
         while self.is_over_full() {
             self.respread(home);
-            let first = self.heaviest(home, newcomer.map_or(0, Newcomer::weight));
-            let evict = |shard: &Shard<K, V>| {
-                let seats = ShardEvictor { newcomer, last_resort, ..self.evictor() };
-                let freed = shard.policy.evict(self.budget(shard), &seats);
-                self.core.note_stray(shard);
-                freed
-            };
-            let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !ptr::eq(*s, first));
-            if evict(first) || others.any(evict) {
+            let first = self.heaviest(home, evictor.newcomer);
+            if self.evict_from(first, &evictor) {
                 looked_behind = false;
-            } else if let Some(newcomer) = newcomer.filter(|_| self.core.shards.len() > 1 && !looked_behind) {
-                // Strays come to the end of their ring, behind the newcomer. The hand passes them,
-                // too, before the newcomer goes.
-                newcomer.last.set(false);
-                looked_behind = true;
-            } else if let Some(rejected) = newcomer.take() {
-                // No other entry may go. Then the newcomer may, even if the user would keep it.
-                last_resort = rejected.node;
-            } else {
-                // SAFETY: null, or made from a reference that the caller holds until this returns.
-                return self.evict_held(unsafe { last_resort.as_ref() });
+            } else if !self.evict_from_others(first, &mut evictor, &mut looked_behind) {
+                return;
             }
         }
+    }
+
+    fn evict_from(&self, shard: &Shard<K, V>, evictor: &ShardEvictor<'_, '_, K, V>) -> bool {
+        let evicted = shard.policy.evict(self.budget(shard), evictor);
+        // The hand may have put an entry back.
+        self.core.note_stray(shard);
+        evicted
+    }
+
+    /// Evicts an entry of another shard than `first`, where none may go. If there is none either,
+    /// prepares the next attempt: at last the newcomer may go. Returns false if no attempt is left.
+    #[cold]
+    fn evict_from_others<'n>(
+        &self,
+        first: &Shard<K, V>,
+        evictor: &mut ShardEvictor<'n, '_, K, V>,
+        looked_behind: &mut bool,
+    ) -> bool {
+        let mut others = self.core.shards.iter().map(|s| &s.0).filter(|s| !ptr::eq(*s, first));
+        evictor.kept.set(ptr::null());
+        if others.any(|shard| self.evict_from(shard, evictor)) {
+            *looked_behind = false;
+        } else if let Some(newcomer) = evictor.newcomer.filter(|_| self.core.shards.len() > 1 && !*looked_behind) {
+            // Strays come to the end of their ring, behind the newcomer. The hand passes them, too,
+            // before the newcomer goes.
+            newcomer.last.set(false);
+            *looked_behind = true;
+        } else if let Some(rejected) = evictor.newcomer.take() {
+            // No other entry may go. Then the newcomer may, even if the user would keep it.
+            evictor.last_resort = rejected.node;
+        } else {
+            // SAFETY: null, or made from a reference that the caller holds until this returns.
+            self.evict_held(unsafe { evictor.last_resort.as_ref() });
+            return false;
+        }
+        evictor.kept.set(ptr::null());
+        true
     }
 
     /// Evicts a newcomer that was not found in its ring: it has gone before, or another hand holds
@@ -268,12 +337,17 @@ impl<K, V> Operation<'_, K, V> {
     /// Returns the shard that gives an entry: `home` if it is above its part of the capacity even
     /// without the newcomer, else the heaviest one. So a heavy newcomer does not push out the other
     /// entries of its shard first.
-    fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
+    #[inline]
+    fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) -> &'s Shard<K, V> {
+        if self.core.one_shard() { home } else { self.heaviest_of_all(home, newcomer.map_or(0, Newcomer::weight)) }
+    }
+
+    fn heaviest_of_all<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
             let own = if ptr::eq(shard, home) { newcomer } else { 0 };
             shard.policy.total().saturating_sub(own)
         };
-        if self.core.one_shard() || total(home) >= self.part().max(1) {
+        if total(home) >= self.part().max(1) {
             return home;
         }
         self.core.shards.iter().map(|s| &s.0).max_by_key(|&shard| total(shard)).unwrap_or(home)

@@ -181,7 +181,14 @@ impl Expiry {
         self.ttl.is_some_and(Ttl::is_zero)
     }
 
+    /// Returns whether no part is given that says how the value is kept.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ttl.is_none() && self.cost.is_none() && self.age == 0 && !self.has_own_terms()
+    }
+
     /// Returns whether a part is given that is kept with the entry.
+    #[inline]
     pub(crate) fn has_own_terms(&self) -> bool {
         self.refresh.is_some() || self.while_refresh.is_some() || self.if_error.is_some()
     }

@@ -9,8 +9,11 @@ use super::spare::OwnedNode;
 use super::stats::Event;
 use super::taken::Taker;
 use super::terms::EntryMeta;
-use super::{Operation, Ptr};
+use super::weight::Displaced;
+use super::{Operation, Ptr, Shard};
 use crate::flight::node::Node;
+use crate::policy::Which;
+use crate::table::SearchPosition;
 use crate::table::link::Link;
 use crate::table::split_order::split_order;
 use alloc::boxed::Box;
@@ -70,34 +73,70 @@ impl<K, V> Operation<'_, K, V> {
             self.prefetch_insert(shard, order);
         }
         fetch(2);
+        let mut ring = None;
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key(), entry.key());
             let place = table.search(self.pin(), hash, hit);
-            let old = place.found.map(|link| self.node(link));
-            if let Some(old) = old.filter(|_| guess) {
-                self.cost_as(entry, old, &meta.stamps);
-            }
-            let weighed = self.reserve_weight(shard, meta.weight, old);
-            let linked = match old {
-                Some(old) => table.replace(old.link(), Node::as_link(node)),
-                None => table.insert(&place, Node::as_link(node)),
+            let linked = match place.found {
+                None => self.link_new(shard, &place, entry, (&mut ring, meta.stamps.born)),
+                Some(link) => {
+                    let old = self.node(link);
+                    if guess {
+                        self.cost_as(entry, old, &meta.stamps);
+                    }
+                    self.link_over(shard, old, entry, taker)
+                }
             };
             if linked {
                 new.linked();
-                match old {
-                    Some(old) => {
-                        taker.removes(self, old, || Some(self.replaced(shard, old, entry, &weighed)));
-                    }
-                    None => {
-                        self.core.grow_table(shard, 0);
-                        self.assign_slot(shard, entry, None);
-                    }
-                }
-                self.make_room(shard, Some(&Newcomer::new(entry, old.is_some())));
                 return Ok(node);
             }
-            self.undo_weight(shard, &weighed);
         }
+    }
+
+    /// Links a newcomer whose key is not there, and gives it a slot, after making room for both.
+    /// Returns false if the list has changed at `place`. Then the caller searches again.
+    #[inline]
+    fn link_new(
+        &self,
+        shard: &Shard<K, V>,
+        place: &SearchPosition<'_>,
+        entry: &Node<K, V>,
+        (ring, born): (&mut Option<Which>, u64),
+    ) -> bool {
+        let (weight, evictor) = (entry.stored_weight(), self.evictor());
+        let budget = self.budget(shard);
+        // (Only once: the ghost of a key is gone once it was asked for.)
+        let ring = *ring.get_or_insert_with(|| shard.policy.choose(entry.link().order(), budget, &evictor));
+        let displaced = self.displace(shard, (ring, weight), born, &evictor);
+        let weighed = self.reserve_weight(shard, weight, None, displaced);
+        if !self.core.table.insert(place, Node::as_link(NonNull::from(entry))) {
+            self.undo_weight(shard, &weighed);
+            return false;
+        }
+        self.commit_weight(&weighed);
+        self.core.grow_table_for(budget.entries, 0);
+        self.admit(shard, entry, (ring, budget), &evictor);
+        self.make_room(shard, Some(&Newcomer::new(entry, false)));
+        true
+    }
+
+    /// Puts a newcomer in the place of `old`. Returns false if `old` was removed meanwhile.
+    fn link_over(
+        &self,
+        shard: &Shard<K, V>,
+        old: &Node<K, V>,
+        entry: &Node<K, V>,
+        taker: &mut impl Taker<K, V>,
+    ) -> bool {
+        let weighed = self.reserve_weight(shard, entry.stored_weight(), Some(old), Displaced::NOTHING);
+        if !self.core.table.replace(old.link(), Node::as_link(NonNull::from(entry))) {
+            self.undo_weight(shard, &weighed);
+            return false;
+        }
+        taker.removes(self, old, || Some(self.replaced(shard, old, entry, &weighed)));
+        self.make_room(shard, Some(&Newcomer::new(entry, true)));
+        true
     }
 
     /// Defers telling the listener and the observer of a key and value that were not kept, and

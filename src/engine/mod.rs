@@ -118,6 +118,8 @@ pub(crate) struct Core<K, V> {
     leases: AtomicUsize,
     rounds: CachePadded<tidy::Rounds>,
     epochs: expire::Epochs,
+    /// Whether a removal is to be told to anyone, or may be due to a tag.
+    tells_removals: bool,
     /// On cache lines of its own: every removal writes here, which must not slow down hits.
     limbo: CachePadded<Limbo<Node<K, V>>>,
 }
@@ -170,6 +172,7 @@ impl<K, V> Core<K, V> {
             leases: AtomicUsize::new(0),
             rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
             epochs: expire::Epochs::new(),
+            tells_removals: config.listener.is_some() || config.observer.is_some() || config.groups.is_some(),
             limbo: CachePadded(Limbo::new(config.huge_pages)),
             config,
         }
@@ -203,8 +206,15 @@ impl<K, V> Core<K, V> {
 
     /// Has the table grow, if its nodes have become too many: the entries, by those of this shard,
     /// and so many flights.
+    #[inline]
     fn grow_table(&self, shard: &Shard<K, V>, flights: u64) {
-        let entries = self.entries_of(shard) << self.active_bits();
+        self.grow_table_for(self.entries_of(shard), flights);
+    }
+
+    /// Does the same, if this is the number of the shard's entries.
+    #[inline]
+    fn grow_table_for(&self, entries: usize, flights: u64) {
+        let entries = entries << self.active_bits();
         self.table.buckets.grow(entries.saturating_add(flights as usize));
     }
 
@@ -247,12 +257,19 @@ impl<K, V> Core<K, V> {
         fastrand::Rng::with_seed(n).u64(..)
     }
 
+    #[inline]
     pub(crate) fn pressure(&self) -> Pressure {
         // No model retires that much. These loads would only multiply the schedules that loom
         // explores.
         if cfg!(loom) {
             return Pressure::Normal;
         }
+        let few = self.limbo.nodes() <= SOFT_BYTES / bytes::<Node<K, V>>();
+        if few && self.config.weigher.is_none() { Pressure::Normal } else { self.pressure_in_full() }
+    }
+
+    #[inline(never)]
+    fn pressure_in_full(&self) -> Pressure {
         let bytes = self.limbo.nodes().saturating_mul(bytes::<Node<K, V>>());
         let weight = self.limbo.weight();
         let most = if self.config.weigher.is_some() { self.capacity().max(4096) } else { NEVER };

@@ -50,7 +50,6 @@ pub(crate) struct Operation<'c, K, V> {
     upkeep: Cell<Upkeep>,
     /// The flight whose waiters are to be woken. Only a sweep has more than one.
     rung: Cell<Option<Ptr<K, V>>>,
-    rung_more: RefCell<Vec<Ptr<K, V>>>,
 }
 
 impl<'c, K, V> Operation<'c, K, V> {
@@ -63,7 +62,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     /// user code.
     pub(crate) fn ring(&self, flight: Ptr<K, V>) {
         if let Some(before) = self.rung.replace(Some(flight)) {
-            self.rung_more.borrow_mut().push(before);
+            self.push(Deferred::Rung(before));
         }
     }
 
@@ -193,34 +192,42 @@ impl<'c, K, V> Operation<'c, K, V> {
 }
 
 impl<K, V> Drop for Operation<'_, K, V> {
+    #[inline]
     fn drop(&mut self) {
         // SAFETY: the pin is dropped once, here, and not used afterwards.
         unsafe { ManuallyDrop::drop(&mut self.pin) };
         // The common case is one flight at most, and nothing else.
-        if self.rung_more.get_mut().is_empty() && self.after.get_mut().is_empty() {
-            if let Some(flight) = self.rung.get() {
-                self.core.bells.ring(flight.addr().get());
-            }
-        } else {
-            let more = core::mem::take(self.rung_more.get_mut());
-            let after = core::mem::take(self.after.get_mut());
-            self.core.tell(self.rung.get().into_iter().chain(more), after);
+        if self.after.get_mut().capacity() != 0 {
+            self.core.tell(self.rung.get(), core::mem::take(self.after.get_mut()));
+        } else if let Some(flight) = self.rung.get() {
+            self.core.bells.ring(flight.addr().get());
         }
         let upkeep = match self.core.pressure() {
             Pressure::Normal => self.upkeep.get(),
             _ => self.upkeep.get().max(Upkeep::All),
         };
-        if upkeep != Upkeep::Nothing && !unwind::panicking() {
-            self.core.limbo.collect(upkeep);
+        if upkeep != Upkeep::Nothing {
+            self.core.keep_up(upkeep);
         }
     }
 }
 
 impl<K, V> Core<K, V> {
+    /// Does the upkeep, unless the thread unwinds: drops of the user's run in there.
+    #[inline(never)]
+    fn keep_up(&self, upkeep: Upkeep) {
+        if !unwind::panicking() {
+            self.limbo.collect(upkeep);
+        }
+    }
+
     /// Does the deferred work: wakes waiters, tells the listener about removed values and gives
     /// back the references that kept them alive for it, calls `on_load_error`, and tells the
     /// observer.
-    fn tell(&self, rung: impl Iterator<Item = Ptr<K, V>>, after: Vec<Deferred<K, V>>) {
+    ///
+    /// The waiters come first: they wait for no user code.
+    #[cold]
+    fn tell(&self, rung: Option<Ptr<K, V>>, mut after: Vec<Deferred<K, V>>) {
         struct Release<'c, K, V>(&'c Core<K, V>, Ptr<K, V>);
         impl<K, V> Drop for Release<'_, K, V> {
             fn drop(&mut self) {
@@ -230,7 +237,11 @@ impl<K, V> Core<K, V> {
                 unsafe { self.0.give_back(self.1, false) };
             }
         }
-        unwind::each(rung.map(Deferred::Rung).chain(after), |after| match after {
+        let is_rung = |after: &Deferred<K, V>| matches!(after, Deferred::Rung(_));
+        if after.iter().any(is_rung) {
+            after.sort_by_key(|after| !is_rung(after));
+        }
+        unwind::each(rung.map(Deferred::Rung).into_iter().chain(after), |after| match after {
             // The bell is found by the flight's address alone, so the flight need not be alive.
             Deferred::Rung(flight) => self.bells.ring(flight.addr().get()),
             Deferred::Removed(node, cause) => {
@@ -279,7 +290,6 @@ impl<K, V> Core<K, V> {
             after: RefCell::new(Vec::new()),
             upkeep: Cell::new(Upkeep::Nothing),
             rung: Cell::new(None),
-            rung_more: RefCell::new(Vec::new()),
         }
     }
 

@@ -6,9 +6,9 @@
 //! 1. It sets REMOVED in the state word.
 //! 2. It subtracts weight and count, if the node had a stored value. (If the publisher had not
 //!    stored the value yet, the publisher does this part.)
-//! 3. It clears the node's slot.
+//! 3. It clears the node's slot, and gets the slot's reference.
 //! 4. It unlinks the node.
-//! 5. It gives back the list's reference, or passes it on to the listener.
+//! 5. It gives back both references, or passes the list's on to the listener.
 //!
 //! User code that is needed meanwhile (the clock, an entry's tags) is called through
 //! [`Operation::ask`], so no panic can leave a removal half done.
@@ -22,6 +22,7 @@ use crate::flight::node::Node;
 use crate::flight::word::Snapshot;
 use crate::sys::mutants::mutant;
 use crate::table::link::Link;
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 impl<K, V> Operation<'_, K, V> {
@@ -39,16 +40,31 @@ impl<K, V> Operation<'_, K, V> {
             return None;
         }
         let before = self.removed(shard, node, 0);
-        self.clear_slot(node);
-        self.unlist_and_release(node, before, cause);
+        let held = self.clear_slot(node);
+        self.unlist_and_release(node, held, before, cause);
         Some(before)
     }
 
     /// Removes a node that the hand holds, and gives back the slot's reference. The node is in no
     /// slot. A caller that put it in one, and now rechecks its mark, does not find it there.
-    pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause) {
+    ///
+    /// If `displaced` is given, the node's weight is added to it, instead of being subtracted from
+    /// the total.
+    #[inline]
+    pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause, displaced: Option<&Cell<u64>>) {
         let listed = self.core.table.mark(node.link()) && {
-            let before = self.removed(self.core.shard_of_order(node.link().order()), node, 0);
+            let before = node.word.set_removed();
+            let weight = if before.weighs() { node.stored_weight() } else { 0 };
+            if weight != 0 {
+                let shard = || self.core.shard_of_order(node.link().order());
+                match displaced {
+                    Some(displaced) => {
+                        displaced.set(displaced.get() + u64::from(weight));
+                        self.count_out(shard);
+                    }
+                    None => self.release_weight(shard, weight),
+                }
+            }
             !self.unlist(node, before, cause)
         };
         // SAFETY: the hand owns the slot's reference, and passes it to this call. The list's
@@ -60,43 +76,65 @@ impl<K, V> Operation<'_, K, V> {
     /// Returns the word before.
     fn removed(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
         let before = node.word.set_removed();
-        if before.weighs() && node.stored_weight() != 0 && (accounted == 0 || mutant("old weight twice")) {
-            self.release_weight(shard, node.stored_weight());
+        let weight = node.stored_weight();
+        if before.weighs() && weight != 0 && (accounted == 0 || mutant("old weight twice")) {
+            self.release_weight(|| shard, weight);
         }
         before
     }
 
     /// Unlinks a node for the winner of its mark. The list's reference goes to the listener, or is
-    /// given back.
-    fn unlist_and_release(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) {
-        if !self.unlist(node, before, cause) {
-            // SAFETY: the winner of the mark owns the list's reference once the node is unlinked.
-            unsafe { self.release(NonNull::from(node)) };
+    /// given back. So are as many references as the caller holds.
+    fn unlist_and_release(&self, node: &Node<K, V>, held: u32, before: Snapshot, cause: RemovalCause) {
+        let listed = !self.unlist(node, before, cause);
+        let shares = held + u32::from(listed);
+        if shares != 0 {
+            // SAFETY: the references that the caller holds are passed to this call. The winner of
+            // the mark owns the list's once the node is unlinked.
+            unsafe { self.release_shares(NonNull::from(node), shares) };
         }
     }
 
     /// Unlinks a node for the winner of its mark, and reports the removal. Returns whether the
     /// list's reference went to the listener. If not, the caller must give it back.
     #[must_use]
+    #[inline]
     fn unlist(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
         self.core.table.unlink(self.pin(), node.link());
         // The hand or a sweep closed the node before, and this remover only marked it first. The
         // closing is the cause.
-        let overtook = before.closed() && matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced);
-        let cause = match overtook {
-            // This calls user code: the clock and `tags_with`. The remaining duties must be done
-            // even if it panics.
-            true => self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size),
-            false => cause,
-        };
-        let (this, had_value) = (NonNull::from(node), before.has_value() && node.stored_weight() != 0);
+        let overtook = matches!(cause, RemovalCause::Explicit | RemovalCause::Replaced) && before.closed();
+        let cause = if overtook { self.cause_of_overtaken(node) } else { cause };
+        let had_value = before.has_value() && node.stored_weight() != 0;
+        let counts = had_value || (cause == RemovalCause::Explicit && before.in_flight());
+        if !self.core.tells_removals {
+            if counts {
+                self.count_removal(cause);
+            }
+            return false;
+        }
+        self.tell_removal(node, had_value, counts, cause)
+    }
+
+    /// Returns the cause for which another caller has closed the node.
+    #[cold]
+    fn cause_of_overtaken(&self, node: &Node<K, V>) -> RemovalCause {
+        // This calls user code: the clock and `tags_with`. The remaining duties must be done even
+        // if it panics.
+        self.ask(|| self.cause_of_closing(node)).unwrap_or(RemovalCause::Size)
+    }
+
+    /// Counts a removal in a cache with tags, a listener or an observer, and has these told of it.
+    /// Returns as [`unlist`](Self::unlist).
+    #[inline(never)]
+    fn tell_removal(&self, node: &Node<K, V>, had_value: bool, counts: bool, cause: RemovalCause) -> bool {
         let untagged = had_value && cause != RemovalCause::Explicit && self.ended_by_tag(node);
         // A newcomer that takes the place of such a value replaces it. All other removals of it are
         // due to the tag.
         let cause = if untagged && cause != RemovalCause::Replaced { RemovalCause::Explicit } else { cause };
         if untagged {
             self.count_removal(RemovalCause::Explicit);
-        } else if had_value || (cause == RemovalCause::Explicit && before.in_flight()) {
+        } else if counts {
             self.count_removal(cause);
         }
         if had_value {
@@ -106,7 +144,7 @@ impl<K, V> Operation<'_, K, V> {
         if told {
             // SAFETY: the winner of the mark owns the list's reference once the node is unlinked,
             // and passes it on. The node has a value.
-            unsafe { self.announce(this, cause) };
+            unsafe { self.announce(NonNull::from(node), cause) };
         }
         told
     }
@@ -124,9 +162,8 @@ impl<K, V> Operation<'_, K, V> {
         self.commit_weight(weighed);
         let cause = self.cause_by_time(old, new.born(), RemovalCause::Replaced);
         let before = self.removed(shard, old, weighed.old);
-        self.assign_slot(shard, new, Some(old));
-        self.clear_slot(old);
-        self.unlist_and_release(old, before, cause);
+        let held = self.inherit_slot(shard, new, old);
+        self.unlist_and_release(old, held, before, cause);
         before
     }
 

@@ -11,9 +11,10 @@
 //! not look for an entry that it holds: the entry is in no slot, and no other caller can put it in
 //! one.
 
-use super::{Operation, Ptr, Shard};
+use super::evict::ShardEvictor;
+use super::{Operation, Shard};
 use crate::flight::node::Node;
-use crate::policy::Evictor;
+use crate::policy::{Budget, Which};
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{Ordering, fence};
 use core::ptr::NonNull;
@@ -44,47 +45,69 @@ impl<K, V> Operation<'_, K, V> {
         !cfg!(loom) && self.core.entries_of(shard) >= part
     }
 
-    /// Gives a stored node its slot: the slot of `old`, which it replaced, or a new one. The caller
-    /// has taken the slot's reference.
-    #[inline(always)]
-    pub(super) fn assign_slot(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: Option<&Node<K, V>>) {
-        let this = NonNull::from(node);
-        match old.map(NonNull::from) {
-            Some(old) if self.replace_slot(old, this) => self.evictor().recheck(node),
-            _ => {
-                shard.policy.admit(this, self.budget(shard), &self.evictor());
-                self.core.note_stray(shard);
-            }
-        }
+    /// Gives a stored node a slot. The caller has taken the slot's reference.
+    pub(super) fn assign_slot(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
+        let (budget, evictor) = (self.budget(shard), self.evictor());
+        let ring = shard.policy.choose(node.link().order(), budget, &evictor);
+        self.admit(shard, node, (ring, budget), &evictor);
     }
 
-    fn replace_slot(&self, old: Ptr<K, V>, new: Ptr<K, V>) -> bool {
-        // SAFETY: the caller keeps `old` alive.
-        let slot = unsafe { old.as_ref() }.cold().slot.load(Ordering::Relaxed);
-        let taken = self.core.policy_of(slot).take_over(slot, old, new);
-        if taken && !mutant("seat not checked") {
-            // SAFETY: the slot owned this reference to `old`, and has given it to this caller. The
-            // node is used only under this operation's pin.
-            unsafe { self.release(old) };
+    /// Gives a stored node the slot of `old`, which it replaced, or a new one. The caller has taken
+    /// the slot's reference. `old`, which is marked, is in no slot afterwards. Returns how many
+    /// references to it the caller has got.
+    #[must_use]
+    pub(super) fn inherit_slot(&self, shard: &Shard<K, V>, node: &Node<K, V>, old: &Node<K, V>) -> u32 {
+        let slot = old.cold().slot.load(Ordering::Relaxed);
+        let taken = self.core.policy_of(slot).take_over(slot, NonNull::from(old), NonNull::from(node));
+        if taken || mutant("seat not checked") {
+            self.recheck_slot(node);
+            return u32::from(taken && !mutant("seat not checked"));
         }
-        taken || mutant("seat not checked")
+        self.assign_slot(shard, node);
+        // A hand may have moved `old` meanwhile, or holds it.
+        self.clear_slot(old)
     }
 
-    /// Empties the slot of a node that was just marked.
-    pub(super) fn clear_slot(&self, node: &Node<K, V>) {
+    /// Gives a newcomer a slot in the ring that was chosen for it. The caller has taken the slot's
+    /// reference.
+    #[inline]
+    pub(super) fn admit(
+        &self,
+        shard: &Shard<K, V>,
+        node: &Node<K, V>,
+        (ring, budget): (Which, Budget),
+        evictor: &ShardEvictor<'_, '_, K, V>,
+    ) {
+        shard.policy.admit(ring, NonNull::from(node), budget, evictor);
+        self.core.note_stray(shard);
+    }
+
+    /// Looks again at an entry that was just put in a slot. If the entry was removed meanwhile, its
+    /// remover may have looked at the slot too early.
+    #[inline]
+    pub(super) fn recheck_slot(&self, node: &Node<K, V>) {
         self.fence_slots();
-        self.clear_cell(node);
+        if node.link().is_marked() && self.clear_cell(node) {
+            // SAFETY: the slot owned this reference, and has given it to this caller. The node is
+            // used only under this operation's pin.
+            unsafe { self.release(NonNull::from(node)) };
+        }
     }
 
-    pub(super) fn clear_cell(&self, node: &Node<K, V>) {
-        let this = NonNull::from(node);
+    /// Empties the slot of a node that was just marked. Returns how many references to the node the
+    /// caller has got: the slot's, if the node was in it.
+    #[must_use]
+    pub(super) fn clear_slot(&self, node: &Node<K, V>) -> u32 {
+        self.fence_slots();
+        u32::from(self.clear_cell(node))
+    }
+
+    /// Returns whether the caller has got the slot's reference.
+    fn clear_cell(&self, node: &Node<K, V>) -> bool {
         // Read once: the number tells both the shard and the slot in it. Two reads might pair a
         // shard with a slot number of another shard.
         let slot = node.cold().slot.load(Ordering::Relaxed);
-        if self.core.policy_of(slot).clear(slot, this) {
-            // SAFETY: as in `replace_slot`.
-            unsafe { self.release(this) };
-        }
+        self.core.policy_of(slot).clear(slot, NonNull::from(node))
     }
 
     /// Empties the rings of a cache that is being dropped.

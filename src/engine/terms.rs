@@ -21,6 +21,7 @@ impl<K, V> Core<K, V> {
     /// Runs the weigher, `expiry_with` and `tags_with`. `own` are terms of this value alone.
     /// `delta` is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
     /// sequence with which the load began ([`Core::tag_sequence`]).
+    #[inline]
     pub(crate) fn entry_meta(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         let stamps = self.times(key, value, own, (start, delta));
@@ -33,7 +34,25 @@ impl<K, V> Core<K, V> {
 
     /// Returns the times of a value; the expiry is the creation time if the value is not to be
     /// kept. Runs `expiry_with` and `tags_with`.
-    pub(crate) fn times(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> Timestamps {
+    #[inline]
+    pub(crate) fn times(&self, key: &K, value: &V, own: &Expiry, load: (u64, u64)) -> Timestamps {
+        match own.is_empty() && self.config.expiry_with.is_none() && self.config.groups.is_none() {
+            true => self.stamps(self.usual_ttl(), load),
+            false => self.times_by_terms(key, value, own, load),
+        }
+    }
+
+    /// Returns the time to live of a value without terms.
+    #[inline]
+    fn usual_ttl(&self) -> u64 {
+        match self.config.ttl {
+            NEVER => NEVER,
+            ttl => xfetch::jittered(ttl, self.config.jitter, self.random()),
+        }
+    }
+
+    #[inline(never)]
+    fn times_by_terms(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> Timestamps {
         let asked;
         let terms = match &self.config.expiry_with {
             None => own,
@@ -43,8 +62,7 @@ impl<K, V> Core<K, V> {
             }
         };
         let ttl = match terms.ttl {
-            None if self.config.ttl == NEVER => NEVER,
-            None => xfetch::jittered(self.config.ttl, self.config.jitter, self.random()),
+            None => self.usual_ttl(),
             Some(ttl) if ttl.is_jittered() => xfetch::jittered(ttl.nanos(), self.config.jitter, self.random()),
             Some(ttl) => ttl.nanos(),
         };
@@ -59,6 +77,7 @@ impl<K, V> Core<K, V> {
         stamps
     }
 
+    #[inline]
     fn stamps(&self, ttl: u64, (tag_sequence, delta): (u64, u64)) -> Timestamps {
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);

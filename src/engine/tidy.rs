@@ -111,6 +111,7 @@ impl<K, V> Core<K, V> {
     }
 
     /// Notes the end of a value that got another time, or may have expired by now.
+    #[inline(never)]
     pub(crate) fn note_end(&self, node: &Node<K, V>) {
         self.rounds.note(self.end_of(node));
     }
@@ -133,13 +134,16 @@ impl<K, V> Operation<'_, K, V> {
     pub(super) fn is_untidy(&self, stored: &Node<K, V>) -> bool {
         // Never under loom: to it this would be a purge, which has models of its own, within every
         // insertion.
-        !cfg!(loom) && self.core.any_ends() && self.is_time_to_tidy(stored)
+        !cfg!(loom) && self.core.any_ends() && {
+            self.core.note_end(stored);
+            self.is_time_to_tidy(stored.born())
+        }
     }
 
-    #[inline(never)]
-    fn is_time_to_tidy(&self, stored: &Node<K, V>) -> bool {
-        self.core.note_end(stored);
-        stored.born() >= self.core.rounds.soonest.load(Ordering::Relaxed)
+    /// Returns whether an entry may have expired by `now`.
+    #[inline]
+    pub(super) fn is_time_to_tidy(&self, now: u64) -> bool {
+        now >= self.core.rounds.soonest.load(Ordering::Relaxed)
     }
 
     /// Removes some of the entries that have expired at the time `now`.

@@ -28,13 +28,12 @@ impl FlightId {
 #[cfg(feature = "std")]
 mod frames {
     use super::FlightId;
-    use crate::sys::sync::thread_local;
+    use crate::sys::sync::thread_local_const;
     use alloc::vec::Vec;
     use core::cell::Cell;
     use core::ptr;
 
-    thread_local! {
-        #[allow(clippy::missing_const_for_thread_local, reason = "loom's macro has no const form")]
+    thread_local_const! {
         static INNERMOST: Cell<*const Frame> = Cell::new(ptr::null());
     }
 
@@ -47,12 +46,14 @@ mod frames {
     struct Leave(*const Frame);
 
     impl Drop for Leave {
+        #[inline]
         fn drop(&mut self) {
             INNERMOST.with(|innermost| innermost.set(self.0));
         }
     }
 
     /// Runs user code while this thread leads these flights: their loader, and all other user code.
+    #[inline]
     pub(crate) fn during<R>(flights: &[FlightId], run: impl FnOnce() -> R) -> R {
         let outer = INNERMOST.with(Cell::get);
         let frame = Frame { flights, outer };
@@ -85,8 +86,9 @@ mod frames {
     }
 
     /// Returns whether this thread runs user code for any flight.
+    #[inline]
     pub(crate) fn within_a_load() -> bool {
-        frames().next().is_some()
+        !INNERMOST.with(Cell::get).is_null() && frames().next().is_some()
     }
 
     /// Returns the flights for which this thread runs user code.

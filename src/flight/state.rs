@@ -35,6 +35,12 @@ pub(super) enum Tag {
 impl Tag {
     const ALL: [Tag; 8] =
         [Tag::Ready, Tag::Refreshing, Tag::Empty, Tag::Computing, Tag::Publishing, Tag::Failed, Tag::Dead, Tag::Closed];
+    /// The tags of words that have a value.
+    const WITH_VALUE: u32 = Tag::Ready.bit() | Tag::Refreshing.bit() | Tag::Closed.bit();
+
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
 }
 
 /// The decoded state.
@@ -82,6 +88,13 @@ impl Snapshot {
         Tag::ALL[self.0.addr() & TAG]
     }
 
+    /// Returns whether the tag is one of a set, which has a bit for each. (This does not use `tag`,
+    /// because the compiler does not see through its table.)
+    #[inline(always)]
+    fn is_one_of(self, tags: u32) -> bool {
+        tags >> (self.0.addr() & TAG) & 1 != 0
+    }
+
     pub(super) fn halves(self) -> (u32, u32) {
         let payload = self.0.addr() >> PAYLOAD_SHIFT;
         ((payload >> HALF) as u32, payload as u32 & MOST)
@@ -116,25 +129,23 @@ impl Snapshot {
     /// Returns whether the node's value may be read.
     #[inline]
     pub(crate) fn has_value(self) -> bool {
-        matches!(self.tag(), Tag::Ready | Tag::Refreshing | Tag::Closed)
+        self.is_one_of(Tag::WITH_VALUE)
     }
 
     /// Returns whether the leader is moving the value in, or confirms the old one.
     pub(crate) fn is_publishing(self) -> bool {
-        self.tag() == Tag::Publishing
+        self.is_one_of(Tag::Publishing.bit())
     }
 
     /// Returns whether the node's weight, if it has one, is counted in the cache's total. True of a
     /// node with a value, and of a failure that is kept.
     pub(crate) fn weighs(self) -> bool {
-        self.has_value() || self.tag() == Tag::Failed
+        self.is_one_of(Tag::WITH_VALUE | Tag::Failed.bit())
     }
 
     /// Returns whether the node is an entry in service.
     #[inline]
     pub(crate) fn is_entry(self) -> bool {
-        // This does not use `tag`, because the compiler does not see through its table, and every
-        // hit asks.
         const { assert!(Tag::Ready as usize == 0 && Tag::Refreshing as usize == 1) };
         self.0.addr() & TAG & !1 == 0
     }
@@ -148,17 +159,23 @@ impl Snapshot {
 
     /// Returns whether the hand or a sweep has closed the entry, and is removing it.
     pub(crate) fn closed(self) -> bool {
-        self.tag() == Tag::Closed
+        self.is_one_of(Tag::Closed.bit())
+    }
+
+    /// Returns whether the node's flight has ended with a failure.
+    pub(crate) fn failed(self) -> bool {
+        self.is_one_of(Tag::Failed.bit())
     }
 
     /// Returns whether the node's own flight has ended, with or without a value.
     pub(crate) fn is_settled(self) -> bool {
-        self.has_value() || matches!(self.tag(), Tag::Failed | Tag::Dead)
+        self.is_one_of(Tag::WITH_VALUE | Tag::Failed.bit() | Tag::Dead.bit())
     }
 
     /// Returns whether a load is in progress, in this node or in its successor.
     pub(crate) fn in_flight(self) -> bool {
-        matches!(self.tag(), Tag::Empty | Tag::Computing | Tag::Publishing | Tag::Refreshing)
+        let own = Tag::Empty.bit() | Tag::Computing.bit() | Tag::Publishing.bit();
+        self.is_one_of(own | Tag::Refreshing.bit())
     }
 }
 

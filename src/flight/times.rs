@@ -142,9 +142,19 @@ impl<K, V> Node<K, V> {
         self.hot().is_fenced() && !mutant("fence seen no more")
     }
 
+    #[inline]
     fn stamp_all_but_hot(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
+        if stamps.expires != NEVER || stamps.needs_sequence() || stamps.own.is_some() || nodes.has_any_extras() {
+            self.stamp_extras(nodes, stamps);
+        }
+    }
+
+    /// Stores what most nodes do not have. If any has had it, this node may hold what an earlier
+    /// one has left.
+    #[inline(never)]
+    fn stamp_extras(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         match stamps.expires {
             NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),

@@ -93,6 +93,7 @@ impl Word {
     }
 
     /// Makes the word of an entry.
+    #[inline]
     pub(crate) fn ready() -> Self {
         Self(AtomicPtr::new(Snapshot::plain(Tag::Ready).0))
     }
@@ -106,6 +107,7 @@ impl Word {
 
     /// Changes the word from `now` to `next(now)` by one RMW that keeps the REMOVED bit. Returns
     /// the old and the new word, or in `Err` the word that `next` declined.
+    #[inline]
     fn update(&self, mut next: impl FnMut(Snapshot) -> Option<Snapshot>) -> Result<(Snapshot, Snapshot), Snapshot> {
         let mut now = self.0.load(Ordering::Acquire);
         loop {
@@ -313,15 +315,15 @@ impl Word {
 
     /// Changes READY to CLOSED, unless the node is REMOVED, and EMPTY to DEAD. It is the first step
     /// of the hand and of the sweep.
+    #[inline]
     pub(crate) fn close(&self) -> Closing {
-        let closed = self.update(|s| match s.state() {
-            State::Ready if !s.removed() => Some(Snapshot::plain(Tag::Closed)),
-            State::Refreshing(_) if mutant("hand evicts a refresh") => Some(Snapshot::plain(Tag::Closed)),
-            State::Empty { .. } => Some(Snapshot::plain(Tag::Dead)),
-            _ => None,
+        let closed = self.update(|s| match s.rests() {
+            true => (!s.removed()).then(|| Snapshot::plain(Tag::Closed)),
+            false if s.is_entry() && mutant("hand evicts a refresh") => Some(Snapshot::plain(Tag::Closed)),
+            false => (s.tag() == Tag::Empty).then(|| Snapshot::plain(Tag::Dead)),
         });
-        match closed.map(|(_, new)| new.tag()) {
-            Ok(Tag::Closed) => Closing::Entry,
+        match closed {
+            Ok((_, new)) if new.closed() => Closing::Entry,
             Ok(_) => Closing::Flight,
             Err(_) => Closing::Refused,
         }
@@ -337,6 +339,7 @@ impl Word {
     ///
     /// A CLOSED word stays as it is. No caller changes it any more, and none asks whether it is
     /// REMOVED.
+    #[inline]
     pub(crate) fn set_removed(&self) -> Snapshot {
         let mut now = self.0.load(Ordering::Acquire);
         loop {

@@ -1,7 +1,7 @@
 //! The hand: each call takes one entry out, in a bounded number of steps.
 
 use super::{
-    Budget, CHANCES, Evictor, FAMOUS, KNOWN, MARGIN, PROMOTIONS, Policy, PolicyEntry, Step, WARM, mixed,
+    Budget, CHANCES, Coming, Evictor, FAMOUS, KNOWN, MARGIN, PROMOTIONS, Policy, PolicyEntry, Step, WARM, mixed,
     rings::{Popped, Which},
     sketch,
 };
@@ -13,8 +13,13 @@ const SLACK: usize = sized(64, 4, 2);
 /// The rounds after which no entry of main has a use left.
 const ROUNDS: usize = 4;
 
+/// The looks at each ring for a newcomer that is not there yet: the hand moves [`PROMOTIONS`]
+/// entries on at most, and may meet some more that it passes over.
+const LOOKS: usize = sized(2 * PROMOTIONS, 4, 1);
+
 /// The work that the hand may still do for one entry.
 struct Effort {
+    coming: Coming,
     promotions: usize,
     /// The looks left in each ring. They run out if most entries are being refreshed.
     looks: [usize; 2],
@@ -45,11 +50,28 @@ impl Effort {
 }
 
 impl<T: PolicyEntry> Policy<T> {
-    /// Evicts one entry, unless none may go.
+    /// Evicts one entry for a newcomer that is not in its ring yet, if few looks lead to one that
+    /// may go. So it does not go round rings whose entries are all being refreshed:
+    /// [`evict`](Self::evict) does, once the newcomer is there.
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
+    pub(crate) fn displace(&self, budget: Budget, coming: Coming, evictor: &impl Evictor<T>) -> bool {
+        let mut effort = Effort { coming, promotions: PROMOTIONS, looks: [LOOKS; 2], met: 0 };
+        while let Some(ring) = self.giver(budget, &effort, evictor) {
+            match self.step(ring, budget, &mut effort, evictor) {
+                Step::Freed => return true,
+                Step::Empty => effort.looks[ring as usize] = 0,
+                Step::Skipped | Step::Reopened | Step::Spared(_) => effort.looked(ring),
+            }
+        }
+        false
+    }
+
+    /// Evicts one entry, unless none may go.
+    ///
+    /// The caller is pinned, as for [`displace`](Self::displace).
     pub(crate) fn evict(&self, budget: Budget, evictor: &impl Evictor<T>) -> bool {
-        let mut effort = Effort { promotions: PROMOTIONS, looks: self.round(), met: 0 };
+        let mut effort = Effort { coming: Coming::NONE, promotions: PROMOTIONS, looks: self.round(), met: 0 };
         while let Some(ring) = self.giver(budget, &effort, evictor) {
             match self.step(ring, budget, &mut effort, evictor) {
                 Step::Freed => return true,
@@ -128,7 +150,7 @@ impl<T: PolicyEntry> Policy<T> {
     #[cold]
     fn evict_any(&self, budget: Budget, evictor: &impl Evictor<T>) -> bool {
         for ring in [Which::Small, Which::Main] {
-            let mut effort = Effort { promotions: 0, looks: self.round(), met: 0 };
+            let mut effort = Effort { coming: Coming::NONE, promotions: 0, looks: self.round(), met: 0 };
             while effort.looks[ring as usize] > 0 {
                 let step = match self.take_present(ring, evictor) {
                     Ok(held) => self.evict_held(ring, held, budget, evictor),
@@ -147,6 +169,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Returns the ring to take from next, or None if the hand has gone round both.
+    #[inline]
     fn giver(&self, budget: Budget, effort: &Effort, evictor: &impl Evictor<T>) -> Option<Which> {
         let [small, main] = effort.looks.map(|looks| looks > 0);
         let over = |ring| evictor.any_expires() && self.is_over(ring, evictor);
@@ -157,7 +180,8 @@ impl<T: PolicyEntry> Policy<T> {
             (true, true) if over(Which::Main) => Some(Which::Main),
             (true, true) if over(Which::Small) => Some(Which::Small),
             (true, true) => {
-                let full = effort.promotions > 0 && self.weight(Which::Small) > self.share.of(budget.capacity);
+                let small = self.weight(Which::Small) + effort.coming.weights[Which::Small as usize];
+                let full = effort.promotions > 0 && small > self.share.of(budget.capacity);
                 Some(if full { Which::Small } else { Which::Main })
             }
         }
@@ -170,6 +194,7 @@ impl<T: PolicyEntry> Policy<T> {
         unsafe { entry.as_ref() }
     }
 
+    #[inline(always)]
     fn step(&self, ring: Which, budget: Budget, effort: &mut Effort, evictor: &impl Evictor<T>) -> Step {
         if ring == Which::Main {
             // Main's first entry goes as it is, after this has passed over so many chances.
@@ -185,6 +210,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Takes a ring's first entry, unless it was removed meanwhile.
+    #[inline]
     fn take_present(&self, ring: Which, evictor: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if evictor.removed(self.seen(held)) => {
@@ -199,6 +225,7 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Moves small's first entry, which the hand holds, to main, or evicts it. The sketch learns of
     /// its uses if it does leave.
+    #[inline(always)]
     fn leave_small(&self, held: NonNull<T>, budget: Budget, effort: &mut Effort, evictor: &impl Evictor<T>) -> Step {
         let resident = self.seen(held);
         let (hash, uses) = (mixed(resident.hash()), resident.uses());
@@ -208,7 +235,7 @@ impl<T: PolicyEntry> Policy<T> {
         let counted = (seen.times + 1 + uses).min(sketch::MOST);
         let enters = effort.promotions > 0
             && (uses >= WARM || {
-                if self.main_has_room(budget) {
+                if self.main_has_room(budget, effort.coming.weights[Which::Main as usize]) {
                     counted >= KNOWN
                 } else {
                     counted >= FAMOUS && self.beats_main(counted, budget, evictor, &mut step)
@@ -220,7 +247,7 @@ impl<T: PolicyEntry> Policy<T> {
             self.put(Which::Main, held, evictor);
             self.compact(Which::Main, budget, evictor);
         } else {
-            step = self.evict_held(Which::Small, held, budget, evictor);
+            step = self.evict_hashed(Which::Small, (held, hash), budget, evictor);
         }
         if enters || matches!(step, Step::Freed) {
             self.sketch.add(seen, 1 + uses, budget.entries);
@@ -248,18 +275,42 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Evicts the entry that the hand holds, or puts it back.
     fn evict_held(&self, ring: Which, held: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) -> Step {
+        self.evict_hashed(ring, (held, mixed(self.seen(held).hash())), budget, evictor)
+    }
+
+    /// Does the same, for a caller that has mixed the entry's hash.
+    #[inline(always)]
+    fn evict_hashed(
+        &self,
+        ring: Which,
+        (held, hash): (NonNull<T>, u64),
+        budget: Budget,
+        evictor: &impl Evictor<T>,
+    ) -> Step {
         let resident = self.seen(held);
         if let Some(last) = evictor.spared(resident) {
-            self.put(ring, held, evictor);
+            self.put_back(ring, held, evictor);
             return Step::Spared(last);
         }
-        let (hash, expired) = (mixed(resident.hash()), evictor.expired(resident));
+        let expired = evictor.expired(resident);
         if evictor.evict(resident) {
             if !expired {
                 self.ghosts.put(ring, hash, budget.entries);
             }
             return Step::Freed;
         }
+        self.not_evicted(ring, held, evictor)
+    }
+
+    #[cold]
+    fn put_back(&self, ring: Which, held: NonNull<T>, evictor: &impl Evictor<T>) {
+        self.put(ring, held, evictor);
+    }
+
+    /// Puts an entry back that may not be evicted.
+    #[cold]
+    fn not_evicted(&self, ring: Which, held: NonNull<T>, evictor: &impl Evictor<T>) -> Step {
+        let resident = self.seen(held);
         self.put(ring, held, evictor);
         // If its refresh has ended meanwhile, its leader's own search for room missed this entry,
         // because this hand held it.

@@ -8,8 +8,9 @@
 //!
 //! The buckets of the array before are left a few with each change of the content: their owner
 //! hands on what is in them, and clears them. Only after that may the number change again, so an
-//! array that comes into use is empty. (Its memory stays. So a cache that grows slowly has as many
-//! buckets in arrays that it has left as in the one in use.)
+//! array that comes into use is empty. Where the system permits it, the memory of a large array that
+//! was left goes back to the system. (Elsewhere it stays. There a cache that grows slowly has as
+//! many buckets in arrays that it has left as in the one in use.)
 //!
 //! All accesses but those to the array are Relaxed: the number steers a heuristic. If threads race
 //! to change it twice at the same moment, an array may be left without being cleared.
@@ -62,7 +63,7 @@ impl State {
 
 impl<T, const PER: usize, const FEW: usize> Extent<T, PER, FEW> {
     /// # Safety
-    /// As for [`HashedArray::new`].
+    /// As for [`HashedArray::new`]. Buckets are atomics, and may become zero at any time.
     pub(crate) unsafe fn new(make: fn() -> T) -> Self {
         // SAFETY: by this function's contract.
         let buckets = unsafe { HashedArray::new(make) };
@@ -140,6 +141,10 @@ impl<T, const PER: usize, const FEW: usize> Extent<T, PER, FEW> {
         for (bucket, index) in self.buckets.array(before)[range.clone()].iter().zip(range) {
             let first = (index as u64) << (u64::BITS - before);
             leave(bucket, &mut (0..u64::from(heirs)).map(|heir| first | heir << (u64::BITS - bits)));
+        }
+        if next.remaining == 0 {
+            // SAFETY: by the contract of `new`.
+            unsafe { self.buckets.give_back(before) };
         }
     }
 }

@@ -70,7 +70,8 @@ pub(crate) struct Ghosts {
 
 impl Ghosts {
     pub(crate) fn new() -> Self {
-        // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized.
+        // SAFETY: a bucket of zeros is `Bucket::zero()`, and buckets are not zero-sized. They are
+        // atomics, and ghosts that are lost do no harm.
         Self { buckets: unsafe { Extent::new(Bucket::zero) } }
     }
 

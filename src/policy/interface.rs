@@ -1,5 +1,6 @@
 //! What the policy knows of entries, and what it asks of the cache.
 
+use super::rings::Which;
 use crate::sys::sync::AtomicU32;
 use core::ptr::NonNull;
 
@@ -40,6 +41,25 @@ pub(crate) trait Evictor<T> {
     /// Returns whether an entry that could not be evicted, and is back in a slot, may be evicted by
     /// now.
     fn reopened(&self, entry: &T) -> bool;
+}
+
+/// A newcomer that is about to enter a ring, and for which room is made first: its ring, and its
+/// weight. That counts as if it were there already.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Coming {
+    pub(super) weights: [u64; 2],
+}
+
+impl Coming {
+    /// No newcomer, or one that is in its ring.
+    pub(crate) const NONE: Self = Self { weights: [0; 2] };
+
+    #[inline]
+    pub(crate) fn into(ring: Which, weight: u32) -> Self {
+        let mut coming = Self::NONE;
+        coming.weights[ring as usize] = weight.into();
+        coming
+    }
 }
 
 /// The size of the part of the cache that a policy serves.

@@ -13,8 +13,9 @@
 //!   fetched while its caller waits. The counters of an entry that leaves small are known some
 //!   entries before. Replays of the traces, and of Zipf's law, show no difference. A loop slightly
 //!   larger than the cache does better this way, a loop many times as large slightly worse.)
-//! * The hand takes from small when small is above its share, else from main. If it meets the
-//!   newcomer, it puts it back. So the newcomer, however heavy, is there afterwards, unless no
+//! * The hand takes from small when small is above its share, else from main. Room is made before
+//!   the newcomer is in its ring, where it counts as if it were there ([`Coming`]). Where that was
+//!   not enough, the hand goes on afterwards. If it meets the newcomer then, it puts it back. So the newcomer, however heavy, is there afterwards, unless no
 //!   other entry may go. An entry that leaves small with two uses enters main. So does an entry
 //!   that was counted twice, if main is below its share. If main is full, the entry's count must be
 //!   at least four, and at least two above the count of main's next victim, which leaves in its
@@ -54,6 +55,7 @@
 //! The module knows entries only as [`PolicyEntry`]s, and acts on them only through an [`Evictor`].
 //! So it can be replayed alone, as `tests/models/policy.rs` does.
 
+mod admit;
 mod evict;
 mod extent;
 pub(crate) mod ghosts;
@@ -63,13 +65,13 @@ pub(crate) mod sketch;
 pub(crate) mod small_share;
 mod weights;
 
-use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
-use ghosts::{Age, Ghosts};
-pub(crate) use interface::{Budget, Evictor, PolicyEntry};
-use rings::{Popped, Rings, Which};
+use ghosts::Ghosts;
+pub(crate) use interface::{Budget, Coming, Evictor, PolicyEntry};
+pub(crate) use rings::Which;
+use rings::{Popped, Rings};
 use sketch::Sketch;
 use small_share::SmallFraction;
 use weights::Weights;
@@ -177,77 +179,10 @@ impl<T: PolicyEntry> Policy<T> {
         self.weight(Which::Small) + self.weight(Which::Main)
     }
 
-    fn main_has_room(&self, budget: Budget) -> bool {
+    fn main_has_room(&self, budget: Budget, coming: u64) -> bool {
         let slack = (budget.capacity >> SLACK).max((budget.capacity >> LEAST_SLACK_WITHIN).min(LEAST_SLACK));
         let small = self.share.of(budget.capacity) + slack;
-        self.weight(Which::Main) < budget.capacity.saturating_sub(small)
-    }
-
-    /// Prefetches the memory that [`admit`](Self::admit) needs for this key, and the memory that
-    /// small's next few entries will need to leave. Each is a cache miss, and memory ordering
-    /// between them would make them wait for one another. `follow` prefetches memory of the
-    /// entries' owner, in numbered steps, one for each call.
-    ///
-    /// The caller is pinned.
-    #[inline]
-    pub(crate) fn prefetch_insert(&self, newcomer: u32, budget: Budget, follow: impl Fn(&T, usize)) {
-        if budget.capacity == u64::MAX {
-            return;
-        }
-        let hash = mixed(newcomer);
-        self.ghosts.prefetch(hash);
-        let ahead = self.rings.ahead(Which::Small);
-        // SAFETY: the slot had a reference to the entry under the caller's pin, so the entry is not
-        // freed before that pin ends.
-        let seen = |distance| ahead(distance).map(|entry| unsafe { &*entry.as_ptr() });
-        if let Some(entry) = seen(AHEAD) {
-            prefetch(entry);
-            prefetch(entry.slot());
-        }
-        if let Some(entry) = seen(AHEAD / 2) {
-            let hash = mixed(entry.hash());
-            self.sketch.prefetch(hash);
-            self.ghosts.prefetch(hash);
-            follow(entry, 0);
-        }
-        for (distance, step) in [(AHEAD / 4, 1), (AHEAD / 8, 2)] {
-            if let Some(entry) = seen(distance) {
-                follow(entry, step);
-            }
-        }
-    }
-
-    /// Gives a new entry its slot, and the reference that the caller has taken for the slot.
-    pub(crate) fn admit(&self, entry: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) {
-        // SAFETY: the caller owns a reference to the entry.
-        let hash = mixed(unsafe { entry.as_ref() }.hash());
-        let mut ring = Which::Small;
-        if budget.capacity != u64::MAX && self.remembered(hash, budget) && self.enters_main(hash, budget, evictor) {
-            self.sketch.add(self.sketch.seen(hash), 1, budget.entries);
-            ring = Which::Main;
-        }
-        self.put(ring, entry, evictor);
-        self.compact(ring, budget, evictor);
-    }
-
-    /// Returns whether a key was evicted lately. The share of small learns from it.
-    fn remembered(&self, hash: u64, budget: Budget) -> bool {
-        let Some([small, main]) = self.ghosts.take(hash) else { return false };
-        if small == Some(Age::Near) {
-            self.share.grow(budget.entries);
-        }
-        if main == Some(Age::Near) {
-            self.share.shrink(budget.entries);
-        }
-        true
-    }
-
-    fn enters_main(&self, hash: u64, budget: Budget, evictor: &impl Evictor<T>) -> bool {
-        self.main_has_room(budget) || {
-            let victim = self.next_victim(budget, evictor);
-            // Compares the count that the key will have once it is counted.
-            victim.is_some_and(|victim| self.sketch.seen(hash).times + 1 > self.sketch.seen(victim).times)
-        }
+        self.weight(Which::Main) + coming < budget.capacity.saturating_sub(small)
     }
 
     /// Puts `new` in the place of `old`, whose slot number is `slot`, with the reference that the

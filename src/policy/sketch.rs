@@ -159,7 +159,8 @@ pub(crate) struct Sketch {
 impl Sketch {
     pub(crate) fn new() -> Self {
         Self {
-            // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized.
+            // SAFETY: a block of zeros is `Block::zero()`, and blocks are not zero-sized. They are
+            // atomics, and counts that are lost do no harm.
             blocks: unsafe { Extent::new(Block::zero) },
             additions: CachePadded(AtomicUsize::new(0)),
             generation: AtomicU32::new(1),

@@ -88,6 +88,11 @@ impl<T> Arena<T> {
         Shape::<T>::SINGLE || self.extras.expiry.get(0).is_some()
     }
 
+    /// Returns whether any node has had any of the words below, as `has_extras` does.
+    pub(crate) fn has_any_extras(&self) -> bool {
+        Shape::<T>::SINGLE || self.extras.any()
+    }
+
     /// Returns the word for a node's time of expiry. None means that the word was never used and
     /// counts as zero. The word may hold what an earlier node has left.
     ///

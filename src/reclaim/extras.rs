@@ -64,6 +64,15 @@ impl Extras {
     }
 }
 
+impl Extras {
+    /// Returns whether any node has had any of these.
+    #[inline]
+    pub(super) fn any(&self) -> bool {
+        // A renewal always writes a time of expiry, too.
+        self.expiry.get(0).is_some() || self.tag_sequence.get(0).is_some() || self.terms.get(0).is_some()
+    }
+}
+
 /// Returns the element of a node. `number` is called only if any node has one.
 pub(super) fn find<T>(array: &Array<T>, number: impl FnOnce() -> usize) -> Option<&T> {
     // Most often there is no element at all, and then the node's number is not needed. (Each thread

@@ -6,13 +6,25 @@
 //! the whole, so that a reference to its elements stays valid. It is taken into use again when its
 //! length is wanted again.
 
-use super::sync::{Ordering, untracked::AtomicPtr};
+use super::memory::give_back;
+use super::mutants::{mutant, weakened};
+// (The models of a cache, which have the feature, do not watch these pointers: what the arrays hold
+// only steers a heuristic there. The array's own models do.)
+#[cfg(not(feature = "std"))]
+use super::sync::AtomicPtr;
+use super::sync::Ordering;
+#[cfg(feature = "std")]
+use super::sync::untracked::AtomicPtr;
 use super::zeroed::ZeroedSlice;
 use core::marker::PhantomData;
 use core::ptr::{self, NonNull};
 
 /// The most bits of an index. The least are one: a hash cannot be shifted by all its bits.
-pub(crate) const MOST_BITS: u32 = if cfg!(loom) { 1 } else { 27 };
+pub(crate) const MOST_BITS: u32 = match cfg!(loom) {
+    false => 27,
+    true if cfg!(feature = "std") => 1,
+    true => 2,
+};
 /// The low bits of an element's address, which are zero there: room for a shift.
 const SHIFT: usize = u64::BITS as usize - 1;
 
@@ -46,7 +58,7 @@ impl<T> HashedArray<T> {
     #[inline(always)]
     pub(crate) fn get(&self, hash: u64) -> Option<&T> {
         // Acquire: pairs with the Release in `exchange`, for the array's content.
-        let current = self.current.load(Ordering::Acquire);
+        let current = self.current.load(weakened("hashed acquire", Ordering::Acquire));
         let first = NonNull::new(current.map_addr(|address| address & !SHIFT))?;
         // (This shifts by the lowest bits alone.)
         let index = hash.wrapping_shr(current.addr() as u32) as usize;
@@ -67,6 +79,17 @@ impl<T> HashedArray<T> {
         }
     }
 
+    /// Gives the memory of the array with indexes of so many bits back to the system. Its elements
+    /// are zero afterwards, or as they were.
+    ///
+    /// # Safety
+    /// Elements may become zero at any time, also while other threads use them.
+    pub(crate) unsafe fn give_back(&self, bits: u32) {
+        let array = self.array(bits);
+        // SAFETY: the array came from the global allocator. The rest is this function's contract.
+        unsafe { give_back(array.as_ptr().cast_mut().cast(), size_of_val(array)) };
+    }
+
     /// Takes an array with indexes of `to` bits into use, in place of one of `from` bits (0: there
     /// is none). Its elements are zero, or as they were left. Returns false if another one is in
     /// use.
@@ -80,7 +103,12 @@ impl<T> HashedArray<T> {
         };
         let new = tagged(self.array_or_make(to), to);
         // Release: passes on what `array_or_make` has made, or acquired.
-        self.current.compare_exchange(old, new, Ordering::Release, Ordering::Relaxed).is_ok()
+        if mutant("hashed overwrite") {
+            self.current.store(new, Ordering::Release);
+            return true;
+        }
+        let release = weakened("hashed release", Ordering::Release);
+        self.current.compare_exchange(old, new, release, Ordering::Relaxed).is_ok()
     }
 
     fn array_or_make(&self, bits: u32) -> *mut T {
@@ -93,7 +121,8 @@ impl<T> HashedArray<T> {
         // SAFETY: by the contract of `new`, and this is its `make`.
         let fresh = unsafe { ZeroedSlice::new(1 << bits, self.make) }.into_raw();
         // Release: publishes the array's content.
-        match published.compare_exchange(first, fresh.as_ptr(), Ordering::Release, Ordering::Acquire) {
+        let release = weakened("hashed array release", Ordering::Release);
+        match published.compare_exchange(first, fresh.as_ptr(), release, Ordering::Acquire) {
             Ok(_) => fresh.as_ptr(),
             Err(other) => {
                 // SAFETY: it came from `into_raw` just above, with this length, and was never

@@ -15,6 +15,29 @@ pub(crate) fn prefetch<T>(address: *const T) {
 /// The size of a huge page in bytes, and the alignment of memory for them.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
+/// Gives the whole pages within this memory back to the system, if they are worth a call. They read
+/// as zero when they are next touched. Does nothing on a system that has no such call, or that
+/// refuses.
+///
+/// # Safety
+/// The memory is of the global allocator, and of atomics that may become zero at any time.
+pub(crate) unsafe fn give_back(start: *mut u8, size: usize) {
+    #[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle, miri))))]
+    {
+        const PAGE: usize = 4096;
+        const WORTH_A_CALL: usize = 16 * PAGE;
+        let before = start.addr().wrapping_neg() & (PAGE - 1);
+        let whole = size.saturating_sub(before) & !(PAGE - 1);
+        if whole >= WORTH_A_CALL {
+            // SAFETY: the range lies within the memory. It is private memory of this process, as
+            // allocators give it, so its pages become zero, which the contract permits. (Where
+            // pages are larger, the call may fail, and changes nothing.)
+            unsafe { libc::madvise(start.add(before).cast(), whole, libc::MADV_DONTNEED) };
+        }
+    }
+    let _ = (start, size);
+}
+
 /// Asks the system to back this memory, which it has not touched yet, with huge pages. Does nothing
 /// on a system that has no such call, or that refuses.
 pub(crate) fn advise_huge(start: *mut u8, size: usize) {

@@ -38,8 +38,30 @@ pub(crate) mod under_lock {
 pub(crate) use loom::thread_local;
 #[cfg(all(feature = "std", shuttle))]
 pub(crate) use shuttle::thread_local;
+
+/// Declares a thread-local that begins with a constant, so that each access is one load: a macro as
+/// std's is, of which loom's and shuttle's have no such form.
 #[cfg(all(feature = "std", not(any(loom, shuttle))))]
-pub(crate) use std::thread_local;
+#[allow(unused_macros, reason = "this file is also included by models that do not need it")]
+macro_rules! thread_local_const {
+    (static $name:ident: $type:ty = $init:expr;) => {
+        std::thread_local! {
+            static $name: $type = const { $init };
+        }
+    };
+}
+#[cfg(all(feature = "std", any(loom, shuttle)))]
+#[allow(unused_macros, reason = "this file is also included by models that do not need it")]
+macro_rules! thread_local_const {
+    (static $name:ident: $type:ty = $init:expr;) => {
+        $crate::sys::sync::thread_local! {
+            static $name: $type = $init;
+        }
+    };
+}
+#[cfg(feature = "std")]
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use thread_local_const;
 
 /// To start threads, and to park them. (Not loom's: under loom, a thread that waits for a time is
 /// parked unseen.)

@@ -47,6 +47,7 @@ impl Buckets {
         unsafe { self.cells.at(level, index) }
     }
 
+    #[inline]
     pub(crate) fn cell_or_grow(&self, bucket: u32) -> &Next {
         let (level, index) = locate(bucket);
         // SAFETY: `locate` gives an index within its level.
@@ -54,6 +55,7 @@ impl Buckets {
     }
 
     /// Returns the cell that this leads to, if it is a cell.
+    #[inline]
     pub(crate) fn cell_at(&self, target: Target) -> Option<&Next> {
         // SAFETY: a pointer of this list that says it leads to a cell leads to one of this table's,
         // and these live as long as the table.
@@ -62,6 +64,7 @@ impl Buckets {
 
     /// Returns the cell that this leads to, if it is a cell and does not start behind `order`. It
     /// looks only at the cell's address.
+    #[inline]
     pub(crate) fn cell_before(&self, target: Target, order: u32) -> Option<&Next> {
         let cell = self.cell_at(target)?;
         let mask = self.mask.load(Ordering::Relaxed);
@@ -71,6 +74,12 @@ impl Buckets {
         if next != 0 && self.cell(next).is_some_and(|next| ptr::eq(next, cell)) {
             return None;
         }
+        self.cell_not_behind(cell, order, mask)
+    }
+
+    /// Continues [`cell_before`](Self::cell_before) for a cell that is not the next bucket's.
+    #[inline(never)]
+    fn cell_not_behind<'c>(&self, cell: &'c Next, order: u32, mask: u32) -> Option<&'c Next> {
         let (level, index) = self.cells.place_of(cell, mask.leading_ones() as usize);
         (start_of(level, index) <= order).then_some(cell)
     }
@@ -113,11 +122,21 @@ impl Buckets {
     /// Doubles the buckets once there are a quarter more nodes than buckets. (At equality, a cache
     /// of 2²⁰ entries would have 2²¹ buckets, because each insertion comes before an eviction.)
     /// Nothing is moved: cells are initialised as they are needed.
+    #[inline]
     pub(crate) fn grow(&self, nodes: usize) {
         let now = self.mask.load(Ordering::Relaxed);
+        // The orders of a bucket: there are 2³² in all. The product is the nodes' share of these,
+        // had each its bucket to itself.
+        let each = (1 << 32) - u64::from(now);
+        if (nodes as u64).saturating_mul(each) > 5 << 30 {
+            self.double(now);
+        }
+    }
+
+    #[cold]
+    fn double(&self, now: u32) {
         let bits = now.leading_ones();
-        let last = (1 << bits) - 1;
-        if nodes > last + last / 4 && bits < MOST {
+        if bits < MOST {
             // If this loses, another thread has just doubled.
             let _ = self.mask.compare_exchange(now, mask(bits + 1), Ordering::Relaxed, Ordering::Relaxed);
         }

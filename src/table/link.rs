@@ -61,6 +61,7 @@ impl Target {
     }
 
     /// Returns the cell that this leads to, if it is a cell.
+    #[inline]
     pub(crate) fn cell(self) -> Option<NonNull<Next>> {
         let address = self.address();
         if self.0.addr() & NODE != 0 || address == Self::END.0 { None } else { NonNull::new(address) }
@@ -102,6 +103,7 @@ impl Target {
 
     /// Returns a value for the same link that leads where `to` does. It keeps this link's LINKED
     /// bit.
+    #[inline]
     pub(crate) fn led_to(self, to: Self) -> Self {
         Self(to.bare().0.map_addr(|a| a | self.0.addr() & LINKED))
     }
@@ -132,12 +134,14 @@ impl Next {
 
     /// Sets the pointer of a link that is not in the list yet. Relaxed: the CAS that links it
     /// publishes it.
+    #[inline]
     pub(crate) fn prepare(&self, to: Target) {
         self.0.store(to.bare().0, Ordering::Relaxed);
     }
 
     /// Changes the pointer from `from`, unmarked, to `to`, which links or unlinks. Returns false if
     /// the pointer was not `from` any more.
+    #[inline]
     pub(crate) fn swing(&self, from: Target, to: Target) -> bool {
         self.change(from, from.led_to(to))
     }
@@ -174,6 +178,7 @@ impl Next {
 
     // Release: the new target was initialised before. Acquire: a loser goes on from what the winner
     // linked.
+    #[inline]
     fn change(&self, from: Target, to: Target) -> bool {
         let strong = weakened("link release", Ordering::AcqRel);
         self.0.compare_exchange(from.0, to.0, strong, Ordering::Acquire).is_ok()
@@ -193,6 +198,7 @@ pub(crate) struct Link {
 
 impl Link {
     /// Makes the link of a node with this many references.
+    #[inline]
     pub(crate) fn node(order: u32, shares: u32) -> Self {
         debug_assert_eq!(order & 1, 1);
         let next = Next(AtomicPtr::new(ptr::null_mut()));
@@ -229,11 +235,13 @@ impl Link {
     }
 
     /// Returns whether this link is marked: its node is removed.
+    #[inline]
     pub(crate) fn is_marked(&self) -> bool {
         self.next.load().marked()
     }
 
     /// Marks this link. Returns false if another thread has marked it.
+    #[inline]
     pub(crate) fn mark(&self) -> bool {
         self.mark_with(|next| next)
     }
@@ -241,6 +249,7 @@ impl Link {
     /// Marks this link, and in the same step puts `new` behind it, so the key is never absent.
     /// `new` must not be in the list. Its own pointer is set to the link that followed this one.
     /// Returns false if this link is marked already.
+    #[inline]
     pub(crate) fn replace_by(&self, new: &Link, to_new: Target) -> bool {
         self.mark_with(|next| {
             new.next.prepare(next);
@@ -248,6 +257,7 @@ impl Link {
         })
     }
 
+    #[inline]
     fn mark_with(&self, mut target: impl FnMut(Target) -> Target) -> bool {
         loop {
             let next = self.next.load();

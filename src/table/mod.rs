@@ -120,13 +120,18 @@ impl Table {
 
     /// Returns the link to start from for an order. Initialises the bucket's cell, if no thread has
     /// begun to.
+    #[inline]
     fn start(&self, pin: &Pin, order: u32) -> &Next {
         let bucket = self.buckets.bucket(order);
         let cell = self.buckets.cell_or_grow(bucket);
-        match cell.load() {
-            start if start.linked() => return cell,
-            start if start.uninit() => self.initialise(pin, bucket, cell),
-            _ => {}
+        if cell.load().linked() { cell } else { self.start_afar(pin, bucket, cell) }
+    }
+
+    /// Continues [`start`](Self::start) where the bucket's cell is not LINKED.
+    #[cold]
+    fn start_afar(&self, pin: &Pin, bucket: u32, cell: &Next) -> &Next {
+        if cell.load().uninit() {
+            self.initialise(pin, bucket, cell);
         }
         self.buckets.ancestor(bucket)
     }
@@ -312,6 +317,7 @@ impl Table {
     /// Returns false if the list has changed there. Then the caller searches again.
     ///
     /// The table does not count its nodes. Its owner has it [grow](Buckets::grow).
+    #[inline]
     pub(crate) fn insert(&self, place: &SearchPosition<'_>, node: NonNull<Link>) -> bool {
         debug_assert!(place.found.is_none());
         // SAFETY: the node is the caller's own, and no other thread can reach it yet.
@@ -327,6 +333,7 @@ impl Table {
 
     /// Puts `new`, which is not in the list, in the place of `old`, in one step. Returns false if
     /// `old` is marked already.
+    #[inline]
     pub(crate) fn replace(&self, old: &Link, new: NonNull<Link>) -> bool {
         // SAFETY: the caller owns a reference to `new`.
         old.replace_by(unsafe { new.as_ref() }, Target::to_node(new))
@@ -334,6 +341,7 @@ impl Table {
 
     /// Marks `node` as removed. Returns true for exactly one caller, which must then call
     /// [`Self::unlink`].
+    #[inline]
     pub(crate) fn mark(&self, node: &Link) -> bool {
         node.mark()
     }

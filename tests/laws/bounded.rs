@@ -4,6 +4,7 @@ use crate::common::*;
 use bellwether::{Cache, Lookup};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 #[test]
 fn weight_stays_within_the_capacity_from_many_threads() {
@@ -165,4 +166,23 @@ fn owned_handles_keep_the_cache_alive() {
     loader.join().unwrap();
     assert_eq!(waiting.join().unwrap(), 3);
     assert_eq!(census.alive(), 0, "the last handle took the cache with it");
+}
+
+/// A lease whose flight was removed, or taken over, takes no entry's place.
+#[test]
+fn a_loaded_value_that_is_not_kept_evicts_nothing() {
+    let clock = bellwether::ManualClock::new();
+    let builder = Cache::builder().max_capacity(2).lead_timeout(Duration::from_secs(1));
+    let cache: Cache<u32, u32> = builder.clock(clock.clone()).timer(clock.clone()).build().unwrap();
+    let (one, two) = (cache.get_with(&1, || 1), cache.get_with(&2, || 2));
+    let Lookup::Lead(removed) = cache.lease(&3) else { panic!("there is no value") };
+    cache.invalidate(&3);
+    assert!(removed.fulfil(3).is_err());
+    let Lookup::Lead(late) = cache.lease(&4) else { panic!("there is no value") };
+    clock.advance(Duration::from_secs(1));
+    let Lookup::Lead(second) = cache.lease(&4) else { panic!("the first is overdue") };
+    assert!(late.fulfil(4).is_err());
+    assert_eq!([cache.get(&1), cache.get(&2)], [Some(one), Some(two)]);
+    assert!(second.fulfil(5).is_ok(), "it is kept, in place of one of the two");
+    assert_eq!((cache.len(), cache.weight(), cache.get(&4), cache.validate()), (2, 2, Some(5), Ok(())));
 }

@@ -12,7 +12,7 @@ mod policy;
 mod sys;
 
 use common::Spread;
-use policy::{Budget, Evictor, Policy, PolicyEntry};
+use policy::{Budget, Coming, Evictor, Policy, PolicyEntry};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
@@ -114,11 +114,17 @@ impl Alone {
         }
         let plain = Plain { key, weight, uses: Cell::new(0), slot: AtomicU32::new(0) };
         let entry = NonNull::from(Box::leak(Box::new(plain)));
-        self.shelf.entries.borrow_mut().insert(key, entry);
-        self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
         self.shelf.touched.set(0);
         self.shelf.newcomer.set(key);
-        self.policy.admit(entry, self.budget(), &self.shelf);
+        let budget = self.budget();
+        // SAFETY: just made.
+        let ring = self.policy.choose(unsafe { entry.as_ref() }.hash(), budget, &self.shelf);
+        if self.shelf.weight.get() + u64::from(weight) > self.capacity {
+            self.policy.displace(budget, Coming::into(ring, weight), &self.shelf);
+        }
+        self.shelf.entries.borrow_mut().insert(key, entry);
+        self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
+        self.policy.admit(ring, entry, budget, &self.shelf);
         while self.shelf.weight.get() > self.capacity {
             assert!(self.policy.evict(self.budget(), &self.shelf));
         }

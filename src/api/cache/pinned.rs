@@ -208,6 +208,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
 
     /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
     /// the key's last load, or the time that loads usually take.
+    #[inline]
     fn put(&self, key: K, value: V, expiry: &Expiry) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
@@ -216,6 +217,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     }
 
     /// As [`put`](Self::put), for a writer that may want the value that it replaces.
+    #[inline]
     pub(super) fn put_taking(
         &self,
         hash: u64,

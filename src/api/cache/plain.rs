@@ -34,9 +34,12 @@ impl<K, V, S> Cache<K, V, S> {
     /// (<https://github.com/rust-lang/rust/issues/47949>).
     #[inline(always)]
     pub(super) fn pinned<'c, R>(&'c self, op: impl FnOnce(&Pinned<'c, K, V, S>) -> R) -> R {
-        let pin = self.pin();
-        let done = op(&pin);
-        drop(pin);
+        let done;
+        {
+            // (The end of the block drops the pin where it lies. `drop` would move it first.)
+            let pin = self.pin();
+            done = op(&pin);
+        }
         done
     }
 
