@@ -14,7 +14,7 @@ use crate::runtime::cache_time::Time;
 use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
-use crate::runtime::xfetch::{NEVER, nanos};
+use crate::runtime::xfetch::nanos;
 use crate::sys::sync::untracked;
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::any::Any;
@@ -67,23 +67,10 @@ pub(crate) struct Limits {
     pub(crate) stale_if_error: u64,
     /// Whether these two are the caller's own, and so count before those of a value.
     pub(crate) own_windows: bool,
-    /// Whether the answer that there is no value is one for this caller, whose verb can report
-    /// that, and no error.
-    pub(crate) absence: bool,
     /// How new a value must be for this caller.
     pub(crate) demand: Demand,
     /// Whether the caller's load in the background ends when no caller waits for it any more.
     pub(crate) while_wanted: bool,
-    /// Whether a kept failure is an answer to this caller.
-    pub(crate) negative: bool,
-    /// Whether the duration of the load is needed.
-    pub(crate) timed: bool,
-    /// Whether the caller waits where others would be refused, because its verb cannot report a
-    /// refusal.
-    pub(crate) waits_on: bool,
-    /// Whether the caller's lease counts for `max_loads`. One lease of a bulk call counts for all
-    /// of its leases.
-    pub(crate) counted: bool,
 }
 
 /// How long past its time to live a value may be served, in ns.
@@ -109,11 +96,6 @@ impl Limits {
     /// Demands a value of at most this age.
     pub(crate) fn demand_within(&mut self, age: Duration) {
         self.demand = Demand::within(nanos(age));
-    }
-
-    /// Returns an old value in place of a new one, unless this caller takes none.
-    pub(crate) fn substitute<T>(&self, old: impl FnOnce() -> Option<T>) -> Option<T> {
-        if self.demand.refuses() && !self.own_windows { None } else { old() }
     }
 
     /// Returns the terms of the value that this caller loads.
@@ -192,6 +174,10 @@ pub(crate) struct Config<K, V> {
     /// Flags of [`ExpiryWord`](crate::flight::expiry::ExpiryWord) with which a hit must not go by
     /// the quiet time alone.
     pub(crate) restless: untracked::AtomicU64,
+    /// Whether the duration of a load is needed whose value has no terms of its own. If nothing in
+    /// the cache expires, such a value does not expire either. Then only an observer needs the
+    /// duration; without one the load reads no precise clock.
+    pub(crate) times_plain_loads: bool,
     pub(crate) max_waiters: u32,
     pub(crate) max_loads: usize,
     /// How often a flight whose leaders panic is handed over.
@@ -204,17 +190,6 @@ pub(crate) struct Config<K, V> {
     pub(crate) time: Time,
     pub(crate) timer: Option<Box<dyn Timer>>,
     pub(crate) spawner: Option<Arc<dyn Spawn>>,
-}
-
-impl<K, V> Config<K, V> {
-    /// Returns the limits of a caller that changes none of them, and whose loader gives values
-    /// without times of their own. If nothing in the cache expires, such a value does not expire
-    /// either. Then only an observer needs the duration of the load; without one the load reads no
-    /// precise clock.
-    pub(crate) fn plain_limits(&self) -> Limits {
-        let expire = self.ttl != NEVER || self.expiry_with.is_some() || self.idle != NEVER || self.groups.is_some();
-        Limits { timed: expire || self.observer.is_some(), ..self.limits.clone() }
-    }
 }
 
 impl<K, V> Config<K, V> {

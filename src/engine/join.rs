@@ -6,7 +6,7 @@ use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::outcome::Outcome;
-use super::role::{Intent, LATE, Role};
+use super::role::{Intent, LATE, Manner, Role};
 use super::spare::PendingNode;
 use super::stats::Event;
 use super::{Core, Freshness, Operation, Ptr, Shard};
@@ -23,13 +23,16 @@ use core::ptr::NonNull;
 use equivalent::Equivalent;
 
 impl<K, V> Core<K, V> {
-    /// Returns when a leader will have held its lease for longer than `lead_timeout`. `None`:
-    /// never, or the beginning of the lease is not noted yet.
+    /// Returns when a leader will have held its lease for longer than `lead_timeout`, and no
+    /// earlier: late by as much as the note may be early. `None`: never, or the beginning of the
+    /// lease is not noted yet.
     pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
         if lead_timeout == NEVER || self.config.timeless() {
             return None;
         }
-        Some(node.begun(lease)?.saturating_add(lead_timeout))
+        // (With no time at all the caller takes over at once, whenever the lease began.)
+        let late = if lead_timeout == 0 { 0 } else { self.config.behind() };
+        Some(node.begun(lease)?.saturating_add(lead_timeout).saturating_add(late))
     }
 }
 
@@ -45,33 +48,34 @@ impl<'c, K, V> Operation<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
-        let shard = self.core.shard(hash);
         loop {
             let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
             let place = self.core.table.search(self.pin(), hash, hit);
             let Some(found) = place.found else {
+                let bounded = intent.counted() && self.core.loads_bounded();
                 // Asked here and again below: `to_key` is user code. It is not to be called in
                 // vain, nor while a lease is counted, which a panic would lose.
-                // Two references: one for the list, one for the lease.
-                if self.core.leases_full(self.most_leases(intent)) {
+                if bounded && self.core.leases_full(self.most_leases(intent)) {
                     return Role::Full;
                 }
+                // Two references: one for the list, one for the lease.
                 let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
-                if !self.lease_begins(intent) {
+                if bounded && !self.core.lease_begins(self.most_leases(intent)) {
                     return Role::Full;
                 }
                 if self.core.table.insert(&place, Node::as_link(node)) {
                     spare.used();
+                    self.core.grow_table(self.core.shard(hash), self.core.counters.held() + 1);
                     let kind = intent.or(LoadKind::Missing);
-                    let role = self.leads(Flight { node, old: None }, 1, kind, intent.counted());
-                    self.core.grow_table(shard, self.core.counters.held());
-                    return role;
+                    return self.leads(Flight { node, old: None }, 1, kind, intent.counted());
                 }
-                self.lease_unused(intent);
+                if bounded {
+                    self.core.lease_ends();
+                }
                 continue;
             };
             let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
-            if let Some(role) = self.join_at(shard, self.node(found), intent, spare, begin) {
+            if let Some(role) = self.join_at(self.core.shard(hash), self.node(found), intent, spare, begin) {
                 return role;
             }
         }
@@ -106,7 +110,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     ) -> Ptr<K, V> {
         let node = spare.ready(key, split_order(hash), shares);
         // SAFETY: the node is this caller's own, and not yet shared.
-        unsafe { node.as_ref() }.set_begun(self.core.config.wait_now(), intent.counted());
+        unsafe { node.as_ref() }.set_begun(self.core.config.lease_now(intent.timed()), intent.counted());
         node
     }
 
@@ -274,7 +278,7 @@ impl<'c, K, V> Operation<'c, K, V> {
 
     /// Returns whether a leader has held its lease for longer than this caller would wait for it.
     fn overdue(&self, node: &Node<K, V>, lease: u32, intent: Intent<'_>) -> bool {
-        let limits = if let Intent::Value(limits) = intent { limits } else { &self.core.config.limits };
+        let limits = intent.limits(&self.core.config.limits);
         self.core.noted_end(node, lease, limits.lead_timeout).is_some_and(|end| self.core.config.has_come(end))
     }
 
@@ -332,7 +336,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         // SAFETY: the node was found under this operation's pin, which keeps it alive.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
         let most = match intent {
-            Intent::Value(Limits { waits_on: false, .. }) => self.core.config.max_waiters,
+            Intent::Value(asker) if !asker.manner.has(Manner::WAITS_ON) => self.core.config.max_waiters,
             _ => u32::MAX,
         };
         let joined = node.word.join(most);

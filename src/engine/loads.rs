@@ -11,11 +11,13 @@ use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 
 impl<K, V> Core<K, V> {
-    fn loads_bounded(&self) -> bool {
+    #[inline]
+    pub(super) fn loads_bounded(&self) -> bool {
         self.config.max_loads != usize::MAX
     }
 
     /// Returns whether `most` leases are counted already.
+    #[inline]
     pub(crate) fn leases_full(&self, most: usize) -> bool {
         self.loads_bounded() && self.leases.load(Ordering::Relaxed) >= most
     }

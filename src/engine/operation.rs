@@ -68,7 +68,23 @@ impl<'c, K, V> Operation<'c, K, V> {
 
     /// Returns whether any work is deferred: waking, telling, freeing.
     pub(crate) fn has_more_to_do(&self) -> bool {
-        self.rung.get().is_some() || !self.after.borrow().is_empty() || self.upkeep.get() != Upkeep::Nothing
+        self.rung.get().is_some() || self.after.borrow().capacity() != 0 || self.upkeep.get() != Upkeep::Nothing
+    }
+
+    /// Returns whether nothing runs as the operation ends: no user code, and no upkeep.
+    #[inline]
+    pub(crate) fn is_quiet(&self) -> bool {
+        !self.has_more_to_do() && self.core.pressure() == Pressure::Normal
+    }
+
+    /// Ends an operation that [is quiet](Self::is_quiet).
+    #[inline]
+    pub(crate) fn end_quietly(self) {
+        debug_assert!(!self.has_more_to_do());
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: the pin is dropped once, here: `this` is never dropped. Nothing else in it owns
+        // anything, as nothing was deferred.
+        unsafe { ManuallyDrop::drop(&mut this.pin) };
     }
 
     pub(super) fn push(&self, after: Deferred<K, V>) {

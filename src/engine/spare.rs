@@ -40,6 +40,12 @@ impl<'c, K, V> PendingNode<'c, K, V> {
         node
     }
 
+    /// Returns whether there is no node: it was used, or none was needed.
+    #[inline]
+    pub(crate) fn is_none(&self) -> bool {
+        self.1.is_none()
+    }
+
     pub(super) fn used(&mut self) {
         if let Some(node) = self.1.take() {
             node.linked();

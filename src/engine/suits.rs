@@ -3,19 +3,12 @@
 use super::config::{Limits, StaleWindow};
 use super::demand::{Demand, KIND, SINCE, WITHIN};
 use super::outcome::Outcome;
-use super::role::{Intent, Role};
+use super::role::{Asker, Intent, Manner, Role};
 use super::stats::Event;
 use super::{Core, Freshness, Operation};
 use crate::flight::node::Node;
 use crate::sys::mutants::mutant;
 use core::ptr;
-
-impl Intent<'_> {
-    /// Returns how new a value must be for this caller.
-    pub(super) fn demand(self) -> Demand {
-        if let Self::Value(limits) = self { limits.demand } else { Demand::ANY }
-    }
-}
 
 impl<K, V> Core<K, V> {
     /// Returns whether the value, or kept failure, in `node` is new enough for a caller.
@@ -45,7 +38,7 @@ impl<K, V> Operation<'_, K, V> {
         intent: Intent<'_>,
         window: impl FnOnce(&Limits) -> StaleWindow,
     ) -> Option<Role<'s, K, V>> {
-        let Intent::Value(limits) = intent else { return None };
+        let Intent::Value(&Asker { limits, .. }) = intent else { return None };
         let served = match limits.demand.refuses() {
             true => limits.own_windows && self.core.servable_stale(node, window(limits)),
             false => self.core.within_grace(node, window(limits)),
@@ -58,7 +51,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Returns whether a failed flight is an answer to this caller.
     pub(super) fn is_kept_failure(&self, node: &Node<K, V>, intent: Intent<'_>) -> bool {
-        matches!(intent, Intent::Value(limits) if limits.negative)
+        matches!(intent, Intent::Value(asker) if asker.manner.has(Manner::NEGATIVE))
             && self.core.keeps_failure(node)
             && !intent.demand().is_forced()
             && self.core.is_new_enough(node, intent.demand())

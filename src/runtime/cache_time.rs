@@ -91,6 +91,17 @@ impl Time {
         }
     }
 
+    /// Returns the time, read precisely from a user's clock and coarsely from the system's. (A
+    /// ticker may be late by more than the system's clock is coarse, so it is not asked.)
+    #[inline]
+    pub(crate) fn now_nearly(&self) -> u64 {
+        #[cfg(feature = "std")]
+        if !self.is_users() {
+            return CoarseClock::new().now().saturating_sub(self.origin);
+        }
+        self.now_precisely()
+    }
+
     /// Returns whether reading the clock runs user code.
     pub(crate) fn is_users(&self) -> bool {
         matches!(self.source, Source::Custom(_))

@@ -41,6 +41,10 @@ pub struct CoarseClock(());
 
 #[cfg(feature = "std")]
 impl CoarseClock {
+    /// The most by which `now` is behind `precise`, in ns: the longest tick that a Linux kernel can
+    /// be built with.
+    pub(crate) const BEHIND: u64 = if cfg!(any(target_os = "linux", target_os = "android")) { 10_000_000 } else { 0 };
+
     /// Returns the system's clock.
     pub const fn new() -> Self {
         Self(())

@@ -3,8 +3,8 @@
 use crate::common::tasks::*;
 use crate::common::*;
 use bellwether::{Clock, LoadError, Lookup, Op, Outcome, Waited};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -242,6 +242,30 @@ fn a_lead_timeout_of_ones_own() {
     let _hung = lead(&cache);
     let taken = cache.entry(&1).lead_timeout(Duration::ZERO).get_with(|| 7);
     assert_eq!((*taken.0, cache.get(&1)), (7, Some(7)));
+}
+
+/// Under the system's clock, which such a cache reads coarsely as a load begins.
+#[test]
+fn a_lead_timeout_of_ones_own_by_the_systems_clock() {
+    for (key, timeout) in [(1, Duration::ZERO), (2, Duration::from_millis(20))] {
+        let cache: TestCache = TestCache::new(10);
+        thread::scope(|scope| {
+            let ((begin, begun), (go, gone)) = (mpsc::channel(), mpsc::channel::<()>());
+            let cache = &cache;
+            let load = move || {
+                begin.send(()).unwrap();
+                gone.recv().unwrap();
+                4
+            };
+            let late = scope.spawn(move || cache.get_with(&key, load));
+            begun.recv().unwrap();
+            let (entry, outcome) = cache.entry(&key).lead_timeout(timeout).get_with(|| 5);
+            assert_eq!((*entry, outcome), (5, Outcome::Computed));
+            go.send(()).unwrap();
+            assert_eq!(late.join().unwrap(), 4, "for its own caller");
+        });
+        assert_eq!((cache.get(&key), cache.stats().takeovers), (Some(5), 1));
+    }
 }
 
 /// Threads whose loads hang now and then, under a clock that runs: loads of one key are stored in the order in which they began.

@@ -61,7 +61,10 @@ impl<K, V, S> Builder<K, V, S> {
             (None, _) => self.listener,
         };
         let time = Time::new(source);
+        let expire =
+            self.ttl.is_some() || self.expiry_with.is_some() || self.idle.is_some() || self.tags_with.is_some();
         let core = Core::new(Config {
+            times_plain_loads: expire || self.observer.is_some(),
             name: self.name,
             max_capacity,
             initial_capacity: initial,

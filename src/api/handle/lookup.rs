@@ -3,11 +3,11 @@
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::Waiter;
-use crate::engine::PendingNode;
 use crate::engine::events::CacheEvent;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Outcome;
-use crate::engine::role::{Intent, Role};
+use crate::engine::role::{Asker, Intent, Manner, Role};
+use crate::engine::{Operation, PendingNode};
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
 use crate::flight::reentry;
@@ -46,6 +46,7 @@ pub(crate) enum OwnedRole<'c, K, V, T> {
 
 /// Looks a key up, and joins or leads its flight if need be. `take` turns a hit into the caller's
 /// own form of it, under the pin.
+#[inline(always)]
 pub(crate) fn acquire_role<'c, K, V, Q, T>(
     core: &CoreRef<'c, K, V>,
     hash: u64,
@@ -57,51 +58,73 @@ pub(crate) fn acquire_role<'c, K, V, Q, T>(
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
-    let limits = if let Intent::Value(limits) = intent { limits } else { &core.get().config.limits };
     loop {
         let mut spare = PendingNode::none(core.get());
         let operation = core.get().operation(pin());
-        let mut met = match operation.join_or_lead(hash, q, intent, &mut spare) {
+        let role = operation.join_or_lead(hash, q, intent, &mut spare);
+        if let Role::Lead { flight, lease, kind, counted } = role {
+            if spare.is_none() && operation.is_quiet() {
+                // The usual case. No user code runs as the operation ends, so the lease cannot be
+                // lost in between: it is built where it goes.
+                operation.end_quietly();
+                let terms = (lease, kind, intent.timed(), counted);
+                // SAFETY: `join_or_lead` just gave us the lease and its references, and, if it is
+                // `counted`, its count.
+                return OwnedRole::Lead(unsafe { Lease::new(core.clone(), flight, terms) });
+            }
+        }
+        let met = match role {
             // None: the entry was removed a moment ago, so look again.
             Role::Hit(node, outcome) => take(node, outcome).inspect(|_| node.touch()).map(OwnedRole::Hit),
             Role::Lead { flight, lease, kind, counted } => {
-                // SAFETY: `join_or_lead` just gave us the lease and its references, and, if it is
-                // `counted`, its count.
-                let lease = unsafe { Lease::new(core.clone(), flight, lease, kind, (limits.timed, counted)) };
-                Some(OwnedRole::Lead(lease))
+                let terms = (lease, kind, intent.timed(), counted);
+                // SAFETY: as above.
+                Some(OwnedRole::Lead(unsafe { Lease::new(core.clone(), flight, terms) }))
             }
             Role::Wait { flight, lease, subscription, came } => {
                 let heard = (subscription, came);
+                let lead_timeout = intent.limits(&core.get().config.limits).lead_timeout;
                 // SAFETY: `join_or_lead` just gave us the place among the waiters and the
                 // references; the registration is with a bell of the core that `core` refers to.
-                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, heard, limits.lead_timeout) };
+                let waiter = unsafe { Waiter::new(core.clone(), flight, lease, heard, lead_timeout) };
                 Some(OwnedRole::Wait(if matches!(intent, Intent::Value(_)) { waiter.observed() } else { waiter }))
             }
             Role::Full => Some(OwnedRole::Full),
             Role::Failed(error) => Some(OwnedRole::Failed(error)),
         };
-        // The drops of the operation and of the spare node run user code (listeners, drops of
-        // values). That code may ask for this key, and may panic. So `met` must still be in a local
-        // then: a panic would otherwise lose its lease.
-        let others_turn = operation.has_more_to_do();
-        let end = move || drop((operation, spare));
-        match &mut met {
-            Some(OwnedRole::Lead(lease)) => {
-                reentry::during(&[lease.flight()], end);
-                if others_turn {
-                    // The time of that user code is not the loader's.
-                    lease.begin_load();
-                }
-            }
-            _ => end(),
-        }
-        if let Some(met) = met {
+        if let Some(met) = end(met, operation, spare) {
             if matches!(met, OwnedRole::Full) {
                 core.get().observe_query(q, hash, [CacheEvent::Refused]);
             }
             return met;
         }
     }
+}
+
+/// Ends the operation in which a caller has met its role.
+///
+/// The drops of the operation and of the spare node run user code (listeners, drops of values).
+/// That code may ask for this key, and may panic. So `met` must still be in a local then: a panic
+/// would otherwise lose its lease.
+#[inline(never)]
+fn end<'c, K, V, T>(
+    mut met: Option<OwnedRole<'c, K, V, T>>,
+    operation: Operation<'_, K, V>,
+    spare: PendingNode<'_, K, V>,
+) -> Option<OwnedRole<'c, K, V, T>> {
+    let others_turn = operation.has_more_to_do();
+    let end = move || drop((operation, spare));
+    match &mut met {
+        Some(OwnedRole::Lead(lease)) => {
+            reentry::during(&[lease.flight()], end);
+            if others_turn {
+                // The time of that user code is not the loader's.
+                lease.begin_load();
+            }
+        }
+        _ => end(),
+    }
+    met
 }
 
 impl<'c, K, V> Lookup<'c, K, V> {
@@ -142,7 +165,8 @@ impl<'c, K, V> Lookup<'c, K, V> {
             core.get().observe_query(q, hash, hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
-        let met = acquire_role(&core, hash, q, Intent::Value(&core.get().config.limits), pin, counted);
+        let asker = Asker { limits: &core.get().config.limits, manner: Manner::BY_HAND };
+        let met = acquire_role(&core, hash, q, Intent::Value(&asker), pin, counted);
         // The lookup is a hit if there is a value to use, no matter which caller refreshes it.
         core.get().counters.lookup(match &met {
             OwnedRole::Hit(_) => true,

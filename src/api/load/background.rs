@@ -66,7 +66,7 @@ where
     F: ReturnAs<'static, K, V>,
     E: Send + Sync + 'static,
 {
-    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
+    let (limits, mut load, fate) = (through.limits().clone(), Some(load), Fate::default());
     loop {
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_until(at);
@@ -200,7 +200,7 @@ where
 {
     let mut through = begin();
     let q = through.query();
-    let (limits, mut load, fate) = (through.limits(), Some(load), Fate::default());
+    let (limits, mut load, fate) = (through.limits().clone(), Some(load), Fate::default());
     loop {
         while let Some((waiter, at)) = through.waits() {
             let woken = waiter.wait_async(at).await;

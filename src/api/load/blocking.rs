@@ -57,30 +57,33 @@ where
     /// `get_with` from being inlined, and each hit would cost a call.)
     #[inline(never)]
     pub(crate) fn run<E: Send + Sync + 'static>(
-        mut self,
+        &mut self,
         load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
     ) -> Result<F::Out, LoadError<E>> {
         while let Some((waiter, at)) = self.waits() {
             let woken = waiter.wait_until(at);
             self.on(woken);
         }
-        // In each arm the loader and this lookup are dropped while the result is a local. If one of
-        // these drops panics, the result is dropped, too; a result that is already being returned
-        // would leak.
-        match self.end() {
+        if let Some(lease) = self.leads() {
+            // The lease stays where it is until it ends: it is large.
+            let loaded = lease.guarded(|_| load(Some(lease)));
+            lease.end_load();
+            return self.finish_led(loaded);
+        }
+        let end = self.end();
+        // In each arm the loader and the value that this lookup keeps are dropped while the result
+        // is a local. If one of these drops panics, the result is dropped, too; a result that is
+        // already being returned would leak.
+        match end {
             Resolution::Value(value) => {
-                drop((load, self));
+                drop((load, self.keeps()));
                 Ok(value)
             }
             Resolution::Refused(why) => {
-                drop((load, self));
+                drop((load, self.keeps()));
                 Err(why.into())
             }
-            Resolution::Lead(mut lease) => {
-                let loaded = lease.guarded(|_| load(Some(&lease)));
-                lease.end_load();
-                self.finish(lease, loaded)
-            }
+            Resolution::Lead(_) => unreachable!("its lease was found above"),
             Resolution::Alone => self.alone(load(None)),
         }
     }
@@ -94,7 +97,7 @@ where
     /// As [`ReadThrough::run`].
     #[inline]
     pub(crate) fn run<E: Send + Sync + 'static>(
-        self,
+        mut self,
         load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
     ) -> Result<F::Out, LoadError<E>> {
         match self {
@@ -103,7 +106,7 @@ where
                 drop(load);
                 Ok(found)
             }
-            Self::ReadThrough(through) => through.run(load),
+            Self::ReadThrough(ref mut through) => through.run(load),
         }
     }
 }

@@ -168,7 +168,7 @@ fn carry_out<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, op:
 }
 
 fn put<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, value: V, expiry: &Expiry) -> Change<'c, K, V> {
-    let published = lease.publish(value, expiry, None);
+    let published = lease.publish(value, expiry, false);
     let stored = published.is_ok();
     let (Ok(new) | Err(new)) = published;
     // It may have been evicted at once, where no other entry may go (`keep_while`).

@@ -8,6 +8,7 @@ use crate::api::load::future::run_async;
 use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, certain};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
+use crate::engine::role::Manner;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
 use core::ptr::NonNull;
@@ -36,9 +37,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         match there.filter(|there| replace_if(there)) {
             None => self.begin(q, infallible),
             Some(refused) => {
-                let limits = core.config.plain_limits();
                 let core = CoreRef::borrowed(core);
-                Attempt::ReadThrough(ReadThrough::instead_of(refused, core, q, hash, limits, infallible))
+                Attempt::ReadThrough(ReadThrough::instead_of(refused, core, q, hash, Manner::of_verb(infallible)))
             }
         }
     }

@@ -3,13 +3,14 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::entry::{CoreRef, Entry};
+use crate::api::handle::entry::Entry;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::{Waiter, Woken};
 use crate::api::load::form::{AsValue, ReturnAs};
 use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, as_loaded, certain, plain_hit};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
+use crate::engine::role::Manner;
 use crate::flight::reentry::{self, FlightId};
 use core::future::{Future, poll_fn};
 use core::hash::{BuildHasher, Hash};
@@ -249,8 +250,8 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let begin = || match plain_hit(self.core(), q, self.hash(q)) {
             Some(value) => Attempt::Hit(value),
             None => {
-                let (core, limits) = (CoreRef::borrowed(self.core()), self.core().config.limits.clone());
-                Attempt::ReadThrough(ReadThrough::<_, _, _, AsValue>::new(core, q, self.hash(q), limits, false))
+                let manner = Manner::of_verb(false).and(Manner::TIMED);
+                Attempt::ReadThrough(ReadThrough::<_, _, _, AsValue>::plain(self.core(), q, self.hash(q), manner))
             }
         };
         let load = |lease: Option<&Lease<'c, K, V>>| load(lease.and_then(Lease::old_entry));

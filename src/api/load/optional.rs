@@ -2,12 +2,12 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::entry::CoreRef;
 use crate::api::load::form::AsValue;
 use crate::api::load::future::run_async;
 use crate::api::load::read_through::{Attempt, ReadThrough, certain, plain_hit};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;
+use crate::engine::role::Manner;
 use core::convert::Infallible;
 use core::future::Future;
 use core::hash::{BuildHasher, Hash};
@@ -42,9 +42,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         if let Some(value) = plain_hit(core, q, hash) {
             return Attempt::Hit(value);
         }
-        let mut limits = core.config.plain_limits();
-        limits.absence = true;
-        Attempt::ReadThrough(ReadThrough::new(CoreRef::borrowed(core), q, hash, limits, true))
+        Attempt::ReadThrough(ReadThrough::plain(core, q, hash, Manner::OPTIONAL))
     }
 
     /// As [`get_with`](Self::get_with), with a loader that may find that there is no value. All

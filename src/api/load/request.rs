@@ -67,6 +67,9 @@ macro_rules! settings {
 
         /// As [`Builder::lead_timeout`](crate::Builder::lead_timeout), for the leader that this
         /// caller waits for. With zero the caller takes over at once.
+        ///
+        /// A cache without a `lead_timeout` of its own notes coarsely when a load begins. So there
+        /// this caller takes over up to 10 ms later.
         pub fn lead_timeout(mut $this, timeout: Duration) -> Self {
             $limits.lead_timeout = nanos(timeout);
             $this

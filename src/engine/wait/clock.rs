@@ -32,6 +32,31 @@ impl<K, V> Config<K, V> {
         self.time.now_precisely()
     }
 
+    /// Returns the time to note for a lease that is given now. If a wait may depend on it, or the
+    /// load is `timed`, it is [`wait_now`](Self::wait_now). If not, only a caller that brings a
+    /// `lead_timeout` of its own may come to ask for it, and it is as coarse as the system's clock
+    /// ([`behind`](Self::behind)).
+    #[inline]
+    pub(crate) fn lease_now(&self, timed: bool) -> u64 {
+        if timed || self.limits.lead_timeout != NEVER {
+            return self.wait_now();
+        }
+        #[cfg(feature = "std")]
+        if self.time.is_users() && self.timer.is_none() {
+            return CoarseClock::new().now();
+        }
+        self.time.now_nearly()
+    }
+
+    /// Returns by how much [`lease_now`](Self::lease_now) may be behind.
+    pub(crate) fn behind(&self) -> u64 {
+        #[cfg(feature = "std")]
+        if self.limits.lead_timeout == NEVER && self.waits_by_system() {
+            return CoarseClock::BEHIND;
+        }
+        0
+    }
+
     /// Returns when a wait of this length ends.
     pub(crate) fn wait_end(&self, timeout: u64) -> u64 {
         if timeout == NEVER || self.timeless() { NEVER } else { self.wait_now().saturating_add(timeout) }

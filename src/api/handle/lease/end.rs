@@ -22,15 +22,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// Ends the lease with a loader's result. If that was `NotModified` and there is no old value,
     /// the flight is given up.
     pub(crate) fn finish(self, loaded: Loaded<V>, limits: &Limits) -> Result<Entry<'c, K, V>, NoValue> {
-        match loaded {
-            Loaded::New(value) if limits.has_no_terms() => Ok(self.publish_loaded(value, Expiry::NONE)),
-            loaded => self.finish_with(loaded, limits.expiry()),
-        }
-    }
-
-    /// As [`finish`](Self::finish), where the caller or the loader has given terms.
-    #[inline(never)]
-    fn finish_with(self, loaded: Loaded<V>, expiry: Expiry) -> Result<Entry<'c, K, V>, NoValue> {
+        let expiry = limits.expiry();
         let (value, expiry) = match loaded {
             Loaded::New(value) => (value, expiry),
             Loaded::NewFor(value, ttl) => (value, Expiry::new().ttl(ttl).or(expiry)),
@@ -42,24 +34,25 @@ impl<'c, K, V> Lease<'c, K, V> {
             Loaded::NotFound => return Err(self.absent(None)),
             Loaded::NotFoundFor(ttl) => return Err(self.absent(Some(ttl))),
         };
-        Ok(self.publish_loaded(value, &expiry))
+        let (Ok(entry) | Err(entry)) = self.publish(value, &expiry, true);
+        Ok(entry)
     }
 
-    /// Publishes a value that the loader gave. Returns it whether or not it was stored.
-    fn publish_loaded(self, value: V, expiry: &Expiry) -> Entry<'c, K, V> {
-        let took = self.elapsed();
-        let (Ok(entry) | Err(entry)) = self.publish(value, expiry, Some(took));
-        entry
+    /// Publishes a value, and returns it: `Ok` if it was stored. `loaded`: it took the time of this
+    /// load to get it.
+    pub(crate) fn publish(self, value: V, expiry: &Expiry, loaded: bool) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        self.publish_inline(value, expiry, loaded)
     }
 
-    /// Publishes a value. `took` is the time that it took to load, in ns; None: the value was not
-    /// loaded.
-    pub(crate) fn publish(
+    /// As [`publish`](Self::publish), in its caller: the usual end of a load has one less call.
+    #[inline(always)]
+    pub(crate) fn publish_inline(
         mut self,
         value: V,
         expiry: &Expiry,
-        took: Option<u64>,
+        loaded: bool,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let took = loaded.then(|| self.elapsed());
         self.from_tier |= expiry.from_tier;
         let ended = self.end_event(took.unwrap_or(0));
         let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
@@ -72,37 +65,40 @@ impl<'c, K, V> Lease<'c, K, V> {
         }
         self.count_tier_read();
         let (core, flight, number, counted) = self.into_parts();
-        let operation = core.get().operation(core.get().limbo().enter());
-        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
-        // flight, and its references; `publish` is the lease's end.
-        let (node, ending) = match unsafe { operation.publish(flight, number, value, &meta) } {
-            Published::Stored => (flight.node, LoadEnding::Stored),
-            Published::HandedOver => (flight.node, LoadEnding::NotStored),
-            // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
-            // gives it back at its own end.
-            Published::Fenced(value) => {
-                if mutant("fenced handle lost") {
-                    core::mem::forget(core.clone());
+        // Declared outside of the operation: if a listener panics as that ends, unwinding must drop
+        // the entry's reference, too.
+        let (entry, stored);
+        {
+            let operation = core.get().operation(core.get().limbo().enter());
+            // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of
+            // the flight, and its references; `publish` is the lease's end.
+            let (node, ending) = match unsafe { operation.publish(flight, number, value, &meta) } {
+                Published::Stored => (flight.node, LoadEnding::Stored),
+                Published::HandedOver => (flight.node, LoadEnding::NotStored),
+                // `Node::fenced` takes over the lease's reference to the flight's node. The fenced
+                // node gives it back at its own end.
+                Published::Fenced(value) => {
+                    if mutant("fenced handle lost") {
+                        core::mem::forget(core.clone());
+                    }
+                    (Node::fenced(core.get().nodes(), flight.node, value, &meta.stamps), LoadEnding::Fenced)
                 }
-                (Node::fenced(core.get().nodes(), flight.node, value, &meta.stamps), LoadEnding::Fenced)
+            };
+            core.get().lease_over(counted, ending == LoadEnding::Fenced);
+            // SAFETY: the reference handed over is the lease's own to the flight's node, or the
+            // only one to the fenced node just built. Both nodes are READY, and so have a value.
+            entry = unsafe { Entry::new(core.clone(), node) };
+            stored = ending == LoadEnding::Stored;
+            // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference,
+            // directly or through the fenced node.
+            operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
+            if let Some(old) = flight.old {
+                // SAFETY: the reference to the old entry is the lease's; it is given back once, and
+                // the entry is not used afterwards.
+                unsafe { operation.release(old) };
             }
-        };
-        core.get().lease_over(counted, ending == LoadEnding::Fenced);
-        // The entry is built before the operation ends: if a listener panics there, unwinding must
-        // drop the entry's reference, too.
-        // SAFETY: the reference handed over is the lease's own to the flight's node, or the only
-        // one to the fenced node just built. Both nodes are READY, and so have a value.
-        let entry = unsafe { Entry::new(core.clone(), node) };
-        // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference, directly or
-        // through the fenced node.
-        operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
-        if let Some(old) = flight.old {
-            // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
-            // entry is not used afterwards.
-            unsafe { operation.release(old) };
         }
-        drop(operation);
-        if ending == LoadEnding::Stored { Ok(entry) } else { Err(entry) }
+        if stored { Ok(entry) } else { Err(entry) }
     }
 
     /// As [`renew`](Self::renew), with new terms for the old value.

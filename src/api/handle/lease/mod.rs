@@ -52,17 +52,36 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Safety
     /// The caller hands over this lease of the flight, with the lease's references to the flight's
     /// nodes; if the lease is `counted`, its count, too.
+    #[inline(always)]
     pub(crate) unsafe fn new(
         core: CoreRef<'c, K, V>,
         flight: Flight<K, V>,
-        number: u32,
-        kind: LoadKind,
-        (timed, counted): (bool, bool),
+        (number, kind, timed, counted): (u32, LoadKind, bool, bool),
     ) -> Self {
-        // The lease is built first: if the clock panics, the drop of the lease gives the flight up.
-        let timing = Timing::given(None);
-        let mut lease =
-            Self { core, flight, number, timing, tag_sequence: 0, kind, counted, for_waiters: false, from_tier: false };
+        let timing = match timed || number != 1 {
+            // SAFETY: the lease and what belongs to it are handed over, and handed back.
+            true => unsafe { Self::noted(core.clone(), flight, (number, kind, timed, counted)) },
+            false => Timing::given(None),
+        };
+        let (tag_sequence, for_waiters, from_tier) = (core.get().tag_sequence(), false, false);
+        Self { core, flight, number, timing, tag_sequence, kind, counted, for_waiters, from_tier }
+    }
+
+    /// Notes when a lease was given, before it is built. (Apart, because it reads the clock, which
+    /// may panic.)
+    ///
+    /// # Safety
+    /// As for [`new`](Self::new); but if this returns, all that was handed over is the caller's
+    /// again.
+    #[inline(never)]
+    unsafe fn noted(
+        core: CoreRef<'c, K, V>,
+        flight: Flight<K, V>,
+        (number, kind, timed, counted): (u32, LoadKind, bool, bool),
+    ) -> Timing {
+        let (timing, tag_sequence, for_waiters, from_tier) = (Timing::given(None), 0, false, false);
+        // If the clock panics, the drop of this lease gives the flight up.
+        let lease = Self { core, flight, number, timing, tag_sequence, kind, counted, for_waiters, from_tier };
         let (config, node) = (&lease.core.get().config, lease.node());
         // A first lease began with its flight, which has noted the time. (Models have no time.)
         if number != 1 && !cfg!(loom) {
@@ -72,8 +91,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         // gave it. It may not, under a user's clock.
         let noted = || if config.time.is_users() || cfg!(loom) { None } else { node.begun(number) };
         let now = timed.then(|| noted().unwrap_or_else(|| config.time.now_precisely()));
-        (lease.timing, lease.tag_sequence) = (Timing::given(now), lease.core.get().tag_sequence());
-        lease
+        // Not dropped, so the flight is not given up.
+        let _ = lease.into_parts();
+        Timing::given(now)
     }
 
     /// Notes that the loader begins to run now.
@@ -156,15 +176,19 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Returns the observer's event for the end of this load. `delta` is the load time in ns (0:
     /// not measured).
+    #[inline]
     fn end_event(&self, delta: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
         self.end_event_after(if delta == 0 && self.core.get().observed() { self.elapsed() } else { delta })
     }
 
     /// As [`end_event`](Self::end_event), with a load time of `took` ns.
+    #[inline]
     fn end_event_after(&self, took: u64) -> impl FnOnce(LoadEnding) -> CacheEvent + use<K, V> {
-        let (took, waited) = (Duration::from_nanos(took), Duration::from_nanos(self.timing.waited()));
-        let (kind, from_tier) = (self.kind, self.from_tier);
-        move |ending| CacheEvent::LoadEnded { kind, ending, took, waited, from_tier }
+        let (timing, kind, from_tier) = (self.timing, self.kind, self.from_tier);
+        move |ending| {
+            let [took, waited] = [took, timing.waited()].map(Duration::from_nanos);
+            CacheEvent::LoadEnded { kind, ending, took, waited, from_tier }
+        }
     }
 
     pub(crate) fn core(&self) -> &CoreRef<'c, K, V> {
@@ -215,8 +239,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// # Panics
     /// As [`fulfil`](Self::fulfil).
     pub fn fulfil_with(self, value: V, expiry: Expiry) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let delta = self.elapsed();
-        self.publish(value, &expiry, Some(delta))
+        self.publish(value, &expiry, true)
     }
 
     /// As [`fulfil`](Self::fulfil), with a time to live for this value alone, exactly that long. A
@@ -280,6 +303,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Runs user code on behalf of the load. If that code asks for this key, the cache recognizes
     /// the call as re-entrant, and does not let it wait for itself.
+    #[inline(always)]
     pub(crate) fn guarded<R>(&self, run: impl FnOnce(&Core<K, V>) -> R) -> R {
         reentry::during(&[self.flight()], || run(self.core.get()))
     }

@@ -54,11 +54,11 @@ impl<'c, K, V> Waiter<'c, K, V> {
                     // already.)
                     core.lease_begins(usize::MAX);
                 }
-                let timed_and_counted = (true, true);
+                let (timed, counted) = (true, true);
                 // SAFETY: the waiter just won the lease `number`. It hands over its references, and
                 // the count that was begun above or moved by `recheck`.
                 let lease =
-                    unsafe { Lease::new(self.core.clone(), flight, number, LoadKind::TakenOver, timed_and_counted) };
+                    unsafe { Lease::new(self.core.clone(), flight, (number, LoadKind::TakenOver, timed, counted)) };
                 Woken::Lead(lease)
             }
             Rechecked::Ends => {

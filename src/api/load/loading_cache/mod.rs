@@ -21,6 +21,7 @@ use crate::api::load::background::run_detached_async;
 use crate::api::load::form::AsValue;
 use crate::api::load::read_through::{Attempt, ReadThrough, plain_hit};
 use crate::engine::key::ToKey;
+use crate::engine::role::Manner;
 use crate::flight::reentry::FlightId;
 use alloc::sync::Arc;
 use core::fmt;
@@ -174,8 +175,8 @@ where
         match plain_hit(self.core(), q, hash) {
             Some(value) => Attempt::Hit(value),
             None => {
-                let limits = self.core().config.plain_limits();
-                Attempt::ReadThrough(ReadThrough::among(self.cache.kept(), q, hash, limits, false, led))
+                let manner = Manner::of_verb(false);
+                Attempt::ReadThrough(ReadThrough::among(self.cache.kept(), q, hash, manner, led))
             }
         }
     }

@@ -2,10 +2,10 @@
 
 use super::ReadThrough;
 use crate::api::cache::Cache;
-use crate::api::handle::entry::CoreRef;
 use crate::api::load::form::{AsValue, ReturnAs};
 use crate::engine::Core;
 use crate::engine::key::ToKey;
+use crate::engine::role::Manner;
 use core::hash::{BuildHasher, Hash};
 use equivalent::Equivalent;
 
@@ -74,7 +74,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         let (core, hash) = (self.core(), self.hash(q));
         match plain_hit(core, q, hash) {
             Some(value) => Attempt::Hit(value),
-            None => Attempt::ReadThrough(ReadThrough::plain(CoreRef::borrowed(core), q, hash, infallible)),
+            None => Attempt::ReadThrough(ReadThrough::plain(core, q, hash, Manner::of_verb(infallible))),
         }
     }
 }

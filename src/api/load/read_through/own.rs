@@ -9,6 +9,7 @@ use crate::api::load::form::ReturnAs;
 use crate::api::load::inline::{Due, InlineLimit};
 use crate::engine::config::Limits;
 use crate::engine::demand::Demand;
+use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::stats::Event;
@@ -40,7 +41,7 @@ where
 
     /// Returns the old value in place of a new one that did not come.
     fn substitute(&self, lease: &Lease<'c, K, V>) -> Option<Entry<'c, K, V>> {
-        self.limits.substitute(|| lease.servable_stale(self.limits.if_error()))
+        self.asker().substitute(|| lease.servable_stale(self.limits().if_error()))
     }
 
     /// Ends a load that this caller leads and that gave no answer.
@@ -64,33 +65,33 @@ where
     pub(crate) fn hand_on(&mut self, mut lease: Lease<'c, K, V>, load: impl FnOnce(Lease<'c, K, V>, Vec<FlightId>)) {
         let old = self.meanwhile(&lease);
         let waiter = if old.is_none() { Waiter::of(&lease) } else { None };
-        if self.limits.demand == Demand::ANEW {
+        if self.limits().demand == Demand::ANEW {
             // Should another caller take the load over, its value is as new.
             self.refuse(lease.old_entry());
         }
-        if waiter.is_some() && self.limits.while_wanted {
+        if waiter.is_some() && self.limits().while_wanted {
             lease.live_for_waiters();
         }
         load(lease, if waiter.is_some() { reentry::serving() } else { Vec::new() });
-        self.stage = match (old, waiter) {
-            (Some((old, outcome)), _) => Progress::Resolution(self.served(F::of_entry(old, outcome), outcome)),
+        match (old, waiter) {
+            (Some((old, outcome)), _) => self.served(F::of_entry(old, outcome), outcome),
             (None, Some(waiter)) => {
                 self.own = true;
-                self.wait(waiter)
+                self.wait(waiter);
             }
             (None, None) => self.join_or_lead(&[]),
-        };
+        }
     }
 
     /// Returns the value to serve while the load of a lease runs, if one may be served.
     pub(crate) fn meanwhile(&self, lease: &Lease<'c, K, V>) -> Option<(Entry<'c, K, V>, Outcome)> {
-        if self.limits.demand.refuses() {
+        if self.limits().demand.refuses() {
             return None;
         }
         if let Some(old) = lease.entry_of_old() {
             return Some((old, Outcome::Hit));
         }
-        let old = lease.expired_within(self.limits.while_refresh())?;
+        let old = lease.expired_within(self.limits().while_refresh())?;
         self.count(Event::StaleServe);
         Some((old, Outcome::Stale))
     }
@@ -103,21 +104,21 @@ where
         old: Option<Entry<'c, K, V>>,
         message: Arc<str>,
     ) -> Result<F::Out, LoadError<E>> {
-        let old = old.filter(|old| Entry::may_be_served(old, self.limits.if_error()));
-        let old = self.limits.substitute(|| old);
+        let old = old.filter(|old| Entry::may_be_served(old, self.limits().if_error()));
+        let old = self.asker().substitute(|| old);
         old.map(|old| self.make_do(old)).ok_or(LoadError::Panicked(message))
     }
 
     /// Returns whether a leader cannot go on before its own load has ended.
     pub(crate) fn must_wait(&self, lease: &Lease<'c, K, V>) -> bool {
-        let patient = self.limits.soft_timeout.min(self.limits.hard_timeout) == NEVER;
-        let waits = || !lease.is_early() && lease.expired_within(self.limits.while_refresh()).is_none();
-        patient && (self.limits.demand.refuses() || waits())
+        let patient = self.limits().soft_timeout.min(self.limits().hard_timeout) == NEVER;
+        let waits = || !lease.is_early() && lease.expired_within(self.limits().while_refresh()).is_none();
+        patient && (self.limits().demand.refuses() || waits())
     }
 
     /// Returns the deadlines of this caller for a load that it polls itself.
     pub(crate) fn inline_limit(&self) -> InlineLimit {
-        InlineLimit::new(&self.core, &self.limits, self.began)
+        InlineLimit::new(&self.core, self.limits(), self.began)
     }
 
     /// Checks the deadlines of a caller that polls its own load. Ready if the caller stops waiting,
@@ -130,10 +131,10 @@ where
     ) -> Poll<Result<F::Out, LoadError<E>>> {
         loop {
             let due = core::task::ready!(limit.poll(&self.core, cx));
-            let limits = &self.limits;
-            let old = |lease: &Lease<'c, K, V>| lease.guarded(|_| lease.servable_stale(limits.max_stale()));
-            let old = limits.substitute(|| lease.and_then(old));
-            let refused = due == Due::Hard && !self.infallible;
+            let asker = self.asker();
+            let old = |lease: &Lease<'c, K, V>| lease.guarded(|_| lease.servable_stale(asker.limits.max_stale()));
+            let old = asker.substitute(|| lease.and_then(old));
+            let refused = due == Due::Hard && !self.is_infallible();
             if old.is_none() && !refused {
                 // There is no alternative to the load.
                 continue;
@@ -152,11 +153,51 @@ where
     where
         E: Send + Sync + 'static,
     {
-        self.finish_shared(lease, loaded.map_err(Arc::new))
+        self.lead(lease);
+        self.finish_led(loaded)
+    }
+
+    /// As [`finish`](Self::finish), with the lease that the lookup has [come to](Self::leads).
+    #[inline(always)]
+    pub(crate) fn finish_led<E>(&mut self, loaded: Result<Loaded<V>, E>) -> Result<F::Out, LoadError<E>>
+    where
+        E: Send + Sync + 'static,
+    {
+        match loaded {
+            // The usual end. It is told apart here, where the compiler most often knows it.
+            Ok(Loaded::New(value)) if self.limits().has_no_terms() => Ok(self.store(value)),
+            loaded => {
+                let lease = self.take_lease();
+                self.finish_shared(lease, loaded.map_err(Arc::new))
+            }
+        }
+    }
+
+    /// Takes the lease of a lookup that has come to one.
+    #[inline(always)]
+    fn take_lease(&mut self) -> Lease<'c, K, V> {
+        let Progress::Resolution(end) = &mut self.stage else { unreachable!("it has ended") };
+        let Resolution::Lead(lease) = core::mem::replace(end, Resolution::Alone) else { unreachable!("it leads") };
+        // Nothing in the stage is to be dropped any more.
+        core::mem::forget(core::mem::replace(&mut self.stage, Progress::New));
+        lease
+    }
+
+    /// Ends the lease with a value to which neither the loader nor the caller has given terms.
+    #[inline(never)]
+    fn store(&mut self, value: V) -> F::Out {
+        let refuses = self.limits().demand.refuses();
+        let outcome = match self.leads() {
+            Some(lease) if !refuses && lease.is_early() => Outcome::Refreshed,
+            _ => Outcome::Computed,
+        };
+        let (Ok(entry) | Err(entry)) = self.take_lease().publish_inline(value, Expiry::NONE, true);
+        F::of_entry(entry, outcome)
     }
 
     /// As [`finish`](Self::finish), with an error that other loads may share. If the load failed,
     /// the caller gets the old value if it may be served.
+    #[inline(never)]
     pub(crate) fn finish_shared<E>(
         &mut self,
         lease: Lease<'c, K, V>,
@@ -165,20 +206,19 @@ where
     where
         E: Send + Sync + 'static,
     {
-        let early = !self.limits.demand.refuses() && lease.is_early();
         let outcome = match &loaded {
             Ok(Loaded::With(_, own) | Loaded::NotModifiedWith(own)) if own.from_tier => Outcome::FromTier,
-            _ if early => Outcome::Refreshed,
+            _ if !self.limits().demand.refuses() && lease.is_early() => Outcome::Refreshed,
             _ => Outcome::Computed,
         };
         let error = match loaded {
             Ok(loaded) => {
-                let entry = lease.finish(loaded, &self.limits)?;
+                let entry = lease.finish(loaded, self.limits())?;
                 return Ok(F::of_entry(entry, outcome));
             }
             Err(error) => error,
         };
-        let window = self.limits.if_error();
+        let window = self.limits().if_error();
         let old = lease.guarded(|_| self.substitute(&lease).map(|old| F::of_entry(old, Outcome::Stale)));
         drop(lease.end(Some(error.clone() as SharedError), window));
         let Some(old) = old else { return Err(LoadError::Load(error)) };
