@@ -8,9 +8,9 @@
 //!
 //! The buckets of the array before are left a few with each change of the content: their owner
 //! hands on what is in them, and clears them. Only after that may the number change again, so an
-//! array that comes into use is empty. Where the system permits it, the memory of a large array that
-//! was left goes back to the system. (Elsewhere it stays. There a cache that grows slowly has as
-//! many buckets in arrays that it has left as in the one in use.)
+//! array that comes into use is empty. Where the system permits it, the memory of a large array
+//! that was left goes back to the system. (Elsewhere it stays. There a cache that grows slowly has
+//! as many buckets in arrays that it has left as in the one in use.)
 //!
 //! All accesses but those to the array are Relaxed: the number steers a heuristic. If threads race
 //! to change it twice at the same moment, an array may be left without being cleared.

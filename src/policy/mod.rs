@@ -15,11 +15,11 @@
 //!   larger than the cache does better this way, a loop many times as large slightly worse.)
 //! * The hand takes from small when small is above its share, else from main. Room is made before
 //!   the newcomer is in its ring, where it counts as if it were there ([`Coming`]). Where that was
-//!   not enough, the hand goes on afterwards. If it meets the newcomer then, it puts it back. So the newcomer, however heavy, is there afterwards, unless no
-//!   other entry may go. An entry that leaves small with two uses enters main. So does an entry
-//!   that was counted twice, if main is below its share. If main is full, the entry's count must be
-//!   at least four, and at least two above the count of main's next victim, which leaves in its
-//!   stead. This floor and this margin make loops survivable. (Without the margin, replays of real
+//!   not enough, the hand goes on afterwards. If it meets the newcomer then, it puts it back. So
+//!   the newcomer, however heavy, is there afterwards, unless no other entry may go. An entry that
+//!   leaves small with two uses enters main. So does an entry that was counted twice, if main is
+//!   below its share. If main is full, the entry's count must be at least four, and at least two
+//!   above the count of main's next victim, which leaves in its stead. This floor and this margin make loops survivable. (Without the margin, replays of real
 //!   traces are very slightly better, but in a loop over several times the cache's size more than
 //!   half of the hits are lost.)
 //! * A missing key that is remembered as evicted enters main at once if main is below its share, or

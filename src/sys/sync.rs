@@ -21,7 +21,9 @@ pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU
 /// Atomics that neither loom nor shuttle watches: for numbers that steer a heuristic, or only
 /// report, and for the pointers to arrays of such numbers.
 pub(crate) mod untracked {
-    pub(crate) use super::atomics::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+    #[cfg(feature = "std")]
+    pub(crate) use super::atomics::AtomicPtr;
+    pub(crate) use super::atomics::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 }
 
 /// Atomics that are used while another crate's lock is held (`flight::bell::wakers`). Shuttle does
