@@ -19,9 +19,9 @@
 //!   the newcomer, however heavy, is there afterwards, unless no other entry may go. An entry that
 //!   leaves small with two uses enters main. So does an entry that was counted twice, if main is
 //!   below its share. If main is full, the entry's count must be at least four, and at least two
-//!   above the count of main's next victim, which leaves in its stead. This floor and this margin make loops survivable. (Without the margin, replays of real
-//!   traces are very slightly better, but in a loop over several times the cache's size more than
-//!   half of the hits are lost.)
+//!   above the count of main's next victim, which leaves in its stead. This floor and this margin
+//!   make loops survivable. (Without the margin, replays of real traces are very slightly better,
+//!   but in a loop over several times the cache's size more than half of the hits are lost.)
 //! * A missing key that is remembered as evicted enters main at once if main is below its share, or
 //!   if the key was counted more often than main's next victim.
 //! * Main's hand takes a use off an entry and moves on, over [`CHANCES`] entries at most. Then it
