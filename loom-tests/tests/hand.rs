@@ -222,7 +222,8 @@ fn two_newcomers_of_one_key_in_a_full_cache() {
     }
     let (one, other) = (|c: &Shared| c.insert(KEY, Value::new(2)), |c: &Shared| c.insert(KEY, Value::new(3)));
     two(1, full, one, other, |c, told, (), ()| {
-        assert_eq!((c.len(), c.weight()), (1, 1));
+        // (An insert that has reserved weight for a link that fails may have the other one evict more.)
+        assert_eq!(c.len() as u64, c.weight());
         all_told(c, told, 3);
     });
 }
@@ -234,13 +235,15 @@ fn two_newcomers_of_one_key_in_a_full_cache() {
 fn a_removed_flight_in_a_full_cache() {
     model(2, || {
         let (cache, told) = listened(1);
+        // The second one for the hand to have passed the hole that `listened` leaves.
         cache.insert(1, Value::new(1));
+        cache.insert(1 << 32, Value::new(1));
         let lease = lead(&cache);
         let other = cache.clone();
         let thread = spawn(move || other.invalidate(&KEY));
         let stored = lease.fulfil(Value::new(2)).is_ok();
         thread.join().unwrap();
-        all_told(&cache, &told, 1 + usize::from(stored));
+        all_told(&cache, &told, 2 + usize::from(stored));
     });
 }
 

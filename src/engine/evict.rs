@@ -215,11 +215,20 @@ impl<K, V> Operation<'_, K, V> {
         }
         self.respread(home);
         let first = self.heaviest(home, None);
+        let coming = if ptr::eq(first, home) { Coming::into(ring, weight) } else { Coming::NONE };
         evictor.displaces.set(true);
-        let _evicted = first.policy.displace(self.budget(first), Coming::into(ring, weight), evictor);
+        let _evicted = first.policy.displace(self.budget(first), coming, evictor);
         evictor.displaces.set(false);
         self.core.note_stray(first);
         Displaced::of(evictor.displaced.replace(0))
+    }
+
+    /// Ends the search for room for a newcomer that was not stored. The hand may have put an entry
+    /// back, and other callers may have missed it meanwhile.
+    #[cold]
+    pub(super) fn give_up_room(&self, home: &Shard<K, V>) {
+        self.core.note_stray(home);
+        self.make_room(home, None);
     }
 
     /// Evicts until the weight is within the capacity, on behalf of a newcomer in `home`, if there

@@ -112,6 +112,7 @@ impl<K, V> Operation<'_, K, V> {
         let weighed = self.reserve_weight(shard, weight, None, displaced);
         if !self.core.table.insert(place, Node::as_link(NonNull::from(entry))) {
             self.undo_weight(shard, &weighed);
+            self.give_up_room(shard);
             return false;
         }
         self.commit_weight(&weighed);

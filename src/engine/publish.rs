@@ -93,6 +93,7 @@ impl<K, V> Operation<'_, K, V> {
         }
         if let Err(value) = self.move_in(node, load, meta) {
             self.release_displaced(displaced);
+            self.give_up_room(shard);
             return Err(value);
         }
         let stored = self.publish_cold(shard, node, weight, displaced);

@@ -14,8 +14,8 @@
 //!
 //! In a cache with a weigher, an entry is *counted* in the shard that its key belongs to; ghosts
 //! and sketch are sized by these counts. When the spread changes, the counts are moved. From then
-//! on they are right only in sum. Without a weigher, the number of entries in the shard's slots
-//! takes their place.
+//! on they are right only in sum. Without a weigher, an active shard's part of all entries takes
+//! their place.
 //!
 //! All numbers here are Relaxed: whichever number of shards a caller goes by, it stores in a shard
 //! that exists.
@@ -63,13 +63,14 @@ impl<K, V> Core<K, V> {
     }
 
     /// Returns the number of entries whose keys belong to a shard. Where these are not counted,
-    /// returns how many are in its slots.
+    /// returns the shard's part of all entries, as hashes spread them evenly.
     #[inline]
     pub(super) fn entries_of(&self, shard: &Shard<K, V>) -> usize {
         match self.counts_entries() {
             true => shard.counted(),
-            false if self.active_bits() == 0 => self.entries(),
-            false => shard.policy.total() as usize,
+            // (Not the entries in the shard's slots: that number may be off for a while, and the
+            // table and the ghosts would follow it.)
+            false => self.entries() >> self.active_bits(),
         }
     }
 

@@ -138,7 +138,8 @@ impl<T, const PER: usize, const FEW: usize> Extent<T, PER, FEW> {
         let heirs = 1 << bits.saturating_sub(before);
         let heirs = if heirs <= HEIRS { heirs } else { 0 };
         let range = next.remaining as usize..remaining as usize;
-        for (bucket, index) in self.buckets.array(before)[range.clone()].iter().zip(range) {
+        // (None, if this thread does not see the array yet, whose number it has read.)
+        for (bucket, index) in self.buckets.array(before).get(range.clone()).into_iter().flatten().zip(range) {
             let first = (index as u64) << (u64::BITS - before);
             leave(bucket, &mut (0..u64::from(heirs)).map(|heir| first | heir << (u64::BITS - bits)));
         }

@@ -15,8 +15,8 @@ pub(crate) fn prefetch<T>(address: *const T) {
 /// The size of a huge page in bytes, and the alignment of memory for them.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Gives the whole pages within this memory back to the system, if they are worth a call. They read
-/// as zero when they are next touched. Does nothing on a system that has no such call, or that
+/// Gives the whole pages within this memory back to the system. They read as zero when they are next
+/// touched. Does nothing on a system that has no such call, or that
 /// refuses.
 ///
 /// # Safety
@@ -24,14 +24,15 @@ pub(crate) const HUGE_PAGE: usize = 2 << 20;
 pub(crate) unsafe fn give_back(start: *mut u8, size: usize) {
     #[cfg(all(feature = "std", target_os = "linux", not(any(loom, shuttle, miri))))]
     {
-        const PAGE: usize = 4096;
-        const WORTH_A_CALL: usize = 16 * PAGE;
+        // The largest page that systems have: the kernel would round the end of a smaller one up,
+        // beyond this memory.
+        const PAGE: usize = 64 << 10;
         let before = start.addr().wrapping_neg() & (PAGE - 1);
         let whole = size.saturating_sub(before) & !(PAGE - 1);
-        if whole >= WORTH_A_CALL {
-            // SAFETY: the range lies within the memory. It is private memory of this process, as
-            // allocators give it, so its pages become zero, which the contract permits. (Where
-            // pages are larger, the call may fail, and changes nothing.)
+        if whole != 0 {
+            // SAFETY: the range lies within the memory, and consists of whole pages. It is private
+            // memory of this process, as allocators give it, so its pages become zero, which the
+            // contract permits.
             unsafe { libc::madvise(start.add(before).cast(), whole, libc::MADV_DONTNEED) };
         }
     }
