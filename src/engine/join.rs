@@ -24,9 +24,9 @@ use equivalent::Equivalent;
 
 impl<K, V> Core<K, V> {
     /// Returns when a leader will have held its lease for longer than `lead_timeout`, and no
-    /// earlier: late by as much as the note may be early. (Only first leases are noted coarsely, and
-    /// only where plain loads are not timed.) `None`: never, or the beginning of the lease is not
-    /// noted yet.
+    /// earlier: late by as much as the note may be early. (Only first leases are noted coarsely,
+    /// and only where plain loads are not timed.) `None`: never, or the beginning of the lease is
+    /// not noted yet.
     pub(crate) fn noted_end(&self, node: &Node<K, V>, lease: u32, lead_timeout: u64) -> Option<u64> {
         if lead_timeout == NEVER || self.config.timeless() {
             return None;

@@ -15,9 +15,8 @@ pub(crate) fn prefetch<T>(address: *const T) {
 /// The size of a huge page in bytes, and the alignment of memory for them.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 
-/// Gives the whole pages within this memory back to the system. They read as zero when they are next
-/// touched. Does nothing on a system that has no such call, or that
-/// refuses.
+/// Gives the whole pages within this memory back to the system. They read as zero when they are
+/// next touched. Does nothing on a system that has no such call, or that refuses.
 ///
 /// # Safety
 /// The memory is of the global allocator, and of atomics that may become zero at any time.
