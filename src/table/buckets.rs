@@ -125,10 +125,10 @@ impl Buckets {
     #[inline]
     pub(crate) fn grow(&self, nodes: usize) {
         let now = self.mask.load(Ordering::Relaxed);
-        // The orders of a bucket: there are 2³² in all. The product is the nodes' share of these,
-        // had each its bucket to itself.
+        // The orders of a bucket: there are 2³² in all. So this compares one node more with the
+        // buckets and a quarter.
         let each = (1 << 32) - u64::from(now);
-        if (nodes as u64).saturating_mul(each) > 5 << 30 {
+        if (nodes as u64).saturating_add(1).saturating_mul(each) >= 5 << 30 {
             self.double(now);
         }
     }
