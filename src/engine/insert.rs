@@ -116,7 +116,8 @@ impl<K, V> Operation<'_, K, V> {
             return false;
         }
         self.commit_weight(&weighed);
-        self.core.grow_table_for(budget.entries, 0);
+        // (The newcomer is not in the budget.)
+        self.core.grow_table_for(budget.entries + 1, 0);
         self.admit(shard, entry, (ring, budget), &evictor);
         self.make_room(shard, Some(&Newcomer::new(entry, false)));
         true
