@@ -9,7 +9,6 @@ use super::{Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
 use crate::flight::word::{Closing, State};
 use crate::policy::{Budget, Coming, Evictor, PolicyEntry, Which};
-use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
 use core::cell::Cell;
@@ -44,7 +43,7 @@ pub(super) struct ShardEvictor<'s, 'c, K, V> {
     /// Whether the weight of what is evicted stays in the total, and is added up here.
     displaces: Cell<bool>,
     displaced: Cell<u64>,
-    /// Whether there was any entry that can expire, when this was made.
+    /// Whether any entry could end, when this was made.
     any_expires: bool,
     /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
     /// is first needed.
@@ -177,7 +176,7 @@ impl<K, V> Operation<'_, K, V> {
             kept: Cell::new(ptr::null()),
             displaces: Cell::new(false),
             displaced: Cell::new(0),
-            any_expires: self.core.config.idle != NEVER || self.core.nodes().has_extras() || self.core.all_ended(),
+            any_expires: self.core.any_ends(),
             now: Cell::new(time.is_users().then(now)),
         }
     }

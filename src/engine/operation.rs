@@ -253,10 +253,7 @@ impl<K, V> Core<K, V> {
                 unsafe { self.0.give_back(self.1, false) };
             }
         }
-        let is_rung = |after: &Deferred<K, V>| matches!(after, Deferred::Rung(_));
-        if after.iter().any(is_rung) {
-            after.sort_by_key(|after| !is_rung(after));
-        }
+        after.sort_by_key(|after| !matches!(after, Deferred::Rung(_)));
         unwind::each(rung.map(Deferred::Rung).into_iter().chain(after), |after| match after {
             // The bell is found by the flight's address alone, so the flight need not be alive.
             Deferred::Rung(flight) => self.bells.ring(flight.addr().get()),

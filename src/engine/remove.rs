@@ -53,8 +53,7 @@ impl<K, V> Operation<'_, K, V> {
     #[inline]
     pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause, displaced: Option<&Cell<u64>>) {
         let listed = self.core.table.mark(node.link()) && {
-            let before = node.word.set_removed();
-            let weight = if before.weighs() { node.stored_weight() } else { 0 };
+            let (before, weight) = Self::set_removed(node);
             if weight != 0 {
                 let shard = || self.core.shard_of_order(node.link().order());
                 match displaced {
@@ -72,12 +71,17 @@ impl<K, V> Operation<'_, K, V> {
         unsafe { self.release_shares(NonNull::from(node), 1 + u32::from(listed)) };
     }
 
+    /// Sets REMOVED. Returns the word before, and the weight that counts, which is 0 if none does.
+    fn set_removed(node: &Node<K, V>) -> (Snapshot, u32) {
+        let before = node.word.set_removed();
+        (before, if before.weighs() { node.stored_weight() } else { 0 })
+    }
+
     /// Sets REMOVED, and subtracts the value's weight unless a newcomer has accounted for it.
     /// Returns the word before.
     fn removed(&self, shard: &Shard<K, V>, node: &Node<K, V>, accounted: u32) -> Snapshot {
-        let before = node.word.set_removed();
-        let weight = node.stored_weight();
-        if before.weighs() && weight != 0 && (accounted == 0 || mutant("old weight twice")) {
+        let (before, weight) = Self::set_removed(node);
+        if weight != 0 && (accounted == 0 || mutant("old weight twice")) {
             self.release_weight(|| shard, weight);
         }
         before
