@@ -169,7 +169,7 @@ impl<K, V> Operation<'_, K, V> {
                 // anew. The flight's value is handed to those that wait.
                 _ => {
                     if self.remove(core.shard(hash), node, RemovalCause::Explicit) {
-                        self.promptly();
+                        self.promptly(node.word.load().failed());
                         return any;
                     }
                     continue;

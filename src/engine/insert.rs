@@ -55,13 +55,13 @@ impl<K, V> Operation<'_, K, V> {
         let meta = meta(&key, &value);
         if let Some(cause) = meta.rejected {
             // The old value is out of date even though the new one is not kept.
-            if self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced, taker).is_some() {
-                self.promptly();
+            if let Some((_, old)) = self.remove_key(hash, |k| is_key(k, &key), RemovalCause::Replaced, taker) {
+                self.promptly(old.failed());
             }
             self.core.counters.count(Event::Rejection);
             return Err(Rejected::new((key, value), cause, order));
         }
-        let node = Node::entry(self.core.nodes(), order, (key, value), meta.weight, &meta.stamps);
+        let node = Node::entry((self.core.limbo(), Some(self.pin())), order, (key, value), meta.weight, &meta.stamps);
         fetch(1);
         let new = OwnedNode(self.core, node);
         // SAFETY: the node is this caller's own, and not shared before it is linked. The pin keeps

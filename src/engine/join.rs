@@ -110,7 +110,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         (hash, intent): (u64, Intent<'_>),
         shares: u32,
     ) -> Ptr<K, V> {
-        let node = spare.ready(key, split_order(hash), shares);
+        let node = spare.ready(self.pin(), key, split_order(hash), shares);
         // SAFETY: the node is this caller's own, and not yet shared.
         unsafe { node.as_ref() }.set_begun(self.core.config.lease_now(intent.timed()), intent.counted());
         node

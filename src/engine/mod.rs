@@ -173,7 +173,7 @@ impl<K, V> Core<K, V> {
             rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
             epochs: expire::Epochs::new(),
             tells_removals: config.listener.is_some() || config.observer.is_some() || config.groups.is_some(),
-            limbo: CachePadded(Limbo::new(config.huge_pages)),
+            limbo: CachePadded(Limbo::new(config.huge_pages, config.weigher.is_some())),
             config,
         }
     }

@@ -8,7 +8,7 @@ use super::stats::Event;
 use super::{Core, Pressure, Ptr, RemovalCause};
 use crate::flight::failure::SharedError;
 use crate::flight::node::Node;
-use crate::reclaim::{Pin, Upkeep};
+use crate::reclaim::{Pin, Retire, Upkeep};
 use crate::sys::mutants::mutant;
 use crate::sys::unwind::{self, Panic};
 use crate::table::link::Link;
@@ -113,7 +113,7 @@ impl<'c, K, V> Operation<'c, K, V> {
 
     /// Counts an event about this node's key, and defers telling the observer of it.
     pub(super) fn count_of(&self, node: &Node<K, V>, event: Event) {
-        self.core.counters.count(event);
+        self.core.counters.count_under(&self.pin, event);
         if let Some(told) = observer_event(event) {
             self.observe_of(node, || told);
         }
@@ -179,8 +179,10 @@ impl<'c, K, V> Operation<'c, K, V> {
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
         // SAFETY: by this function's contract no reader that pins from now on reaches the node, and
         // it is retired once; nodes come from the limbo's arena.
-        let upkeep = unsafe { self.core.limbo.retire(&self.pin, node, self.core.batch()) };
-        self.upkeep.set(self.upkeep.get().max(upkeep));
+        let upkeep = unsafe { self.core.limbo.retire(&self.pin, node, || self.core.batch()) };
+        if upkeep != Upkeep::Nothing {
+            self.upkeep.set(self.upkeep.get().max(upkeep));
+        }
     }
 
     /// Has the open bag sealed and all ripe nodes freed when the operation ends: a caller that
@@ -189,12 +191,14 @@ impl<'c, K, V> Operation<'c, K, V> {
         self.upkeep.set(Upkeep::Flush);
     }
 
-    /// Has the few nodes that a caller removed by name freed at once, if no reader is pinned.
+    /// Has the few nodes that a caller removed by name freed at once, if no reader is pinned. Where
+    /// keys and values own nothing, that is done only if a kept failure was removed (`failed`),
+    /// which owns an error: memory alone does not hurry.
     ///
     /// Models skip this. It would add to each removal the steps that end a sweep, which have models
     /// of their own.
-    pub(crate) fn promptly(&self) {
-        if !cfg!(loom) {
+    pub(crate) fn promptly(&self, failed: bool) {
+        if !cfg!(loom) && (<Node<K, V> as Retire>::OWNS || failed) {
             self.upkeep.set(self.upkeep.get().max(Upkeep::Promptly));
         }
     }
@@ -345,10 +349,12 @@ impl<K, V> Core<K, V> {
                 return unsafe { self.limbo.dispose(node) };
             }
             let operation = self.operation(self.limbo.enter());
+            // SAFETY: the last reference was given back here, so the node is alive.
+            let failed = unsafe { node.as_ref() }.word.load().failed();
             // SAFETY: the last reference was given back here.
             unsafe { operation.retire(node) };
             if promptly {
-                operation.promptly();
+                operation.promptly(failed);
             }
         }
     }

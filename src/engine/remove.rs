@@ -240,7 +240,7 @@ impl<K, V> Operation<'_, K, V> {
             RemovalCause::Size => Event::Eviction,
             RemovalCause::Replaced | RemovalCause::Rejected => return,
         };
-        self.core.counters.count(event);
+        self.core.counters.count_under(self.pin(), event);
     }
 
     fn cause_of_closing(&self, node: &Node<K, V>) -> RemovalCause {

@@ -2,6 +2,7 @@
 
 use super::{Core, Ptr};
 use crate::flight::node::Node;
+use crate::reclaim::Pin;
 
 /// A node that is not in the list yet. Dropping this frees the node.
 pub(super) struct OwnedNode<'c, K, V>(pub(super) &'c Core<K, V>, pub(super) Ptr<K, V>);
@@ -32,8 +33,8 @@ impl<'c, K, V> PendingNode<'c, K, V> {
         Self(core, None)
     }
 
-    pub(super) fn ready(&mut self, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
-        let fresh = || OwnedNode(self.0, Node::flight(self.0.nodes(), key(), order));
+    pub(super) fn ready(&mut self, pin: &Pin, key: impl FnOnce() -> K, order: u32, shares: u32) -> Ptr<K, V> {
+        let fresh = || OwnedNode(self.0, Node::flight(self.0.limbo(), pin, key(), order));
         let node = self.1.get_or_insert_with(fresh).1;
         // SAFETY: the node is this caller's own, and not yet shared.
         unsafe { node.as_ref() }.set_refcount(shares);

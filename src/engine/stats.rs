@@ -1,5 +1,6 @@
 //! Counters of the cache's operations.
 
+use crate::reclaim::{Cells, Pin};
 use crate::sys::sync::{AtomicU64, CachePadded, Ordering, untracked};
 use alloc::boxed::Box;
 
@@ -171,9 +172,18 @@ struct Stripe {
     misses: AtomicU64,
 }
 
+/// The events that one thread has counted for itself. No other thread writes here.
+struct Own([AtomicU64; EVENTS]);
+
+/// The events of one kind from which on threads count them for themselves. A cache where less
+/// happens takes no memory for that.
+const BUSY: u64 = 256;
+
 // All operations here are Relaxed: counters order nothing.
 pub(crate) struct Counters {
+    /// The events that threads have counted together.
     events: CachePadded<[AtomicU64; EVENTS]>,
+    own: Cells<Own>,
     stripes: Option<Box<[CachePadded<Stripe>]>>,
     /// Whether no hit is a plain one: hits are counted, or all values were ended at once before.
     closer: untracked::AtomicBool,
@@ -200,6 +210,7 @@ impl Counters {
         let stripe = || CachePadded(Stripe { hits: AtomicU64::new(0), misses: AtomicU64::new(0) });
         Self {
             events: CachePadded(core::array::from_fn(|_| AtomicU64::new(0))),
+            own: Cells::new(),
             stripes: record.then(|| (0..STRIPES).map(|_| stripe()).collect()),
             closer: untracked::AtomicBool::new(record),
         }
@@ -207,6 +218,29 @@ impl Counters {
 
     pub(crate) fn count(&self, event: Event) {
         self.events[event as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an event, for a thread that holds a pin: most often without an RMW.
+    #[inline]
+    pub(crate) fn count_under(&self, pin: &Pin, event: Event) {
+        match self.own.own(pin) {
+            Some(own) => {
+                let count = &own.0[event as usize];
+                count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            }
+            None => self.count_together(pin, event),
+        }
+    }
+
+    /// Counts an event of a thread that has not counted for itself yet. Where much happens, it does
+    /// from now on.
+    #[cold]
+    #[inline(never)]
+    fn count_together(&self, pin: &Pin, event: Event) {
+        if self.events[event as usize].fetch_add(1, Ordering::Relaxed) >= BUSY {
+            let zeros = || Own(core::array::from_fn(|_| AtomicU64::new(0)));
+            let _made = self.own.own_or_make(pin, usize::MAX, zeros);
+        }
     }
 
     /// Returns whether hits and misses are counted.
@@ -236,7 +270,8 @@ impl Counters {
     }
 
     fn event(&self, event: Event) -> u64 {
-        self.events[event as usize].load(Ordering::Relaxed)
+        let of = |events: &[AtomicU64; EVENTS]| events[event as usize].load(Ordering::Relaxed);
+        self.own.iter().map(|own| of(&own.0)).fold(of(&self.events), u64::wrapping_add)
     }
 
     /// Returns the number of leases that hang, and are no longer in force.
@@ -245,9 +280,11 @@ impl Counters {
         lost.saturating_sub(self.event(Event::FencedOver))
     }
 
-    /// Returns the number of leases that their holders have not ended.
+    /// Returns the number of leases that their holders have not ended. (Each load asks. So threads
+    /// count these two together.)
     pub(super) fn held(&self) -> u64 {
-        self.event(Event::Load).saturating_sub(self.event(Event::LoadOver))
+        let of = |event: Event| self.events[event as usize].load(Ordering::Relaxed);
+        of(Event::Load).saturating_sub(of(Event::LoadOver))
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
@@ -276,6 +313,37 @@ impl Counters {
             tier_reads: event(Event::TierRead),
             retired_bytes: 0,
             retired_weight: 0,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "std", not(any(loom, shuttle))))]
+mod tests {
+    use super::{Counters, Event};
+    use crate::reclaim::Epoch;
+    use std::sync::Barrier;
+
+    /// More threads at once than can have cells of their own: none of their counts is lost, nor of
+    /// those that take over the cells of threads that have ended.
+    #[test]
+    fn no_count_is_lost() {
+        const THREADS: u64 = 100;
+        let (counters, epoch, begin) = (Counters::new(false), Epoch::new(), Barrier::new(THREADS as usize));
+        for round in 1..=2 {
+            std::thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| {
+                        begin.wait();
+                        for event in [Event::Eviction, Event::Expiration].into_iter().cycle().take(1500) {
+                            counters.count_under(&epoch.enter(), event);
+                            counters.count(Event::Invalidation);
+                        }
+                    });
+                }
+            });
+            let stats = counters.snapshot();
+            let counted = (stats.evictions, stats.expirations, stats.invalidations);
+            assert_eq!(counted, (round * THREADS * 750, round * THREADS * 750, round * THREADS * 1500));
         }
     }
 }

@@ -20,11 +20,11 @@
 use super::expiry::{ExpiryWord, Timestamps};
 use super::failure::Failure;
 use super::word::{State, Word};
-use crate::reclaim::{Arena, Cold, Retire, cold, owned};
+use crate::reclaim::{Arena, Cold, Limbo, Pin, Retire, cold, owned};
 use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire};
 use crate::table::link::{Link, Target};
-use core::mem::MaybeUninit;
+use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::NonNull;
 
 #[repr(C)]
@@ -54,9 +54,9 @@ impl<K, V> Node<K, V> {
     }
 
     /// Makes a flight with its first leader. The caller sets the reference count.
-    pub(crate) fn flight(nodes: &Nodes<K, V>, key: K, order: u32) -> NonNull<Self> {
+    pub(crate) fn flight(limbo: &Limbo<Self>, pin: &Pin, key: K, order: u32) -> NonNull<Self> {
         let (key, none) = (MaybeUninit::new(key), MaybeUninit::uninit());
-        nodes.allocate(Self::build(Link::node(order, 0), Word::computing(), key, none))
+        limbo.allocate(Some(pin), Self::build(Link::node(order, 0), Word::computing(), key, none))
     }
 
     /// Sets the reference count of a node that no other thread can reach yet.
@@ -67,16 +67,16 @@ impl<K, V> Node<K, V> {
     /// Makes an entry with one reference, which will be the list's.
     #[inline]
     pub(crate) fn entry(
-        nodes: &Nodes<K, V>,
+        (limbo, pin): (&Limbo<Self>, Option<&Pin>),
         order: u32,
         (key, value): (K, V),
         weight: u32,
         stamps: &Timestamps,
     ) -> NonNull<Self> {
         let (key, value) = (MaybeUninit::new(key), MaybeUninit::new(value));
-        let node = nodes.allocate(Self::build(Link::node(order, 1), Word::ready(), key, value));
+        let node = limbo.allocate(pin, Self::build(Link::node(order, 1), Word::ready(), key, value));
         // SAFETY: just allocated.
-        unsafe { node.as_ref() }.stamp(nodes, weight, stamps);
+        unsafe { node.as_ref() }.stamp(limbo.arena(), weight, stamps);
         node
     }
 
@@ -282,6 +282,15 @@ impl<K, V> Retire for Node<K, V> {
         }
     }
 
+    // (The atomics of loom and shuttle may own heap state.)
+    const OWNS: bool = needs_drop::<K>() || needs_drop::<V>() || cfg!(any(loom, shuttle));
+
+    #[inline]
+    fn owns(&self) -> bool {
+        Self::OWNS || self.word.load().failed()
+    }
+
+    #[inline]
     fn weight(&self) -> u32 {
         self.stored_weight()
     }

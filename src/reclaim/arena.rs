@@ -2,19 +2,20 @@
 //!
 //! An arena carves nodes out of slabs (see [`layout`](super::layout)), and slabs out of chunks that
 //! the global allocator gives. The first chunk is a single slab. Then they double, up to 2 MiB
-//! each. A freed node goes to the free list, by its number, and is the first to be used again. So a
-//! full cache calls no allocator to insert. Slabs live as long as the arena, so as long as the
-//! cache. After a peak their memory stays with the cache, and serves only its own nodes. The cache
-//! counts as *retired* the keys, values and nodes that wait for their grace period, but no free
-//! nodes.
+//! each. A freed node goes to a thread's [`magazine`](super::magazine), or by its number to the
+//! free list, and is used again before a new one is carved. So a full cache calls no allocator to
+//! insert, but for bags. Slabs live as long as the arena, so as long as the cache. After a peak
+//! their memory stays with the cache, and serves only its own nodes. The cache counts as *retired*
+//! the keys, values and nodes that wait for their grace period, but no free nodes.
 //!
 //! A node's number combines the number of its slab and its index there. No thread waits for
 //! another: a thread that carves from a slab that is in no chunk yet makes the chunk, and a thread
 //! that comes second with it gives its own back (untouched memory, which costs little).
 
-use super::extras::{Beside, Extra, Extras, OwnTerms, find, find_or_grow};
+use super::extras::{Extra, Extras, OwnTerms, find, find_or_grow};
 use super::free_list::FreeList;
-use super::layout::{Cold, Head, LINE, Shape, beside, beside_in_block, cold, owned, pair_of};
+use super::layout::{Cold, Head, LINE, Shape, beside, owned, pair_of};
+use super::single::single;
 use crate::sys::memory::{HUGE_PAGE as CHUNK, advise_huge, prefetch};
 use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicUsize, CachePadded, Ordering};
@@ -43,6 +44,8 @@ struct Ends {
 }
 
 impl<T> Arena<T> {
+    /// True if nodes are allocated one by one.
+    pub(super) const SINGLE: bool = Shape::<T>::SINGLE;
     /// The number of slabs in a chunk of full size.
     const FULL: usize = CHUNK / Shape::<T>::SLAB;
     /// The number of bits for a node's index in its slab.
@@ -62,24 +65,61 @@ impl<T> Arena<T> {
 
     /// Moves `value` to memory of the arena, with a cold pair that is all zero.
     pub(crate) fn allocate(&self, value: T) -> NonNull<T> {
-        let place = if Shape::<T>::SINGLE {
-            single()
-        } else {
-            let free = self.ends.free.pop(|number| {
-                let node = self.node(number);
-                (&self.cold_of(node).slot, node)
-            });
-            free.map_or_else(|| self.carve(), |node| self.reuse(node))
-        };
-        // SAFETY: the memory is for a `T`, aligned, and this thread's alone: it is from the
-        // allocator, carved once, or popped.
+        let place = self.place();
+        // SAFETY: the memory is this thread's alone, for a `T`, and aligned.
         unsafe { place.write(value) };
         place
     }
 
-    /// Returns an empty batch of nodes to be freed together.
-    pub(crate) fn freed(&self) -> Freed<'_, T> {
-        Freed { arena: self, first: 0, last: None, count: 0 }
+    /// Returns memory for a node, with a cold pair that is all zero. It is this thread's alone: it
+    /// is from the allocator, carved once, or popped.
+    pub(super) fn place(&self) -> NonNull<T> {
+        if Shape::<T>::SINGLE {
+            return single();
+        }
+        let free = self.ends.free.pop(|number| {
+            let node = self.node(number);
+            (&self.cold_of(node).slot, node)
+        });
+        free.map_or_else(|| self.carve(), |node| self.reuse(node))
+    }
+
+    /// Returns the memory of a free node, with a cold pair that is all zero.
+    ///
+    /// # Safety
+    /// The node is of this arena and free, and the caller's alone.
+    #[inline(always)]
+    pub(super) unsafe fn place_of(&self, node: NonNull<T>) -> NonNull<T> {
+        // SAFETY: by contract the node is of this arena, whose memory is freed with the arena only.
+        let node = unsafe { owned(node) };
+        let cold = self.cold_of(node);
+        // Relaxed: a reader that finds the node finds these stores by the node's publication.
+        cold.weight.store(0, Ordering::Relaxed);
+        cold.slot.store(0, Ordering::Relaxed);
+        node
+    }
+
+    /// Prefetches the memory that the next use of this free node will need.
+    #[inline(always)]
+    pub(super) fn prefetch_to_use(&self, node: *const T) {
+        Self::prefetch_with_pair(node);
+        if self.extras.expiry.get(0).is_some() {
+            self.prefetch_expiry(node);
+        }
+    }
+
+    #[inline(never)]
+    fn prefetch_expiry(&self, node: *const T) {
+        let number = NonNull::new(node.cast_mut()).map(Self::number_of);
+        if let Some(extra) = number.and_then(|number| self.extras.expiry.get(number as usize)) {
+            prefetch(extra);
+        }
+    }
+
+    /// Returns the number of nodes that were ever carved: as many as the cache has ever held at
+    /// once, with those that wait to be freed.
+    pub(super) fn carved(&self) -> usize {
+        self.ends.carved.load(Ordering::Relaxed)
     }
 
     /// Returns whether any node has had a time of expiry. If nodes are allocated one by one,
@@ -228,6 +268,12 @@ impl<T> Arena<T> {
         unsafe { pair_of(node).as_ref() }
     }
 
+    /// Pushes a chain of free nodes: `first`, on top, is linked to others, and they to the last
+    /// one.
+    pub(super) fn push(&self, first: u32, last: u32) {
+        self.ends.free.push(first, &self.cold_of(self.node(last)).slot);
+    }
+
     /// Returns the place of a node that was carved.
     fn node(&self, number: u32) -> NonNull<T> {
         // The number 0 means no node.
@@ -322,89 +368,4 @@ impl<T> Drop for Arena<T> {
             }
         }
     }
-}
-
-/// Freed nodes that are pushed on the free list together. Nodes that were allocated by themselves
-/// are freed at once.
-pub(crate) struct Freed<'a, T> {
-    arena: &'a Arena<T>,
-    first: u32,
-    last: Option<u32>,
-    count: usize,
-}
-
-/// The most nodes that are held back for one push.
-const TOGETHER: usize = 64;
-
-impl<T> Freed<'_, T> {
-    /// # Safety
-    /// `node` came from the arena's [`Arena::allocate`] and is not used again.
-    pub(crate) unsafe fn add(&mut self, node: NonNull<T>) {
-        if Shape::<T>::SINGLE {
-            // SAFETY: the contract is passed on. The node came from `single`.
-            return unsafe { free_single(node) };
-        }
-        let number = Arena::number_of(node);
-        // SAFETY: the node is of this arena, and its slab is freed with the arena only.
-        unsafe { cold(node) }.slot.store(self.first, Ordering::Relaxed);
-        self.first = number;
-        self.last.get_or_insert(number);
-        self.count += 1;
-        if self.count == TOGETHER {
-            self.push();
-        }
-    }
-
-    fn push(&mut self) {
-        if let Some(last) = self.last.take() {
-            self.arena.ends.free.push(self.first, &self.arena.cold_of(self.arena.node(last)).slot);
-            (self.first, self.count) = (0, 0);
-        }
-    }
-}
-
-impl<T> Drop for Freed<'_, T> {
-    fn drop(&mut self) {
-        self.push();
-    }
-}
-
-/// Allocates memory for one node by itself.
-fn single<T>() -> NonNull<T> {
-    let layout = Shape::<T>::LAYOUT;
-    // SAFETY: the layout is not of size zero, because a pair is in it.
-    let Some(place) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-    // Exposed for `cold` and `owned`.
-    place.as_ptr().expose_provenance();
-    let place = place.cast();
-    // SAFETY: the pair's place is within the block and aligned.
-    unsafe { pair_of(place).write(Cold::new()) };
-    // SAFETY: `place` is a block of that layout, and the allocator's own pointer. What lies beside
-    // the node is within the block and aligned.
-    unsafe { beside_in_block(place).write(Beside::new()) };
-    place
-}
-
-/// # Safety
-/// `node` came from [`single`] and is not used again.
-unsafe fn free_single<T>(node: NonNull<T>) {
-    // SAFETY: by contract the node came from the arena and was not freed yet.
-    let node = unsafe { owned(node) };
-    // SAFETY: this was made with the node, and ends with it. It may own a box.
-    unsafe { beside_in_block(node).drop_in_place() };
-    #[cfg(any(loom, shuttle))]
-    // SAFETY: the pair was made with the node, and ends with it. The atomics of loom and shuttle
-    // may own heap state, so they need a drop.
-    unsafe {
-        pair_of(node).drop_in_place();
-    }
-    #[cfg(any(loom, shuttle))]
-    for i in 0..Shape::<T>::LAYOUT.size() {
-        // SAFETY: within the block. A reader that still reads the memory must not find what it
-        // seeks. Volatile, because the compiler would leave out a plain store.
-        unsafe { node.as_ptr().cast::<u8>().add(i).write_volatile(0xA5) };
-    }
-    // SAFETY: by this function's contract `alloc` gave the block with this very layout, and it is
-    // freed once.
-    unsafe { dealloc(node.as_ptr().cast(), Shape::<T>::LAYOUT) };
 }

@@ -1,12 +1,11 @@
-//! A bag of retired nodes, and how it is freed.
+//! A bag of retired nodes, and how its nodes are freed.
 
-use super::arena::Freed;
 use super::epoch::Grace;
+use super::freed::Freed;
 use super::{Arena, Retire};
 use crate::sys::mutants::{mutant, sized};
-use crate::sys::stack::{Below, Chain, Linked};
+use crate::sys::stack::{Below, Linked};
 use crate::sys::sync::{AtomicPtr, AtomicU64, Ordering, untracked};
-use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// The nodes in a bag.
@@ -23,6 +22,8 @@ pub(super) struct Bag<T> {
     pub(super) taken: AtomicU64,
     /// The bag's content, set as it is sealed.
     pub(super) held: Held,
+    /// Whether some node here owns what must be dropped. Written as the pointers to the nodes are.
+    pub(super) owns: untracked::AtomicBool,
     pub(super) items: [AtomicPtr<T>; BAG],
     pub(super) grace: Grace,
     below: Below,
@@ -39,6 +40,17 @@ impl Content {
 
     pub(super) fn weight(self) -> u64 {
         self.0 % NODE
+    }
+
+    /// Returns so many nodes without weight.
+    pub(super) const fn of_nodes(nodes: usize) -> Self {
+        Self(nodes as u64 * NODE)
+    }
+
+    /// Adds a node of this weight.
+    #[inline(always)]
+    pub(super) fn and_node(self, weight: u64) -> Self {
+        Self(self.0 + NODE + weight)
     }
 }
 
@@ -59,24 +71,46 @@ impl<T> Bag<T> {
         Self {
             taken: AtomicU64::new(0),
             held: Held::nothing(),
+            owns: untracked::AtomicBool::new(false),
             items: core::array::from_fn(|_| AtomicPtr::new(ptr::null_mut())),
             grace,
             below: Below::nothing(),
         }
     }
 
-    /// Takes the next place for a node of this weight. Returns the content with that node, or None
-    /// if no place is left.
-    pub(super) fn take_place(&self, weight: u64) -> Option<Content> {
-        let with = |before: u64| (Content(before).nodes() < BAG).then(|| before + NODE + weight);
-        if mutant("torn bag") {
-            let after = with(self.taken.load(Ordering::Relaxed))?;
-            self.taken.store(after, Ordering::Relaxed);
-            return Some(Content(after));
-        }
-        // AcqRel: the sealer comes after all that the other retirers did to unlink their nodes.
-        let before = self.taken.fetch_update(Ordering::AcqRel, Ordering::Relaxed, with).ok()?;
-        Some(Content(before + NODE + weight))
+    /// Returns the nodes, for a caller that owns the bag.
+    pub(super) fn nodes(&self) -> impl Iterator<Item = NonNull<T>> {
+        let mut place = 0;
+        core::iter::from_fn(move || {
+            loop {
+                let item = self.items.get(place)?;
+                place += 1;
+                if let Some(later) = self.items.get(place + AHEAD) {
+                    Arena::prefetch_to_free(later.load(Ordering::Relaxed));
+                }
+                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
+                    return Some(node);
+                }
+            }
+        })
+    }
+
+    /// Takes the next place for a node of this weight. Returns it, and the content with that node,
+    /// or None if no place is left.
+    ///
+    /// A retirer that comes too late leaves its trace in `taken`, for which there is room: it sees
+    /// to it then that the bag is not the open one.
+    #[inline(always)]
+    pub(super) fn take_place(&self, weight: u64) -> Option<(&AtomicPtr<T>, Content)> {
+        let before = if mutant("torn bag") {
+            let before = self.taken.load(Ordering::Relaxed);
+            self.taken.store(Content(before).and_node(weight).0, Ordering::Relaxed);
+            before
+        } else {
+            // AcqRel: the sealer comes after all that the other retirers did to unlink their nodes.
+            self.taken.fetch_add(NODE + weight, Ordering::AcqRel)
+        };
+        Some((self.items.get(Content(before).nodes())?, Content(before).and_node(weight)))
     }
 
     /// Takes all places that are left. Returns the content, or None if no place was left.
@@ -91,22 +125,6 @@ impl<T> Linked for Bag<T> {
     fn below(&self) -> &Below {
         &self.below
     }
-}
-
-/// Frees bags, and subtracts their content from `held`. If a user's drop panics, the panic goes on
-/// only after the rest has been freed.
-///
-/// # Safety
-/// The bags came from `Box::into_raw`. They are ripe: no thread reads their nodes any more. The
-/// nodes are from this arena.
-pub(super) unsafe fn free<T: Retire>(bags: Chain<Bag<T>>, arena: &Arena<T>, held: &Held) {
-    let mut freed = arena.freed();
-    let mut bags = Emptying { bags, open: None, held };
-    crate::sys::unwind::each(core::iter::from_fn(|| bags.next_node()), |node| {
-        // SAFETY: by contract no thread reads the node any more, and it is taken out of the bag
-        // once.
-        unsafe { dispose(node, &mut freed) }
-    });
 }
 
 /// Disposes of a node, and frees its memory even if the disposal panics.
@@ -124,43 +142,4 @@ pub(super) unsafe fn dispose<T: Retire>(node: NonNull<T>, freed: &mut Freed<'_, 
     let memory = Free(node, freed);
     // SAFETY: as for this function.
     unsafe { T::dispose(memory.0) };
-}
-
-/// An iterator over the nodes of bags, which frees the bags.
-struct Emptying<'h, T> {
-    bags: Chain<Bag<T>>,
-    /// The bag in progress, and the place of its next node.
-    open: Option<(NonNull<Bag<T>>, usize)>,
-    held: &'h Held,
-}
-
-impl<T: Retire> Emptying<'_, T> {
-    /// Returns the next node of the open bag, or of the bag after it. Frees each bag that has run
-    /// empty.
-    fn next_node(&mut self) -> Option<NonNull<T>> {
-        loop {
-            let (bag, mut place) = match self.open.take() {
-                Some(open) => open,
-                None => (self.bags.pop()?, 0),
-            };
-            // SAFETY: the bag was in the chain, which this owns, and it is freed no earlier than
-            // below.
-            let shared = unsafe { bag.as_ref() };
-            while let Some(item) = shared.items.get(place) {
-                place += 1;
-                if let Some(later) = shared.items.get(place + AHEAD) {
-                    Arena::prefetch_to_free(later.load(Ordering::Relaxed));
-                }
-                if let Some(node) = NonNull::new(item.load(Ordering::Relaxed)) {
-                    self.open = Some((bag, place));
-                    return Some(node);
-                }
-            }
-            self.held.nodes.fetch_sub(shared.held.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.held.weight.fetch_sub(shared.held.weight.load(Ordering::Relaxed), Ordering::Relaxed);
-            // SAFETY: by the contract of `free` it came from `Box::into_raw`. None of it is used
-            // after this.
-            drop(unsafe { Box::from_raw(bag.as_ptr()) });
-        }
-    }
 }

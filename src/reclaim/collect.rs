@@ -1,12 +1,16 @@
 //! Freeing what is ripe: how many bags, and when.
 
 use super::Retire;
-use super::bag::{BAG, Bag, free};
+use super::bag::{BAG, Bag};
 use super::epoch::Grace;
+use super::freed::Freed;
 use super::limbo::{FEW, Limbo, Upkeep};
 use crate::sys::mutants::sized;
 use crate::sys::stack::Chain;
 use crate::sys::sync::Ordering;
+use crate::sys::unwind;
+use alloc::boxed::Box;
+use core::ptr::NonNull;
 
 /// The most nodes that are retired before a call looks again whether the readers that held up
 /// others have unpinned.
@@ -34,6 +38,7 @@ impl<T: Retire> Limbo<T> {
             }
             Upkeep::Flush => {
                 self.seal_open();
+                self.seal_own(&self.enter());
                 self.begin_waits();
                 self.all_with(self.ripened_soon())
             }
@@ -157,11 +162,36 @@ impl<T: Retire> Limbo<T> {
         kept
     }
 
+    /// Frees bags. If a user's drop panics, the panic goes on only after the rest has been freed.
+    ///
     /// # Safety
     /// The bags are ripe: no thread reads their nodes any more.
-    pub(super) unsafe fn free(&self, bags: Chain<Bag<T>>) {
-        // SAFETY: the bags are ripe, by contract. They and their nodes are this limbo's, which
-        // makes its bags in boxes.
-        unsafe { free(bags, &self.arena, &self.held) }
+    pub(super) unsafe fn free(&self, mut bags: Chain<Bag<T>>) {
+        let mut freed = self.arena.freed();
+        // SAFETY: the bags are ripe, by contract, and each is taken once.
+        unwind::each(core::iter::from_fn(|| bags.pop()), |bag| unsafe { self.free_one(bag, &mut freed) });
+    }
+
+    /// Disposes of the nodes of a bag, has them used again, and subtracts the bag's content, even
+    /// if a user's drop panics.
+    ///
+    /// # Safety
+    /// As for [`free`](Self::free). The bag is in no list.
+    unsafe fn free_one(&self, bag: NonNull<Bag<T>>, freed: &mut Freed<'_, T>) {
+        // SAFETY: bags are made in boxes. This one is in no list, and ripe: so no thread that has
+        // retired a node into it has its address any more.
+        let bag = unsafe { Box::from_raw(bag.as_ptr()) };
+        let disposed = match bag.owns.load(Ordering::Relaxed) {
+            // SAFETY: by contract no thread reads the nodes any more, and each is in the bag once.
+            true => unwind::caught(|| unwind::each(bag.nodes(), |node| unsafe { T::dispose(node) })),
+            false => Ok(()),
+        };
+        self.held.nodes.fetch_sub(bag.held.nodes.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.held.weight.fetch_sub(bag.held.weight.load(Ordering::Relaxed), Ordering::Relaxed);
+        if let Err(bag) = self.own.keep(bag, &self.arena) {
+            // SAFETY: the nodes are this limbo's, and disposed of.
+            bag.nodes().for_each(|node| unsafe { freed.add(node) });
+        }
+        disposed.unwrap_or_else(|panic| unwind::resume(panic));
     }
 }

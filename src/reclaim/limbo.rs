@@ -17,6 +17,9 @@
 //! A slow retirer that still holds a bag's address is pinned, and so keeps the bag alive. If it has
 //! not written its pointer as the bag is sealed, it does so before the bag is ripe.
 //!
+//! A thread of a large cache fills a bag of its own with nodes that own nothing
+//! ([`own`](super::own)). It is open until the thread seals it, and is then like any other.
+//!
 //! Values may own more than memory. So values that a caller removes by key, and the values of small
 //! caches, do not wait for a bag to fill: the bag is sealed as it is after the operation's pin, and
 //! freed at once if no reader is pinned ([`Upkeep::Promptly`]). If a reader is pinned, no more of
@@ -26,6 +29,7 @@
 
 use super::bag::{BAG, Bag, Content, Held, dispose};
 use super::epoch::Graces;
+use super::own::Owned;
 use super::{Arena, Epoch, Handle, Pin, Retire};
 use crate::sys::mutants::sized;
 use crate::sys::stack::Stack;
@@ -55,6 +59,10 @@ pub(crate) struct Limbo<T: Retire> {
     /// waits for a pin's end. A retirer that brings the number of nodes in the open bag to a
     /// multiple of it looks. A power of two, or 0 if nothing waits.
     pub(super) owed: untracked::AtomicUsize,
+    /// Whether nodes may have other weights than one.
+    weighs: bool,
+    /// What threads have for themselves.
+    pub(super) own: Owned<T>,
     /// The memory of the nodes. It is the last field, because the nodes in limbo go there as this
     /// is dropped.
     pub(super) arena: Arena<T>,
@@ -96,7 +104,8 @@ impl Batch {
 }
 
 impl<T: Retire> Limbo<T> {
-    pub(crate) fn new(huge_pages: bool) -> Self {
+    /// `weighs`: nodes may have other weights than one.
+    pub(crate) fn new(huge_pages: bool, weighs: bool) -> Self {
         Self {
             epoch: Epoch::new(),
             open: AtomicPtr::new(ptr::null_mut()),
@@ -107,6 +116,8 @@ impl<T: Retire> Limbo<T> {
             graces: Graces::new(),
             held: Held::nothing(),
             owed: untracked::AtomicUsize::new(0),
+            weighs,
+            own: Owned::new(),
             arena: Arena::new(huge_pages),
         }
     }
@@ -142,7 +153,8 @@ impl<T: Retire> Limbo<T> {
         // SAFETY: it is null, or it is the open bag under this pin (see `retire`).
         let open = unsafe { self.open.load(Ordering::Acquire).as_ref() };
         let open = open.map_or(Content(0), |bag| Content(bag.taken.load(Ordering::Relaxed)));
-        (self.nodes() + open.nodes(), self.weight() + open.weight())
+        let own = self.own.retired();
+        (self.nodes() + open.nodes().min(BAG) + own.0, self.weight() + open.weight() + own.1)
     }
 
     /// Returns the number of nodes in sealed bags, which leaves out only the open bag's.
@@ -162,19 +174,57 @@ impl<T: Retire> Limbo<T> {
     /// # Safety
     /// `node` came from this limbo's arena. No thread that pins from now on can reach it. It is
     /// retired once.
-    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: Batch) -> Upkeep {
+    #[inline(always)]
+    pub(crate) unsafe fn retire(&self, pin: &Pin, node: NonNull<T>, batch: impl FnOnce() -> Batch) -> Upkeep {
         // SAFETY: the node is not retired yet, so it is alive.
-        let weight = u64::from(unsafe { node.as_ref() }.weight());
+        let (weight, owns) = unsafe { (node.as_ref().weight(), node.as_ref().owns()) };
+        let alone = !owns && !self.weighs;
+        if alone && self.own.retire(pin, node, weight) {
+            return Upkeep::Nothing;
+        }
+        // SAFETY: as for this function.
+        unsafe { self.retire_slowly(pin, (node, weight, owns), alone, batch()) }
+    }
+
+    /// Does the same where the thread's own bag is full, or where the thread has none.
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
+    #[inline(never)]
+    unsafe fn retire_slowly(
+        &self,
+        pin: &Pin,
+        (node, weight, owns): (NonNull<T>, u32, bool),
+        alone: bool,
+        batch: Batch,
+    ) -> Upkeep {
+        if alone {
+            if let Some(upkeep) = self.change_bags(pin, (node, weight), batch) {
+                return upkeep;
+            }
+        }
+        // SAFETY: as for this function.
+        unsafe { self.retire_shared(pin, (node, weight, owns), batch) }
+    }
+
+    /// Does the same by the open bag that all threads share.
+    ///
+    /// # Safety
+    /// As for [`retire`](Self::retire).
+    unsafe fn retire_shared(&self, pin: &Pin, (node, weight, owns): (NonNull<T>, u32, bool), batch: Batch) -> Upkeep {
         loop {
             let bag = self.open_bag();
             // SAFETY: `bag` was the open bag under this pin, and a bag is freed a grace period
             // after it ceased to be the open one.
             let shared = unsafe { bag.as_ref() };
-            let Some(content) = shared.take_place(weight) else {
+            let Some((place, content)) = shared.take_place(weight.into()) else {
                 self.close(bag);
                 continue;
             };
-            shared.items[content.nodes() - 1].store(node.as_ptr(), Ordering::Relaxed);
+            place.store(node.as_ptr(), Ordering::Relaxed);
+            if owns {
+                shared.owns.store(true, Ordering::Relaxed);
+            }
             let (nodes, weight) = (content.nodes(), content.weight());
             let owed = self.owed.load(Ordering::Relaxed);
             if nodes < batch.bag && weight <= batch.weight && owed == 0 {
@@ -187,15 +237,20 @@ impl<T: Retire> Limbo<T> {
                 let look = (nodes >= batch.bag || owed != 0) && nodes & owed.saturating_sub(1) == 0;
                 return if look { Upkeep::Promptly } else { Upkeep::Nothing };
             }
-            return if self.weight() > batch.weight {
-                Upkeep::All
-            } else if self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes {
-                Upkeep::Waits
-            } else if FEW == usize::MAX || self.ripe.is_empty() {
-                Upkeep::Nothing
-            } else {
-                Upkeep::Some
-            };
+            return self.usual(batch);
+        }
+    }
+
+    /// Returns the work that is due after a bag was sealed.
+    pub(super) fn usual(&self, batch: Batch) -> Upkeep {
+        if self.weight() > batch.weight {
+            Upkeep::All
+        } else if self.fresh.load(Ordering::Relaxed) * BAG >= batch.nodes {
+            Upkeep::Waits
+        } else if FEW == usize::MAX || self.ripe.is_empty() {
+            Upkeep::Nothing
+        } else {
+            Upkeep::Some
         }
     }
 
@@ -245,7 +300,7 @@ impl<T: Retire> Limbo<T> {
     }
 
     /// Puts a full bag, which is no longer the open one, into the list of sealed bags.
-    fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>, content: Content) {
+    pub(super) fn seal(&self, pin: &Pin, bag: NonNull<Bag<T>>, content: Content) {
         // SAFETY: the bag is alive: only this thread seals it, and it is in no list yet.
         let shared = unsafe { bag.as_ref() };
         let (nodes, weight) = (content.nodes(), content.weight());

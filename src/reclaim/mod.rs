@@ -15,11 +15,15 @@
 //!   pin is a model failure.
 //!
 //! The cache also owns the memory of its nodes. Its [`arena`] takes nodes from slabs ([`layout`]),
-//! and takes them back when their bag is ripe ([`free_list`]).
+//! and takes them back when their bag is ripe. A full bag waits in the [`depot`] until it becomes
+//! one thread's [`magazine`] of free nodes. Others are emptied into the arena's [`free_list`]. What
+//! a thread has for itself ([`own`]) lies in [`cells`].
 
 mod arena;
 mod bag;
+mod cells;
 mod collect;
+mod depot;
 #[cfg_attr(any(loom, shuttle), path = "model.rs")]
 #[cfg_attr(
     all(
@@ -39,13 +43,19 @@ mod collect;
     path = "crossbeam/mod.rs"
 )]
 mod epoch;
+mod exchange;
 mod extras;
 mod free_list;
+mod freed;
 mod layout;
 mod limbo;
+mod magazine;
+mod own;
 mod renewals;
+mod single;
 
 pub(crate) use arena::Arena;
+pub(crate) use cells::Cells;
 pub(crate) use epoch::{Epoch, Handle, Pin};
 pub(crate) use extras::{Extra, OwnTerms};
 pub(crate) use layout::{Cold, bytes, cold, owned};
@@ -59,6 +69,13 @@ pub(crate) trait Retire {
     /// # Safety
     /// `this` came from an [`Arena`], no other thread can reach it, and it is not used again.
     unsafe fn dispose(this: core::ptr::NonNull<Self>);
+
+    /// Whether every object owns something that [`dispose`](Self::dispose) must drop.
+    const OWNS: bool;
+
+    /// Returns whether the object owns something that [`dispose`](Self::dispose) must drop. It is
+    /// about to be retired, and does not change any more.
+    fn owns(&self) -> bool;
 
     /// Returns the weight of the object in the cache's capacity.
     fn weight(&self) -> u32;

@@ -137,6 +137,34 @@ fn bags_are_pushed_while_others_are_freed() {
     cache.validate().unwrap();
 }
 
+/// Free nodes go round in their bags: threads take them from magazines of their own, for values that own memory and for
+/// values that own none.
+#[test]
+fn free_nodes_go_round_in_their_bags() {
+    fn go<V: Clone + Send + Sync>(value: fn(u64) -> V, number: fn(&V) -> u64) {
+        // (Small enough that its bags are full as they are sealed, where bags are small; large enough elsewhere.)
+        let cache: Cache<u64, V> = Cache::new(rounds(2000, 16));
+        thread::scope(|scope| {
+            for thread in 0..2 {
+                let cache = &cache;
+                scope.spawn(move || {
+                    for i in 0..rounds(20_000, 16) {
+                        let key = 2 * i + thread;
+                        cache.insert(key, value(key));
+                        assert!(cache.get_ref(&(key / 2)).is_none_or(|found| number(&found) == key / 2));
+                        if i % 16 == 0 {
+                            cache.remove(&(key / 2));
+                        }
+                    }
+                });
+            }
+        });
+        cache.validate().unwrap();
+    }
+    go(|key| key, |&value| value);
+    go(Box::new, |value| **value);
+}
+
 /// Tasks fall asleep at a bell and leave it while it rings.
 #[test]
 fn tasks_come_and_go_while_the_bell_rings() {

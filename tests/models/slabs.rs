@@ -13,10 +13,14 @@ mod counting;
 mod extras;
 #[path = "../../src/reclaim/free_list.rs"]
 mod free_list;
+#[path = "../../src/reclaim/freed.rs"]
+mod freed;
 #[path = "../../src/reclaim/layout.rs"]
 mod layout;
 #[path = "../../src/reclaim/renewals.rs"]
 mod renewals;
+#[path = "../../src/reclaim/single.rs"]
+mod single;
 #[path = "../common/sys.rs"]
 mod sys;
 
@@ -27,8 +31,9 @@ use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::NonNull;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Counts what a thread has allocated and not freed.
@@ -251,6 +256,108 @@ fn a_full_cache_takes_no_more_slabs() {
     assert_eq!(counted().chunks, full.chunks, "a chunk was allocated");
     assert_eq!(counted().slabs, full.slabs);
     assert!(counted().slabs <= 512 << 10, "{:?} for a thousand entries", counted());
+}
+
+/// Does the same on eight threads, which take turns: each has free nodes of its own, and they are few.
+#[test]
+fn threads_keep_few_nodes() {
+    const THREADS: usize = 8;
+    let _alone = alone();
+    let before = counted();
+    let cache: Cache<u64, u64> = Cache::new(20_000);
+    let turn = Mutex::new(());
+    let slabs = std::thread::scope(|scope| {
+        let filler = |thread: u64| {
+            let (cache, turn) = (&cache, &turn);
+            scope.spawn(move || {
+                for round in 0..200 {
+                    let _mine = turn.lock().unwrap();
+                    (0..200).for_each(|key| cache.insert((round * 200 + key) * THREADS as u64 + thread, key));
+                }
+                counted().slabs
+            })
+        };
+        let threads: Vec<_> = (0..THREADS as u64).map(filler).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum::<isize>()
+    });
+    // The entries, those that wait for their grace period (three batches at most), and a magazine a thread.
+    assert!(slabs + counted().slabs - before.slabs <= 2 << 20, "{slabs} bytes for 20,000 entries");
+}
+
+/// Threads that have ended leave bags that are not full, and a clean-up finds them.
+#[test]
+fn a_clean_up_frees_what_ended_threads_have_left() {
+    let _alone = alone();
+    let cache: Cache<u64, u64> = Cache::new(20_000);
+    let retired = || (cache.stats().retired_bytes, cache.stats().retired_weight);
+    for round in 0..3 {
+        std::thread::scope(|scope| {
+            let filler = |thread| {
+                let cache = &cache;
+                scope.spawn(move || (0..30_011).for_each(|key| cache.insert((round * 4 + thread) << 32 | key, key)))
+            };
+            // (Joined one by one: a scope may end before its threads have given up their registrations.)
+            [0, 1, 2, 3].map(filler).into_iter().for_each(|thread| thread.join().unwrap());
+        });
+        assert_ne!(retired(), (0, 0), "some are in bags");
+        cache.set_capacity(20_000 - round);
+        cache.purge_expired();
+        assert_eq!(retired(), (0, 0));
+    }
+    cache.validate().unwrap();
+}
+
+/// Values of which every hundredth panics as it is dropped, which all others survive: each is dropped once, and the nodes
+/// of their bag are used again.
+#[test]
+fn a_panic_in_a_drop_loses_no_node() {
+    struct Angry(Arc<AtomicUsize>, u64);
+    impl Drop for Angry {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, SeqCst);
+            assert!(self.1 % 100 != 7 || std::thread::panicking(), "dropped");
+        }
+    }
+    let _alone = alone();
+    let (before, dropped) = (counted(), Arc::new(AtomicUsize::new(0)));
+    let cache: Cache<u64, Angry> = Cache::new(1000);
+    let fill = |keys: std::ops::Range<u64>| {
+        keys.filter(|&key| {
+            let value = Angry(dropped.clone(), key);
+            catch_unwind(AssertUnwindSafe(|| cache.insert(key, value))).is_err()
+        })
+        .count()
+    };
+    let panicked = fill(0..10_000);
+    assert!(panicked > 0);
+    let full = counted();
+    fill(10_000..50_000);
+    assert_eq!(counted().chunks, full.chunks, "a chunk was allocated");
+    let _panics = catch_unwind(AssertUnwindSafe(|| drop(cache)));
+    assert_eq!(dropped.load(SeqCst), 50_000);
+    assert_eq!(counted().slabs, before.slabs, "given back");
+}
+
+/// Bags and magazines go with the cache.
+#[test]
+fn all_of_it_is_given_back() {
+    let _alone = alone();
+    let fill = |capacity: u64| {
+        let cache: Cache<u64, Box<u64>> = Cache::new(capacity);
+        (0..3 * capacity).for_each(|key| cache.insert(key, Box::new(key)));
+        (0..capacity).for_each(|key| drop(cache.remove(&key)));
+        cache.set_capacity(10);
+        (0..capacity).for_each(|key| cache.insert(key, Box::new(key)));
+    };
+    // The thread registers itself.
+    fill(100);
+    // (With each number of nodes in the last bag.)
+    for capacity in [100, 1000, 20_000].into_iter().chain(512..580) {
+        let before = counted();
+        fill(capacity);
+        let after = counted();
+        assert_eq!((after.bytes, after.slabs), (before.bytes, before.slabs), "capacity {capacity}");
+    }
 }
 
 /// A peak's slabs stay with the cache, for its own use, and go with it. Keys and values that are removed do not stay.

@@ -8,6 +8,7 @@ mod common;
 use bellwether::Cache;
 use common::{Census, Member};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::channel;
 use std::thread;
 
@@ -97,4 +98,51 @@ fn a_child_frees_what_its_parents_threads_had_pinned() {
         assert_eq!((cache.len(), census.alive()), (20, 20), "nothing has changed here");
         end.send(()).unwrap();
     });
+    busy_threads_leave_free_nodes();
+}
+
+/// Free nodes and open bags that threads had for themselves, as a fork has found them at some point: the child's threads take
+/// them over, and no node is used twice.
+fn busy_threads_leave_free_nodes() {
+    let cache: Cache<u64, u64> = Cache::new(4000);
+    let (done, stop) = (AtomicU64::new(0), AtomicBool::new(false));
+    let insert = |from: u64, count: u64| {
+        for key in from..from + count {
+            cache.insert(key, key);
+            for asked in [key, key - count / 100] {
+                assert!(cache.get(&asked).is_none_or(|value| value == asked));
+            }
+            cache.remove(&(key - 7));
+        }
+    };
+    thread::scope(|scope| {
+        for part in 1..=2 {
+            let (insert, done, stop) = (&insert, &done, &stop);
+            scope.spawn(move || {
+                for round in 0.. {
+                    insert((part << 40) + round * 1000, 1000);
+                    done.fetch_add(1, Relaxed);
+                    if stop.load(Relaxed) {
+                        break;
+                    }
+                }
+            });
+        }
+        for fork in 1..=10 {
+            while done.load(Relaxed) < 20 * fork {
+                thread::yield_now();
+            }
+            let survived = in_a_child(|| {
+                thread::scope(|scope| {
+                    for part in 3..=5 {
+                        let insert = &insert;
+                        scope.spawn(move || insert(part << 40, 10_000));
+                    }
+                });
+            });
+            assert!(survived, "in child {fork}");
+        }
+        stop.store(true, Relaxed);
+    });
+    cache.validate().unwrap();
 }

@@ -250,7 +250,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let hash = self.cache.hash(q);
         let is_key = |k: &K| q.equivalent(k);
         let (node, before) = self.operation.remove_key(hash, is_key, RemovalCause::Explicit, &mut ())?;
-        self.operation.promptly();
+        self.operation.promptly(before.failed());
         // SAFETY: `was_fresh` is true only if `before` is the word of an entry, which has a value;
         // the node is alive under the pin.
         self.operation.was_fresh(node, before).then(|| unsafe { node.value() }.clone())
@@ -275,7 +275,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             }
             let shard = self.operation.core.shard(hash);
             if self.operation.remove(shard, node, RemovalCause::Explicit) {
-                self.operation.promptly();
+                self.operation.promptly(false);
                 break Some(value().clone());
             }
         };
@@ -293,7 +293,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
         let hash = self.cache.hash(q);
         let removed = self.operation.remove_key(hash, |k| q.equivalent(k), RemovalCause::Explicit, &mut ());
         removed.is_some_and(|(node, before)| {
-            self.operation.promptly();
+            self.operation.promptly(before.failed());
             self.operation.was_fresh(node, before)
         })
     }

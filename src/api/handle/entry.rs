@@ -212,7 +212,7 @@ impl<'c, K, V> Entry<'c, K, V> {
         let stamps = Timestamps { born, expires: NEVER, hot, tag_sequence: 0, numbered, own: None };
         // The node has no weight, because it is not stored. Its one reference, which would be the
         // list's, is the entry's.
-        let node = Node::entry(core.get().nodes(), split_order(hash), (key, value), 0, &stamps);
+        let node = Node::entry((core.get().limbo(), None), split_order(hash), (key, value), 0, &stamps);
         // SAFETY: the node was just allocated, and no other thread can reach it.
         unsafe { node.as_ref() }.detach();
         // SAFETY: the node's one reference is handed over; `Node::entry` makes a READY node, which

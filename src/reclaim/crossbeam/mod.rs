@@ -18,6 +18,10 @@ pub(crate) struct Pin(Guard);
 /// A thread's registration.
 pub(crate) struct Handle(LocalHandle);
 
+/// The threads that have memory of their own in a cache: none, because `crossbeam-epoch` numbers
+/// no threads.
+pub(crate) const CELLS: usize = 0;
+
 /// The source of pins.
 pub(crate) struct Epoch {
     #[cfg(not(feature = "std"))]
@@ -41,6 +45,9 @@ mod local {
 }
 
 impl Epoch {
+    /// Does nothing, because there are no [`CELLS`].
+    pub(crate) fn adopt(&self, _number: usize, _user: impl FnOnce()) {}
+
     pub(crate) fn new() -> Self {
         Self {
             #[cfg(not(feature = "std"))]
@@ -81,6 +88,12 @@ impl Handle {
 }
 
 impl Pin {
+    /// Returns a number that has no cell.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        CELLS
+    }
+
     /// Ripens `grace` once every pin held now has ended.
     pub(crate) fn after_grace(&self, grace: Arc<Flag>) {
         self.0.defer(move || grace.ripen());

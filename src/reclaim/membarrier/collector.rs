@@ -72,6 +72,8 @@ pub(super) struct Collector {
     /// The first of all participants that there have ever been. Free ones are taken again, and none
     /// is freed from memory.
     first: AtomicPtr<Participant>,
+    /// The number of participants.
+    count: AtomicUsize,
 }
 
 /// A thread's note, the epoch since which it is pinned, on cache lines of its own.
@@ -80,6 +82,8 @@ pub(super) struct Participant {
     since: AtomicU64,
     /// The number of pins held beside the first one. Only the owner uses it.
     more: Cell<u64>,
+    /// The number of participants that were there before. It never changes.
+    number: usize,
     /// True if the owner executes a fence as it pins. Any thread may set it, and it stays set.
     fences: AtomicBool,
     /// On cache lines of its own, because threads that join read it.
@@ -101,26 +105,27 @@ unsafe impl Sync for Participant {}
 impl Collector {
     #[cfg(not(loom))]
     pub(super) const fn new() -> Self {
-        Self { epoch: CachePadded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+        Self {
+            epoch: CachePadded(AtomicU64::new(NOT + 1)),
+            first: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// (Loom's atomics are made at run time.)
     #[cfg(loom)]
     pub(super) fn new() -> Self {
-        Self { epoch: CachePadded(AtomicU64::new(NOT + 1)), first: AtomicPtr::new(ptr::null_mut()) }
+        Self {
+            epoch: CachePadded(AtomicU64::new(NOT + 1)),
+            first: AtomicPtr::new(ptr::null_mut()),
+            count: AtomicUsize::new(0),
+        }
     }
 
     /// Returns a participant for the caller alone, until it [leaves](Participant::leave). `owner`
     /// is an address that no other living thread has.
     pub(super) fn join(&'static self, owner: usize) -> &'static Participant {
-        let mut free = self.participants();
-        // Acquire: pairs with the Release in `free`, for `more`.
-        let take = |p: &&Participant| {
-            !p.place.taken.load(Ordering::Relaxed)
-                && (p.place.taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-                    || mutant("joins blindly"))
-        };
-        let mine = free.find(take).unwrap_or_else(|| self.add());
+        let mine = self.participants().find(|p| p.take()).unwrap_or_else(|| self.add());
         // Relaxed: read by this thread only, and by the one thread of a child of this process.
         mine.place.owner.store(owner, Ordering::Relaxed);
         // SeqCst: pairs with the fence of a thread that is refused the call. See `readers_fence`.
@@ -131,10 +136,21 @@ impl Collector {
         mine
     }
 
+    /// Calls `user` while the participant of this number belongs to the caller, if it is free.
+    /// `owner`: as for [`join`](Self::join).
+    pub(super) fn adopt(&'static self, owner: usize, number: usize, user: impl FnOnce()) {
+        if let Some(free) = self.participants().find(|p| p.number == number && p.take()) {
+            free.place.owner.store(owner, Ordering::Relaxed);
+            user();
+            free.free();
+        }
+    }
+
     fn add(&'static self) -> &'static Participant {
         let new: &'static Participant = Box::leak(Box::new(Participant {
             since: AtomicU64::new(NOT),
             more: Cell::new(0),
+            number: self.count.fetch_add(1, Ordering::Relaxed),
             fences: AtomicBool::new(false),
             place: CachePadded(Registration {
                 taken: AtomicBool::new(true),
@@ -267,6 +283,23 @@ impl Participant {
         self.since.store(NOT, weakened("unpin release", Ordering::Release));
     }
 
+    /// Takes the participant for the caller alone, if it is free.
+    fn take(&self) -> bool {
+        let taken = &self.place.taken;
+        // Acquire: pairs with the Release in `free`, for `more`, and for what the thread before had
+        // for itself (`cells`).
+        !taken.load(Ordering::Relaxed)
+            && (taken.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                || mutant("joins blindly"))
+    }
+
+    /// Returns a number that no other participant has. As long as a thread owns the participant, it
+    /// may use what is set apart for this number.
+    #[inline(always)]
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Ends the owner's registration. Pins that are left go on, on this thread.
     pub(super) fn leave(&self) {
         if self.since.load(Ordering::Relaxed) == NOT || mutant("leaves while pinned") {
@@ -280,6 +313,6 @@ impl Participant {
     fn free(&self) {
         self.more.set(0);
         // Release: pairs with the Acquire in `join`.
-        self.place.taken.store(false, Ordering::Release);
+        self.place.taken.store(false, weakened("leaves unreleased", Ordering::Release));
     }
 }

@@ -39,6 +39,10 @@ impl Drop for Exit {
 /// The collector of all caches of the process. It is a static, so that each pin knows its address.
 static COLLECTOR: Collector = Collector::new();
 
+/// The threads that have memory of their own in a cache, at most. (One more than 64: one thread
+/// that only begins the others.)
+pub(crate) const CELLS: usize = 72;
+
 /// Registers [`forked`], so that a child of this process drops the pins of its parent's other
 /// threads.
 fn watch_forks() {
@@ -82,6 +86,12 @@ impl Epoch {
 
     fn collector(&self) -> &'static Collector {
         &COLLECTOR
+    }
+
+    /// Calls `user` in the place of the thread whose registration has this number, if that thread
+    /// has ended and no other has taken the registration over.
+    pub(crate) fn adopt(&self, number: usize, user: impl FnOnce()) {
+        COLLECTOR.adopt(this_thread(), number, user);
     }
 
     /// Registers the calling thread, with a registration of its own.
@@ -141,6 +151,13 @@ impl Pin {
     fn of(participant: &'static Participant) -> Self {
         participant.pin(&COLLECTOR);
         Self(participant, PhantomData)
+    }
+
+    /// Returns the number of the thread's registration. No other registration of the process has
+    /// it, and no other thread has the registration.
+    #[inline(always)]
+    pub(crate) fn number(&self) -> usize {
+        self.0.number()
     }
 }
 

@@ -283,7 +283,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             operation.release_flight(flight);
             removed
         };
-        operation.promptly();
+        operation.promptly(false);
         removed == Some(true)
     }
 }

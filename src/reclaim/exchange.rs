@@ -1,0 +1,74 @@
+//! How bags go between what a thread has for itself and the limbo: free ones come from the depot,
+//! and filled ones are sealed.
+
+use super::Retire;
+use super::bag::Bag;
+use super::epoch::Pin;
+use super::limbo::{Batch, Limbo, Upkeep};
+use super::own::Own;
+use alloc::boxed::Box;
+use core::ptr::NonNull;
+
+impl<T: Retire> Limbo<T> {
+    /// Moves `value` to the memory of a node, with a cold pair that is all zero: for a caller with
+    /// a pin, to memory from its thread's magazine, if there is any.
+    #[inline]
+    pub(crate) fn allocate(&self, pin: Option<&Pin>, value: T) -> NonNull<T> {
+        let own = pin.and_then(|pin| self.own.of(pin));
+        let place = match own.and_then(|own| own.magazine.take(&self.arena)) {
+            // SAFETY: the node was free, and taken from the magazine, so it is this thread's alone.
+            Some(node) => unsafe { self.arena.place_of(node) },
+            None => self.place_shared(pin),
+        };
+        // SAFETY: the memory is this thread's alone, for a `T`, and aligned.
+        unsafe { place.write(value) };
+        place
+    }
+
+    /// Returns memory for a node of a thread whose magazine is empty, or that has none.
+    #[inline(never)]
+    fn place_shared(&self, pin: Option<&Pin>) -> NonNull<T> {
+        let refills = !self.own.depot.is_empty();
+        match pin.filter(|_| refills).and_then(|pin| self.refill(pin)) {
+            // SAFETY: as above.
+            Some(node) => unsafe { self.arena.place_of(node) },
+            None => self.arena.place(),
+        }
+    }
+
+    /// Fills the thread's empty magazine from the depot, and takes a node from it.
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, pin: &Pin) -> Option<NonNull<T>> {
+        let magazine = &self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))?.magazine;
+        drop(magazine.fill(self.own.depot.take()?));
+        magazine.take(&self.arena)
+    }
+
+    /// Puts a node, which owns nothing, in a new bag of the thread's own, and seals the full one.
+    /// Returns the work that is due after the pin, or None if the thread has no memory of its own.
+    pub(super) fn change_bags(&self, pin: &Pin, (node, weight): (NonNull<T>, u32), batch: Batch) -> Option<Upkeep> {
+        let own = self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))?;
+        let full = own.retired.exchange(Some(Box::new(Bag::new(self.graces.grace()))));
+        let put = own.retired.put(node, weight);
+        debug_assert!(put, "a new bag has room");
+        let Some((full, content)) = full else { return Some(Upkeep::Nothing) };
+        self.seal(pin, full, content);
+        Some(self.usual(batch))
+    }
+
+    /// Seals the bags of this thread, and of threads that have ended.
+    pub(super) fn seal_own(&self, pin: &Pin) {
+        let seal = |own: &Own<T>| {
+            if let Some((bag, content)) = own.retired.exchange(None) {
+                self.seal(pin, bag, content);
+            }
+        };
+        self.own.of(pin).into_iter().for_each(seal);
+        for (number, own) in self.own.cells.0.numbered() {
+            if own.retired.content().nodes() > 0 {
+                self.epoch.adopt(number, || seal(own));
+            }
+        }
+    }
+}
