@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # ThreadSanitizer over tests whose threads meet. It needs a standard library that is instrumented, too, so that is built:
 # by Debian's compiler, whose sources are to be had as a package. Nodes are blocks of the allocator's, which it watches, and
-# tables, rings and bags are small, so that growth, eviction and replacement collide.
+# tables, rings and bags are small, so that growth, eviction and replacement collide. With NODES=slabs, nodes lie in slabs, as
+# they do elsewhere, and threads have free ones for themselves.
 #   tsan.sh [MODULE ...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -19,6 +20,8 @@ cp "$runtime" "$root/usr/lib/rustlib/$host/lib/librustc-stable_rt.tsan.a"
 export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 "$RUSTC" --version
-RUSTFLAGS="-Zsanitizer=thread --cfg bellwether_malloc --cfg bellwether_shrunk --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
+nodes="--cfg bellwether_malloc"
+[ "${NODES:-}" != slabs ] || nodes=
+RUSTFLAGS="-Zsanitizer=thread $nodes --cfg bellwether_shrunk --cfg bellwether_tsan" cargo +nightly test -Zbuild-std --locked --all-features \
     --target "$host" "${BINARIES[@]/#/--test=}" -- "${MODULES[@]/%/::}" </dev/null
 echo "tsan: no race found"

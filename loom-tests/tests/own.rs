@@ -93,14 +93,16 @@ impl Scene {
     /// A thread begins, counts in its own cell, and ends.
     fn live_and_count(&self) {
         let me = self.collector.join(0);
-        {
-            let pin = Pin::of(me, self.collector);
-            let own = || self.cells.own_or_make(&pin, 2, || Count(UnsafeCell::new(0)));
-            let cell = self.cells.own(&pin).or_else(own).expect("a cell for each of two threads");
-            // SAFETY: nobody else's, or loom says so.
-            cell.0.with_mut(|count| unsafe { *count += 1 });
-        }
+        self.count(&Pin::of(me, self.collector));
         me.leave();
+    }
+
+    /// Counts in the cell of the thread that holds this pin.
+    fn count(&self, pin: &Pin) {
+        let own = || self.cells.own_or_make(pin, 2, || Count(UnsafeCell::new(0)));
+        let cell = self.cells.own(pin).or_else(own).expect("a cell for each of two threads");
+        // SAFETY: nobody else's, or loom says so.
+        cell.0.with_mut(|count| unsafe { *count += 1 });
     }
 
     /// Counts in the cell of the first thread, if that has ended. Returns how much it has counted.
@@ -156,6 +158,41 @@ fn adoption_meets_a_new_thread() {
     });
 }
 
+/// A thread ends with a pin in hand, and goes on using its cell under that pin. A clean-up gets the cell only afterwards.
+/// Sees «leaves while pinned».
+#[test]
+fn adoption_meets_a_last_pin() {
+    model(3, || {
+        let scene = Arc::new(Scene::new());
+        let me = scene.collector.join(0);
+        let pin = Pin::of(me, scene.collector);
+        me.leave();
+        let other = scene.clone();
+        let thread = spawn(move || other.adopt_and_count());
+        scene.count(&pin);
+        drop(pin);
+        let adopted = thread.join().unwrap();
+        assert_eq!(scene.sum(), 1 + adopted, "a count is lost");
+    });
+}
+
+/// Two threads put a bag each into a depot with room for both. Sees «depot overwritten».
+#[test]
+fn put_meets_put() {
+    model(3, || {
+        let depot = Arc::new(Depot::new());
+        let put = |depot: &Depot<Count>| {
+            depot.put(Box::new(Count(UnsafeCell::new(0))), 2).ok().expect("an empty place");
+        };
+        let other = depot.clone();
+        let thread = spawn(move || put(&other));
+        put(&depot);
+        thread.join().unwrap();
+        let taken = [(); 3].map(|()| depot.take());
+        assert_eq!(taken.iter().flatten().count(), 2, "a bag is lost");
+    });
+}
+
 /// Uses a bag as its owner.
 fn empty(bag: &Count) {
     // SAFETY: nobody else's, or loom says so.
@@ -192,5 +229,7 @@ fn take_meets_take_and_put() {
 bugs! {
     cells_are_handed_over: "joins blindly", "leaves unreleased";
     adoption_meets_a_new_thread: "joins blindly", "leaves unreleased";
+    adoption_meets_a_last_pin: "leaves while pinned";
+    put_meets_put: "depot overwritten";
     take_meets_take_and_put: "depot taken twice", "depot put", "depot take";
 }

@@ -98,8 +98,9 @@ impl<T> Bag<T> {
     /// Takes the next place for a node of this weight. Returns it, and the content with that node,
     /// or None if no place is left.
     ///
-    /// A retirer that comes too late leaves its trace in `taken`, for which there is room: it sees
-    /// to it then that the bag is not the open one.
+    /// A retirer that comes too late leaves its trace in `taken`, and sees to it then that the bag
+    /// is not the open one. Each thread does so once at most for each bag, and there is room for
+    /// 65,000 of them.
     #[inline(always)]
     pub(super) fn take_place(&self, weight: u64) -> Option<(&AtomicPtr<T>, Content)> {
         let before = if mutant("torn bag") {

@@ -30,7 +30,7 @@ impl<C> Cells<C> {
 
     /// Returns the cell of the thread that holds this pin, if the thread has used it before.
     #[inline(always)]
-    pub(crate) fn own(&self, pin: &Pin) -> Option<&C> {
+    pub(crate) fn own<'c>(&'c self, pin: &'c Pin) -> Option<&'c C> {
         Some(&self.0.get(pin.number())?.get()?.0)
     }
 
@@ -38,7 +38,7 @@ impl<C> Cells<C> {
     /// the cell if need be.
     #[cold]
     #[inline(never)]
-    pub(crate) fn own_or_make(&self, pin: &Pin, bound: usize, make: fn() -> C) -> Option<&C> {
+    pub(crate) fn own_or_make<'c>(&'c self, pin: &'c Pin, bound: usize, make: fn() -> C) -> Option<&'c C> {
         let number = pin.number();
         let cell = self.0.get(number).filter(|_| number < bound)?;
         Some(&cell.get_or_allocate(|| CachePadded(make())).0)

@@ -29,10 +29,16 @@ impl<B> Depot<B> {
     pub(super) fn put(&self, bag: Box<B>, places: usize) -> Result<(), Box<B>> {
         let bag = Box::into_raw(bag);
         let put = self.places.iter().take(places).any(|place| {
+            if !place.load(Ordering::Relaxed).is_null() {
+                return false;
+            }
+            if mutant("depot overwritten") {
+                place.store(bag, Ordering::Release);
+                return true;
+            }
             // Release: for the bag's content. Pairs with the Acquire in `take`.
             let release = weakened("depot put", Ordering::Release);
-            place.load(Ordering::Relaxed).is_null()
-                && place.compare_exchange(ptr::null_mut(), bag, release, Ordering::Relaxed).is_ok()
+            place.compare_exchange(ptr::null_mut(), bag, release, Ordering::Relaxed).is_ok()
         });
         if put {
             self.bags.fetch_add(1, Ordering::Relaxed);

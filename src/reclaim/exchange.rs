@@ -6,6 +6,7 @@ use super::bag::Bag;
 use super::epoch::Pin;
 use super::limbo::{Batch, Limbo, Upkeep};
 use super::own::Own;
+use crate::sys::sync::Ordering;
 use alloc::boxed::Box;
 use core::ptr::NonNull;
 
@@ -54,10 +55,15 @@ impl<T: Retire> Limbo<T> {
         debug_assert!(put, "a new bag has room");
         let Some((full, content)) = full else { return Some(Upkeep::Nothing) };
         self.seal(pin, full, content);
-        Some(self.usual(batch))
+        // The bag that threads share may hold errors (of failures that were kept), and so few that
+        // it would not fill.
+        self.seal_owners(pin);
+        let owed = self.owed.load(Ordering::Relaxed) != 0;
+        Some(self.usual(batch).max(if owed { Upkeep::Promptly } else { Upkeep::Nothing }))
     }
 
-    /// Seals the bags of this thread, and of threads that have ended.
+    /// Seals the bag of this thread, and those of threads that have ended, whose free nodes go to
+    /// the free list.
     pub(super) fn seal_own(&self, pin: &Pin) {
         let seal = |own: &Own<T>| {
             if let Some((bag, content)) = own.retired.exchange(None) {
@@ -66,8 +72,13 @@ impl<T: Retire> Limbo<T> {
         };
         self.own.of(pin).into_iter().for_each(seal);
         for (number, own) in self.own.cells.0.numbered() {
-            if own.retired.content().nodes() > 0 {
-                self.epoch.adopt(number, || seal(own));
+            if own.retired.content().nodes() > 0 || own.magazine.holds_any() {
+                self.epoch.adopt(number, || {
+                    seal(own);
+                    let (mut freed, free) = (self.arena.freed(), || own.magazine.take(&self.arena));
+                    // SAFETY: the nodes are of this arena and free, and taken once.
+                    core::iter::from_fn(free).for_each(|node| unsafe { freed.add(node) });
+                });
             }
         }
     }

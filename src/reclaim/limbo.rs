@@ -157,7 +157,8 @@ impl<T: Retire> Limbo<T> {
         (self.nodes() + open.nodes().min(BAG) + own.0, self.weight() + open.weight() + own.1)
     }
 
-    /// Returns the number of nodes in sealed bags, which leaves out only the open bag's.
+    /// Returns the number of nodes in sealed bags, which leaves out those in open bags: the one
+    /// that threads share, and those that threads have for themselves.
     #[inline]
     pub(crate) fn nodes(&self) -> usize {
         self.held.nodes.load(Ordering::Relaxed)
@@ -221,10 +222,11 @@ impl<T: Retire> Limbo<T> {
                 self.close(bag);
                 continue;
             };
-            place.store(node.as_ptr(), Ordering::Relaxed);
+            // (First of all, as a child of the process may find only the first store.)
             if owns {
                 shared.owns.store(true, Ordering::Relaxed);
             }
+            place.store(node.as_ptr(), Ordering::Relaxed);
             let (nodes, weight) = (content.nodes(), content.weight());
             let owed = self.owed.load(Ordering::Relaxed);
             if nodes < batch.bag && weight <= batch.weight && owed == 0 {
@@ -251,6 +253,17 @@ impl<T: Retire> Limbo<T> {
             Upkeep::Nothing
         } else {
             Upkeep::Some
+        }
+    }
+
+    /// Seals the open bag as it is, if some node in it owns anything.
+    pub(super) fn seal_owners(&self, pin: &Pin) {
+        // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
+        if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
+            // SAFETY: it was the open bag under this pin (see `retire`).
+            if unsafe { bag.as_ref() }.owns.load(Ordering::Relaxed) {
+                self.seal_rest(pin, bag);
+            }
         }
     }
 

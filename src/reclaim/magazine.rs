@@ -54,6 +54,11 @@ impl<T> Magazine<T> {
         None
     }
 
+    /// Returns whether nodes are left. Called by any thread.
+    pub(super) fn holds_any(&self) -> bool {
+        self.left.load(Ordering::Relaxed) > 0
+    }
+
     /// Fills the empty magazine with a full bag. Returns the empty one.
     ///
     /// A child of the process that finds not all of the stores finds an empty magazine, with either

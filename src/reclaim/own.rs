@@ -20,8 +20,8 @@ use alloc::boxed::Box;
 use core::ptr::{self, NonNull};
 
 /// A thread has memory of its own if the cache has carved this many nodes for it and for each
-/// thread that registered before. So magazines hold at most a quarter of the nodes, as do the
-/// threads' open bags, and the depot.
+/// registration with a lower number. So magazines hold at most a quarter of all nodes that were
+/// carved, as do the threads' open bags, and the depot holds 16 bags at most.
 const NODES_PER_THREAD: usize = 4 * BAG;
 
 /// What the threads of a cache have for themselves, and the full bags that wait for one of them.
@@ -62,14 +62,14 @@ impl<T> Owned<T> {
 
     /// Returns what the thread that holds this pin has, if it has anything yet.
     #[inline(always)]
-    pub(super) fn of(&self, pin: &Pin) -> Option<&Own<T>> {
+    pub(super) fn of<'o>(&'o self, pin: &'o Pin) -> Option<&'o Own<T>> {
         self.cells.0.own(pin)
     }
 
     /// Makes what the thread that holds this pin will have, if it may have anything.
     #[cold]
     #[inline(never)]
-    pub(super) fn make(&self, pin: &Pin, arena: &Arena<T>) -> Option<&Own<T>> {
+    pub(super) fn make<'o>(&'o self, pin: &'o Pin, arena: &Arena<T>) -> Option<&'o Own<T>> {
         self.cells.0.own_or_make(pin, Self::threads(arena), Own::new)
     }
 

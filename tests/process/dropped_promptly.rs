@@ -251,3 +251,62 @@ fn what_readers_that_come_and_go_have_held_up_goes_when_they_are_gone() {
     (0..128).for_each(|key| cache.insert(key, census.member(key)));
     assert_eq!(census.alive(), cache.len() as isize);
 }
+
+/// The error of a load, counted as long as it is alive.
+#[derive(Debug)]
+struct Counted(Arc<()>);
+
+impl std::fmt::Display for Counted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("failed")
+    }
+}
+impl std::error::Error for Counted {}
+
+/// A full cache of plain keys and values, which keeps failures; and what counts their errors.
+fn plain() -> (Cache<u64, u64>, Arc<()>) {
+    let cache = Cache::builder().max_capacity(10_000).negative_ttl(Duration::from_secs(600)).build().unwrap();
+    (0..40_000).for_each(|key| cache.insert(key, key));
+    (cache, Arc::new(()))
+}
+
+fn fail(cache: &Cache<u64, u64>, key: u64, alive: &Arc<()>) {
+    let failed = cache.try_get_with(&key, || Err::<u64, _>(Counted(alive.clone())));
+    assert!(failed.is_err());
+}
+
+/// Where keys and values own nothing, the error of a kept failure does not wait for others of its kind.
+#[test]
+fn an_error_among_plain_values_does_not_wait_for_other_errors() {
+    let _alone = alone();
+    let (cache, alive) = plain();
+    fail(&cache, 1 << 40, &alive);
+    cache.invalidate(&(1 << 40));
+    assert_eq!(Arc::strong_count(&alive), 1, "removed by key");
+    for key in 1 << 41..(1 << 41) + 10 {
+        fail(&cache, key, &alive);
+        cache.insert(key, 1);
+    }
+    // An eighth of the capacity, and bags that are sealed and wait meanwhile.
+    (1 << 42..(1 << 42) + 5000).for_each(|key| cache.insert(key, key));
+    assert_eq!(Arc::strong_count(&alive), 1, "replaced");
+}
+
+#[test]
+fn an_error_among_plain_values_goes_once_the_reader_has() {
+    let _alone = alone();
+    let (cache, alive) = plain();
+    (0..3).for_each(|key| fail(&cache, 1 << 40 | key, &alive));
+    {
+        let _pin = cache.pin();
+        thread::scope(|scope| {
+            scope.spawn(|| (0..3).for_each(|key| drop(cache.invalidate(&(1 << 40 | key)))));
+        });
+        assert_eq!(Arc::strong_count(&alive), 4, "a reader is pinned");
+    }
+    for key in 1 << 41..(1 << 41) + 200 {
+        cache.insert(key, key);
+        cache.remove(&key);
+    }
+    assert_eq!(Arc::strong_count(&alive), 1);
+}

@@ -125,7 +125,7 @@ impl Collector {
     /// Returns a participant for the caller alone, until it [leaves](Participant::leave). `owner`
     /// is an address that no other living thread has.
     pub(super) fn join(&'static self, owner: usize) -> &'static Participant {
-        let mine = self.participants().find(|p| p.take()).unwrap_or_else(|| self.add());
+        let mine = self.take_free().unwrap_or_else(|| self.add());
         // Relaxed: read by this thread only, and by the one thread of a child of this process.
         mine.place.owner.store(owner, Ordering::Relaxed);
         // SeqCst: pairs with the fence of a thread that is refused the call. See `readers_fence`.
@@ -134,6 +134,18 @@ impl Collector {
             mine.fences.store(true, Ordering::Relaxed);
         }
         mine
+    }
+
+    /// Takes the free participant with the lowest number, if there is any: those who come after a
+    /// peak shall have what is set apart for low numbers.
+    fn take_free(&'static self) -> Option<&'static Participant> {
+        loop {
+            let free = self.participants().filter(|p| !p.place.taken.load(Ordering::Relaxed));
+            let lowest = free.min_by_key(|p| p.number)?;
+            if lowest.take() {
+                return Some(lowest);
+            }
+        }
     }
 
     /// Calls `user` while the participant of this number belongs to the caller, if it is free.
@@ -312,7 +324,21 @@ impl Participant {
     #[cold]
     fn free(&self) {
         self.more.set(0);
+        self.place.owner.store(0, Ordering::Relaxed);
         // Release: pairs with the Acquire in `join`.
         self.place.taken.store(false, weakened("leaves unreleased", Ordering::Release));
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::Collector;
+
+    #[test]
+    fn who_comes_after_a_peak_gets_a_low_number() {
+        static COLLECTOR: Collector = Collector::new();
+        let peak: [_; 5] = core::array::from_fn(|owner| COLLECTOR.join(owner + 1));
+        peak.iter().for_each(|participant| participant.leave());
+        assert_eq!([1, 2].map(|owner| COLLECTOR.join(owner).number()), [0, 1]);
     }
 }
