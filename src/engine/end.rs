@@ -179,12 +179,15 @@ impl<K, V> Operation<'_, K, V> {
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         // (A call that has expired the key since the load began has ended this answer, too.)
-        node.stamp_flight(self.core.nodes(), 1, stamps);
+        match old {
+            None => node.stamp(self.core.nodes(), 1, stamps),
+            Some(_) => node.stamp_successor(self.core.nodes(), 1, stamps),
+        }
         let first = mutant("failed before the swap").then(|| node.word.publish_failure(error));
         let weighed = self.reserve_weight(shard, 1, old, Displaced::NOTHING);
         let listed = match old {
             None => !node.link().is_marked(),
-            Some(old) => self.put_in_place(shard, node, old, &weighed),
+            Some(old) => self.put_in_place(shard, (node, old), 2, &weighed),
         };
         if !listed {
             self.undo_weight(shard, &weighed);
@@ -204,9 +207,8 @@ impl<K, V> Operation<'_, K, V> {
                 }
             }
             (true, None) => {
-                // The slot's reference. It cannot be refused: the lease owns one.
-                let shared = node.inc_ref();
-                debug_assert!(shared);
+                // The slot's reference, beside the lease's.
+                node.add_refs(1);
                 self.assign_slot(shard, node);
             }
             (false, Some(old)) => old.word.refresh_ended(flight.node.cast()),

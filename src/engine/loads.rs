@@ -4,8 +4,8 @@
 //! over: a leader that hangs must not keep others from loading. The leases of one bulk call count
 //! as one.
 
-use super::Core;
 use super::stats::Event;
+use super::{Core, Operation};
 use crate::flight::bell::Subscription;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
@@ -50,17 +50,6 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Notes that its holder has ended a lease. `fenced`: the lease was taken over before, and
-    /// counts no more.
-    pub(crate) fn lease_over(&self, counted: bool, fenced: bool) {
-        self.counters.count(Event::LoadOver);
-        if fenced {
-            self.counters.count(Event::FencedOver);
-        } else if counted {
-            self.lease_ends();
-        }
-    }
-
     /// Counts out the lease of a leader that hangs, whose flight another caller has ended because
     /// it was removed. (When the leader itself ends the lease, it finds that lease fenced.)
     pub(crate) fn lease_cut_short(&self, counted: bool) {
@@ -89,5 +78,18 @@ impl<K, V> Core<K, V> {
             return self.leases.load(Ordering::Relaxed) < self.config.max_loads;
         }
         self.leases.fetch_add(0, Ordering::AcqRel) < self.config.max_loads
+    }
+}
+
+impl<K, V> Operation<'_, K, V> {
+    /// Notes that its holder has ended a lease. `fenced`: the lease was taken over before, and
+    /// counts no more.
+    pub(crate) fn lease_over(&self, counted: bool, fenced: bool) {
+        self.core.counters.count(Event::LoadOver);
+        if fenced {
+            self.core.counters.count(Event::FencedOver);
+        } else if counted {
+            self.core.lease_ends();
+        }
     }
 }

@@ -59,8 +59,12 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     /// Wakes the waiters of a flight whose word was just changed, once the pin is gone: wakers are
-    /// user code.
+    /// user code. If the flight's bell has no waiters now, there are none to wake: a later one sees
+    /// the change.
     pub(crate) fn ring(&self, flight: Ptr<K, V>) {
+        if !self.core.bells.has_waiters(flight.addr().get()) {
+            return;
+        }
         if let Some(before) = self.rung.replace(Some(flight)) {
             self.push(Deferred::Rung(before));
         }
@@ -140,10 +144,8 @@ impl<'c, K, V> Operation<'c, K, V> {
         panicked: bool,
     ) {
         if self.core.config.on_load_error.is_some() {
-            // SAFETY: the caller's reference keeps the node alive. So the count is not zero, and
-            // another reference cannot be refused.
-            let shared = unsafe { node.as_ref() }.inc_ref();
-            debug_assert!(shared);
+            // SAFETY: the caller's reference keeps the node alive.
+            unsafe { node.as_ref() }.add_refs(1);
             self.push(Deferred::Failed(node, kind, error.cloned(), panicked));
         }
     }

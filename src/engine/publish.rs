@@ -13,21 +13,33 @@ use crate::policy::Which;
 use crate::sys::mutants::mutant;
 use core::ptr::NonNull;
 
-/// The fate of a leader's value.
+/// The fate of a leader's value, and of the lease's reference to the flight's node.
 #[must_use]
 pub(crate) enum Published<V> {
+    /// The reference is the slot's now. The caller has another one if it asked for that.
     Stored,
+    /// The reference is the caller's.
     HandedOver,
-    /// The lease was taken over: no waiter got the value.
+    /// The lease was taken over: no waiter got the value. The reference is the caller's.
     Fenced(V),
 }
 
 impl<K, V> Operation<'_, K, V> {
-    /// Publishes a leader's value: stores it as the entry, or only hands it to the waiters.
+    /// Publishes a leader's value: stores it as the entry, or only hands it to the waiters. If the
+    /// value is stored, the lease's reference to the flight's node becomes the slot's. A caller
+    /// that `keeps` the value gets another one.
     ///
     /// # Safety
-    /// The caller holds this lease of this flight, with its references. The lease ends here.
-    pub(crate) unsafe fn publish(&self, flight: Flight<K, V>, lease: u32, value: V, meta: &EntryMeta) -> Published<V> {
+    /// The caller holds this lease of this flight, with its references. The lease ends here. From
+    /// now on the caller uses the flight's node only under this operation's pin, unless
+    /// [`Published`] says that it owns a reference.
+    pub(crate) unsafe fn publish(
+        &self,
+        flight: Flight<K, V>,
+        lease: u32,
+        (value, meta): (V, &EntryMeta),
+        keeps: bool,
+    ) -> Published<V> {
         // SAFETY: the caller owns references to both.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
@@ -36,8 +48,8 @@ impl<K, V> Operation<'_, K, V> {
             self.prefetch_insert(shard, node.link().order());
         }
         let published = match old {
-            None => self.publish_new(shard, node, (lease, value), meta),
-            Some(old) => self.publish_successor(shard, (node, old), (lease, value), meta),
+            None => self.publish_new(shard, node, (lease, value), (meta, keeps)),
+            Some(old) => self.publish_successor(shard, (node, old), (lease, value), (meta, keeps)),
         };
         let stored = match published {
             Ok(stored) => stored,
@@ -59,30 +71,36 @@ impl<K, V> Operation<'_, K, V> {
         self.core.counters.count(Event::Rejection);
         self.observe_of(node, || CacheEvent::Rejected { cause });
         if self.core.config.listener.is_some() {
-            // The listener's reference. It cannot be refused: the lease owns one.
-            let shared = node.inc_ref();
-            debug_assert!(shared);
+            // The listener's reference, beside the caller's: the value was not stored.
+            node.add_refs(1);
             // SAFETY: the reference was taken above. The caller has published the value, so the
             // word has one.
             unsafe { self.announce(NonNull::from(node), RemovalCause::Rejected) };
         }
     }
 
-    /// Moves the value in, with its times, if the lease is in force. If not, returns the value.
+    /// Moves the value in, if the lease is in force. If not, returns the value.
     ///
-    /// The node is PUBLISHING then. Until it is READY the caller runs no user code.
-    fn move_in(&self, node: &Node<K, V>, (lease, value): (u32, V), meta: &EntryMeta) -> Result<(), V> {
+    /// The node is PUBLISHING then. Until it is READY the caller runs no user code. It stamps the
+    /// node with weight and times.
+    fn move_in(node: &Node<K, V>, (lease, value): (u32, V)) -> Result<(), V> {
         if !node.word.begin_publish(lease) {
             return Err(value);
         }
         // SAFETY: this leader has just won the transition into PUBLISHING, and not left it yet.
-        unsafe { node.write(self.core.nodes(), value, &meta.stamps) };
+        unsafe { node.write(value) };
         Ok(())
     }
 
     /// Publishes the value of a key that had none. Returns whether the value is stored, or the
     /// value, if the lease was taken over.
-    fn publish_new(&self, shard: &Shard<K, V>, node: &Node<K, V>, load: (u32, V), meta: &EntryMeta) -> Result<bool, V> {
+    fn publish_new(
+        &self,
+        shard: &Shard<K, V>,
+        node: &Node<K, V>,
+        load: (u32, V),
+        (meta, keeps): (&EntryMeta, bool),
+    ) -> Result<bool, V> {
         let (budget, evictor, weight) = (self.budget(shard), self.evictor(), meta.weight);
         // Room is made first, because that may run user code. (Not in vain, if the lease was taken
         // over, or the flight was removed.)
@@ -91,27 +109,27 @@ impl<K, V> Operation<'_, K, V> {
             ring = shard.policy.choose(node.link().order(), budget, &evictor);
             displaced = self.displace(shard, (ring, weight), meta.stamps.born, &evictor);
         }
-        if let Err(value) = self.move_in(node, load, meta) {
+        if let Err(value) = Self::move_in(node, load) {
             self.release_displaced(displaced);
             self.give_up_room(shard);
             return Err(value);
         }
-        let stored = self.publish_cold(shard, node, weight, displaced);
+        let stored = self.publish_cold(shard, node, meta, displaced);
         if stored {
-            // The slot's reference. It cannot be refused: the lease owns one.
-            let shared = node.inc_ref();
-            debug_assert!(shared);
+            if keeps {
+                node.add_refs(1);
+            }
             self.admit(shard, node, (ring, budget), &evictor);
         }
         Ok(stored)
     }
 
-    fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, weight: u32, displaced: Displaced) -> bool {
+    fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, meta: &EntryMeta, displaced: Displaced) -> bool {
         // A flight that was removed is not stored. If a remover marks the node after this look, it
         // finds READY, or leaves REMOVED in the word for this publisher to find. The order of the
         // two RMWs on the word decides which, so exactly one of the two subtracts the weight.
-        let weight = if node.link().is_marked() { 0 } else { weight };
-        node.set_weight(weight);
+        let weight = if node.link().is_marked() { 0 } else { meta.weight };
+        node.stamp(self.core.nodes(), weight, &meta.stamps);
         if weight == 0 {
             self.release_displaced(displaced);
             // The node is unlinked before it is READY, so that no finder takes it for an entry.
@@ -138,10 +156,10 @@ impl<K, V> Operation<'_, K, V> {
         shard: &Shard<K, V>,
         (node, old): (&Node<K, V>, &Node<K, V>),
         load: (u32, V),
-        meta: &EntryMeta,
+        (meta, keeps): (&EntryMeta, bool),
     ) -> Result<bool, V> {
-        self.move_in(node, load, meta)?;
-        node.set_weight(meta.weight);
+        Self::move_in(node, load)?;
+        node.stamp_successor(self.core.nodes(), meta.weight, &meta.stamps);
         if meta.weight == 0 {
             node.word.publish();
             self.remove(shard, old, RemovalCause::Replaced);
@@ -149,7 +167,8 @@ impl<K, V> Operation<'_, K, V> {
         }
         let weighed = self.reserve_weight(shard, meta.weight, Some(old), Displaced::NOTHING);
         node.word.publish();
-        if self.put_in_place(shard, node, old, &weighed) {
+        // The list's reference. The slot's is the lease's.
+        if self.put_in_place(shard, (node, old), 1 + u32::from(keeps), &weighed) {
             return Ok(true);
         }
         if mutant("lost swap stays") {
@@ -161,18 +180,17 @@ impl<K, V> Operation<'_, K, V> {
         Ok(false)
     }
 
-    /// Puts a successor in the place of its old entry. Returns false if the old entry was removed
-    /// meanwhile.
+    /// Puts a successor in the place of its old entry, and hands two of the caller's references to
+    /// it over, to the list and to the slot. The caller owns one, and gets `more` before. Returns
+    /// false, and takes the `more` back, if the old entry was removed meanwhile.
     pub(super) fn put_in_place(
         &self,
         shard: &Shard<K, V>,
-        node: &Node<K, V>,
-        old: &Node<K, V>,
+        (node, old): (&Node<K, V>, &Node<K, V>),
+        more: u32,
         weighed: &WeightDelta,
     ) -> bool {
-        // The references of the list and of the slot. They cannot be refused: the lease owns one.
-        let shared = node.inc_ref() && node.inc_ref();
-        debug_assert!(shared);
+        node.add_refs(more);
         if self.core.table.replace(old.link(), Node::as_link(NonNull::from(node))) {
             let _ = self.replaced(shard, old, node, weighed);
             return true;
@@ -180,7 +198,7 @@ impl<K, V> Operation<'_, K, V> {
         if !mutant("lost swap stays") {
             // SAFETY: the references were taken above. The lease's own reference remains, so these
             // are not the last ones.
-            unsafe { self.release_shares(NonNull::from(node), 2) };
+            unsafe { self.release_shares(NonNull::from(node), more) };
         }
         false
     }

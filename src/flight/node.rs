@@ -38,6 +38,8 @@ pub(crate) struct Node<K, V> {
     value: UnsafeCell<MaybeUninit<V>>,
 }
 
+const TOO_MANY: &str = "too many handles of one entry (were they forgotten?)";
+
 /// The arena that nodes come from.
 pub(crate) type Nodes<K, V> = Arena<Node<K, V>>;
 
@@ -163,15 +165,14 @@ impl<K, V> Node<K, V> {
         self.value.with(|v| unsafe { (*v).assume_init_ref() })
     }
 
-    /// Moves the value in, with its times and the weight 0.
+    /// Moves the value in.
     ///
     /// # Safety
     /// The caller has won the transition into PUBLISHING and has not left it yet.
-    pub(crate) unsafe fn write(&self, nodes: &Nodes<K, V>, value: V, stamps: &Timestamps) {
+    pub(crate) unsafe fn write(&self, value: V) {
         // SAFETY: PUBLISHING is won once in a node's life, so no other thread writes. No thread
         // reads the value before READY.
         self.value.with_mut(|v| unsafe { (*v).write(value) });
-        self.stamp_flight(nodes, 0, stamps);
     }
 
     /// Stores the weight, before READY. 0 means that the value is only handed over.
@@ -201,7 +202,7 @@ impl<K, V> Node<K, V> {
     pub(crate) fn inc_ref(&self) -> bool {
         let mut count = self.link.refcount().load(Ordering::Relaxed);
         while count != 0 || mutant("zero revived") {
-            assert!(count < u32::MAX / 2, "too many handles of one entry (were they forgotten?)");
+            assert!(count < u32::MAX / 2, "{TOO_MANY}");
             // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another
             // reference.
             match self.link.refcount().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
@@ -215,6 +216,17 @@ impl<K, V> Node<K, V> {
             acquire(self.link.refcount());
         }
         false
+    }
+
+    /// Takes so many references. The caller owns one.
+    ///
+    /// # Panics
+    /// As [`inc_ref`](Self::inc_ref).
+    pub(crate) fn add_refs(&self, more: u32) {
+        // Relaxed: as in `inc_ref`.
+        let count = self.link.refcount().fetch_add(more, Ordering::Relaxed);
+        debug_assert_ne!(count, 0, "the caller owns a reference");
+        assert!(count < u32::MAX / 2, "{TOO_MANY}");
     }
 
     /// Gives so many references back. Returns true if they were the last ones. Then the caller must

@@ -79,13 +79,14 @@ impl<K, V> Node<K, V> {
         self.hot.store(stamps.hot.0, Ordering::Relaxed);
     }
 
-    /// Does the same for a flight, which a call may have [fenced](Self::fence) since it began, or
-    /// may be fencing now: then the value is over as it is stored.
+    /// Does the same for a successor, which a call may have [fenced](Self::fence) since its flight
+    /// began, or may be fencing now: then the value is over as it is stored. (No call fences a
+    /// flight that is in the list: it removes that.)
     ///
     /// Each of the two changes `hot` by an RMW. If the caller's is first, this publisher finds the
     /// flag. If the publisher's is first, it has stored the time of expiry before, and the caller
     /// overwrites that afterwards.
-    pub(crate) fn stamp_flight(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
+    pub(crate) fn stamp_successor(&self, nodes: &Nodes<K, V>, weight: u32, stamps: &Timestamps) {
         self.stamp_all_but_hot(nodes, weight, stamps);
         let mut hot = stamps.hot;
         // Acquire: partner of the Release in `fence`. Release: the times above.
@@ -296,7 +297,15 @@ impl<K, V> Node<K, V> {
 
     /// Allocates the memory for these times. The publisher sets them later, at a point where
     /// nothing may fail.
+    #[inline]
     pub(crate) fn reserve(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
+        if stamps.expires != NEVER || stamps.needs_sequence() || stamps.own.is_some() {
+            self.reserve_extras(nodes, stamps);
+        }
+    }
+
+    #[inline(never)]
+    fn reserve_extras(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
         if stamps.expires != NEVER {
             self.extra_or_grow(nodes);
         }

@@ -278,8 +278,7 @@ impl<K, V> Deref for Entry<'_, K, V> {
 
 impl<K, V> Clone for Entry<'_, K, V> {
     fn clone(&self) -> Self {
-        let shared = self.node().inc_ref();
-        debug_assert!(shared, "our own share keeps the count above zero");
+        self.node().add_refs(1);
         Self { core: self.core.clone(), node: self.node }
     }
 }

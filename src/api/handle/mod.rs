@@ -5,6 +5,7 @@ pub(crate) mod change;
 #[cfg(feature = "std")]
 pub(crate) mod drain;
 pub(crate) mod entry;
+pub(crate) mod form;
 pub(crate) mod iter;
 pub(crate) mod lease;
 pub(crate) mod lookup;

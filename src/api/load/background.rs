@@ -2,9 +2,9 @@
 
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
+use crate::api::handle::form::ReturnAs;
 use crate::api::handle::lease::{Interest, Lease};
 use crate::api::load::fate::Fate;
-use crate::api::load::form::ReturnAs;
 use crate::api::load::future::Loading;
 #[cfg(feature = "std")]
 use crate::api::load::oneshot::oneshot;

@@ -2,9 +2,9 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
+use crate::api::handle::form::ReturnAs;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::{Waited, Waiter, Woken};
-use crate::api::load::form::ReturnAs;
 use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;

@@ -3,7 +3,7 @@
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
-use crate::api::load::form::AsValue;
+use crate::api::handle::form::AsValue;
 use crate::api::load::future::run_async;
 use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, certain};
 use crate::engine::key::ToKey;

@@ -3,10 +3,10 @@
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::Entry;
+use crate::api::handle::form::AsEntry;
 #[cfg(feature = "std")]
 use crate::api::load::background::run_detached;
 use crate::api::load::background::{Call, Closure, run_detached_async};
-use crate::api::load::form::AsEntry;
 use crate::api::load::read_through::{ReadThrough, as_loaded};
 use crate::api::load::request::{Found, settings};
 use crate::engine::config::Limits;

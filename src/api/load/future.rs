@@ -4,9 +4,9 @@
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::Entry;
+use crate::api::handle::form::{AsValue, ReturnAs};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::{Waiter, Woken};
-use crate::api::load::form::{AsValue, ReturnAs};
 use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, as_loaded, certain, plain_hit};
 use crate::engine::key::ToKey;
 use crate::engine::outcome::Loaded;

@@ -10,7 +10,6 @@ pub(crate) mod compute;
 mod conditional;
 pub(crate) mod detached;
 pub(crate) mod fate;
-pub(crate) mod form;
 pub(crate) mod future;
 pub(crate) mod inline;
 pub(crate) mod loading_cache;

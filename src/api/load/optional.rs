@@ -2,7 +2,7 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::load::form::AsValue;
+use crate::api::handle::form::AsValue;
 use crate::api::load::future::run_async;
 use crate::api::load::read_through::{Attempt, ReadThrough, certain, plain_hit};
 use crate::engine::key::ToKey;

@@ -3,8 +3,8 @@
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry, Wanted};
+use crate::api::handle::form::AsEntry;
 use crate::api::handle::lease::Lease;
-use crate::api::load::form::AsEntry;
 use crate::api::load::future::run_async;
 use crate::api::load::read_through::{Attempt, ReadThrough, as_loaded, certain};
 use crate::engine::config::Limits;

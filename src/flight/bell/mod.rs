@@ -105,6 +105,11 @@ impl Bells {
         }
     }
 
+    /// Returns whether [`ring`](Self::ring) has any waiters to wake. Called as `ring` is.
+    pub(crate) fn has_waiters(&self, address: usize) -> bool {
+        self.of(address).word.load(Ordering::Relaxed) & SUBSCRIBED != 0
+    }
+
     /// Wakes all waiters of the flight at `address`. Called after a transition of its word.
     ///
     /// No waiter is missed. A waiter subscribes (the bell's word has `SUBSCRIBED`) before its RMW

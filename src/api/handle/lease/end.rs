@@ -2,13 +2,14 @@
 
 use super::Lease;
 use crate::api::handle::entry::{CoreRef, Entry};
+use crate::api::handle::form::{AsEntry, ReturnAs};
 use crate::engine::Operation;
 use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::end::RejectedError;
 use crate::engine::events::{CacheEvent, LoadEnding};
 use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
-use crate::engine::outcome::{Loaded, NoValue};
+use crate::engine::outcome::{Loaded, NoValue, Outcome};
 use crate::engine::publish::Published;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
@@ -41,17 +42,20 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// Publishes a value, and returns it: `Ok` if it was stored. `loaded`: it took the time of this
     /// load to get it.
     pub(crate) fn publish(self, value: V, expiry: &Expiry, loaded: bool) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        self.publish_inline(value, expiry, loaded)
+        let ((entry, _), stored) = self.publish_as::<AsEntry>(value, expiry, loaded, Outcome::Computed);
+        if stored { Ok(entry) } else { Err(entry) }
     }
 
-    /// As [`publish`](Self::publish), in its caller: the usual end of a load has one less call.
+    /// Publishes a value, and returns it in a form of the caller's, and whether it was stored.
+    /// (Inlined: the usual end of a load has one less call.)
     #[inline(always)]
-    pub(crate) fn publish_inline(
+    pub(crate) fn publish_as<F: ReturnAs<'c, K, V>>(
         mut self,
         value: V,
         expiry: &Expiry,
         loaded: bool,
-    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        outcome: Outcome,
+    ) -> (F::Out, bool) {
         let took = loaded.then(|| self.elapsed());
         self.from_tier |= expiry.from_tier;
         let ended = self.end_event(took.unwrap_or(0));
@@ -67,38 +71,59 @@ impl<'c, K, V> Lease<'c, K, V> {
         let (core, flight, number, counted) = self.into_parts();
         // Declared outside of the operation: if a listener panics as that ends, unwinding must drop
         // the entry's reference, too.
-        let (entry, stored);
-        {
-            let operation = core.get().operation(core.get().limbo().enter());
-            // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of
-            // the flight, and its references; `publish` is the lease's end.
-            let (node, ending) = match unsafe { operation.publish(flight, number, value, &meta) } {
-                Published::Stored => (flight.node, LoadEnding::Stored),
-                Published::HandedOver => (flight.node, LoadEnding::NotStored),
-                // `Node::fenced` takes over the lease's reference to the flight's node. The fenced
-                // node gives it back at its own end.
-                Published::Fenced(value) => {
-                    if mutant("fenced handle lost") {
-                        core::mem::forget(core.clone());
-                    }
-                    (Node::fenced(core.get().nodes(), flight.node, value, &meta.stamps), LoadEnding::Fenced)
+        let entry;
+        let operation = core.get().operation(core.get().limbo().enter());
+        // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
+        // flight, and its references; `publish` is the lease's end. From here on the flight's node
+        // is used under this operation's pin, or by a reference that `Published` says is ours.
+        let published = unsafe { operation.publish(flight, number, (value, &meta), F::OF_BORROWED.is_none()) };
+        let ending = match &published {
+            Published::Stored => LoadEnding::Stored,
+            Published::HandedOver => LoadEnding::NotStored,
+            Published::Fenced(_) => LoadEnding::Fenced,
+        };
+        operation.lease_over(counted, ending == LoadEnding::Fenced);
+        // SAFETY: the flight was alive under this operation's pin, which keeps the node alive.
+        let node = unsafe { flight.node.as_ref() };
+        operation.observe_of(node, || ended(ending));
+        if let Some(old) = flight.old {
+            // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
+            // entry is not used afterwards.
+            unsafe { operation.release(old) };
+        }
+        let stored = ending == LoadEnding::Stored;
+        if let (true, Some(of_borrowed)) = (stored, F::OF_BORROWED) {
+            // Where no waiter is to be woken, and no other user code runs as the operation ends,
+            // the value is taken under the pin, without a reference. (One is refused if the value
+            // was removed just now, and that removal's references were the last ones.)
+            let quiet = operation.is_quiet();
+            if quiet || !node.inc_ref() {
+                // SAFETY: the node was made READY, and the operation's pin keeps it alive.
+                let out = of_borrowed(unsafe { node.value() });
+                if quiet {
+                    operation.end_quietly()
+                } else {
+                    drop(operation)
                 }
-            };
-            core.get().lease_over(counted, ending == LoadEnding::Fenced);
-            // SAFETY: the reference handed over is the lease's own to the flight's node, or the
-            // only one to the fenced node just built. Both nodes are READY, and so have a value.
-            entry = unsafe { Entry::new(core.clone(), node) };
-            stored = ending == LoadEnding::Stored;
-            // SAFETY: `entry` keeps the flight's node alive: it owns the lease's reference,
-            // directly or through the fenced node.
-            operation.observe_of(unsafe { flight.node.as_ref() }, || ended(ending));
-            if let Some(old) = flight.old {
-                // SAFETY: the reference to the old entry is the lease's; it is given back once, and
-                // the entry is not used afterwards.
-                unsafe { operation.release(old) };
+                return (out, stored);
             }
         }
-        if stored { Ok(entry) } else { Err(entry) }
+        let of = match published {
+            // `Node::fenced` takes over the lease's reference to the flight's node. The fenced node
+            // gives it back at its own end.
+            Published::Fenced(value) => {
+                if mutant("fenced handle lost") {
+                    core::mem::forget(core.clone());
+                }
+                Node::fenced(core.get().nodes(), flight.node, value, &meta.stamps)
+            }
+            Published::Stored | Published::HandedOver => flight.node,
+        };
+        // SAFETY: the reference handed over is ours to the flight's node, or the only one to the
+        // fenced node just built. Both nodes are READY, and so have a value.
+        entry = unsafe { Entry::new(core.clone(), of) };
+        drop(operation);
+        (F::of_entry(entry, outcome), stored)
     }
 
     /// As [`renew`](Self::renew), with new terms for the old value.
@@ -121,7 +146,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         // SAFETY: as in `publish`: `into_parts` ended the lease without giving it up. The flight
         // has an old entry, which `entry` keeps alive.
         let renewed = unsafe { operation.renew(flight, number, &stamps) };
-        core.get().lease_over(counted, !renewed);
+        operation.lease_over(counted, !renewed);
         // SAFETY: the lease's reference keeps the node alive; it is given back below.
         operation.observe_of(unsafe { flight.node.as_ref() }, || {
             ended(if renewed { LoadEnding::Renewed } else { LoadEnding::Fenced })
@@ -188,7 +213,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             operation.observe_of(flight.node.as_ref(), || ended(ending));
             operation.release_flight(flight);
         }
-        core.get().lease_over(counted, unkept.fenced());
+        operation.lease_over(counted, unkept.fenced());
         drop(operation);
         drop(unkept);
         core
@@ -196,7 +221,7 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Takes the lease apart without its `Drop`. Returns the core, the flight with the lease's
     /// references, the lease's number, and whether the lease is counted; the caller must [count it
-    /// out](Core::lease_over).
+    /// out](Operation::lease_over).
     pub(super) fn into_parts(self) -> (CoreRef<'c, K, V>, Flight<K, V>, u32, bool) {
         let this = ManuallyDrop::new(self);
         // SAFETY: `this` is never dropped, so its reference to the core is moved out once.
@@ -232,7 +257,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         // back once, last.
         unsafe {
             let stood_down = operation.stand_down(flight, number, quiet);
-            core.get().lease_over(counted, !stood_down);
+            operation.lease_over(counted, !stood_down);
             let ending = if stood_down { LoadEnding::StoodDown } else { LoadEnding::Fenced };
             operation.observe_of(flight.node.as_ref(), || ended(ending));
             operation.release_flight(flight);
@@ -277,7 +302,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         // lease's end, and the references are given back once, last.
         let removed = unsafe {
             let removed = operation.remove_refreshed(flight, number);
-            core.get().lease_over(counted, removed.is_none());
+            operation.lease_over(counted, removed.is_none());
             let ending = if removed.is_some() { LoadEnding::NotStored } else { LoadEnding::Fenced };
             operation.observe_of(flight.node.as_ref(), || ended(ending));
             operation.release_flight(flight);

@@ -339,7 +339,7 @@ impl<K, V> Drop for Lease<'_, K, V> {
                 operation.give_up(self.flight, self.number)
             }
         };
-        core.lease_over(self.counted, fenced);
+        operation.lease_over(self.counted, fenced);
         if panicked {
             // SAFETY: the lease still owns its reference to the node.
             unsafe { operation.load_failed(self.flight.node, self.kind, None, true) };
@@ -378,10 +378,9 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// Returns the old value as an entry, fresh or expired.
     pub(crate) fn old_entry(&self) -> Option<Entry<'c, K, V>> {
         let old = self.old()?;
-        let shared = old.inc_ref();
-        debug_assert!(shared, "our own share keeps the count above zero");
-        // SAFETY: `inc_ref` just took the reference that is handed over; an entry with a successor
-        // has its value.
+        old.add_refs(1);
+        // SAFETY: the reference that is handed over was just taken; an entry with a successor has
+        // its value.
         Some(unsafe { Entry::new(self.core.clone(), self.flight.old?) })
     }
 

@@ -1,10 +1,10 @@
 //! The keys of one bulk load, and the loads that it has to run.
 
 use crate::api::error::LoadError;
+use crate::api::handle::form::AsValue;
 use crate::api::handle::lease::Lease;
 use crate::api::load::answers::{Given, Olds, hash_of};
 use crate::api::load::fate::Fate;
-use crate::api::load::form::AsValue;
 use crate::api::load::loading_cache::LoadingCache;
 use crate::api::load::read_through::{ReadThrough, Resolution, deliver_shared};
 use crate::engine::key::ToKey;

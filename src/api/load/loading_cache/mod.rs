@@ -15,10 +15,10 @@ pub(crate) use typed::Typed;
 use crate::api::builder::Builder;
 use crate::api::cache::Cache;
 use crate::api::error::{BuildError, LoadError};
+use crate::api::handle::form::AsValue;
 #[cfg(feature = "std")]
 use crate::api::load::background::run_detached;
 use crate::api::load::background::run_detached_async;
-use crate::api::load::form::AsValue;
 use crate::api::load::read_through::{Attempt, ReadThrough, plain_hit};
 use crate::engine::key::ToKey;
 use crate::engine::role::Manner;

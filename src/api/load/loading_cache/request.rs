@@ -5,10 +5,10 @@
 use super::Load;
 use super::{LoadAsync, LoadingCache, Typed};
 use crate::api::error::LoadError;
+use crate::api::handle::form::AsEntry;
 #[cfg(feature = "std")]
 use crate::api::load::background::run_detached;
 use crate::api::load::background::run_detached_async;
-use crate::api::load::form::AsEntry;
 use crate::api::load::read_through::ReadThrough;
 use crate::api::load::request::{Found, settings};
 use crate::engine::config::Limits;

@@ -2,7 +2,7 @@
 
 use super::ReadThrough;
 use crate::api::cache::Cache;
-use crate::api::load::form::{AsValue, ReturnAs};
+use crate::api::handle::form::{AsValue, ReturnAs};
 use crate::engine::Core;
 use crate::engine::key::ToKey;
 use crate::engine::role::Manner;

@@ -3,7 +3,7 @@
 
 use super::{Progress, ReadThrough};
 use crate::api::handle::entry::{CoreRef, Entry};
-use crate::api::load::form::ReturnAs;
+use crate::api::handle::form::ReturnAs;
 use crate::engine::Core;
 use crate::engine::config::Limits;
 use crate::engine::demand::Demand;

@@ -15,10 +15,10 @@ pub(crate) use resolution::{Refusal, Resolution};
 
 use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
+use crate::api::handle::form::ReturnAs;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waiter, Woken};
-use crate::api::load::form::ReturnAs;
 use crate::engine::Core;
 use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::demand::Demand;

@@ -3,9 +3,9 @@
 use super::{Progress, ReadThrough, Resolution};
 use crate::api::error::LoadError;
 use crate::api::handle::entry::Entry;
+use crate::api::handle::form::ReturnAs;
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::Waiter;
-use crate::api::load::form::ReturnAs;
 use crate::api::load::inline::{Due, InlineLimit};
 use crate::engine::config::Limits;
 use crate::engine::demand::Demand;
@@ -191,8 +191,7 @@ where
             Some(lease) if !refuses && lease.is_early() => Outcome::Refreshed,
             _ => Outcome::Computed,
         };
-        let (Ok(entry) | Err(entry)) = self.take_lease().publish_inline(value, Expiry::NONE, true);
-        F::of_entry(entry, outcome)
+        self.take_lease().publish_as::<F>(value, Expiry::NONE, true, outcome).0
     }
 
     /// As [`finish`](Self::finish), with an error that other loads may share. If the load failed,

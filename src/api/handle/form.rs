@@ -13,6 +13,8 @@ use core::ptr::NonNull;
 /// nothing.
 pub(crate) trait ReturnAs<'c, K, V> {
     type Out;
+    /// Makes the result of a borrowed value, if this form needs no counted handle.
+    const OF_BORROWED: Option<fn(&V) -> Self::Out>;
     /// Makes the result of a hit. None: the node was retired meanwhile; look the key up again.
     ///
     /// # Safety
@@ -30,6 +32,7 @@ pub(crate) struct AsValue;
 
 impl<'c, K, V: Clone> ReturnAs<'c, K, V> for AsValue {
     type Out = V;
+    const OF_BORROWED: Option<fn(&V) -> V> = Some(V::clone);
     unsafe fn of_hit(_: &CoreRef<'c, K, V>, node: &Node<K, V>, _: Outcome) -> Option<V> {
         // SAFETY: the node has a value and a pin is held, by the contract of this function.
         Some(unsafe { node.value() }.clone())
@@ -47,6 +50,7 @@ pub(crate) struct AsEntry;
 
 impl<'c, K, V> ReturnAs<'c, K, V> for AsEntry {
     type Out = (Entry<'c, K, V>, Outcome);
+    const OF_BORROWED: Option<fn(&V) -> Self::Out> = None;
     unsafe fn of_hit(core: &CoreRef<'c, K, V>, node: &Node<K, V>, outcome: Outcome) -> Option<Self::Out> {
         // SAFETY: called only if `inc_ref` has added a reference, which passes to the entry. The
         // node has a value, by the contract of this function.
