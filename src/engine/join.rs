@@ -5,6 +5,7 @@ use super::config::Limits;
 use super::events::{CacheEvent, LoadKind};
 use super::flight_ref::Flight;
 use super::key::ToKey;
+use super::missing::Place;
 use super::outcome::Outcome;
 use super::role::{Intent, LATE, Manner, Role};
 use super::spare::PendingNode;
@@ -17,13 +18,8 @@ use crate::flight::word::{GaveUp, Joined, State};
 use crate::runtime::xfetch::NEVER;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::yield_now;
-use crate::table::link::Link;
-use crate::table::split_order::split_order;
 use core::ptr::NonNull;
 use equivalent::Equivalent;
-
-/// One flight in so many asks how many others are in progress, when it begins.
-const ASKING: u64 = 64;
 
 impl<K, V> Core<K, V> {
     /// Returns when a leader will have held its lease for longer than `lead_timeout`, and no
@@ -43,6 +39,7 @@ impl<K, V> Core<K, V> {
 
 impl<'c, K, V> Operation<'c, K, V> {
     /// Gives the caller a role at the key `q`.
+    #[inline(always)]
     pub(crate) fn join_or_lead<'s, Q>(
         &'s self,
         hash: u64,
@@ -53,52 +50,48 @@ impl<'c, K, V> Operation<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
-        loop {
-            let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
-            let place = self.core.table.search(self.pin(), hash, hit);
-            let Some(found) = place.found else {
-                let bounded = intent.counted() && self.core.loads_bounded();
-                // Asked here and again below: `to_key` is user code. It is not to be called in
-                // vain, nor while a lease is counted, which a panic would lose.
-                if bounded && self.core.leases_full(self.most_leases(intent)) {
-                    return Role::Full;
-                }
-                // Two references: one for the list, one for the lease.
-                let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
-                if bounded && !self.core.lease_begins(self.most_leases(intent)) {
-                    return Role::Full;
-                }
-                if self.core.table.insert(&place, Node::as_link(node)) {
-                    spare.used();
-                    self.core.grow_table(self.core.shard(hash), self.flights_with(node));
-                    let kind = intent.or(LoadKind::Missing);
-                    return self.leads(Flight { node, old: None }, 1, kind, intent.counted());
-                }
-                if bounded {
-                    self.core.lease_ends();
-                }
-                continue;
-            };
-            let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
-            if let Some(role) = self.join_at(self.core.shard(hash), self.node(found), intent, spare, begin) {
-                return role;
-            }
+        // The usual case is told apart here, where the caller learns it without a look at the role.
+        match self.lead_if_missing(hash, q, intent, spare) {
+            Ok(node) => self.leads(Flight { node, old: None }, 1, intent.or(LoadKind::Missing), intent.counted()),
+            Err(place) => self.join_or_lead_from(place, (hash, q), intent, spare),
         }
     }
 
-    /// Returns how many flights the table is to have room for: the one that begins in this node,
-    /// and those in progress. The latter are not asked for each time, as the counters that say it
-    /// are written by all threads. One node in [`ASKING`] asks, by its address: many flights have
-    /// many nodes. (In models, where addresses depend on the schedule, each does.)
-    fn flights_with(&self, node: Ptr<K, V>) -> u64 {
-        let spread = (node.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let asks = cfg!(loom) || spread < u64::MAX / ASKING;
-        1 + if asks { self.core.counters.held() } else { 0 }
+    #[inline(never)]
+    fn join_or_lead_from<'s, Q>(
+        &'s self,
+        mut place: Place,
+        (hash, q): (u64, &Q),
+        intent: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+    ) -> Role<'s, K, V>
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        loop {
+            match place {
+                Place::Found(found) => {
+                    let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
+                    if let Some(role) = self.join_at(self.core.shard(hash), self.node(found), intent, spare, begin) {
+                        return role;
+                    }
+                }
+                Place::Changed => {}
+                Place::Full => return Role::Full,
+            }
+            place = match self.lead_if_missing(hash, q, intent, spare) {
+                Err(place) => place,
+                Ok(node) => {
+                    let flight = Flight { node, old: None };
+                    return self.leads(flight, 1, intent.or(LoadKind::Missing), intent.counted());
+                }
+            };
+        }
     }
 
     /// Returns the bound on leases for this caller. There is none for `compute`, which must have
     /// its turn, and none for a lease that is not counted.
-    fn most_leases(&self, intent: Intent<'_>) -> usize {
+    pub(super) fn most_leases(&self, intent: Intent<'_>) -> usize {
         let unbounded = matches!(intent, Intent::Lease) || !intent.counted();
         if unbounded { usize::MAX } else { self.core.config.max_loads }
     }
@@ -113,20 +106,6 @@ impl<'c, K, V> Operation<'c, K, V> {
         if intent.counted() {
             self.core.lease_ends();
         }
-    }
-
-    /// Prepares a node for a flight that begins now.
-    fn begin(
-        &self,
-        spare: &mut PendingNode<'c, K, V>,
-        key: impl FnOnce() -> K,
-        (hash, intent): (u64, Intent<'_>),
-        shares: u32,
-    ) -> Ptr<K, V> {
-        let node = spare.ready(self.pin(), key, split_order(hash), shares);
-        // SAFETY: the node is this caller's own, and not yet shared.
-        unsafe { node.as_ref() }.set_begun(self.core.config.lease_now(intent.timed()), intent.counted());
-        node
     }
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {

@@ -6,8 +6,9 @@
 //! * [`config`]: how a cache was set up, and what one call may set otherwise.
 //! * [`operation`]: which pin an operation holds, and what it defers until the pin is gone.
 //! * [`read`]: how a reader finds a value. [`freshness`]: whether the value may be served.
-//! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait. [`role`],
-//!   [`flight_ref`]: the types of that answer. [`wait`]: how the caller sleeps.
+//! * [`join`]: which role a caller gets at a key: a hit, the lead of a flight, or a wait.
+//!   [`missing`]: how a flight begins. [`role`], [`flight_ref`]: the types of that answer.
+//!   [`wait`]: how the caller sleeps.
 //! * [`demand`]: how new a value must be for one caller. [`suits`]: which values suit it.
 //! * [`publish`]: how a flight ends with a value. [`end`]: how a flight ends without one.
 //! * [`terms`]: which weight and times a value gets. [`expiry`], [`refresh`]: the public types of
@@ -41,6 +42,7 @@ mod insert;
 pub(crate) mod join;
 pub(crate) mod key;
 mod loads;
+mod missing;
 pub(crate) mod observe;
 pub(crate) mod operation;
 pub(crate) mod outcome;
@@ -204,14 +206,17 @@ impl<K, V> Core<K, V> {
         self.capacity.load(Ordering::Relaxed)
     }
 
-    /// Has the table grow, if its nodes have become too many: the entries, by those of this shard,
-    /// and so many flights.
+    /// Has the table grow, if its nodes have become too many: the entries, and so many flights.
+    /// Where entries are counted apart from their weight, those in the key's shard speak for all.
     #[inline]
-    fn grow_table(&self, shard: &Shard<K, V>, flights: u64) {
-        self.grow_table_for(self.entries_of(shard), flights);
+    fn grow_table(&self, hash: u64, flights: u64) {
+        match self.counts_entries() {
+            true => self.grow_table_for(self.shard(hash).counted(), flights),
+            false => self.table.buckets.grow(self.entries().saturating_add(flights as usize)),
+        }
     }
 
-    /// Does the same, if this is the number of the shard's entries.
+    /// Does the same, if this is the number of the entries in a shard.
     #[inline]
     fn grow_table_for(&self, entries: usize, flights: u64) {
         let entries = entries << self.active_bits();

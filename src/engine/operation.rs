@@ -96,10 +96,16 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     /// Defers telling the observer, if there is one, of an event about this node's key.
+    #[inline]
     pub(crate) fn observe_of(&self, node: &Node<K, V>, event: impl FnOnce() -> CacheEvent) {
         if self.core.observed() {
-            self.push(Deferred::Happened(event(), self.core.about(node)));
+            self.tell_observer(node, event());
         }
+    }
+
+    #[inline(never)]
+    fn tell_observer(&self, node: &Node<K, V>, event: CacheEvent) {
+        self.push(Deferred::Happened(event, self.core.about(node)));
     }
 
     /// Calls user code in the middle of work that must be completed. Returns its answer, or `None`

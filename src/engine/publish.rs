@@ -33,6 +33,7 @@ impl<K, V> Operation<'_, K, V> {
     /// The caller holds this lease of this flight, with its references. The lease ends here. From
     /// now on the caller uses the flight's node only under this operation's pin, unless
     /// [`Published`] says that it owns a reference.
+    #[inline(always)]
     pub(crate) unsafe fn publish(
         &self,
         flight: Flight<K, V>,
@@ -47,6 +48,7 @@ impl<K, V> Operation<'_, K, V> {
         if self.is_large(shard) {
             self.prefetch_insert(shard, node.link().order());
         }
+        let alone = mutant("waiters sought too early") && !self.core.bells.has_waiters(flight.node.addr().get());
         let published = match old {
             None => self.publish_new(shard, node, (lease, value), (meta, keeps)),
             Some(old) => self.publish_successor(shard, (node, old), (lease, value), (meta, keeps)),
@@ -57,7 +59,9 @@ impl<K, V> Operation<'_, K, V> {
         };
         let newcomer = stored.then(|| Newcomer::new(node, old.is_some()));
         self.make_room(shard, newcomer.as_ref());
-        self.ring(flight.node);
+        if !alone {
+            self.ring(flight.node);
+        }
         if let Some(cause) = meta.rejected {
             self.hand_back(node, cause);
         }
@@ -94,6 +98,7 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Publishes the value of a key that had none. Returns whether the value is stored, or the
     /// value, if the lease was taken over.
+    #[inline(always)]
     fn publish_new(
         &self,
         shard: &Shard<K, V>,
@@ -116,7 +121,7 @@ impl<K, V> Operation<'_, K, V> {
         }
         let stored = self.publish_cold(shard, node, meta, displaced);
         if stored {
-            if keeps {
+            if keeps && !mutant("slot without a reference") {
                 node.add_refs(1);
             }
             self.admit(shard, node, (ring, budget), &evictor);
@@ -124,6 +129,7 @@ impl<K, V> Operation<'_, K, V> {
         Ok(stored)
     }
 
+    #[inline(always)]
     fn publish_cold(&self, shard: &Shard<K, V>, node: &Node<K, V>, meta: &EntryMeta, displaced: Displaced) -> bool {
         // A flight that was removed is not stored. If a remover marks the node after this look, it
         // finds READY, or leaves REMOVED in the word for this publisher to find. The order of the
@@ -159,7 +165,10 @@ impl<K, V> Operation<'_, K, V> {
         (meta, keeps): (&EntryMeta, bool),
     ) -> Result<bool, V> {
         Self::move_in(node, load)?;
-        node.stamp_successor(self.core.nodes(), meta.weight, &meta.stamps);
+        match mutant("successor stamped blindly") {
+            true => node.stamp(self.core.nodes(), meta.weight, &meta.stamps),
+            false => node.stamp_successor(self.core.nodes(), meta.weight, &meta.stamps),
+        }
         if meta.weight == 0 {
             node.word.publish();
             self.remove(shard, old, RemovalCause::Replaced);
@@ -168,7 +177,8 @@ impl<K, V> Operation<'_, K, V> {
         let weighed = self.reserve_weight(shard, meta.weight, Some(old), Displaced::NOTHING);
         node.word.publish();
         // The list's reference. The slot's is the lease's.
-        if self.put_in_place(shard, (node, old), 1 + u32::from(keeps), &weighed) {
+        let more = 1 + u32::from(keeps && !mutant("slot without a reference"));
+        if self.put_in_place(shard, (node, old), more, &weighed) {
             return Ok(true);
         }
         if mutant("lost swap stays") {

@@ -50,7 +50,7 @@ impl Spread {
 }
 
 impl<K, V> Shard<K, V> {
-    fn counted(&self) -> usize {
+    pub(super) fn counted(&self) -> usize {
         let entries = self.entries.load(Ordering::Relaxed);
         if entries as isize > 0 { entries } else { 0 }
     }

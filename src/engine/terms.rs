@@ -24,7 +24,23 @@ impl<K, V> Core<K, V> {
     #[inline]
     pub(crate) fn entry_meta(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
-        let stamps = self.times(key, value, own, (start, delta));
+        self.meta_of(weight, self.times(key, value, own, (start, delta)))
+    }
+
+    /// Returns what [`entry_meta`](Self::entry_meta) does for a value without terms of its own, if
+    /// no user code is asked for that.
+    #[inline(always)]
+    pub(crate) fn plain_meta(&self, load: (u64, u64)) -> Option<EntryMeta> {
+        let config = &self.config;
+        let by_value = config.weigher.is_some() || config.expiry_with.is_some() || config.groups.is_some();
+        match by_value || config.time.is_users() {
+            true => None,
+            false => Some(self.meta_of(1, self.stamps(self.usual_ttl(), load))),
+        }
+    }
+
+    #[inline]
+    fn meta_of(&self, weight: u32, stamps: Timestamps) -> EntryMeta {
         let rejected = match stamps.expires == stamps.born {
             true => Some(RejectionCause::ZeroTimeToLive),
             false => Operation::rejects(self, weight),
@@ -77,7 +93,7 @@ impl<K, V> Core<K, V> {
         stamps
     }
 
-    #[inline]
+    #[inline(always)]
     fn stamps(&self, ttl: u64, (tag_sequence, delta): (u64, u64)) -> Timestamps {
         let born = self.config.time.now();
         let expires = xfetch::expires_at(born, ttl);

@@ -50,6 +50,7 @@ impl Displaced {
 
 impl<K, V> Operation<'_, K, V> {
     /// Returns why a value of this weight is not kept, or `None` if it is.
+    #[inline]
     pub(crate) fn rejects(core: &Core<K, V>, weight: u32) -> Option<RejectionCause> {
         match u64::from(weight) <= core.capacity() {
             false => Some(RejectionCause::TooHeavy),

@@ -100,6 +100,12 @@ impl Snapshot {
         ((payload >> HALF) as u32, payload as u32 & MOST)
     }
 
+    /// Returns whether the leader of this lease is loading.
+    #[inline]
+    pub(super) fn is_led_by(self, lease: u32) -> bool {
+        self.0.addr() >> (PAYLOAD_SHIFT + HALF) == lease as usize && self.is_one_of(Tag::Computing.bit())
+    }
+
     pub(super) fn target(self) -> *mut () {
         self.0.map_addr(|a| a & !(TAG | REMOVED))
     }

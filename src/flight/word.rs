@@ -127,10 +127,11 @@ impl Word {
 
     /// Changes COMPUTING to `next(waiters)`, if `lease` is the present lease. Returns None if the
     /// lease was taken over.
+    #[inline]
     fn by_leader(&self, lease: u32, mut next: impl FnMut(u32) -> Snapshot) -> Option<Snapshot> {
-        let led = self.update(|s| match s.state() {
-            State::Computing { lease: l, waiters } if l == lease || mutant("no fence") => Some(next(waiters)),
-            _ => None,
+        let led = self.update(|s| {
+            let led = s.is_led_by(lease) || mutant("no fence") && s.tag() == Tag::Computing;
+            led.then(|| next(s.halves().1))
         });
         led.ok().map(|(_, now)| now)
     }
@@ -138,6 +139,7 @@ impl Word {
     /// Changes COMPUTING to PUBLISHING: the leader begins to move the value in. Returns false if
     /// the lease was taken over. Then the node belongs to another leader.
     #[must_use]
+    #[inline]
     pub(crate) fn begin_publish(&self, lease: u32) -> bool {
         self.by_leader(lease, |_| Snapshot::plain(Tag::Publishing)).is_some()
     }
@@ -162,8 +164,9 @@ impl Word {
     }
 
     /// Returns whether this lease is in force: it was not taken over, and has not ended.
+    #[inline]
     pub(crate) fn led_by(&self, lease: u32) -> bool {
-        matches!(self.load().state(), State::Computing { lease: l, .. } if l == lease)
+        self.load().is_led_by(lease)
     }
 
     /// Returns how many waiters this lease has, or None if it is not in force. By an RMW that
@@ -178,6 +181,7 @@ impl Word {
 
     /// Changes PUBLISHING to READY. Returns the word before, which tells whether the node was
     /// REMOVED.
+    #[inline]
     pub(crate) fn publish(&self) -> Snapshot {
         self.leave_publishing(Snapshot::plain(Tag::Ready))
     }
@@ -194,6 +198,7 @@ impl Word {
         self.leave_publishing(Snapshot::plain(Tag::Dead));
     }
 
+    #[inline]
     fn leave_publishing(&self, to: Snapshot) -> Snapshot {
         let done = self.update(|s| {
             debug_assert_eq!(s.tag(), Tag::Publishing);

@@ -2,12 +2,16 @@
 
 use crate::api::cache::Cache;
 use crate::api::error::LoadError;
-use crate::api::handle::form::ReturnAs;
+use crate::api::handle::entry::CoreRef;
+use crate::api::handle::form::{AsValue, ReturnAs};
 use crate::api::handle::lease::Lease;
+use crate::api::handle::lookup::OwnedRole;
 use crate::api::handle::waiter::{Waited, Waiter, Woken};
-use crate::api::load::read_through::{Attempt, ReadThrough, Resolution, certain};
+use crate::api::load::read_through::{Attempt, Met, ReadThrough, Resolution, certain, manner_of, meet, plain_hit};
+use crate::engine::Core;
 use crate::engine::key::ToKey;
-use crate::engine::outcome::Loaded;
+use crate::engine::outcome::{Loaded, Outcome};
+use crate::engine::role::{Asker, Manner};
 use crate::engine::wait::thread::sleep;
 use crate::runtime::xfetch::{NEVER, nanos};
 use core::hash::{BuildHasher, Hash};
@@ -111,7 +115,91 @@ where
     }
 }
 
+/// Counts a lookup as a miss when it ends, even if its loader panics.
+struct Missed<'c, K, V>(&'c Core<K, V>);
+
+impl<K, V> Drop for Missed<'_, K, V> {
+    fn drop(&mut self) {
+        self.0.counters.lookup(false);
+    }
+}
+
+/// Runs the lookup of a key that is no plain hit to its end, as a thread. The usual course of it is
+/// here: the caller leads, and its loader gives a value without terms. The machine
+/// ([`ReadThrough`]), which is large, takes any other course.
+#[inline(never)]
+fn read_through<'c, 'q, K, V, Q, E>(
+    core: &'c Core<K, V>,
+    q: &'q Q,
+    hash: u64,
+    infallible: bool,
+    load: impl FnOnce(Option<&Lease<'c, K, V>>) -> Result<Loaded<V>, E>,
+) -> Result<V, LoadError<E>>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    V: Clone,
+    E: Send + Sync + 'static,
+{
+    let manner = manner_of(core, Manner::of_verb(infallible), true);
+    let machine = || ReadThrough::<_, _, _, AsValue>::begun(CoreRef::borrowed(core), q, hash, manner);
+    let mut lease = match meet_value(core, q, hash, manner) {
+        Some(OwnedRole::Lead(lease)) => lease,
+        met => {
+            let mut through = machine();
+            through.met(met, &[]);
+            return through.run(load);
+        }
+    };
+    let missed = Missed(core);
+    let loaded = lease.guarded(|_| load(Some(&lease)));
+    lease.end_load();
+    match loaded {
+        Ok(Loaded::New(value)) if core.config.limits.has_no_terms() => {
+            Ok(lease.store::<AsValue>(value, Outcome::Computed))
+        }
+        loaded => {
+            core::mem::forget(missed);
+            machine().finish(lease, loaded)
+        }
+    }
+}
+
+/// Looks a key up, for [`read_through`].
+#[inline(never)]
+fn meet_value<'c, K, V, Q>(core: &'c Core<K, V>, q: &Q, hash: u64, manner: Manner) -> Met<'c, K, V, V>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+    V: Clone,
+{
+    let asker = Asker { limits: &core.config.limits, manner };
+    meet::<_, _, _, AsValue>(&CoreRef::borrowed(core), q, hash, asker)
+}
+
 impl<K, V, S: BuildHasher> Cache<K, V, S> {
+    /// Reads a key through, as a thread.
+    #[inline]
+    fn read_through<'q, Q, E>(
+        &'q self,
+        q: &'q Q,
+        infallible: bool,
+        load: impl FnOnce() -> Result<V, E>,
+    ) -> Result<V, LoadError<E>>
+    where
+        Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
+        V: Clone,
+        E: Send + Sync + 'static,
+    {
+        let (core, hash) = (self.core(), self.hash(q));
+        match plain_hit(core, q, hash) {
+            Some(value) => {
+                // The value is a local while `load` is dropped, so it does not leak if that panics.
+                drop(load);
+                Ok(value)
+            }
+            None => read_through(core, q, hash, infallible, |_| load().map(Loaded::New)),
+        }
+    }
+
     /// Returns the value of a key. If there is none, one caller loads it by its `load`, once, while
     /// the others wait for it.
     ///
@@ -148,7 +236,7 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         Q: ?Sized + Hash + Equivalent<K> + ToKey<K>,
         V: Clone,
     {
-        certain(self.begin(q, true).run(|_| Ok(Loaded::New(load()))))
+        certain(self.read_through(q, true, || Ok(load())))
     }
 
     /// As [`get_with`](Self::get_with), with a loader that can fail. A failing load is called once,
@@ -176,6 +264,6 @@ impl<K, V, S: BuildHasher> Cache<K, V, S> {
         V: Clone,
         E: Send + Sync + 'static,
     {
-        self.begin(q, false).run(|_| load().map(Loaded::New))
+        self.read_through(q, false, load)
     }
 }

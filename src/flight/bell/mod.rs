@@ -74,6 +74,7 @@ impl Bells {
     }
 
     #[allow(clippy::modulo_one, reason = "models have one bell")]
+    #[inline]
     fn of(&self, address: usize) -> &Bell {
         // Nodes are at least 16 bytes apart. A multiplicative hash spreads them.
         let hash = (address >> 4).wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize);
@@ -106,6 +107,7 @@ impl Bells {
     }
 
     /// Returns whether [`ring`](Self::ring) has any waiters to wake. Called as `ring` is.
+    #[inline]
     pub(crate) fn has_waiters(&self, address: usize) -> bool {
         self.of(address).word.load(Ordering::Relaxed) & SUBSCRIBED != 0
     }

@@ -11,6 +11,7 @@ use crate::engine::expiry::Expiry;
 use crate::engine::flight_ref::Flight;
 use crate::engine::outcome::{Loaded, NoValue, Outcome};
 use crate::engine::publish::Published;
+use crate::engine::terms::EntryMeta;
 use crate::flight::failure::{Panicked, SharedError};
 use crate::flight::node::Node;
 use crate::runtime::xfetch::nanos;
@@ -41,33 +42,63 @@ impl<'c, K, V> Lease<'c, K, V> {
 
     /// Publishes a value, and returns it: `Ok` if it was stored. `loaded`: it took the time of this
     /// load to get it.
-    pub(crate) fn publish(self, value: V, expiry: &Expiry, loaded: bool) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let ((entry, _), stored) = self.publish_as::<AsEntry>(value, expiry, loaded, Outcome::Computed);
-        if stored { Ok(entry) } else { Err(entry) }
-    }
-
-    /// Publishes a value, and returns it in a form of the caller's, and whether it was stored.
-    /// (Inlined: the usual end of a load has one less call.)
-    #[inline(always)]
-    pub(crate) fn publish_as<F: ReturnAs<'c, K, V>>(
+    pub(crate) fn publish(
         mut self,
         value: V,
         expiry: &Expiry,
         loaded: bool,
-        outcome: Outcome,
-    ) -> (F::Out, bool) {
-        let took = loaded.then(|| self.elapsed());
+    ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
+        let terms = self.terms(&value, expiry, loaded);
+        let ((entry, _), stored) = self.publish_with::<AsEntry>(value, terms, Outcome::Computed);
+        if stored { Ok(entry) } else { Err(entry) }
+    }
+
+    /// Publishes a value without terms, and returns it in a form of the caller's.
+    #[inline(never)]
+    pub(crate) fn store<F: ReturnAs<'c, K, V>>(mut self, value: V, outcome: Outcome) -> F::Out {
+        let terms = self.terms(&value, Expiry::NONE, true);
+        self.publish_with::<F>(value, terms, outcome).0
+    }
+
+    /// Returns the weight and times with which a value is published, and how its end is told.
+    #[inline(always)]
+    fn terms(
+        &mut self,
+        value: &V,
+        expiry: &Expiry,
+        loaded: bool,
+    ) -> (EntryMeta, Option<impl FnOnce(LoadEnding) -> CacheEvent + use<K, V>>) {
         self.from_tier |= expiry.from_tier;
-        let ended = self.end_event(took.unwrap_or(0));
-        let delta = took.unwrap_or_else(|| self.core.get().cost_after(self.old()));
-        self.core.get().note_cost(expiry.cost.or(took).unwrap_or(0));
-        let mut meta = self.guarded(|core| core.entry_meta(self.key(), &value, expiry, (self.tag_sequence, delta)));
+        let core = self.core.get();
+        let took = loaded.then(|| self.elapsed());
+        let ended = core.observed().then(|| self.end_event(took.unwrap_or(0)));
+        let delta = took.unwrap_or_else(|| core.cost_after(self.old()));
+        core.note_cost(expiry.cost.or(took).unwrap_or(0));
+        let load = (self.tag_sequence, delta);
+        let plain = if expiry.is_empty() { core.plain_meta(load) } else { None };
+        let mut meta = match plain {
+            Some(meta) => meta,
+            None => self.guarded(|core| core.entry_meta(self.key(), value, expiry, load)),
+        };
         if expiry.is_zero() {
             // The caller asked for a time of zero. So the value is handed over, and does not count
             // as rejected.
             meta.rejected = None;
         }
         self.count_tier_read();
+        (meta, ended)
+    }
+
+    /// Publishes a value with these [terms](Self::terms), and returns it in a form of the caller's,
+    /// and whether it was stored. (Apart from its terms, so that the lease, which is large, need
+    /// not be moved.)
+    #[inline(always)]
+    fn publish_with<F: ReturnAs<'c, K, V>>(
+        self,
+        value: V,
+        (meta, ended): (EntryMeta, Option<impl FnOnce(LoadEnding) -> CacheEvent>),
+        outcome: Outcome,
+    ) -> (F::Out, bool) {
         let (core, flight, number, counted) = self.into_parts();
         // Declared outside of the operation: if a listener panics as that ends, unwinding must drop
         // the entry's reference, too.
@@ -85,7 +116,9 @@ impl<'c, K, V> Lease<'c, K, V> {
         operation.lease_over(counted, ending == LoadEnding::Fenced);
         // SAFETY: the flight was alive under this operation's pin, which keeps the node alive.
         let node = unsafe { flight.node.as_ref() };
-        operation.observe_of(node, || ended(ending));
+        if let Some(ended) = ended {
+            operation.observe_of(node, || ended(ending));
+        }
         if let Some(old) = flight.old {
             // SAFETY: the reference to the old entry is the lease's; it is given back once, and the
             // entry is not used afterwards.
@@ -97,6 +130,11 @@ impl<'c, K, V> Lease<'c, K, V> {
             // the value is taken under the pin, without a reference. (One is refused if the value
             // was removed just now, and that removal's references were the last ones.)
             let quiet = operation.is_quiet();
+            if mutant("taken after the pin") {
+                operation.end_quietly();
+                // SAFETY: the model sees that there is no pin.
+                return (of_borrowed(unsafe { node.value() }), stored);
+            }
             if quiet || !node.inc_ref() {
                 // SAFETY: the node was made READY, and the operation's pin keeps it alive.
                 let out = of_borrowed(unsafe { node.value() });

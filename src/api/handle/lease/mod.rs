@@ -58,12 +58,13 @@ impl<'c, K, V> Lease<'c, K, V> {
         flight: Flight<K, V>,
         (number, kind, timed, counted): (u32, LoadKind, bool, bool),
     ) -> Self {
-        let timing = match timed || number != 1 {
-            // SAFETY: the lease and what belongs to it are handed over, and handed back.
-            true => unsafe { Self::noted(core.clone(), flight, (number, kind, timed, counted)) },
-            false => Timing::given(None),
-        };
         let (tag_sequence, for_waiters, from_tier) = (core.get().tag_sequence(), false, false);
+        if timed || number != 1 {
+            // SAFETY: the lease and what belongs to it are handed over, and handed back.
+            let timing = unsafe { Self::noted(core.clone(), flight, (number, kind, timed, counted)) };
+            return Self { core, flight, number, timing, tag_sequence, kind, counted, for_waiters, from_tier };
+        }
+        let timing = Timing::given(None);
         Self { core, flight, number, timing, tag_sequence, kind, counted, for_waiters, from_tier }
     }
 

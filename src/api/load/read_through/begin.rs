@@ -36,6 +36,12 @@ where
         Self::idle(CoreRef::borrowed(core), q, hash, (None, manner), true)
     }
 
+    /// As [`plain`](Self::plain), for a caller that has looked the key up, in the manner in which
+    /// it [asks](manner_of).
+    pub(crate) fn begun(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, manner: Manner) -> Self {
+        Self::as_asked(core, q, hash, (None, manner))
+    }
+
     /// As [`plain`](Self::plain), for a caller that leads the flights `led`, and begins the lookup.
     /// The caller may wait for them, because it ends them before it waits.
     pub(crate) fn among(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, manner: Manner, led: &[FlightId]) -> Self {
@@ -69,16 +75,27 @@ where
         (limits, manner): (Option<Limits>, Manner),
         counted: bool,
     ) -> Self {
-        let config = &core.get().config;
-        // A loader that waits for another load may, by way of other keys, wait for itself. So
-        // within a load the caller does not wait on, but loads for itself alone.
-        let waits_on = manner.has(Manner::INFALLIBLE) && !config.bypass && !reentry::within_a_load();
-        let manner = manner
-            .and_if(Manner::TIMED, config.times_plain_loads)
-            .and_if(Manner::WAITS_ON, waits_on)
-            .and_if(Manner::COUNTED, counted);
+        let manner = manner_of(core.get(), manner, counted);
+        Self::as_asked(core, q, hash, (limits, manner))
+    }
+
+    #[inline]
+    fn as_asked(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, (limits, manner): (Option<Limits>, Manner)) -> Self {
         let (stage, began, refused, _form) = (Progress::New, NEVER, None, PhantomData);
         let (counted, own, waits_on) = (false, false, false);
         Self { core, q, hash, limits, manner, counted, own, waits_on, began, refused, stage, _form }
     }
+}
+
+/// Returns the manner in which a caller asks, from that of its verb. `counted`: its lease counts
+/// for `max_loads`.
+#[inline]
+pub(crate) fn manner_of<K, V>(core: &Core<K, V>, manner: Manner, counted: bool) -> Manner {
+    // A loader that waits for another load may, by way of other keys, wait for itself. So within a
+    // load the caller does not wait on, but loads for itself alone.
+    let waits_on = manner.has(Manner::INFALLIBLE) && !core.config.bypass && !reentry::within_a_load();
+    manner
+        .and_if(Manner::TIMED, core.config.times_plain_loads)
+        .and_if(Manner::WAITS_ON, waits_on)
+        .and_if(Manner::COUNTED, counted)
 }

@@ -6,10 +6,13 @@
 
 mod attempt;
 mod begin;
+mod meeting;
 mod own;
 mod resolution;
 
 pub(crate) use attempt::{Attempt, plain_hit};
+pub(crate) use begin::manner_of;
+pub(crate) use meeting::{Met, meet};
 pub(crate) use own::{deliver, deliver_shared};
 pub(crate) use resolution::{Refusal, Resolution};
 
@@ -17,21 +20,17 @@ use crate::api::error::LoadError;
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::form::ReturnAs;
 use crate::api::handle::lease::Lease;
-use crate::api::handle::lookup::{OwnedRole, acquire_role};
 use crate::api::handle::waiter::{Waiter, Woken};
 use crate::engine::Core;
 use crate::engine::config::{Limits, StaleWindow};
 use crate::engine::demand::Demand;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
-use crate::engine::role::{Asker, Intent, Manner};
+use crate::engine::role::{Asker, Manner};
 use crate::engine::stats::Event;
 use crate::flight::failure::{NotFound, Panicked, SharedError};
-use crate::flight::node::Node;
-use crate::flight::reentry::FlightId;
 use crate::runtime::xfetch::NEVER;
 use alloc::boxed::Box;
-use core::cell::Cell;
 use core::convert::Infallible;
 use core::marker::PhantomData;
 use equivalent::Equivalent;
@@ -94,63 +93,6 @@ where
     /// Returns the key that is looked up, in the caller's form.
     pub(crate) fn query(&self) -> &'q Q {
         self.q
-    }
-
-    /// Looks the key up: gives its value, or joins or leads its flight.
-    fn join_or_lead(&mut self, led: &[FlightId]) {
-        let (handle, core, q) = (&self.core, self.core.get(), self.q);
-        let outcome = Cell::new(Outcome::Hit);
-        let take = |node: &Node<K, V>, how| {
-            outcome.set(how);
-            // SAFETY: `take` is called only for a hit, whose word was seen to have a value, under
-            // the pin under which the node was found.
-            unsafe { F::of_hit(handle, node, how) }
-        };
-        self.own = false;
-        if core.overloaded() {
-            // Too much retired memory waits to be freed, so no further flight may begin. A value
-            // that is there is still served.
-            let pin = core.limbo().enter();
-            let live = core.find_live_uncounted(&pin, self.hash, |k| q.equivalent(k));
-            let live = live.filter(|node| core.is_new_enough(node, self.limits().demand));
-            let value = live.and_then(|node| take(node, Outcome::Hit));
-            drop(pin);
-            return match value {
-                Some(value) => self.served(value, Outcome::Hit),
-                None => self.stage = Progress::Resolution(Resolution::Alone),
-            };
-        }
-        let asker = Asker { limits: limits_of(&self.limits, core), manner: self.manner };
-        let met = acquire_role(handle, self.hash, q, Intent::Value(&asker), || core.limbo().enter(), take);
-        match met {
-            OwnedRole::Lead(lease) => self.lead(lease),
-            OwnedRole::Hit(value) => self.served(value, outcome.get()),
-            OwnedRole::Full if self.manner.has(Manner::WAITS_ON) => self.wait(Waiter::queued(self.core.clone())),
-            OwnedRole::Full => self.refused(None, Refusal::Overloaded),
-            OwnedRole::Failed(error) if self.is_infallible() => {
-                if self.is_answer(error.as_ref()) {
-                    self.stage = Progress::Resolution(Resolution::Refused(Refusal::Failed(error)));
-                    return;
-                }
-                // Only the answer that there is no value is one for this caller: it loads in the
-                // place of any other failure. (The error is dropped before there is a lease, which
-                // would leak if that drop panicked.)
-                drop(error);
-                self.manner = self.manner.without(Manner::NEGATIVE);
-                self.join_or_lead(led);
-            }
-            OwnedRole::Failed(error) => self.refused(None, Refusal::Failed(error)),
-            OwnedRole::Wait(waiter) if waiter.is_reentrant(led) => {
-                let asker = self.asker();
-                let old = asker.substitute(|| waiter.servable_stale(asker.limits.max_stale()));
-                let old = old.filter(|_| self.is_infallible());
-                // The drop tells the observer that the wait has ended. So it comes before there is
-                // a result, which would leak if the observer panicked.
-                drop(waiter);
-                self.refused(old, Refusal::Reentrant);
-            }
-            OwnedRole::Wait(waiter) => self.wait(waiter),
-        }
     }
 
     /// Notes that this caller leads. (Most often the lookup has just begun, and no earlier state of

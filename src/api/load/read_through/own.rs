@@ -9,7 +9,6 @@ use crate::api::handle::waiter::Waiter;
 use crate::api::load::inline::{Due, InlineLimit};
 use crate::engine::config::Limits;
 use crate::engine::demand::Demand;
-use crate::engine::expiry::Expiry;
 use crate::engine::key::ToKey;
 use crate::engine::outcome::{Loaded, Outcome};
 use crate::engine::stats::Event;
@@ -191,7 +190,7 @@ where
             Some(lease) if !refuses && lease.is_early() => Outcome::Refreshed,
             _ => Outcome::Computed,
         };
-        self.take_lease().publish_as::<F>(value, Expiry::NONE, true, outcome).0
+        self.take_lease().store::<F>(value, outcome)
     }
 
     /// As [`finish`](Self::finish), with an error that other loads may share. If the load failed,

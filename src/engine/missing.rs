@@ -1,0 +1,90 @@
+//! Beginning a flight: for a key that is missing, or for one whose value is to be replaced.
+
+use super::key::ToKey;
+use super::role::Intent;
+use super::spare::PendingNode;
+use super::{Operation, Ptr};
+use crate::flight::node::Node;
+use crate::table::link::Link;
+use crate::table::split_order::split_order;
+use core::ptr::NonNull;
+use equivalent::Equivalent;
+
+/// One flight in so many asks how many others are in progress, when it begins.
+const ASKING: u64 = 64;
+
+/// What a caller meets as it looks a key up.
+pub(super) enum Place {
+    /// The key's node.
+    Found(NonNull<Link>),
+    /// The list has changed: look again.
+    Changed,
+    /// No more loads may begin.
+    Full,
+}
+
+impl<'c, K, V> Operation<'c, K, V> {
+    /// Looks the key `q` up, and begins a flight if it is missing.
+    #[inline(always)]
+    pub(super) fn lead_if_missing<Q>(
+        &self,
+        hash: u64,
+        q: &Q,
+        intent: Intent<'_>,
+        spare: &mut PendingNode<'c, K, V>,
+    ) -> Result<Ptr<K, V>, Place>
+    where
+        Q: ?Sized + Equivalent<K> + ToKey<K>,
+    {
+        let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
+        let place = self.core.table.search(self.pin(), hash, hit);
+        if let Some(found) = place.found {
+            return Err(Place::Found(found));
+        }
+        let bounded = intent.counted() && self.core.loads_bounded();
+        // Asked here and again below: `to_key` is user code. It is not to be called in vain, nor
+        // while a lease is counted, which a panic would lose.
+        if bounded && self.core.leases_full(self.most_leases(intent)) {
+            return Err(Place::Full);
+        }
+        // Two references: one for the list, one for the lease, which becomes the slot's.
+        let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
+        if bounded && !self.core.lease_begins(self.most_leases(intent)) {
+            return Err(Place::Full);
+        }
+        if self.core.table.insert(&place, Node::as_link(node)) {
+            spare.used();
+            self.core.grow_table(hash, self.flights_with(node));
+            return Ok(node);
+        }
+        if bounded {
+            self.core.lease_ends();
+        }
+        Err(Place::Changed)
+    }
+
+    /// Returns how many flights the table is to have room for: the one that begins in this node,
+    /// and those in progress. The latter are not asked for each time, as the counters that say it
+    /// are written by all threads. One node in [`ASKING`] asks, by its address: many flights have
+    /// many nodes. (In models, where addresses depend on the schedule, each does.)
+    fn flights_with(&self, node: Ptr<K, V>) -> u64 {
+        let spread = (node.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let asks = cfg!(loom) || spread < u64::MAX / ASKING;
+        1 + if asks { self.core.counters.held() } else { 0 }
+    }
+
+    /// Prepares a node for a flight that begins now.
+    #[inline(always)]
+    pub(super) fn begin(
+        &self,
+        spare: &mut PendingNode<'c, K, V>,
+        key: impl FnOnce() -> K,
+        (hash, intent): (u64, Intent<'_>),
+        shares: u32,
+    ) -> Ptr<K, V> {
+        let node = spare.ready(self.pin(), key, split_order(hash), shares);
+        // SAFETY: the node is this caller's own, and not yet shared.
+        unsafe { node.as_ref() }.set_begun(self.core.config.lease_now(intent.timed()), intent.counted());
+        node
+    }
+}
