@@ -217,8 +217,12 @@ impl<'a> Cx<'a> {
     }
     /// Slot for a node just stored; `old` is the node it replaced, whose slot it takes over if it can.
     fn install(&mut self, n: u8, old: u8) -> R<()> {
+        if self.inc(n)? { self.seat(n, old)? }
+        Ok(())
+    }
+    /// The actor's own share of n becomes the slot's.
+    fn seat(&mut self, n: u8, old: u8) -> R<()> {
         let t = self.t;
-        if !self.inc(n)? { return Ok(()) }
         let mut placed = false;
         if old != NIL {
             let i = self.op(&format!("load slot of n{old}"), |m| m.at(t, old).slot as u32)? as u8;
@@ -408,6 +412,7 @@ impl<'a> Cx<'a> {
     }
     fn lead(&mut self, n: u8, o: u8, l: u8, end: u8) -> R<()> {
         let (t, f) = (self.t, self.f);
+        let mut seated = false;
         let ended = |m: &mut Mem| { let x = &mut m.n[n as usize]; if x.w.tag == COMP && x.w.lease == l { x.load = false } }; // ghost: this load returned nothing
         if end == b'o' || end == b'z' {
             let zero = end == b'z';
@@ -433,7 +438,8 @@ impl<'a> Cx<'a> {
             }
             if !stored && g == 0 && o != NIL && f.lost_swap && adds { self.op("weight -= 1 (only handed over)", |m| { m.weight -= 1; 0 })?; }
             self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
-            if stored { self.install(n, o)?; if o != NIL { self.clear_slot(o)?; self.dec(o)? } }
+            seated = stored;
+            if stored { self.seat(n, o)?; if o != NIL { self.clear_slot(o)?; self.dec(o)? } }
         } else if end == b'n' && o != NIL {
             let ok = self.op(&format!("renew n{o} by n{n} lease {l}: COMPUTING -> PUBLISHING"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = PUB; if x.own != t as u8 { m.fail("law 3: a fenced leader renews") } 1 } else { 0 } })?;
             if ok == 1 {
@@ -496,7 +502,8 @@ impl<'a> Cx<'a> {
             }
             if r != NIL { self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?; }
         }
-        self.dec(n)?; self.dec(o)?; self.finish()
+        if !seated { self.dec(n)? }
+        self.dec(o)?; self.finish()
     }
     fn peek(&mut self) -> R<()> {
         let c = self.find(false)?;

@@ -13,7 +13,7 @@ fn number(cache: &Shared) -> Option<u32> {
 }
 
 /// The key's refresh ends as the key is expired: whichever is first, its value is not found, and what is loaded since is.
-/// Sees «fence not seen», «fence by a store», «no fence for the refresh».
+/// Sees «fence not seen», «fence by a store», «no fence for the refresh», «successor stamped blindly».
 #[test]
 fn expire_meets_the_publish_of_a_refresh() {
     model(3, || {
@@ -133,7 +133,7 @@ fn the_last_waiter_meets_its_load() {
 }
 
 bugs! {
-    expire_meets_the_publish_of_a_refresh: "fence not seen", "fence by a store", "no fence for the refresh";
+    expire_meets_the_publish_of_a_refresh: "fence not seen", "fence by a store", "no fence for the refresh", "successor stamped blindly";
     expire_meets_a_renewal: "a fenced load renews", "no fence for the refresh";
     publish_meets_one_who_expired: "a fenced load for a late caller", "no fence for the refresh", "fence seen no more";
     expire_all_meets_publish: "all not ended";

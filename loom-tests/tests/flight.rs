@@ -5,7 +5,8 @@ use bellwether::Waited;
 use bellwether_loom_tests::*;
 
 /// COMPUTING → PUBLISHING → READY while another joins and parks: it gets the value, fully written.
-/// Sees «word release», «word load relaxed», «silent bell», «listens too late», «round skipped».
+/// Sees «word release», «word load relaxed», «silent bell», «listens too late», «round skipped»,
+/// «waiters sought too early», «slot without a reference».
 #[test]
 fn publish_meets_a_waiter() {
     model(3, || {
@@ -354,7 +355,8 @@ fn two_callers_get_with() {
 }
 
 bugs! {
-    publish_meets_a_waiter: "word release", "word load relaxed", "silent bell", "listens too late", "round skipped";
+    publish_meets_a_waiter: "word release", "word load relaxed", "silent bell", "listens too late", "round skipped", "waiters sought too early",
+        "slot without a reference";
     publish_meets_a_task: "silent bell", "sleeps through the ring", "notes before it listens";
     publish_meets_two_tasks: "a task is left asleep";
     publish_meets_a_task_that_leaves: "leaves its listener";

@@ -96,6 +96,24 @@ fn share_meets_removal() {
     });
 }
 
+/// A leader takes its value, of which it has no share, as that is removed and collected.
+/// Sees «taken after the pin», «no pin», «no grace».
+#[test]
+fn loaded_value_meets_removal() {
+    model(2, || {
+        let cache = cache(10);
+        for (key, value) in [(SAME, 2), (SAME_TOO, 3)] {
+            cache.insert(key, Value::new(value));
+        }
+        let other = cache.clone();
+        let thread = spawn(move || assert_eq!(other.get_with(&KEY, || Value::new(1)).read(), 1));
+        cache.invalidate(&KEY);
+        fill_a_bag(&cache);
+        thread.join().unwrap();
+        assert!(cache.len() <= 1);
+    });
+}
+
 /// Two threads retire into one bag: each in a place of its own, and one of them seals it.
 /// Sees «torn bag».
 #[test]
@@ -156,6 +174,7 @@ bugs! {
     walker_under_a_pin: "no pin";
     entry_meets_removal: "unshare";
     share_meets_removal: "zero revived", "refusal unordered";
+    loaded_value_meets_removal: "taken after the pin", "no pin", "no grace";
     two_retirers: "torn bag";
     finder_meets_a_published_successor: "successor not ready";
     finder_meets_a_lost_successor: "no pin", "no grace";

@@ -101,7 +101,7 @@ fn handed_over_only_meets_removal() {
 
 /// A refresh publishes as the old entry is removed: either the swap comes first, and the remover removes the new
 /// one, or the value is only handed over.
-/// Sees «lost swap stays».
+/// Sees «lost swap stays», «slot without a reference».
 #[test]
 fn refresh_meets_removal() {
     model(3, || {
@@ -178,7 +178,7 @@ bugs! {
     publish_meets_insert: "weight left behind";
     publish_meets_retain: "weight left behind";
     handed_over_only_meets_removal: "marked twice";
-    refresh_meets_removal: "lost swap stays";
+    refresh_meets_removal: "lost swap stays", "slot without a reference";
     refresh_meets_insert: "lost swap stays";
     abandoned_refresh_meets_removal: "handed in silence";
 }
