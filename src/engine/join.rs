@@ -109,7 +109,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
-        self.core.counters.count(Event::Load);
+        self.core.counters.count_under(self.pin(), Event::Load);
         // SAFETY: the lease that the caller is given owns a reference.
         self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
         Role::Lead { flight, lease, kind, counted }

@@ -85,7 +85,7 @@ impl<K, V> Operation<'_, K, V> {
     /// Notes that its holder has ended a lease. `fenced`: the lease was taken over before, and
     /// counts no more.
     pub(crate) fn lease_over(&self, counted: bool, fenced: bool) {
-        self.core.counters.count(Event::LoadOver);
+        self.core.counters.count_under(self.pin(), Event::LoadOver);
         if fenced {
             self.core.counters.count(Event::FencedOver);
         } else if counted {

@@ -11,7 +11,7 @@ use core::ptr::NonNull;
 use equivalent::Equivalent;
 
 /// One flight in so many asks how many others are in progress, when it begins.
-const ASKING: u64 = 64;
+const ASKING: u64 = 1024;
 
 /// What a caller meets as it looks a key up.
 pub(super) enum Place {
@@ -54,7 +54,7 @@ impl<'c, K, V> Operation<'c, K, V> {
         }
         if self.core.table.insert(&place, Node::as_link(node)) {
             spare.used();
-            self.core.grow_table(hash, self.flights_with(node));
+            self.make_table_room(hash, node);
             return Ok(node);
         }
         if bounded {
@@ -63,14 +63,32 @@ impl<'c, K, V> Operation<'c, K, V> {
         Err(Place::Changed)
     }
 
-    /// Returns how many flights the table is to have room for: the one that begins in this node,
-    /// and those in progress. The latter are not asked for each time, as the counters that say it
-    /// are written by all threads. One node in [`ASKING`] asks, by its address: many flights have
-    /// many nodes. (In models, where addresses depend on the schedule, each does.)
-    fn flights_with(&self, node: Ptr<K, V>) -> u64 {
+    /// Makes room in the table for the flight that begins in this node, if need be.
+    ///
+    /// The other flights are in the table, too. But each thread counts those that it begins and
+    /// ends, so their number is dear. One node in [`ASKING`] asks for it, by its address: many
+    /// flights have many nodes. (In models, where addresses depend on the schedule, each asks.)
+    fn make_table_room(&self, hash: u64, node: Ptr<K, V>) {
         let spread = (node.addr().get() as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        let asks = cfg!(loom) || spread < u64::MAX / ASKING;
-        1 + if asks { self.core.counters.held() } else { 0 }
+        match cfg!(loom) || spread < u64::MAX / ASKING {
+            true => self.make_table_room_for_all(hash),
+            false => self.core.grow_table(hash, 1),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn make_table_room_for_all(&self, hash: u64) {
+        let flights = self.core.counters.held() + 1;
+        let buckets = || self.core.table.buckets.bucket(u32::MAX);
+        loop {
+            let before = buckets();
+            // Doubles the buckets at most.
+            self.core.grow_table(hash, flights);
+            if cfg!(loom) || buckets() == before {
+                return;
+            }
+        }
     }
 
     /// Prepares a node for a flight that begins now.

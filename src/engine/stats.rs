@@ -141,6 +141,8 @@ pub struct Stats {
 #[repr(usize)]
 pub(crate) enum Event {
     Load,
+    /// A lease was ended by its holder.
+    LoadOver,
     LoadFailure,
     Coalesced,
     EarlyRefresh,
@@ -152,8 +154,6 @@ pub(crate) enum Event {
     TakeOver,
     WaitTimeout,
     Bypassed,
-    /// A lease was ended by its holder.
-    LoadOver,
     /// A lease that had been taken over, or cut short, was ended by its holder.
     FencedOver,
     /// A flight that was removed was ended by another caller, because its leader hangs.
@@ -280,11 +280,9 @@ impl Counters {
         lost.saturating_sub(self.event(Event::FencedOver))
     }
 
-    /// Returns the number of leases that their holders have not ended. (Each load asks. So threads
-    /// count these two together.)
+    /// Returns the number of leases that their holders have not ended.
     pub(super) fn held(&self) -> u64 {
-        let of = |event: Event| self.events[event as usize].load(Ordering::Relaxed);
-        of(Event::Load).saturating_sub(of(Event::LoadOver))
+        self.event(Event::Load).saturating_sub(self.event(Event::LoadOver))
     }
 
     pub(crate) fn snapshot(&self) -> Stats {
