@@ -2,7 +2,7 @@
 //! waits for one.
 
 use super::config::Limits;
-use super::events::{CacheEvent, LoadKind};
+use super::events::LoadKind;
 use super::flight_ref::Flight;
 use super::key::ToKey;
 use super::missing::Place;
@@ -38,29 +38,10 @@ impl<K, V> Core<K, V> {
 }
 
 impl<'c, K, V> Operation<'c, K, V> {
-    /// Gives the caller a role at the key `q`.
-    #[inline(always)]
+    /// Gives the caller a role at the key `q`, from what the caller has met there at first.
     pub(crate) fn join_or_lead<'s, Q>(
         &'s self,
-        hash: u64,
-        q: &Q,
-        intent: Intent<'_>,
-        spare: &mut PendingNode<'c, K, V>,
-    ) -> Role<'s, K, V>
-    where
-        Q: ?Sized + Equivalent<K> + ToKey<K>,
-    {
-        // The usual case is told apart here, where the caller learns it without a look at the role.
-        match self.lead_if_missing(hash, q, intent, spare) {
-            Ok(node) => self.leads(Flight { node, old: None }, 1, intent.or(LoadKind::Missing), intent.counted()),
-            Err(place) => self.join_or_lead_from(place, (hash, q), intent, spare),
-        }
-    }
-
-    #[inline(never)]
-    fn join_or_lead_from<'s, Q>(
-        &'s self,
-        mut place: Place,
+        mut place: Place<K, V>,
         (hash, q): (u64, &Q),
         intent: Intent<'_>,
         spare: &mut PendingNode<'c, K, V>,
@@ -70,6 +51,10 @@ impl<'c, K, V> Operation<'c, K, V> {
     {
         loop {
             match place {
+                Place::Led(node) => {
+                    let (kind, counted) = (intent.or(LoadKind::Missing), intent.counted());
+                    return Role::Lead { flight: Flight { node, old: None }, lease: 1, kind, counted };
+                }
                 Place::Found(found) => {
                     let begin = |spare: &mut PendingNode<'c, K, V>| self.begin(spare, || q.to_key(), (hash, intent), 1);
                     if let Some(role) = self.join_at(self.core.shard(hash), self.node(found), intent, spare, begin) {
@@ -79,13 +64,7 @@ impl<'c, K, V> Operation<'c, K, V> {
                 Place::Changed => {}
                 Place::Full => return Role::Full,
             }
-            place = match self.lead_if_missing(hash, q, intent, spare) {
-                Err(place) => place,
-                Ok(node) => {
-                    let flight = Flight { node, old: None };
-                    return self.leads(flight, 1, intent.or(LoadKind::Missing), intent.counted());
-                }
-            };
+            place = self.lead_if_missing(hash, q, intent, spare);
         }
     }
 
@@ -109,9 +88,8 @@ impl<'c, K, V> Operation<'c, K, V> {
     }
 
     fn leads<'s>(&'s self, flight: Flight<K, V>, lease: u32, kind: LoadKind, counted: bool) -> Role<'s, K, V> {
-        self.core.counters.count_under(self.pin(), Event::Load);
         // SAFETY: the lease that the caller is given owns a reference.
-        self.observe_of(unsafe { flight.node.as_ref() }, || CacheEvent::LoadStarted { kind });
+        self.note_lead(unsafe { flight.node.as_ref() }, kind);
         Role::Lead { flight, lease, kind, counted }
     }
 

@@ -1,8 +1,10 @@
 //! Beginning a flight: for a key that is missing, or for one whose value is to be replaced.
 
+use super::events::{CacheEvent, LoadKind};
 use super::key::ToKey;
 use super::role::Intent;
 use super::spare::PendingNode;
+use super::stats::Event;
 use super::{Operation, Ptr};
 use crate::flight::node::Node;
 use crate::table::link::Link;
@@ -14,7 +16,9 @@ use equivalent::Equivalent;
 const ASKING: u64 = 1024;
 
 /// What a caller meets as it looks a key up.
-pub(super) enum Place {
+pub(crate) enum Place<K, V> {
+    /// Nothing. The caller leads a flight in this new node, under its first lease.
+    Led(Ptr<K, V>),
     /// The key's node.
     Found(NonNull<Link>),
     /// The list has changed: look again.
@@ -26,41 +30,50 @@ pub(super) enum Place {
 impl<'c, K, V> Operation<'c, K, V> {
     /// Looks the key `q` up, and begins a flight if it is missing.
     #[inline(always)]
-    pub(super) fn lead_if_missing<Q>(
+    pub(crate) fn lead_if_missing<Q>(
         &self,
         hash: u64,
         q: &Q,
         intent: Intent<'_>,
         spare: &mut PendingNode<'c, K, V>,
-    ) -> Result<Ptr<K, V>, Place>
+    ) -> Place<K, V>
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
         let hit = |link: NonNull<Link>| q.equivalent(self.node(link).key());
         let place = self.core.table.search(self.pin(), hash, hit);
         if let Some(found) = place.found {
-            return Err(Place::Found(found));
+            return Place::Found(found);
         }
         let bounded = intent.counted() && self.core.loads_bounded();
         // Asked here and again below: `to_key` is user code. It is not to be called in vain, nor
         // while a lease is counted, which a panic would lose.
         if bounded && self.core.leases_full(self.most_leases(intent)) {
-            return Err(Place::Full);
+            return Place::Full;
         }
         // Two references: one for the list, one for the lease, which becomes the slot's.
         let node = self.begin(spare, || q.to_key(), (hash, intent), 2);
         if bounded && !self.core.lease_begins(self.most_leases(intent)) {
-            return Err(Place::Full);
+            return Place::Full;
         }
         if self.core.table.insert(&place, Node::as_link(node)) {
             spare.used();
             self.make_table_room(hash, node);
-            return Ok(node);
+            // SAFETY: the lease that the caller is given owns a reference.
+            self.note_lead(unsafe { node.as_ref() }, intent.or(LoadKind::Missing));
+            return Place::Led(node);
         }
         if bounded {
             self.core.lease_ends();
         }
-        Err(Place::Changed)
+        Place::Changed
+    }
+
+    /// Counts a lease that is given out, and defers telling the observer of it.
+    #[inline]
+    pub(super) fn note_lead(&self, node: &Node<K, V>, kind: LoadKind) {
+        self.core.counters.count_under(self.pin(), Event::Load);
+        self.observe_of(node, || CacheEvent::LoadStarted { kind });
     }
 
     /// Makes room in the table for the flight that begins in this node, if need be.

@@ -42,7 +42,7 @@ mod insert;
 pub(crate) mod join;
 pub(crate) mod key;
 mod loads;
-mod missing;
+pub(crate) mod missing;
 pub(crate) mod observe;
 pub(crate) mod operation;
 pub(crate) mod outcome;

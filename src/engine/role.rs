@@ -96,12 +96,12 @@ impl Intent<'_> {
 
     /// Returns the kind of load to report: `kind` for a read-through, `Compute` for an explicit
     /// lease.
-    pub(super) fn or(self, kind: LoadKind) -> LoadKind {
+    pub(crate) fn or(self, kind: LoadKind) -> LoadKind {
         if self.value() { kind } else { LoadKind::Compute }
     }
 
     /// Returns whether the lease of a new flight counts for `max_loads`.
-    pub(super) fn counted(self) -> bool {
+    pub(crate) fn counted(self) -> bool {
         if let Self::Value(asker) = self { asker.manner.has(Manner::COUNTED) } else { true }
     }
 

@@ -3,8 +3,10 @@
 use crate::api::handle::entry::{CoreRef, Entry};
 use crate::api::handle::lease::Lease;
 use crate::api::handle::waiter::Waiter;
-use crate::engine::events::CacheEvent;
+use crate::engine::events::{CacheEvent, LoadKind};
+use crate::engine::flight_ref::Flight;
 use crate::engine::key::ToKey;
+use crate::engine::missing::Place;
 use crate::engine::outcome::Outcome;
 use crate::engine::role::{Asker, Intent, Manner, Role};
 use crate::engine::{Operation, PendingNode};
@@ -58,14 +60,41 @@ pub(crate) fn acquire_role<'c, K, V, Q, T>(
 where
     Q: ?Sized + Equivalent<K> + ToKey<K>,
 {
+    let mut spare = PendingNode::none(core.get());
+    let operation = core.get().operation(pin());
+    let place = operation.lead_if_missing(hash, q, intent, &mut spare);
+    if let Place::Led(node) = place {
+        if operation.is_quiet() {
+            // The usual case. No user code runs as the operation ends, so the lease cannot be lost
+            // in between: it is built where it goes.
+            operation.end_quietly();
+            let terms = (1, intent.or(LoadKind::Missing), intent.timed(), intent.counted());
+            // SAFETY: `lead_if_missing` just gave us the lease and its reference, and, if it is
+            // `counted`, its count.
+            return OwnedRole::Lead(unsafe { Lease::new(core.clone(), Flight { node, old: None }, terms) });
+        }
+    }
+    acquire_role_at((spare, operation, place), core, (hash, q), intent, (pin, take))
+}
+
+/// Goes on from what the caller has met at the key.
+#[inline(never)]
+fn acquire_role_at<'c, 'o, K, V, Q, T>(
+    met: (PendingNode<'o, K, V>, Operation<'o, K, V>, Place<K, V>),
+    core: &'o CoreRef<'c, K, V>,
+    (hash, q): (u64, &Q),
+    intent: Intent<'_>,
+    (pin, take): (impl Fn() -> Pin, impl Fn(&Node<K, V>, Outcome) -> Option<T>),
+) -> OwnedRole<'c, K, V, T>
+where
+    Q: ?Sized + Equivalent<K> + ToKey<K>,
+{
+    let (mut spare, mut operation, mut place) = met;
     loop {
-        let mut spare = PendingNode::none(core.get());
-        let operation = core.get().operation(pin());
-        let role = operation.join_or_lead(hash, q, intent, &mut spare);
+        let role = operation.join_or_lead(place, (hash, q), intent, &mut spare);
         if let Role::Lead { flight, lease, kind, counted } = role {
             if spare.is_none() && operation.is_quiet() {
-                // The usual case. No user code runs as the operation ends, so the lease cannot be
-                // lost in between: it is built where it goes.
+                // As above.
                 operation.end_quietly();
                 let terms = (lease, kind, intent.timed(), counted);
                 // SAFETY: `join_or_lead` just gave us the lease and its references, and, if it is
@@ -98,6 +127,9 @@ where
             }
             return met;
         }
+        spare = PendingNode::none(core.get());
+        operation = core.get().operation(pin());
+        place = operation.lead_if_missing(hash, q, intent, &mut spare);
     }
 }
 

@@ -142,8 +142,11 @@ where
 {
     let manner = manner_of(core, Manner::of_verb(infallible), true);
     let machine = || ReadThrough::<_, _, _, AsValue>::begun(CoreRef::borrowed(core), q, hash, manner);
+    if core.overloaded() {
+        return machine().run(load);
+    }
     let mut lease = match meet_value(core, q, hash, manner) {
-        Some(OwnedRole::Lead(lease)) => lease,
+        OwnedRole::Lead(lease) => lease,
         met => {
             let mut through = machine();
             through.met(met, &[]);

@@ -12,9 +12,8 @@ use crate::flight::node::Node;
 use crate::flight::reentry::FlightId;
 use equivalent::Equivalent;
 
-/// What a caller meets at a key: its role, or how it came by a value. None: the caller loads for
-/// itself alone.
-pub(crate) type Met<'c, K, V, T> = Option<OwnedRole<'c, K, V, (T, Outcome)>>;
+/// The role of a caller at a key. To a value belongs how the caller came by it.
+pub(crate) type Met<'c, K, V, T> = OwnedRole<'c, K, V, (T, Outcome)>;
 
 /// Looks a key up: gives its value, or joins or leads its flight.
 #[inline(always)]
@@ -33,16 +32,7 @@ where
         // pin under which the node was found.
         unsafe { F::of_hit(core, node, how) }.map(|value| (value, how))
     };
-    if core.get().overloaded() {
-        // Too much retired memory waits to be freed, so no further flight may begin. A value that
-        // is there is still served.
-        let core = core.get();
-        let pin = core.limbo().enter();
-        let live = core.find_live_uncounted(&pin, hash, |k| q.equivalent(k));
-        let live = live.filter(|node| core.is_new_enough(node, asker.limits.demand));
-        return live.and_then(|node| take(node, Outcome::Hit)).map(OwnedRole::Hit);
-    }
-    Some(acquire_role(core, hash, q, Intent::Value(&asker), || core.get().limbo().enter(), take))
+    acquire_role(core, hash, q, Intent::Value(&asker), || core.get().limbo().enter(), take)
 }
 
 impl<'c, 'q, K, V, Q, F> ReadThrough<'c, 'q, K, V, Q, F>
@@ -53,22 +43,41 @@ where
     /// Looks the key up, and goes on from there.
     pub(super) fn join_or_lead(&mut self, led: &[FlightId]) {
         self.own = false;
+        if self.core.get().overloaded() {
+            return self.load_alone();
+        }
         let asker = Asker { limits: limits_of(&self.limits, self.core.get()), manner: self.manner };
         match meet::<_, _, _, F>(&self.core, self.q, self.hash, asker) {
-            Some(OwnedRole::Lead(lease)) => self.lead(lease),
+            OwnedRole::Lead(lease) => self.lead(lease),
             met => self.met(met, led),
+        }
+    }
+
+    /// Goes on where too much retired memory waits to be freed, so that no further flight may
+    /// begin. A value that is there is still served.
+    #[cold]
+    fn load_alone(&mut self) {
+        let (core, q) = (self.core.get(), self.q);
+        let pin = core.limbo().enter();
+        let live = core.find_live_uncounted(&pin, self.hash, |k| q.equivalent(k));
+        let live = live.filter(|node| core.is_new_enough(node, self.limits().demand));
+        // SAFETY: the node was found under the pin, which is held, and its word has a value.
+        let value = live.and_then(|node| unsafe { F::of_hit(&self.core, node, Outcome::Hit) });
+        drop(pin);
+        match value {
+            Some(value) => self.served(value, Outcome::Hit),
+            None => self.stage = Progress::Resolution(Resolution::Alone),
         }
     }
 
     /// Goes on from what the caller has met at the key.
     pub(crate) fn met(&mut self, met: Met<'c, K, V, F::Out>, led: &[FlightId]) {
         match met {
-            None => self.stage = Progress::Resolution(Resolution::Alone),
-            Some(OwnedRole::Lead(lease)) => self.lead(lease),
-            Some(OwnedRole::Hit((value, outcome))) => self.served(value, outcome),
-            Some(OwnedRole::Full) if self.manner.has(Manner::WAITS_ON) => self.wait(Waiter::queued(self.core.clone())),
-            Some(OwnedRole::Full) => self.refused(None, Refusal::Overloaded),
-            Some(OwnedRole::Failed(error)) if self.is_infallible() => {
+            OwnedRole::Lead(lease) => self.lead(lease),
+            OwnedRole::Hit((value, outcome)) => self.served(value, outcome),
+            OwnedRole::Full if self.manner.has(Manner::WAITS_ON) => self.wait(Waiter::queued(self.core.clone())),
+            OwnedRole::Full => self.refused(None, Refusal::Overloaded),
+            OwnedRole::Failed(error) if self.is_infallible() => {
                 if self.is_answer(error.as_ref()) {
                     self.stage = Progress::Resolution(Resolution::Refused(Refusal::Failed(error)));
                     return;
@@ -80,8 +89,8 @@ where
                 self.manner = self.manner.without(Manner::NEGATIVE);
                 self.join_or_lead(led);
             }
-            Some(OwnedRole::Failed(error)) => self.refused(None, Refusal::Failed(error)),
-            Some(OwnedRole::Wait(waiter)) if waiter.is_reentrant(led) => {
+            OwnedRole::Failed(error) => self.refused(None, Refusal::Failed(error)),
+            OwnedRole::Wait(waiter) if waiter.is_reentrant(led) => {
                 let asker = self.asker();
                 let old = asker.substitute(|| waiter.servable_stale(asker.limits.max_stale()));
                 let old = old.filter(|_| self.is_infallible());
@@ -90,7 +99,7 @@ where
                 drop(waiter);
                 self.refused(old, Refusal::Reentrant);
             }
-            Some(OwnedRole::Wait(waiter)) => self.wait(waiter),
+            OwnedRole::Wait(waiter) => self.wait(waiter),
         }
     }
 }
