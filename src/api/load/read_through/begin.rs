@@ -38,6 +38,7 @@ where
 
     /// As [`plain`](Self::plain), for a caller that has looked the key up, in the manner in which
     /// it [asks](manner_of).
+    #[cfg(feature = "std")]
     pub(crate) fn begun(core: CoreRef<'c, K, V>, q: &'q Q, hash: u64, manner: Manner) -> Self {
         Self::as_asked(core, q, hash, (None, manner))
     }

@@ -11,7 +11,9 @@ mod own;
 mod resolution;
 
 pub(crate) use attempt::{Attempt, plain_hit};
+#[cfg(feature = "std")]
 pub(crate) use begin::manner_of;
+#[cfg(feature = "std")]
 pub(crate) use meeting::{Met, meet};
 pub(crate) use own::{deliver, deliver_shared};
 pub(crate) use resolution::{Refusal, Resolution};
