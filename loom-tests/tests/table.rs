@@ -194,6 +194,23 @@ fn linked_bucket_meets_insert() {
     });
 }
 
+/// The table grows, and a cell is linked, as a removal walks on from the cell that its bucket had before: it passes the new cell.
+/// Sees «cell of a larger table».
+#[test]
+fn growth_meets_removal() {
+    model(3, || {
+        let cache = share(growing(10));
+        cache.insert(3, Value::new(1));
+        assert!(!cache.invalidate(&1)); // There are two buckets, and both have their cells.
+        let other = cache.clone();
+        let thread = spawn(move || assert!(other.invalidate(&3)));
+        cache.reserve(4);
+        assert!(!cache.invalidate(&7)); // This links a cell before the entry.
+        thread.join().unwrap();
+        holds(&cache, &[]);
+    });
+}
+
 /// A reader starts from a cell that is just being linked, or from its ancestor: it misses nothing.
 /// Sees «unlinked cell».
 #[test]
@@ -240,6 +257,7 @@ bugs! {
     two_initialisers_of_a_bucket: "two initialisers";
     bucket_meets_insert: "blind cell";
     linked_bucket_meets_insert: "blind linked";
+    growth_meets_removal: "cell of a larger table";
     bucket_meets_a_reader: "unlinked cell";
     linked_bucket_meets_a_reader: "cell linked", "next load";
 }

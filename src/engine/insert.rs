@@ -45,7 +45,7 @@ impl<K, V> Operation<'_, K, V> {
         let shard = self.core.shard(hash);
         // The lookup is a chain of cache misses. Each link of the chain is prefetched, and other
         // work is done meanwhile.
-        let large = self.is_large(shard);
+        let large = self.is_large();
         let fetch = |step| {
             if large {
                 table.prefetch(self.pin(), order, step)

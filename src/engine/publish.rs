@@ -45,7 +45,7 @@ impl<K, V> Operation<'_, K, V> {
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };
         let shard = self.core.shard_of_order(node.link().order());
         node.reserve(self.core.nodes(), &meta.stamps);
-        if self.is_large(shard) {
+        if self.is_large() {
             self.prefetch_insert(shard, node.link().order());
         }
         let alone = mutant("waiters sought too early") && !self.core.bells.has_waiters(flight.node.addr().get());

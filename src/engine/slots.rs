@@ -19,10 +19,6 @@ use crate::sys::mutants::mutant;
 use crate::sys::sync::{Ordering, fence};
 use core::ptr::NonNull;
 
-/// The number of entries from which prefetching pays. Fewer entries fit in the processor's caches
-/// anyway (some 100 bytes each).
-const LARGE: usize = 12 << 10;
-
 impl<K, V> Operation<'_, K, V> {
     pub(super) fn fence_slots(&self) {
         if !mutant("no slot fence") {
@@ -37,12 +33,11 @@ impl<K, V> Operation<'_, K, V> {
         shard.policy.prefetch_insert(newcomer, self.budget(shard), follow);
     }
 
-    /// Returns whether there are so many entries that prefetching pays.
+    /// Returns whether there are so many entries that prefetching pays, by the size of the table.
     #[inline]
-    pub(super) fn is_large(&self, shard: &Shard<K, V>) -> bool {
+    pub(super) fn is_large(&self) -> bool {
         // Never under loom: to it prefetching would only be some more loads in each insertion.
-        let part = LARGE >> self.core.active_bits();
-        !cfg!(loom) && self.core.entries_of(shard) >= part
+        !cfg!(loom) && self.core.table.buckets.is_large()
     }
 
     /// Gives a stored node a slot. The caller has taken the slot's reference.

@@ -2,13 +2,18 @@
 
 use super::link::{Next, Target};
 use super::split_order::{LEVELS, MOST, locate, mask, parent, start_of};
-use crate::sys::mutants::sized;
+use crate::sys::mutants::{mutant, sized};
 use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicU32, Ordering};
 use core::ptr;
 
 /// The fewest buckets of a new table, as a power of two.
 const LEAST: u32 = sized(4, 1, 0) as u32;
+
+/// The buckets of a large table, as a power of two. A table has them from 10,240 nodes on.
+const LARGE: u32 = 14;
+/// No mask that a table ever has: an order's last bit names no bucket.
+pub(super) const NO_MASK: u32 = 1;
 
 /// The cells, and the number of buckets.
 pub(crate) struct Buckets {
@@ -33,10 +38,24 @@ impl Buckets {
         buckets
     }
 
+    /// Returns the mask of the bits that name a bucket.
+    #[inline]
+    pub(super) fn mask(&self) -> u32 {
+        self.mask.load(Ordering::Relaxed)
+    }
+
+    /// Returns whether there are so many buckets that a walk comes to memory which is not in the
+    /// processor's caches. (A node and its part of the cells take some 100 bytes.)
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        // Of two masks, the one with more bits is the larger number.
+        self.mask() >= const { mask(LARGE) }
+    }
+
     /// Returns the order at which the bucket of `order` starts.
     #[inline]
     pub(crate) fn bucket(&self, order: u32) -> u32 {
-        order & self.mask.load(Ordering::Relaxed)
+        order & self.mask()
     }
 
     /// Returns the cell of a bucket, if its segment exists.
@@ -60,6 +79,26 @@ impl Buckets {
         // SAFETY: a pointer of this list that says it leads to a cell leads to one of this table's,
         // and these live as long as the table.
         target.cell().map(|cell| unsafe { cell.as_ref() })
+    }
+
+    /// Returns the cell that this leads to, if it is a cell and does not start behind `order`. The
+    /// caller has walked there from the cell of the order's bucket under this mask, or from another
+    /// one (`NO_MASK`).
+    ///
+    /// If the table still has that mask, the cell starts behind the order: only a larger table has a
+    /// cell between the two. The thread that linked such a cell had read the larger mask before, and
+    /// the caller has read (Acquire) what that thread linked (Release). So the caller finds the
+    /// larger mask, too.
+    #[inline]
+    pub(super) fn cell_within(&self, target: Target, order: u32, mask: u32) -> Option<&Next> {
+        let same = self.mask() == mask || mutant("cell of a larger table") && mask != NO_MASK;
+        if same { None } else { self.cell_within_afar(target, order) }
+    }
+
+    /// Continues [`cell_within`](Self::cell_within) where the mask does not tell.
+    #[inline(never)]
+    fn cell_within_afar(&self, target: Target, order: u32) -> Option<&Next> {
+        self.cell_before(target, order)
     }
 
     /// Returns the cell that this leads to, if it is a cell and does not start behind `order`. It

@@ -36,28 +36,21 @@
 
 mod buckets;
 pub(crate) mod link;
+mod search;
 pub(crate) mod split_order;
 
 use crate::reclaim::Pin;
 use crate::sys::memory::prefetch;
 use crate::sys::mutants::mutant;
 use buckets::Buckets;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 use link::{Link, Next, Target};
-use split_order::{parent, split_order};
+pub(crate) use search::SearchPosition;
+use split_order::split_order;
 
 /// A hash table of links.
 pub(crate) struct Table {
     pub(crate) buckets: Buckets,
-}
-
-/// The place where a search ended.
-pub(crate) struct SearchPosition<'p> {
-    previous: &'p Next,
-    /// The value of `previous`. If nothing was found, it leads to the first link behind the run.
-    next: Target,
-    /// The unmarked node that was sought.
-    pub(crate) found: Option<NonNull<Link>>,
 }
 
 /// The result of a walk.
@@ -116,111 +109,6 @@ impl Table {
             _ => {}
         }
         self.buckets.ancestor(bucket)
-    }
-
-    /// Returns the link to start from for an order. Initialises the bucket's cell, if no thread has
-    /// begun to.
-    #[inline]
-    fn start(&self, pin: &Pin, order: u32) -> &Next {
-        let bucket = self.buckets.bucket(order);
-        let cell = self.buckets.cell_or_grow(bucket);
-        if cell.load().linked() { cell } else { self.start_afar(pin, bucket, cell) }
-    }
-
-    /// Continues [`start`](Self::start) where the bucket's cell is not LINKED.
-    #[cold]
-    fn start_afar(&self, pin: &Pin, bucket: u32, cell: &Next) -> &Next {
-        if cell.load().uninit() {
-            self.initialise(pin, bucket, cell);
-        }
-        self.buckets.ancestor(bucket)
-    }
-
-    #[cold]
-    fn initialise(&self, pin: &Pin, bucket: u32, cell: &Next) {
-        if !cell.claim() && !mutant("two initialisers") {
-            return;
-        }
-        if mutant("unlinked cell") {
-            cell.set_linked();
-        }
-        // The parent's cell comes first, at most one for each bit of the order. Otherwise the cells
-        // of a table that begins large would have no ancestor but the cell of the whole list, and a
-        // long walk from there.
-        let from = self.start(pin, parent(bucket));
-        loop {
-            let place = self.search_from(pin, from, bucket, ptr::null(), |_| false);
-            cell.prepare(place.next);
-            if place.previous.swing(place.next, Target::to_cell(cell)) || mutant("blind cell") {
-                break;
-            }
-        }
-        cell.set_linked();
-    }
-
-    /// Walks from `from` to the first unmarked node of `order` that `hit` accepts, or to the end of
-    /// the run of `order`. It unlinks marked nodes on its way, and stops early once it has unlinked
-    /// `gone`.
-    fn search_from<'p>(
-        &'p self,
-        _pin: &'p Pin,
-        from: &'p Next,
-        order: u32,
-        gone: *const Link,
-        mut hit: impl FnMut(NonNull<Link>) -> bool,
-    ) -> SearchPosition<'p> {
-        'again: loop {
-            let mut previous = from;
-            let mut next = previous.load();
-            loop {
-                let Some(current) = next.node() else {
-                    let Some(cell) = self.buckets.cell_before(next, order) else {
-                        return SearchPosition { previous, next, found: None };
-                    };
-                    previous = cell;
-                    next = cell.load();
-                    continue;
-                };
-                // SAFETY: reached through the list under the pin: not freed while it is held.
-                let link: &'p Link = unsafe { current.as_ref() };
-                let after = link.next().load();
-                if after.marked() {
-                    if mutant("blind unlink") {
-                        previous.force(next, after);
-                    } else if !previous.swing(next, after) {
-                        // Another thread has linked a node here (or set LINKED, if `previous` is a
-                        // cell), or `previous` itself is being removed. In the last case a swing
-                        // there would be lost with it, and the node would still be reachable from
-                        // the link before.
-                        continue 'again;
-                    }
-                    next = next.led_to(after);
-                    if ptr::eq(link, gone) {
-                        return SearchPosition { previous, next, found: None };
-                    }
-                    continue;
-                }
-                if link.order() > order {
-                    return SearchPosition { previous, next, found: None };
-                }
-                if link.order() == order && hit(current) {
-                    return SearchPosition { previous, next, found: Some(current) };
-                }
-                previous = link.next();
-                next = after;
-            }
-        }
-    }
-
-    /// Searches for a node, to change something. Helps to unlink marked nodes on the way.
-    pub(crate) fn search<'p>(
-        &'p self,
-        pin: &'p Pin,
-        hash: u64,
-        hit: impl FnMut(NonNull<Link>) -> bool,
-    ) -> SearchPosition<'p> {
-        let order = split_order(hash);
-        self.search_from(pin, self.start(pin, order), order, ptr::null(), hit)
     }
 
     /// Searches for a node, to read it. Wait-free: it writes nothing and never starts over. The one
@@ -344,15 +232,6 @@ impl Table {
     #[inline]
     pub(crate) fn mark(&self, node: &Link) -> bool {
         node.mark()
-    }
-
-    /// Makes sure that `node`, which is marked, cannot be reached from the list any more. Runs no
-    /// user code.
-    pub(crate) fn unlink(&self, pin: &Pin, node: &Link) {
-        // The walk unlinks every marked node of the run until it has unlinked this one. If another
-        // thread has unlinked it, the walk passes the place of the node before it ends.
-        let order = node.order();
-        let _ = self.search_from(pin, self.buckets.ancestor(self.buckets.bucket(order)), order, node, |_| false);
     }
 
     /// Returns the first node of the list.
