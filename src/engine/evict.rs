@@ -89,11 +89,12 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
             return false;
         }
         // A failure has ended already. No caller can refresh it, so the mark alone decides.
-        if node.word.close() == Closing::Refused && !node.word.load().failed() {
+        let closing = node.word.close();
+        if closing == Closing::Refused && !node.word.load().failed() {
             return false;
         }
         let displaced = if self.displaces.get() { Some(&self.displaced) } else { None };
-        self.operation.remove_held(node, cause, displaced);
+        self.operation.remove_held(node, closing, cause, displaced);
         true
     }
 
@@ -201,12 +202,14 @@ impl<K, V> Operation<'_, K, V> {
     /// This is the common case. Where expired entries are to go first, or this entry's weight is
     /// not enough, or none may go, [`make_room`](Self::make_room) does the rest once the newcomer
     /// is stored.
-    #[inline]
+    ///
+    /// `budget` is that of `home`.
+    #[inline(always)]
     pub(super) fn displace(
         &self,
         home: &Shard<K, V>,
-        (ring, weight): (Which, u32),
-        born: u64,
+        (ring, weight, born): (Which, u32, u64),
+        budget: Budget,
         evictor: &ShardEvictor<'_, '_, K, V>,
     ) -> Displaced {
         if self.core.weight() + u64::from(weight) <= self.core.capacity() || self.is_time_to_tidy(born) {
@@ -214,9 +217,12 @@ impl<K, V> Operation<'_, K, V> {
         }
         self.respread(home);
         let first = self.heaviest(home, None);
-        let coming = if ptr::eq(first, home) { Coming::into(ring, weight) } else { Coming::NONE };
+        let (budget, coming) = match ptr::eq(first, home) {
+            true => (budget, Coming::into(ring, weight)),
+            false => (self.budget(first), Coming::NONE),
+        };
         evictor.displaces.set(true);
-        let _evicted = first.policy.displace(self.budget(first), coming, evictor);
+        let _evicted = first.policy.displace(budget, coming, evictor);
         evictor.displaces.set(false);
         self.core.note_stray(first);
         Displaced::of(evictor.displaced.replace(0))
@@ -237,16 +243,21 @@ impl<K, V> Operation<'_, K, V> {
     /// the same time, the last one sees the whole weight, and when all have returned, the weight is
     /// within the capacity. Entries that are being refreshed are passed over; their leaders make
     /// room when they end.
-    #[inline]
+    #[inline(always)]
     pub(super) fn make_room(&self, home: &Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) {
         if let Some(&Newcomer { node: stored, .. }) = newcomer.filter(|newcomer| self.is_untidy(newcomer.node)) {
-            // Expired entries go first. That may run user code (`tags_with`), and room must be made
-            // even if it panics.
-            let _ = self.ask(|| self.tidy(home, stored.born()));
+            self.tidy_first(home, stored.born());
         }
         if self.is_over_full() {
             self.evict_down(home, newcomer);
         }
+    }
+
+    /// Has expired entries go first. That may run user code (`tags_with`), and room must be made
+    /// even if it panics.
+    #[inline(never)]
+    fn tidy_first(&self, home: &Shard<K, V>, now: u64) {
+        let _ = self.ask(|| self.tidy(home, now));
     }
 
     #[inline]
@@ -350,6 +361,7 @@ impl<K, V> Operation<'_, K, V> {
         if self.core.one_shard() { home } else { self.heaviest_of_all(home, newcomer.map_or(0, Newcomer::weight)) }
     }
 
+    #[inline(never)]
     fn heaviest_of_all<'s>(&'s self, home: &'s Shard<K, V>, newcomer: u64) -> &'s Shard<K, V> {
         let total = |shard: &Shard<K, V>| {
             let own = if ptr::eq(shard, home) { newcomer } else { 0 };

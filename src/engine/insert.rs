@@ -33,6 +33,7 @@ impl<K, V> Operation<'_, K, V> {
     /// Returns the node of the value, with the references that `taker` gets to it. Returns the key
     /// and value if they are not kept. The rejection has been counted. The caller must not drop
     /// them under the pin.
+    #[inline(always)]
     pub(crate) fn insert(
         &self,
         hash: u64,
@@ -108,7 +109,8 @@ impl<K, V> Operation<'_, K, V> {
         let budget = self.budget(shard);
         // (Only once: the ghost of a key is gone once it was asked for.)
         let ring = *ring.get_or_insert_with(|| shard.policy.choose(entry.link().order(), budget, &evictor));
-        let displaced = self.displace(shard, (ring, weight), born, &evictor);
+        let displaced = self.displace(shard, (ring, weight, born), budget, &evictor);
+        let displaced_any = displaced.is_any();
         let weighed = self.reserve_weight(shard, weight, None, displaced);
         if !self.core.table.insert(place, Node::as_link(NonNull::from(entry))) {
             self.undo_weight(shard, &weighed);
@@ -116,8 +118,11 @@ impl<K, V> Operation<'_, K, V> {
             return false;
         }
         self.commit_weight(&weighed);
-        // (The newcomer is not in the budget.)
-        self.core.grow_table_for(budget.entries + 1, 0);
+        // (The newcomer is not in the budget. If it takes the place of another entry, there are as
+        // many entries as before.)
+        if !displaced_any {
+            self.core.grow_table_for(budget.entries + 1, 0);
+        }
         self.admit(shard, entry, (ring, budget), &evictor);
         self.make_room(shard, Some(&Newcomer::new(entry, false)));
         true

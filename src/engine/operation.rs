@@ -46,7 +46,8 @@ pub(super) enum Deferred<K, V> {
 pub(crate) struct Operation<'c, K, V> {
     pub(crate) core: &'c Core<K, V>,
     pin: ManuallyDrop<Pin>,
-    after: RefCell<Vec<Deferred<K, V>>>,
+    /// Emptied as the operation ends.
+    after: ManuallyDrop<RefCell<Vec<Deferred<K, V>>>>,
     upkeep: Cell<Upkeep>,
     /// The flight whose waiters are to be woken. Only a sweep has more than one.
     rung: Cell<Option<Ptr<K, V>>>,
@@ -226,24 +227,23 @@ impl<K, V> Drop for Operation<'_, K, V> {
         unsafe { ManuallyDrop::drop(&mut self.pin) };
         // The common case is one flight at most, and nothing else.
         if self.after.get_mut().capacity() != 0 {
+            // (A vector without capacity, which is left, has nothing to drop.)
             self.core.tell(self.rung.get(), core::mem::take(self.after.get_mut()));
         } else if let Some(flight) = self.rung.get() {
             self.core.bells.ring(flight.addr().get());
         }
-        let upkeep = match self.core.pressure() {
-            Pressure::Normal => self.upkeep.get(),
-            _ => self.upkeep.get().max(Upkeep::All),
-        };
-        if upkeep != Upkeep::Nothing {
-            self.core.keep_up(upkeep);
+        if self.upkeep.get() != Upkeep::Nothing || self.core.pressure() != Pressure::Normal {
+            self.core.keep_up(self.upkeep.get());
         }
     }
 }
 
 impl<K, V> Core<K, V> {
-    /// Does the upkeep, unless the thread unwinds: drops of the user's run in there.
+    /// Does the upkeep that an operation asks for, or that the pressure does. Does nothing while the
+    /// thread unwinds: drops of the user's run in there.
     #[inline(never)]
     fn keep_up(&self, upkeep: Upkeep) {
+        let upkeep = if self.pressure() == Pressure::Normal { upkeep } else { upkeep.max(Upkeep::All) };
         if !unwind::panicking() {
             self.limbo.collect(upkeep);
         }
@@ -312,7 +312,7 @@ impl<K, V> Core<K, V> {
         Operation {
             core: self,
             pin: ManuallyDrop::new(pin),
-            after: RefCell::new(Vec::new()),
+            after: ManuallyDrop::new(RefCell::new(Vec::new())),
             upkeep: Cell::new(Upkeep::Nothing),
             rung: Cell::new(None),
         }

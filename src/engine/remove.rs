@@ -19,7 +19,7 @@ use super::taken::Taker;
 use super::weight::WeightDelta;
 use super::{Operation, RemovalCause, Shard};
 use crate::flight::node::Node;
-use crate::flight::word::Snapshot;
+use crate::flight::word::{Closing, Snapshot};
 use crate::sys::mutants::mutant;
 use crate::table::link::Link;
 use core::cell::Cell;
@@ -51,9 +51,19 @@ impl<K, V> Operation<'_, K, V> {
     /// If `displaced` is given, the node's weight is added to it, instead of being subtracted from
     /// the total.
     #[inline]
-    pub(super) fn remove_held(&self, node: &Node<K, V>, cause: RemovalCause, displaced: Option<&Cell<u64>>) {
+    pub(super) fn remove_held(
+        &self,
+        node: &Node<K, V>,
+        closing: Closing,
+        cause: RemovalCause,
+        displaced: Option<&Cell<u64>>,
+    ) {
         let listed = self.core.table.mark(node.link()) && {
-            let (before, weight) = Self::set_removed(node);
+            let (before, weight) = match closing {
+                // No caller changes a CLOSED word any more.
+                Closing::Entry => (Snapshot::CLOSED, node.stored_weight()),
+                Closing::Flight | Closing::Refused => Self::set_removed(node),
+            };
             if weight != 0 {
                 let shard = || self.core.shard_of_order(node.link().order());
                 match displaced {

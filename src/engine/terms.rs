@@ -22,7 +22,13 @@ impl<K, V> Core<K, V> {
     /// `delta` is how long the value took to load, in ns (0: it was not loaded). `start` is the tag
     /// sequence with which the load began ([`Core::tag_sequence`]).
     #[inline]
-    pub(crate) fn entry_meta(&self, key: &K, value: &V, own: &Expiry, (start, delta): (u64, u64)) -> EntryMeta {
+    pub(crate) fn entry_meta<'e>(
+        &self,
+        key: &K,
+        value: &V,
+        own: impl Into<Option<&'e Expiry>>,
+        (start, delta): (u64, u64),
+    ) -> EntryMeta {
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
         self.meta_of(weight, self.times(key, value, own, (start, delta)))
     }
@@ -51,10 +57,18 @@ impl<K, V> Core<K, V> {
     /// Returns the times of a value; the expiry is the creation time if the value is not to be
     /// kept. Runs `expiry_with` and `tags_with`.
     #[inline]
-    pub(crate) fn times(&self, key: &K, value: &V, own: &Expiry, load: (u64, u64)) -> Timestamps {
-        match own.is_empty() && self.config.expiry_with.is_none() && self.config.groups.is_none() {
+    pub(crate) fn times<'e>(
+        &self,
+        key: &K,
+        value: &V,
+        own: impl Into<Option<&'e Expiry>>,
+        load: (u64, u64),
+    ) -> Timestamps {
+        let own = own.into();
+        let none = own.is_none_or(Expiry::is_empty);
+        match none && self.config.expiry_with.is_none() && self.config.groups.is_none() {
             true => self.stamps(self.usual_ttl(), load),
-            false => self.times_by_terms(key, value, own, load),
+            false => self.times_by_terms(key, value, own.unwrap_or(Expiry::NONE), load),
         }
     }
 

@@ -46,6 +46,10 @@ impl Displaced {
     pub(super) fn of(weight: u64) -> Self {
         Self(weight)
     }
+
+    pub(super) fn is_any(&self) -> bool {
+        self.0 != 0
+    }
 }
 
 impl<K, V> Operation<'_, K, V> {

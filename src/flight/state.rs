@@ -69,6 +69,9 @@ pub(crate) enum State {
 pub(crate) struct Snapshot(pub(super) *mut ());
 
 impl Snapshot {
+    /// The word of an entry that is being evicted.
+    pub(crate) const CLOSED: Self = Self(ptr::without_provenance_mut(Tag::Closed as usize));
+
     pub(super) fn number(tag: Tag, lease: u32, waiters: u32) -> Self {
         debug_assert!(lease <= MOST && waiters <= MOST);
         let payload = (lease as usize) << HALF | waiters as usize;

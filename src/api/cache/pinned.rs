@@ -134,11 +134,12 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     }
 
     /// As [`Cache::insert`]. A value that is not kept is dropped when this pin is dropped.
+    #[inline]
     pub fn insert(&self, key: K, value: V)
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, Expiry::NONE) {
+        if let Err(rejected) = self.put(key, value, None) {
             self.operation.turn_away(rejected);
         }
     }
@@ -148,7 +149,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, &Expiry::new().exact_ttl(ttl)) {
+        if let Err(rejected) = self.put(key, value, Some(&Expiry::new().exact_ttl(ttl))) {
             self.operation.turn_away(rejected);
         }
     }
@@ -158,7 +159,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, &Expiry::new().cost(cost)) {
+        if let Err(rejected) = self.put(key, value, Some(&Expiry::new().cost(cost))) {
             self.operation.turn_away(rejected);
         }
     }
@@ -168,7 +169,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        if let Err(rejected) = self.put(key, value, &expiry) {
+        if let Err(rejected) = self.put(key, value, Some(&expiry)) {
             self.operation.turn_away(rejected);
         }
     }
@@ -181,7 +182,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, Expiry::NONE).map_err(|rejected| self.operation.give_back(rejected))
+        self.put(key, value, None).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with_ttl`].
@@ -192,7 +193,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, &Expiry::new().exact_ttl(ttl)).map_err(|rejected| self.operation.give_back(rejected))
+        self.put(key, value, Some(&Expiry::new().exact_ttl(ttl))).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// As [`Cache::try_insert_with`].
@@ -203,13 +204,14 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     where
         K: Hash + Eq,
     {
-        self.put(key, value, &expiry).map_err(|rejected| self.operation.give_back(rejected))
+        self.put(key, value, Some(&expiry)).map_err(|rejected| self.operation.give_back(rejected))
     }
 
     /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
     /// the key's last load, or the time that loads usually take.
-    #[inline]
-    fn put(&self, key: K, value: V, expiry: &Expiry) -> Result<(), Rejected<K, V>>
+    // (One function of its own, and all that it calls inlined, so that nothing goes through memory.)
+    #[inline(never)]
+    fn put(&self, key: K, value: V, expiry: Option<&Expiry>) -> Result<(), Rejected<K, V>>
     where
         K: Hash + Eq,
     {
@@ -217,22 +219,23 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     }
 
     /// As [`put`](Self::put), for a writer that may want the value that it replaces.
-    #[inline]
+    #[inline(always)]
     pub(super) fn put_taking(
         &self,
         hash: u64,
         pair: (K, V),
-        expiry: &Expiry,
+        expiry: Option<&Expiry>,
         taker: &mut impl Taker<K, V>,
     ) -> Result<NonNull<Node<K, V>>, Rejected<K, V>>
     where
         K: Hash + Eq,
     {
         let core = self.operation.core;
-        let guess = expiry.cost.is_none();
+        let guess = expiry.is_none_or(|expiry| expiry.cost.is_none());
         // The times of a value with terms of its own are not worked out anew when the old value is
         // found: so the cost of that is looked up first.
-        let early = guess && (expiry.has_own_terms() || core.config.gives_own_terms());
+        let own_terms = expiry.is_some_and(Expiry::has_own_terms) || core.config.gives_own_terms();
+        let early = guess && own_terms;
         let delta = match early {
             true => core.cost_after(core.find(self.operation.pin(), hash, |k| *k == pair.0)),
             false => core.usual_cost(),

@@ -191,7 +191,7 @@ impl<K, V, S> Cache<K, V, S> {
         K: Hash + Eq,
         S: BuildHasher,
     {
-        self.pinned(|pinned| pinned.insert(key, value));
+        self.pin().insert(key, value);
     }
 
     /// As [`insert`](Self::insert), with a time to live for this value alone. `Duration::MAX` never

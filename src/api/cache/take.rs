@@ -27,7 +27,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
     {
         let (core, mut taken) = (CoreRef::borrowed(self.operation.core), Taken::nothing());
         let hash = self.cache.hash(&key);
-        let stored = self.put_taking(hash, (key, value), &expiry, &mut taken);
+        let stored = self.put_taking(hash, (key, value), Some(&expiry), &mut taken);
         let old = taken.into_inner().map(|(node, before)| {
             // SAFETY: the reference to the removed node is handed over. `Taken` has only nodes
             // whose word had a value.
