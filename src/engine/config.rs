@@ -14,7 +14,7 @@ use crate::runtime::cache_time::Time;
 use crate::runtime::spawn::DefaultSpawn;
 use crate::runtime::spawn::Spawn;
 use crate::runtime::timer::Timer;
-use crate::runtime::xfetch::nanos;
+use crate::runtime::xfetch::{NEVER, nanos};
 use crate::sys::sync::untracked;
 use alloc::{boxed::Box, string::String, sync::Arc};
 use core::any::Any;
@@ -196,6 +196,14 @@ impl<K, V> Config<K, V> {
     /// Returns whether any value may be given terms that are kept with its entry.
     pub(crate) fn gives_own_terms(&self) -> bool {
         matches!(self.expiry_with, Some(ExpiryWith::All(_)))
+    }
+
+    /// Returns whether every value without terms of its own weighs one and stays until it is removed:
+    /// it has no tags, does not expire, and is not refreshed by itself.
+    pub(super) fn gives_plain_terms(&self) -> bool {
+        let lasting = self.ttl == NEVER && self.idle == NEVER && !self.refresh.needs_no_expiry();
+        let terms = self.weigher.is_some() || self.expiry_with.is_some() || self.groups.is_some();
+        lasting && !terms && self.ttl_after_read.is_none()
     }
 
     /// Returns the spawner that runs loads in the background.

@@ -120,6 +120,8 @@ pub(crate) struct Core<K, V> {
     leases: AtomicUsize,
     rounds: CachePadded<tidy::Rounds>,
     epochs: expire::Epochs,
+    /// Whether every value without terms of its own weighs one and stays until it is removed.
+    plain_terms: bool,
     /// Whether a removal is to be told to anyone, or may be due to a tag.
     tells_removals: bool,
     /// On cache lines of its own: every removal writes here, which must not slow down hits.
@@ -174,6 +176,7 @@ impl<K, V> Core<K, V> {
             leases: AtomicUsize::new(0),
             rounds: CachePadded(tidy::Rounds::new(config.idle != NEVER || config.groups.is_some())),
             epochs: expire::Epochs::new(),
+            plain_terms: config.gives_plain_terms(),
             tells_removals: config.listener.is_some() || config.observer.is_some() || config.groups.is_some(),
             limbo: CachePadded(Limbo::new(config.huge_pages, config.weigher.is_some())),
             config,

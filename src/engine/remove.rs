@@ -58,27 +58,45 @@ impl<K, V> Operation<'_, K, V> {
         cause: RemovalCause,
         displaced: Option<&Cell<u64>>,
     ) {
-        let listed = self.core.table.mark(node.link()) && {
-            let (before, weight) = match closing {
+        let listed = self.core.table.mark(node.link())
+            && match closing {
                 // No caller changes a CLOSED word any more.
-                Closing::Entry => (Snapshot::CLOSED, node.stored_weight()),
-                Closing::Flight | Closing::Refused => Self::set_removed(node),
+                Closing::Entry => self.unlist_held(node, (Snapshot::CLOSED, node.stored_weight()), cause, displaced),
+                Closing::Flight | Closing::Refused => self.unlist_held_failure(node, cause, displaced),
             };
-            if weight != 0 {
-                let shard = || self.core.shard_of_order(node.link().order());
-                match displaced {
-                    Some(displaced) => {
-                        displaced.set(displaced.get() + u64::from(weight));
-                        self.count_out(shard);
-                    }
-                    None => self.release_weight(shard, weight),
-                }
-            }
-            !self.unlist(node, before, cause)
-        };
         // SAFETY: the hand owns the slot's reference, and passes it to this call. The list's
-        // reference is this call's if it won the mark and `unlist` left it here (`listed`).
+        // reference is this call's if it won the mark and was left it here (`listed`).
         unsafe { self.release_shares(NonNull::from(node), 1 + u32::from(listed)) };
+    }
+
+    /// Subtracts the weight of a node that the hand holds, or adds it to `displaced`, and unlinks
+    /// the node. Returns whether the list's reference is left for the caller to give back.
+    #[inline(always)]
+    fn unlist_held(
+        &self,
+        node: &Node<K, V>,
+        (before, weight): (Snapshot, u32),
+        cause: RemovalCause,
+        displaced: Option<&Cell<u64>>,
+    ) -> bool {
+        if weight != 0 {
+            let shard = || self.core.shard_of_order(node.link().order());
+            match displaced {
+                Some(displaced) => {
+                    displaced.set(displaced.get() + u64::from(weight));
+                    self.count_out(shard);
+                }
+                None => self.release_weight(shard, weight),
+            }
+        }
+        !self.unlist(node, before, cause)
+    }
+
+    /// Does the same for a failure that was kept.
+    #[cold]
+    #[inline(never)]
+    fn unlist_held_failure(&self, node: &Node<K, V>, cause: RemovalCause, displaced: Option<&Cell<u64>>) -> bool {
+        self.unlist_held(node, Self::set_removed(node), cause, displaced)
     }
 
     /// Sets REMOVED. Returns the word before, and the weight that counts, which is 0 if none does.

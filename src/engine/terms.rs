@@ -29,8 +29,12 @@ impl<K, V> Core<K, V> {
         own: impl Into<Option<&'e Expiry>>,
         (start, delta): (u64, u64),
     ) -> EntryMeta {
+        let (own, load) = (own.into(), (start, delta));
+        if self.plain_terms && own.is_none_or(Expiry::is_empty) {
+            return self.meta_of(1, self.lasting(self.config.time.now(), load));
+        }
         let weight = self.config.weigher.as_ref().map_or(1, |weigh| weigh(key, value).max(1));
-        self.meta_of(weight, self.times(key, value, own, (start, delta)))
+        self.meta_of(weight, self.times(key, value, own, load))
     }
 
     /// Returns what [`entry_meta`](Self::entry_meta) does for a value without terms of its own, if
@@ -105,6 +109,13 @@ impl<K, V> Core<K, V> {
             stamps.hot = stamps.hot.with_tags();
         }
         stamps
+    }
+
+    /// Returns the times of a value that neither expires nor is refreshed by itself.
+    #[inline]
+    fn lasting(&self, born: u64, (tag_sequence, delta): (u64, u64)) -> Timestamps {
+        let hot = ExpiryWord::new(NEVER, delta);
+        Timestamps { born, expires: NEVER, hot, tag_sequence, numbered: self.all_ended(), own: None }
     }
 
     #[inline(always)]
