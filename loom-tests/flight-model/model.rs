@@ -189,8 +189,8 @@ impl<'a> Cx<'a> {
         let t = self.t;
         let r = self.op(&format!("set GONE n{n}"), |m| {
             let x = m.at(t, n); let r = x.w.pack(x.stale);
-            // Nobody changes a CLOSED word any more, nor asks whether it is GONE.
-            if x.w.gone { m.fail("law 7: GONE set twice") } else if x.w.tag != CLOSED { x.w.gone = true } r
+            // In a READY or CLOSED word GONE would tell nobody anything: the value counts, and the mark decides.
+            if x.w.gone { m.fail("law 7: GONE set twice") } else if x.w.tag != CLOSED && x.w.tag != READY { x.w.gone = true } r
         })?;
         let zero = self.f.zero_w && { let m = &*self.m; m.n[n as usize].weight == 0 };
         if tag(r) == FAILED && self.m.n[n as usize].kept { self.op(&format!("weight -= n{n}, a failure"), |m| { m.weight -= 1; 0 })?; }

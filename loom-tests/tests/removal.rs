@@ -14,7 +14,7 @@ fn empty(cache: &Shared, told: &Told, removed: usize) {
 }
 
 /// A removal during a load wins for good.
-/// Sees «weight left behind», «handed over counts».
+/// Sees «weight left behind», «handed over counts», «never REMOVED», «remover's look».
 #[test]
 fn publish_meets_removal() {
     model(3, || {
@@ -115,6 +115,24 @@ fn refresh_meets_removal() {
     });
 }
 
+/// A refresh begins, and publishes, as the old entry is removed: before that, after it, or just too late to be stored.
+/// Sees «lost swap stays».
+#[test]
+fn beginning_refresh_meets_removal() {
+    model(2, || {
+        let (cache, told) = expired_and_listened();
+        let other = cache.clone();
+        let thread = spawn(move || other.invalidate(&KEY));
+        let stored = lead(&cache).fulfil(Value::new(7)).is_ok();
+        let removed = thread.join().unwrap();
+        let left = cache.get_ref(&KEY).map(|v| v.read());
+        assert!(left.is_none() || left == Some(7));
+        assert_eq!(stored, removed || left.is_some());
+        assert_eq!((cache.len(), cache.weight()), (usize::from(left.is_some()), u64::from(left.is_some())));
+        assert_eq!(told.count(), 1 + usize::from(removed), "{told:?}");
+    });
+}
+
 /// A refresh publishes as the old entry is overwritten.
 /// Sees «lost swap stays».
 #[test]
@@ -173,12 +191,13 @@ fn heirs_of_a_removed_flight_meet() {
 
 bugs! {
     heirs_of_a_removed_flight_meet: "leads what was removed";
-    publish_meets_removal: "weight left behind", "handed over counts";
+    publish_meets_removal: "weight left behind", "handed over counts", "never REMOVED", "remover's look";
     publish_meets_removal_and_a_waiter: "weight left behind", "silent bell";
     publish_meets_insert: "weight left behind";
     publish_meets_retain: "weight left behind";
     handed_over_only_meets_removal: "marked twice";
     refresh_meets_removal: "lost swap stays", "slot without a reference";
+    beginning_refresh_meets_removal: "lost swap stays";
     refresh_meets_insert: "lost swap stays";
     abandoned_refresh_meets_removal: "handed in silence";
 }

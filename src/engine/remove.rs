@@ -3,7 +3,7 @@
 //! A remover wins the mark of a node by marking the node or by replacing it. Then it does the
 //! following, in this order.
 //!
-//! 1. It sets REMOVED in the state word.
+//! 1. It sets REMOVED in the state word, unless the node is READY or CLOSED.
 //! 2. It subtracts weight and count, if the node had a stored value. (If the publisher had not
 //!    stored the value yet, the publisher does this part.)
 //! 3. It clears the node's slot, and gets the slot's reference.

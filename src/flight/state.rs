@@ -130,7 +130,7 @@ impl Snapshot {
     }
 
     /// Returns whether the winner of the mark has set REMOVED. (A node may be marked a little
-    /// before.)
+    /// before. A node that was READY or CLOSED then is never REMOVED.)
     pub(crate) fn removed(self) -> bool {
         self.0.addr() & REMOVED != 0
     }
@@ -169,6 +169,12 @@ impl Snapshot {
     /// Returns whether the hand or a sweep has closed the entry, and is removing it.
     pub(crate) fn closed(self) -> bool {
         self.is_one_of(Tag::Closed.bit())
+    }
+
+    /// Returns whether the node is an entry that no load is refreshing, in service or closed.
+    #[inline]
+    pub(crate) fn is_stored(self) -> bool {
+        self.is_one_of(Tag::Ready.bit() | Tag::Closed.bit())
     }
 
     /// Returns whether the node's flight has ended with a failure.

@@ -342,16 +342,19 @@ impl Word {
     /// Sets REMOVED, once, for the winner of the mark. Returns the word before, which tells whether
     /// the node had a value.
     ///
-    /// A CLOSED word stays as it is. No caller changes it any more, and none asks whether it is
-    /// REMOVED.
+    /// A word that is READY or CLOSED stays as it is. The node has its value, the value's weight
+    /// counts, and the mark alone says who subtracts it. (A caller that found the node before the
+    /// mark may still begin a refresh, as it might have a moment before. The value of that load is
+    /// handed over only. A hand may still close the node, and finds it marked.)
     #[inline]
     pub(crate) fn set_removed(&self) -> Snapshot {
-        let mut now = self.0.load(Ordering::Acquire);
+        // Acquire: the value of a READY node.
+        let mut now = self.0.load(weakened("remover's look", Ordering::Acquire));
         loop {
-            if Snapshot(now).closed() {
+            debug_assert_eq!(now.addr() & REMOVED, 0, "REMOVED is set once");
+            if Snapshot(now).is_stored() || mutant("never REMOVED") {
                 return Snapshot(now);
             }
-            debug_assert_eq!(now.addr() & REMOVED, 0, "REMOVED is set once");
             let new = now.map_addr(|a| a | REMOVED);
             match self.0.compare_exchange_weak(now, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => return Snapshot(now),
