@@ -46,7 +46,7 @@ fn stale(r: u32) -> bool { r >> 17 & 1 == 1 }
 struct Node {
     used: bool, w: Word, next: u8, mark: bool, count: i8, val: bool, stale: bool, slot: u8, par: u8, weight: i8, listening: u8, kept: bool,
     // ghosts
-    retired: bool, grace: u8, began: bool, stored: bool, listened: u8, removed: bool, overlap: u8, load: bool, own: u8, lin: bool,
+    retired: bool, left: i8, grace: u8, began: bool, stored: bool, listened: u8, removed: bool, overlap: u8, load: bool, own: u8, lin: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct Mem {
@@ -131,7 +131,7 @@ impl Mem {
 }
 const BLANK: Node = Node {
     used: false, w: Word { tag: 0, lease: 0, waiters: 0, succ: NIL, gone: false }, next: NIL, mark: false, count: 0, val: false, stale: false, slot: NIL,
-    par: NIL, weight: 1, listening: 0, kept: false, retired: false, grace: 0, began: false, stored: false, listened: 0, removed: false, overlap: 0, load: false, own: NIL, lin: false,
+    par: NIL, weight: 1, listening: 0, kept: false, retired: false, left: 0, grace: 0, began: false, stored: false, listened: 0, removed: false, overlap: 0, load: false, own: NIL, lin: false,
 };
 
 struct Cx<'a> { m: &'a mut Mem, th: &'a mut Th, t: usize, f: Fix, i: usize, br: u8, nbr: u8, fresh: bool, blocked: bool, log: String }
@@ -157,6 +157,25 @@ impl<'a> Cx<'a> {
     fn finish<X>(&mut self) -> R<X> { let r = self.jump(0, [0; 5]); self.th.pc += 1; r }
     fn dec(&mut self, n: u8) -> R<()> { if n != NIL { self.op(&format!("drop share n{n}"), |m| { m.dec(n); 0 })?; } Ok(()) }
     fn inc(&mut self, n: u8) -> R<bool> { if n == NIL { return Ok(true) } let t = self.t; Ok(self.op(&format!("take share n{n}"), |m| m.inc(t, n) as u32)? == 1) }
+    /// A share for a caller that has found the node: it looks at the mark afterwards, and takes the share back if that is set,
+    /// unless it is the last one.
+    fn share(&mut self, n: u8) -> R<bool> {
+        if n == NIL { return Ok(true) }
+        let t = self.t;
+        if !self.inc(n)? { return Ok(false) }
+        if self.op(&format!("sharer reads mark n{n}"), |m| m.at(t, n).mark as u32)? == 0 { return Ok(true) }
+        Ok(self.op(&format!("take share n{n} back, unless it is the last"), |m| { let x = m.at(t, n); if x.count == 1 { 1 } else { x.count -= 1; 0 } })? == 1)
+    }
+    /// The remover's shares: the list's, and the slot's if it holds that. If it has both, and there are no others, they stay.
+    fn let_go(&mut self, n: u8, held: bool) -> R<()> {
+        if held && self.op(&format!("are the two shares of n{n} all?"), |m| {
+            let (p, x) = (m.pinned, &mut m.n[n as usize]);
+            if x.count == 2 && x.retired { m.fail("law 7: retired twice"); return 0 }
+            if x.count == 2 { x.retired = true; x.left = 2; x.grace = p; 1 } else { 0 }
+        })? == 1 { return Ok(()) }
+        self.op(&format!("drop {} shares n{n}", 1 + held as u8), |m| { if held { m.n[n as usize].count -= 1 } m.dec(n); 0 })?;
+        Ok(())
+    }
     fn word(&mut self, n: u8) -> R<u32> { let t = self.t; self.op(&format!("load word n{n}"), |m| { let x = m.at(t, n); x.w.pack(x.stale) }) }
 
     /// Harris–Michael find with helping: the first unmarked node of the key, or NIL. Pins.
@@ -200,35 +219,34 @@ impl<'a> Cx<'a> {
         }
         Ok(())
     }
-    fn clear_slot(&mut self, n: u8) -> R<()> {
+    /// True if this call has got the slot's share.
+    fn clear_slot(&mut self, n: u8) -> R<bool> {
         let t = self.t;
         let i = self.op(&format!("load slot of n{n}"), |m| m.at(t, n).slot as u32)? as u8;
-        if i != NIL && self.op(&format!("slot {i}: n{n} -> empty"), |m| if m.slots[i as usize] == n { m.slots[i as usize] = NIL; 1 } else { 0 })? == 1 { self.dec(n)? }
-        Ok(())
+        Ok(i != NIL && self.op(&format!("slot {i}: n{n} -> empty"), |m| if m.slots[i as usize] == n { m.slots[i as usize] = NIL; 1 } else { 0 })? == 1)
     }
     /// Mark, bookkeeping, slot, unlink. True if this call won the mark.
     fn remove(&mut self, n: u8) -> R<bool> {
         let t = self.t;
         let won = self.op(&format!("mark n{n}"), |m| { let x = m.at(t, n); if x.mark { 0 } else { x.mark = true; x.removed = true; 1 } })? == 1;
-        if won { self.gone(n)?; self.clear_slot(n)?; }
+        let held = won && { self.gone(n)?; self.clear_slot(n)? };
         self.unlink(n)?;
-        if won { self.dec(n)? }
+        if won { self.let_go(n, held)? }
         Ok(won)
     }
     /// Slot for a node just stored; `old` is the node it replaced, whose slot it takes over if it can.
-    fn install(&mut self, n: u8, old: u8) -> R<()> {
-        if self.inc(n)? { self.seat(n, old)? }
-        Ok(())
+    /// True if this call has got the slot's share of `old`.
+    fn install(&mut self, n: u8, old: u8) -> R<bool> {
+        if self.inc(n)? { self.seat(n, old) } else { Ok(false) }
     }
-    /// The actor's own share of n becomes the slot's.
-    fn seat(&mut self, n: u8, old: u8) -> R<()> {
+    /// The actor's own share of n becomes the slot's. True as for `install`.
+    fn seat(&mut self, n: u8, old: u8) -> R<bool> {
         let t = self.t;
         let mut placed = false;
         if old != NIL {
             let i = self.op(&format!("load slot of n{old}"), |m| m.at(t, old).slot as u32)? as u8;
             if i != NIL { self.op(&format!("n{n}.slot = {i}"), |m| { m.at(t, n).slot = i; 0 })?; }
             if i != NIL && self.op(&format!("slot {i}: n{old} -> n{n}"), |m| if m.slots[i as usize] == old { m.slots[i as usize] = n; 1 } else { 0 })? == 1 {
-                self.dec(old)?;
                 placed = true;
             }
         }
@@ -236,8 +254,8 @@ impl<'a> Cx<'a> {
             self.op(&format!("n{n}.slot = {n}"), |m| { m.at(t, n).slot = n; 0 })?;
             self.op(&format!("slot {n} = n{n}"), |m| { m.slots[n as usize] = n; 0 })?;
         }
-        if self.op(&format!("re-check mark n{n}"), |m| m.at(t, n).mark as u32)? == 1 { self.clear_slot(n)? }
-        Ok(())
+        if self.op(&format!("re-check mark n{n}"), |m| m.at(t, n).mark as u32)? == 1 && self.clear_slot(n)? { self.dec(n)? }
+        Ok(placed)
     }
     fn o_back(&mut self, o: u8, s: u8) -> R<()> {
         let t = self.t;
@@ -268,7 +286,7 @@ impl<'a> Cx<'a> {
             COMP | PUB => self.join(c, NIL, used),
             EMPTY => self.claim(c, NIL, used),
             READY if stale(w) || early => {
-                if !self.inc(c)? { return self.jump(1, again) }
+                if !self.share(c)? { return self.jump(1, again) }
                 let s = self.op(&format!("word n{c}: READY -> REFRESHING(S)"), |m| {
                     let w = m.at(t, c).w;
                     if w.tag != READY || w.gone { return NIL as u32 }
@@ -305,8 +323,8 @@ impl<'a> Cx<'a> {
     fn join(&mut self, n: u8, o: u8, used: u8) -> R<()> {
         let (t, again) = (self.t, [0, 0, 0, used, 0]);
         self.op(&format!("listen n{n}"), |m| { m.at(t, n).listening |= 1 << t; 0 })?;
-        if !self.inc(n)? { return self.jump(1, again) }
-        if !self.inc(o)? { self.dec(n)?; return self.jump(1, again) }
+        if !self.share(n)? { return self.jump(1, again) }
+        if !self.share(o)? { self.dec(n)?; return self.jump(1, again) }
         let r = self.op(&format!("join n{n}"), |m| { let x = m.at(t, n); if x.w.tag == COMP { x.w.waiters += 1 } x.w.pack(x.stale) })?;
         match tag(r) {
             COMP | PUB => { self.now(|m| m.unpin(t)); self.jump(3, [n, o, lease(r), used, 0]) }
@@ -316,8 +334,8 @@ impl<'a> Cx<'a> {
     }
     fn claim(&mut self, n: u8, o: u8, used: u8) -> R<()> {
         let (t, f, again) = (self.t, self.f, [0, 0, 0, used, 0]);
-        if !self.inc(n)? { return self.jump(1, again) }
-        if !self.inc(o)? { self.dec(n)?; return self.jump(1, again) }
+        if !self.share(n)? { return self.jump(1, again) }
+        if !self.share(o)? { self.dec(n)?; return self.jump(1, again) }
         let r = self.op(&format!("claim n{n}"), |m| claim(m, t, n, f, 0))?;
         if tag(r) == EMPTY { self.now(|m| m.unpin(t)); return self.jump(2, [n, o, lease(r), used, 0]) }
         self.dec(n)?; self.dec(o)?; self.jump(1, again)
@@ -325,8 +343,8 @@ impl<'a> Cx<'a> {
     /// A caller who comes by finds that lease l has been held for too long, and takes over without having waited.
     fn relieve(&mut self, n: u8, o: u8, l: u8) -> R<()> {
         let (t, again) = (self.t, [0, 0, 0, 1, 0]);
-        if !self.inc(n)? { return self.jump(1, again) }
-        if !self.inc(o)? { self.dec(n)?; return self.jump(1, again) }
+        if !self.share(n)? { return self.jump(1, again) }
+        if !self.share(o)? { self.dec(n)?; return self.jump(1, again) }
         let listed = if o == NIL { n } else { o };
         let removed = self.op(&format!("passer-by reads mark n{listed}"), |m| m.at(t, listed).mark as u32)? == 1;
         if removed { self.dec(n)?; self.dec(o)?; return self.jump(1, again) }
@@ -439,7 +457,7 @@ impl<'a> Cx<'a> {
             if !stored && g == 0 && o != NIL && f.lost_swap && adds { self.op("weight -= 1 (only handed over)", |m| { m.weight -= 1; 0 })?; }
             self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
             seated = stored;
-            if stored { self.seat(n, o)?; if o != NIL { self.clear_slot(o)?; self.dec(o)? } }
+            if stored { let held = self.seat(n, o)?; if o != NIL { let held = held || self.clear_slot(o)?; self.let_go(o, held)? } }
         } else if end == b'n' && o != NIL {
             let ok = self.op(&format!("renew n{o} by n{n} lease {l}: COMPUTING -> PUBLISHING"), |m| { let x = m.at(t, n); if x.w.tag == COMP && x.w.lease == l { x.w.tag = PUB; if x.own != t as u8 { m.fail("law 3: a fenced leader renews") } 1 } else { 0 } })?;
             if ok == 1 {
@@ -462,13 +480,13 @@ impl<'a> Cx<'a> {
                         let y = &mut m.n[o as usize]; y.next = n; y.mark = true; y.removed = true; m.keep(n); 1
                     })?
                 } == 1;
-                if listed && o != NIL { self.gone(o)?; self.install(n, o)?; self.clear_slot(o)?; self.unlink(o)?; self.dec(o)? }
+                if listed && o != NIL { self.gone(o)?; let held = self.install(n, o)? || self.clear_slot(o)?; self.unlink(o)?; self.let_go(o, held)? }
                 if !listed && f.lost_back { self.op(&format!("weight -= 1, n{n} weighs 0 (only told)"), |m| { m.weight -= 1; m.at(t, n).kept = false; 0 })?; }
                 let g = !first && self.op(&format!("n{n}: PUBLISHING -> FAILED"), |m| {
                     let x = m.at(t, n); x.w.tag = FAILED; x.load = false; x.w.gone as u32
                 })? == 1;
                 if g && listed && f.gone_back { self.op("weight -= 1 (found GONE)", |m| { m.weight -= 1; 0 })?; }
-                if !g && listed && o == NIL { self.install(n, NIL)? }
+                if !g && listed && o == NIL { self.install(n, NIL)?; }
                 if !listed { self.o_back(o, n)? }
                 self.op(&format!("ring n{n}"), |m| { m.ring(t, n); 0 })?;
             }
@@ -535,8 +553,8 @@ impl<'a> Cx<'a> {
         })? as u8;
         if n == NIL { return self.jump(1, [0; 5]) }
         if c != NIL { self.gone(c)?; self.unlink(c)?; }
-        self.install(n, c)?;
-        if c != NIL { self.clear_slot(c)?; self.dec(c)? }
+        let held = self.install(n, c)?;
+        if c != NIL { let held = held || self.clear_slot(c)?; self.let_go(c, held)? }
         self.op("insert returns", |m| { m.taint |= m.inv[t]; m.n[n as usize].began = true; 0 })?;
         self.finish()
     }
@@ -561,7 +579,7 @@ impl<'a> Cx<'a> {
         if tag(w) == FAILED && self.opn(2, &format!("failure n{c}: 0 = leave it, 1 = its time is over"), |_, b| Some(b as u32))? == 1 { self.remove(c)?; }
         if tag(w) == REFR && self.f.sweep_s {
             let (s, t) = (succ(w), self.t);
-            if !self.inc(s)? { return self.finish() }
+            if !self.share(s)? { return self.finish() }
             let ok = self.op(&format!("sweep n{s}: EMPTY -> DEAD"), |m| { let w = &mut m.at(t, s).w; if w.tag == EMPTY { w.tag = DEAD; 1 } else { 0 } })?;
             if ok == 1 { self.o_back(c, s)?; self.op(&format!("ring n{s}"), |m| { m.ring(t, s); 0 })?; }
             self.dec(s)?;
@@ -602,8 +620,8 @@ fn quiescent(m: &Mem) -> Option<&'static str> {
         if inl && x.mark { return Some("marked node left in the list") }
         if inl && x.w.tag != READY && !(x.w.tag == FAILED && x.kept) { return Some("node left in the list that is not READY and has no owner") }
         if !inl && ins > 0 { return Some("law 7: slot keeps a removed node") }
-        if x.count != inl as i8 + ins { return Some("law 7: a share is lost") }
-        if x.count == 0 && !x.retired { return Some("law 7: node never retired") }
+        if x.count != inl as i8 + ins + x.left { return Some("law 7: a share is lost") }
+        if x.count == x.left && !x.retired { return Some("law 7: node never retired") }
         if inl { sum += x.weight; if ins == 0 { return Some("law 7: stored entry without a slot (never evictable)") } }
         if x.stored && !inl && x.listened != 1 { return Some("listener not called for a stored-then-removed value") }
         if (inl || !x.stored) && x.listened != 0 { return Some("listener called for a value still stored, or never stored") }

@@ -101,7 +101,7 @@ fn hand_meets_one_who_looks_and_removes() {
 
 /// The hand takes an entry that no listener is told of, as a reader takes a share of it: the list's share and the slot's go at
 /// once, and the reader's keeps the value.
-/// Sees «one share of two».
+/// Sees «one share of two», «no count fence».
 #[test]
 fn hand_meets_a_keeper() {
     model(2, || {
@@ -336,7 +336,7 @@ bugs! {
     take_over_meets_the_hand: "seat not checked";
     hand_meets_removal: "slot not emptied";
     hand_meets_one_who_looks_and_removes: "closed counts";
-    hand_meets_a_keeper: "one share of two";
+    hand_meets_a_keeper: "one share of two", "no count fence";
     two_newcomers_of_one_key_in_a_full_cache: "displaced weight kept", "weight not undone";
     a_removed_flight_in_a_full_cache: "displaced weight kept", "weight left behind";
     heavier_replacement_meets_removal: "weight not undone", "old weight twice";

@@ -1,7 +1,7 @@
 //! Nodes are freed after everyone has let go of them, and once.
 #![cfg(loom)]
 
-use bellwether_loom_tests::{KEY, SAME, SAME_TOO, Shared, Value, bugs, cache, expired, lead, model, spawn};
+use bellwether_loom_tests::{KEY, SAME, SAME_TOO, Shared, Value, bugs, cache, expired, lead, listened, model, spawn};
 
 /// Removes two more keys that were inserted for this: with what was retired before, that completes a bag.
 fn fill_a_bag(cache: &Shared) {
@@ -78,7 +78,7 @@ fn entry_meets_removal() {
 }
 
 /// A share is taken of a node that everybody lets go of: refused, or it keeps the node.
-/// Sees «zero revived», «refusal unordered».
+/// Sees «mark not asked», «no share fence», «last share taken back».
 #[test]
 fn share_meets_removal() {
     model(3, || {
@@ -111,6 +111,24 @@ fn loaded_value_meets_removal() {
         fill_a_bag(&cache);
         thread.join().unwrap();
         assert!(cache.len() <= 1);
+    });
+}
+
+/// The same where a listener is told of the removal: then removers give all their shares back.
+/// Sees «zero revived», «refusal unordered».
+#[test]
+fn share_meets_a_removal_that_is_told() {
+    model(2, || {
+        let (cache, told) = listened(10);
+        for (key, value) in [(KEY, 1), (SAME, 2), (SAME_TOO, 3)] {
+            cache.insert(key, Value::new(value));
+        }
+        let other = cache.clone();
+        let thread = spawn(move || assert!(other.get_entry(&KEY).is_none_or(|e| e.read() == 1)));
+        assert!(cache.invalidate(&KEY));
+        fill_a_bag(&cache);
+        thread.join().unwrap();
+        assert_eq!((cache.len(), told.count()), (0, 3));
     });
 }
 
@@ -173,7 +191,8 @@ bugs! {
     reader_under_a_pin: "no pin", "no grace";
     walker_under_a_pin: "no pin";
     entry_meets_removal: "unshare";
-    share_meets_removal: "zero revived", "refusal unordered";
+    share_meets_removal: "mark not asked", "no share fence", "last share taken back";
+    share_meets_a_removal_that_is_told: "zero revived", "refusal unordered";
     loaded_value_meets_removal: "taken after the pin", "no pin", "no grace";
     two_retirers: "torn bag";
     finder_meets_a_published_successor: "successor not ready";

@@ -66,8 +66,10 @@ impl<K, V> Core<K, V> {
 
     /// Describes the key of this node, which is alive and not fenced.
     pub(super) fn about(&self, node: &Node<K, V>) -> About<K, V> {
+        // (In a cache with an observer, removers give all references back. So any caller may take
+        // one.)
         // If the reference is refused, all references were given back, and the hash must do.
-        let shared = self.config.show_key.is_some() && node.inc_ref();
+        let shared = self.config.show_key.is_some() && node.inc_own_ref();
         About { order: node.link().order(), node: shared.then(|| NonNull::from(node)) }
     }
 

@@ -171,13 +171,36 @@ impl<'c, K, V> Operation<'c, K, V> {
     /// # Safety
     /// As for [`release`](Self::release), for each reference.
     pub(super) unsafe fn release_shares(&self, node: Ptr<K, V>, shares: u32) {
-        let shares = if mutant("one share of two") { 1 } else { shares };
         // SAFETY: the caller owns the references. It uses the node under this operation's pin only,
         // as this function does.
-        if unsafe { Node::dec_ref(node, shares) } {
+        if unsafe { Node::dec_ref(node, Self::to_give_back(shares)) } {
             // SAFETY: the caller's references were the last ones, and have just been given back.
             unsafe { self.retire(node) };
         }
+    }
+
+    /// Gives back one reference or two to a node that is marked: the list's, the slot's or both. If
+    /// they are both, and there are no others, it retires the node without an RMW of the count.
+    ///
+    /// # Safety
+    /// As for [`release`](Self::release), for each reference. If one of them is the list's, the
+    /// caller has set the mark, and has unlinked the node.
+    #[inline]
+    pub(super) unsafe fn release_removed(&self, node: Ptr<K, V>, shares: u32) {
+        // SAFETY: the references keep the node alive.
+        let alone = || unsafe { node.as_ref() }.has_no_more_than(shares);
+        // (Where removals are told, any caller may add a reference to a removed node.)
+        let last = shares == 2 && !self.core.tells_removals && alone();
+        // SAFETY: as in `release_shares`.
+        if last || unsafe { Node::dec_ref(node, Self::to_give_back(shares)) } {
+            // SAFETY: the caller's references were the last ones, and have just been given back. Or
+            // they never are, and no finder gets another one, as the node is marked.
+            unsafe { self.retire(node) };
+        }
+    }
+
+    fn to_give_back(shares: u32) -> u32 {
+        if mutant("one share of two") { 1 } else { shares }
     }
 
     /// Retires a node.

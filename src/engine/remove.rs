@@ -66,7 +66,7 @@ impl<K, V> Operation<'_, K, V> {
             };
         // SAFETY: the hand owns the slot's reference, and passes it to this call. The list's
         // reference is this call's if it won the mark and was left it here (`listed`).
-        unsafe { self.release_shares(NonNull::from(node), 1 + u32::from(listed)) };
+        unsafe { self.release_removed(NonNull::from(node), 1 + u32::from(listed)) };
     }
 
     /// Subtracts the weight of a node that the hand holds, or adds it to `displaced`, and unlinks
@@ -123,7 +123,7 @@ impl<K, V> Operation<'_, K, V> {
         if shares != 0 {
             // SAFETY: the references that the caller holds are passed to this call. The winner of
             // the mark owns the list's once the node is unlinked.
-            unsafe { self.release_shares(NonNull::from(node), shares) };
+            unsafe { self.release_removed(NonNull::from(node), shares) };
         }
     }
 

@@ -22,7 +22,7 @@ use super::failure::Failure;
 use super::word::{State, Word};
 use crate::reclaim::{Arena, Cold, Limbo, Pin, Retire, cold, owned};
 use crate::sys::mutants::{mutant, weakened};
-use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire};
+use crate::sys::sync::{AtomicU64, Ordering, UnsafeCell, acquire, model_fence};
 use crate::table::link::{Link, Target};
 use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::NonNull;
@@ -195,17 +195,63 @@ impl<K, V> Node<K, V> {
         self.link.order() == 0
     }
 
-    /// Takes a reference, unless the count is zero: no owner revives a zero.
+    /// Takes a reference to a node that the caller has found under its pin. Refused if the node was
+    /// removed.
+    ///
+    /// A remover that owns the references of the list and of the slot does not give them back where
+    /// it sees no others ([`has_no_more_than`](Self::has_no_more_than)): it retires the node. So
+    /// this caller adds its reference, and then looks at the mark. The remover sets the mark, and
+    /// then looks at the count. One of the two sees the other.
+    ///
+    /// # Panics
+    /// As [`inc_own_ref`](Self::inc_own_ref).
+    pub(crate) fn inc_ref(&self) -> bool {
+        // (Under loom the fence is the order.)
+        if !self.add_ref(if cfg!(loom) { Ordering::Relaxed } else { Ordering::SeqCst }) {
+            return false;
+        }
+        if !mutant("no share fence") {
+            model_fence();
+        }
+        !self.link.is_marked_by_now() || mutant("mark not asked") || !self.take_back()
+    }
+
+    /// Takes a reference back that was added to a removed node. Returns false if it is the last
+    /// one: then the caller keeps it. (The others were given back, so the node is not retired.)
+    #[cold]
+    fn take_back(&self) -> bool {
+        let others = |count: u32| (count != 1 || mutant("last share taken back")).then(|| count - 1);
+        // Release: as in `dec_ref`. Acquire: a sole owner comes after the others.
+        self.link.refcount().fetch_update(Ordering::Release, Ordering::Acquire, others).is_ok()
+    }
+
+    /// Returns whether there are no more than so many references. The caller owns them, and has set
+    /// the mark. If so, there never will be more, but for moments in which a finder has not looked
+    /// at the mark yet.
+    pub(crate) fn has_no_more_than(&self, shares: u32) -> bool {
+        if !mutant("no count fence") {
+            model_fence();
+        }
+        // Acquire is part of it: for the uses by owners that have given theirs back (`dec_ref`).
+        self.link.refcount().load(Ordering::SeqCst) == shares
+    }
+
+    /// Takes a reference, for an owner of one, or for any caller in a cache whose removers give all
+    /// references back. Refused only if the count is zero: no owner revives a zero.
     ///
     /// # Panics
     /// If two thousand million references exist. Only a program that forgets them gets there.
-    pub(crate) fn inc_ref(&self) -> bool {
+    pub(crate) fn inc_own_ref(&self) -> bool {
+        // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another
+        // reference.
+        self.add_ref(Ordering::Relaxed)
+    }
+
+    fn add_ref(&self, order: Ordering) -> bool {
         let mut count = self.link.refcount().load(Ordering::Relaxed);
         while count != 0 || mutant("zero revived") {
             assert!(count < u32::MAX / 2, "{TOO_MANY}");
-            // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another
-            // reference.
-            match self.link.refcount().compare_exchange_weak(count, count + 1, Ordering::Relaxed, Ordering::Relaxed) {
+            match self.link.refcount().compare_exchange_weak(count, count + 1, order, Ordering::Relaxed) {
                 Ok(_) => return true,
                 Err(now) => count = now,
             }
@@ -221,9 +267,9 @@ impl<K, V> Node<K, V> {
     /// Takes so many references. The caller owns one.
     ///
     /// # Panics
-    /// As [`inc_ref`](Self::inc_ref).
+    /// As [`inc_own_ref`](Self::inc_own_ref).
     pub(crate) fn add_refs(&self, more: u32) {
-        // Relaxed: as in `inc_ref`.
+        // Relaxed: as in `inc_own_ref`.
         let count = self.link.refcount().fetch_add(more, Ordering::Relaxed);
         debug_assert_ne!(count, 0, "the caller owns a reference");
         assert!(count < u32::MAX / 2, "{TOO_MANY}");

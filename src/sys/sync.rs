@@ -130,6 +130,15 @@ pub(crate) fn acquire(_after: &AtomicU32) {
     fence(Ordering::Acquire);
 }
 
+/// Under loom, executes the fence that stands in for the order of two SeqCst accesses: loom takes
+/// such an access for an AcqRel one.
+#[inline(always)]
+#[allow(dead_code, reason = "this file is also included by models that do not need it")]
+pub(crate) fn model_fence() {
+    #[cfg(loom)]
+    fence(Ordering::SeqCst);
+}
+
 /// Lets another thread run, where this one can only look again.
 #[cfg(not(any(loom, shuttle)))]
 pub(crate) fn yield_now() {

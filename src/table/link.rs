@@ -240,6 +240,12 @@ impl Link {
         self.next.load().marked()
     }
 
+    /// Returns the same, for a caller that has just added a reference to the node. SeqCst, as the
+    /// mark is: see `Node::inc_ref`.
+    pub(crate) fn is_marked_by_now(&self) -> bool {
+        Target(self.next.0.load(Ordering::SeqCst)).marked()
+    }
+
     /// Marks this link. Returns false if another thread has marked it.
     #[inline]
     pub(crate) fn mark(&self) -> bool {
@@ -264,7 +270,9 @@ impl Link {
             if next.marked() && !mutant("marked twice") {
                 return false;
             }
-            if self.next.change(next, target(next).bare().with_mark()) {
+            // As `Next::change`. SeqCst: see `Node::inc_ref`.
+            let (marked, strong) = (target(next).bare().with_mark(), weakened("link release", Ordering::SeqCst));
+            if self.next.0.compare_exchange(next.0, marked.0, strong, Ordering::Acquire).is_ok() {
                 return true;
             }
         }
