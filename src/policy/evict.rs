@@ -230,7 +230,7 @@ impl<T: PolicyEntry> Policy<T> {
         let resident = self.seen(held);
         let (hash, uses) = (mixed(resident.hash()), resident.uses());
         let mut step = Step::Skipped;
-        let seen = self.sketch.seen(hash);
+        let seen = self.sketch.seen_to_count(hash);
         // The count that it will have once the sketch has learnt.
         let counted = (seen.times + 1 + uses).min(sketch::MOST);
         let enters = effort.promotions > 0
@@ -341,7 +341,7 @@ impl<T: PolicyEntry> Policy<T> {
                 let uses = resident.uses();
                 if uses > 0 {
                     resident.set_uses(uses - 1);
-                    self.sketch.add(self.sketch.seen(mixed(resident.hash())), 1, budget.entries);
+                    self.sketch.add(self.sketch.seen_to_count(mixed(resident.hash())), 1, budget.entries);
                     chances = chances.saturating_sub(1);
                 }
             });

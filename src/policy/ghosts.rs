@@ -14,7 +14,7 @@
 
 use super::extent::Extent;
 use super::rings::Which;
-use crate::sys::memory::prefetch;
+use crate::sys::memory::{prefetch, prefetch_to_write};
 use crate::sys::sync::{Ordering, untracked::AtomicU64};
 use core::num::NonZero;
 
@@ -94,8 +94,9 @@ impl Ghosts {
 
     #[inline(always)]
     fn push(&self, ring: Which, hash: u64) {
-        let mut pushed = hash & FINGERPRINT;
-        for word in self.buckets.get_or_make(hash).of(ring) {
+        let (bucket, mut pushed) = (self.buckets.get_or_make(hash), hash & FINGERPRINT);
+        prefetch_to_write(bucket);
+        for word in bucket.of(ring) {
             let lanes = word.load(Ordering::Relaxed);
             word.store(lanes << LANE_BITS | pushed, Ordering::Relaxed);
             pushed = lanes >> (u64::BITS - LANE_BITS);

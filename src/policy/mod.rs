@@ -65,6 +65,7 @@ pub(crate) mod sketch;
 pub(crate) mod small_share;
 mod weights;
 
+use crate::sys::memory::prefetch_to_write;
 use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
@@ -317,6 +318,8 @@ impl<T: PolicyEntry> Policy<T> {
     fn take(&self, ring: Which) -> Popped<T> {
         let popped = self.rings.pop(ring);
         if let Popped::Entry(entry) = popped {
+            // The entry is closed and marked, or its slot number is written.
+            prefetch_to_write(entry.as_ptr());
             // SAFETY: the slot's reference is this thread's now.
             self.weights.count_out(unsafe { entry.as_ref() });
         }

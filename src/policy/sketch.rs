@@ -22,7 +22,7 @@
 //! threads that race lose a count.
 
 use super::extent::Extent;
-use crate::sys::memory::prefetch;
+use crate::sys::memory::{prefetch, prefetch_to_write};
 use crate::sys::sync::{
     CachePadded, Ordering,
     untracked::{AtomicU32, AtomicU64, AtomicUsize},
@@ -201,18 +201,24 @@ impl Sketch {
     /// Returns how often the key was counted lately.
     #[inline(always)]
     pub(crate) fn seen(&self, hash: u64) -> Seen<'_> {
-        let block = self.block(hash);
-        Seen { block, hash, times: block.estimate(hash) }
+        self.seen_in(self.blocks.get_or_make(hash), hash)
     }
 
-    /// Returns a key's block, brought up to date.
+    /// Does the same for a caller that is likely to [count](Self::add) the key now.
     #[inline(always)]
-    fn block(&self, hash: u64) -> &Block {
+    pub(crate) fn seen_to_count(&self, hash: u64) -> Seen<'_> {
         let block = self.blocks.get_or_make(hash);
+        prefetch_to_write(block);
+        self.seen_in(block, hash)
+    }
+
+    /// Brings the key's block up to date, and looks the key up there.
+    #[inline(always)]
+    fn seen_in<'s>(&self, block: &'s Block, hash: u64) -> Seen<'s> {
         if block.stamp() != self.generation.load(Ordering::Relaxed) {
             self.bring_up_to_date(block);
         }
-        block
+        Seen { block, hash, times: block.estimate(hash) }
     }
 
     #[cold]
@@ -231,7 +237,7 @@ impl Sketch {
     fn hand_on(&self, block: &Block, heirs: &mut dyn Iterator<Item = u64>) {
         if block.stamp() != 0 {
             self.bring_up_to_date(block);
-            heirs.for_each(|hash| self.block(hash).join(block));
+            heirs.for_each(|hash| self.seen(hash).block.join(block));
             block.clear();
         }
     }

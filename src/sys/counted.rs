@@ -16,6 +16,13 @@ unsafe extern "Rust" {
 const LOAD: u8 = 0;
 const STORE: u8 = 1;
 const UPDATE: u8 = 2;
+const TAKE: u8 = 3;
+
+/// Reports that a cache line is prefetched to be written.
+#[track_caller]
+pub(crate) fn take(address: usize) {
+    bellwether_access(address, 1, TAKE, Location::caller());
+}
 
 macro_rules! counted {
     ($name:ident $([$t:ident])?, $value:ty, updates: [$($update:ident),*]) => {

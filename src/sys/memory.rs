@@ -12,6 +12,32 @@ pub(crate) fn prefetch<T>(address: *const T) {
     let _ = address;
 }
 
+/// Takes the cache line at an address for this processor, which is about to read it and then write
+/// to it. So the line moves once, where it would first come for the read, and then be taken from
+/// the other processors that have it. Not for a line that others only read: they would lose it. Any
+/// address will do.
+///
+/// Where the processor has no such prefetch, this does nothing, or only what [`prefetch`] does.
+#[inline(always)]
+#[cfg_attr(bellwether_count, track_caller)]
+pub(crate) fn prefetch_to_write<T>(address: *const T) {
+    // (The intrinsic becomes a prefetch for reading, unless the build names a processor that has
+    // this instruction. Those that have none execute it as a no-op.)
+    #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
+    // SAFETY: this neither faults nor changes anything, at any address.
+    unsafe {
+        core::arch::asm!("prefetchw [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(any(loom, miri))))]
+    // SAFETY: as above.
+    unsafe {
+        core::arch::asm!("prfm pstl1keep, [{}]", in(reg) address.addr(), options(nomem, nostack, preserves_flags));
+    }
+    #[cfg(bellwether_count)]
+    super::counted::take(address.addr());
+    let _ = address;
+}
+
 /// The size of a huge page in bytes, and the alignment of memory for them.
 pub(crate) const HUGE_PAGE: usize = 2 << 20;
 

@@ -32,6 +32,8 @@ pub(crate) enum Kind {
     Load,
     Store,
     Update,
+    /// A prefetch of a line that is to be written.
+    Take,
 }
 
 thread_local! {
@@ -42,7 +44,7 @@ thread_local! {
 /// The shim of the counting build (`src/sync.rs`) calls this at each access.
 #[unsafe(no_mangle)]
 fn bellwether_access(address: usize, size: usize, kind: u8, from: From) {
-    let kind = [Kind::Load, Kind::Store, Kind::Update][usize::from(kind)];
+    let kind = [Kind::Load, Kind::Store, Kind::Update, Kind::Take][usize::from(kind)];
     assert_eq!(address / LINE, (address + size - 1) / LINE, "an atomic is in one line");
     // A thread that ends has nobody left to tell.
     let _ = SEEN.try_with(|seen| {

@@ -12,8 +12,8 @@ type Numbers = Cache<u64, u64>;
 type Turn = Arc<dyn Fn(u64) + Send + Sync>;
 
 const THREADS: [usize; 3] = [2, 8, 64];
-const WRITES: &[Kind] = &[Kind::Store, Kind::Update];
-const ALL: &[Kind] = &[Kind::Load, Kind::Store, Kind::Update];
+const WRITES: &[Kind] = &[Kind::Store, Kind::Update, Kind::Take];
+const ALL: &[Kind] = &[Kind::Load, Kind::Store, Kind::Update, Kind::Take];
 const HOT: u64 = 7;
 /// Keys in a cache that is given new ones.
 const KEYS: u64 = 20_000;
