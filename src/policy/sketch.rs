@@ -181,6 +181,7 @@ impl Sketch {
     #[inline(never)]
     fn keep_up(&self, uses: usize, entries: usize) {
         let each = self.blocks.look(entries, |block, heirs| self.hand_on(block, heirs));
+        prefetch_to_write(&raw const *self.additions);
         let additions = self.additions.load(Ordering::Relaxed) + uses * each;
         let over = additions >= PERIOD * entries.max(1);
         self.additions.store(if over { 0 } else { additions }, Ordering::Relaxed);

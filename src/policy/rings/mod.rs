@@ -45,6 +45,7 @@ mod validate;
 
 pub(crate) use segment::{Popped, SLOTS};
 
+use crate::sys::memory::prefetch_to_write;
 use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering};
 use core::ptr::{self, NonNull};
@@ -153,6 +154,14 @@ impl<T> Rings<T> {
         &self.rings[ring as usize]
     }
 
+    /// Returns a ring whose ends the caller is about to move.
+    #[inline(always)]
+    fn ring_to_write(&self, ring: Which) -> &Ring<T> {
+        let ring = self.ring(ring);
+        prefetch_to_write(ring);
+        ring
+    }
+
     /// Returns the number of positions in use, holes included, rounded up to whole segments at both
     /// ends. It is not less than the positions in the segments that the caller knows of.
     #[inline(always)]
@@ -189,7 +198,7 @@ impl<T> Rings<T> {
     /// If the number of slots would not fit in these bits.
     #[inline(always)]
     pub(crate) fn push(&self, ring: Which, entry: NonNull<T>, seat: impl Fn(u32)) {
-        let ring = self.ring(ring);
+        let ring = self.ring_to_write(ring);
         loop {
             let Some(lap) = ring.last.lap(&self.pool) else {
                 self.append(ring, &ring.first.link, SegmentLink::NONE, 0);
@@ -243,7 +252,7 @@ impl<T> Rings<T> {
     /// Takes the hand's next step. The entry may have been pushed to another ring: see [`segment`].
     #[inline(always)]
     pub(crate) fn pop(&self, ring: Which) -> Popped<T> {
-        let ring = self.ring(ring);
+        let ring = self.ring_to_write(ring);
         self.at_front(ring, |lap| lap.pop(&ring.first.position, |hole| self.forget(hole)))
     }
 
@@ -258,8 +267,8 @@ impl<T> Rings<T> {
     /// that is in the same segment.
     #[inline]
     pub(crate) fn ahead(&self, ring: Which) -> impl Fn(usize) -> Option<NonNull<T>> {
-        let first = &self.ring(ring).first;
-        let place = first.lap(&self.pool).and_then(|lap| Some((lap.segment, lap.next_cell(&first.position)?)));
+        let first = &self.ring_to_write(ring).first;
+        let place = first.lap(&self.pool).and_then(|lap| Some((lap.segment, lap.next_cell_to_pop(&first.position)?)));
         move |distance| place.and_then(|(segment, cell)| segment.entry(cell + distance))
     }
 

@@ -29,6 +29,7 @@
 //!   these are filled later, and the next segment is appended last of all.
 
 use super::Which;
+use crate::sys::memory::prefetch_to_write;
 use crate::sys::mutants::{mutant, sized, weakened};
 #[cfg(not(feature = "std"))]
 pub(super) use crate::sys::sync::AtomicU64 as Hint;
@@ -40,7 +41,7 @@ use core::ptr::{self, NonNull};
 /// The number of slots of a segment, as a power of two. (In the rings' own models, which have no
 /// feature, a segment has two slots. In those of the cache it has four, so that not every model
 /// makes and frees segments.)
-pub(super) const SHIFT: u32 = sized(7, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
+pub(super) const SHIFT: u32 = sized(8, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
 /// The number of slots of a segment.
 pub(crate) const SLOTS: usize = 1 << SHIFT;
 
@@ -179,7 +180,20 @@ pub(super) struct Segment<T> {
     pub(super) next: AtomicU64,
     /// In the free list, the number of the segment below.
     pub(super) below: AtomicU32,
-    pub(super) cells: [AtomicPtr<T>; SLOTS],
+    pub(super) cells: Cells<T>,
+}
+
+/// (The cells begin on a line of their own. All threads read what is before them, and would read
+/// that anew for each cell that is filled or emptied on the same line.)
+#[repr(align(64))]
+pub(super) struct Cells<T>([AtomicPtr<T>; SLOTS]);
+
+impl<T> core::ops::Deref for Cells<T> {
+    type Target = [AtomicPtr<T>; SLOTS];
+    #[inline(always)]
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
 }
 
 impl<T> Segment<T> {
@@ -191,7 +205,7 @@ impl<T> Segment<T> {
             base: Hint::new(0),
             next: AtomicU64::new(0),
             below: AtomicU32::new(0),
-            cells: core::array::from_fn(|_| AtomicPtr::new(empty(0))),
+            cells: Cells(core::array::from_fn(|_| AtomicPtr::new(empty(0)))),
         }
     }
 
@@ -272,6 +286,14 @@ impl<T> Lap<'_, T> {
         }
     }
 
+    /// Does the same for a caller that is about to empty the cell.
+    #[inline(always)]
+    pub(super) fn next_cell_to_pop(&self, head: &Hint) -> Option<usize> {
+        let cell = self.next_cell(head)?;
+        prefetch_to_write(&raw const self.segment.cells[cell]);
+        Some(cell)
+    }
+
     /// Puts `entry` in the next cell. `seat` gets the number of each slot that this tries. Returns
     /// false if this lap has no cell left.
     #[inline(always)]
@@ -303,11 +325,11 @@ impl<T> Lap<'_, T> {
         false
     }
 
-    /// Finds the first cell that the hand has not emptied. Returns None if the lap has ended.
+    /// Finds the first cell that the hand has not emptied, from this one on. Returns None if the
+    /// lap has ended.
     #[inline(always)]
-    fn front(&self, head: &Hint) -> Option<Front<T>> {
+    fn front(&self, mut index: usize, head: &Hint) -> Option<Front<T>> {
         let lap = self.link.tag();
-        let mut index = self.next_cell(head)?;
         while let Some(cell) = self.segment.cells.get(index) {
             // Acquire: pairs with the Release in `push`, for the entry's content.
             let there = cell.load(Ordering::Acquire);
@@ -331,7 +353,7 @@ impl<T> Lap<'_, T> {
     #[inline(always)]
     pub(super) fn pop(&self, head: &Hint, forget: impl Fn(*mut T)) -> Option<Popped<T>> {
         loop {
-            let (index, popped) = match self.front(head)? {
+            let (index, popped) = match self.front(self.next_cell_to_pop(head)?, head)? {
                 Front::Entry(index, entry) if self.empty_cell(index, word_of(entry)) => (index, Popped::Entry(entry)),
                 Front::Hole(index, there) if self.empty_cell(index, there) => {
                     forget(there);
@@ -366,7 +388,7 @@ impl<T> Lap<'_, T> {
     /// Does the step of `Rings::peek`. Returns None if the lap has ended.
     #[inline(always)]
     pub(super) fn peek(&self, head: &Hint) -> Option<Popped<T>> {
-        Some(match self.front(head)? {
+        Some(match self.front(self.next_cell(head)?, head)? {
             Front::Entry(_, entry) => Popped::Entry(entry),
             Front::Hole(..) => Popped::Hole,
             Front::Empty => Popped::Empty,
