@@ -210,7 +210,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Takes a ring's first entry, unless it was removed meanwhile.
-    #[inline]
+    #[inline(always)]
     fn take_present(&self, ring: Which, evictor: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if evictor.removed(self.seen(held)) => {
@@ -234,13 +234,11 @@ impl<T: PolicyEntry> Policy<T> {
         // The count that it will have once the sketch has learnt.
         let counted = (seen.times + 1 + uses).min(sketch::MOST);
         let enters = effort.promotions > 0
-            && (uses >= WARM || {
-                if self.main_has_room(budget, effort.coming.weights[Which::Main as usize]) {
-                    counted >= KNOWN
-                } else {
-                    counted >= FAMOUS && self.beats_main(counted, budget, evictor, &mut step)
-                }
-            });
+            && (uses >= WARM
+                || counted >= KNOWN && {
+                    self.main_has_room(budget, effort.coming.weights[Which::Main as usize])
+                        || counted >= FAMOUS && self.beats_main(counted, budget, evictor, &mut step)
+                });
         if enters {
             resident.set_uses(0);
             effort.promotions -= 1;
