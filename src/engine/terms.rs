@@ -42,11 +42,16 @@ impl<K, V> Core<K, V> {
     #[inline(always)]
     pub(crate) fn plain_meta(&self, load: (u64, u64)) -> Option<EntryMeta> {
         let config = &self.config;
-        let by_value = config.weigher.is_some() || config.expiry_with.is_some() || config.groups.is_some();
-        match by_value || config.time.is_users() {
-            true => None,
-            false => Some(self.meta_of(1, self.stamps(self.usual_ttl(), load))),
+        let by_value = || config.weigher.is_some() || config.expiry_with.is_some() || config.groups.is_some();
+        if config.time.is_users() {
+            return None;
         }
+        let stamps = match self.plain_terms {
+            true => self.lasting(config.time.now(), load),
+            false if by_value() => return None,
+            false => self.stamps(self.usual_ttl(), load),
+        };
+        Some(self.meta_of(1, stamps))
     }
 
     #[inline]

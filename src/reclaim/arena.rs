@@ -74,14 +74,16 @@ impl<T> Arena<T> {
     /// Returns memory for a node, with a cold pair that is all zero. It is this thread's alone: it
     /// is from the allocator, carved once, or popped.
     pub(super) fn place(&self) -> NonNull<T> {
-        if Shape::<T>::SINGLE {
-            return single();
-        }
+        if Shape::<T>::SINGLE { single() } else { self.place_freed().unwrap_or_else(|| self.carve()) }
+    }
+
+    /// Returns the memory of a node from the free list, with a cold pair that is all zero.
+    pub(super) fn place_freed(&self) -> Option<NonNull<T>> {
         let free = self.ends.free.pop(|number| {
             let node = self.node(number);
             (&self.cold_of(node).slot, node)
         });
-        free.map_or_else(|| self.carve(), |node| self.reuse(node))
+        free.map(|node| self.reuse(node))
     }
 
     /// Returns the memory of a free node, with a cold pair that is all zero.
@@ -244,7 +246,17 @@ impl<T> Arena<T> {
     /// Takes a node that was never used.
     #[cold]
     fn carve(&self) -> NonNull<T> {
-        let node = self.ends.carved.fetch_add(1, Ordering::Relaxed);
+        self.carved_at(self.ends.carved.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes so many nodes that were never used.
+    pub(super) fn carve_many(&self, count: usize) -> impl Iterator<Item = NonNull<T>> {
+        let first = self.ends.carved.fetch_add(count, Ordering::Relaxed);
+        (first..first + count).map(|node| self.carved_at(node))
+    }
+
+    /// Makes the node of this number, which the caller has counted as carved.
+    fn carved_at(&self, node: usize) -> NonNull<T> {
         let (number, place) = (node / Shape::<T>::NODES, node % Shape::<T>::NODES);
         assert!(number < (u32::MAX >> Self::PLACE_BITS) as usize, "a cache cannot hold this many entries");
         let slab = self.slab_or_grow(number);

@@ -2,7 +2,7 @@
 //! and filled ones are sealed.
 
 use super::Retire;
-use super::bag::Bag;
+use super::bag::{BAG, Bag};
 use super::epoch::Pin;
 use super::limbo::{Batch, Limbo, Upkeep};
 use super::own::Own;
@@ -29,21 +29,36 @@ impl<T: Retire> Limbo<T> {
     /// Returns memory for a node of a thread whose magazine is empty, or that has none.
     #[inline(never)]
     fn place_shared(&self, pin: Option<&Pin>) -> NonNull<T> {
-        let refills = !self.own.depot.is_empty();
-        match pin.filter(|_| refills).and_then(|pin| self.refill(pin)) {
-            // SAFETY: as above.
-            Some(node) => unsafe { self.arena.place_of(node) },
+        match pin.and_then(|pin| self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))) {
+            Some(own) => self.refill(own),
             None => self.arena.place(),
         }
     }
 
-    /// Fills the thread's empty magazine from the depot, and takes a node from it.
-    #[cold]
-    #[inline(never)]
-    fn refill(&self, pin: &Pin) -> Option<NonNull<T>> {
-        let magazine = &self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))?.magazine;
-        drop(magazine.fill(self.own.depot.take()?));
-        magazine.take(&self.arena)
+    /// Fills a thread's empty magazine from the depot, or with nodes that were never used, and takes
+    /// a node from it; or takes one from the free list.
+    fn refill(&self, own: &Own<T>) -> NonNull<T> {
+        let full = match self.own.depot.take() {
+            Some(full) => full,
+            None => match self.arena.place_freed() {
+                Some(place) => return place,
+                None => self.new_bag_of(self.arena.carve_many(BAG)),
+            },
+        };
+        drop(own.magazine.fill(full));
+        match own.magazine.take(&self.arena) {
+            // SAFETY: as in `allocate`.
+            Some(node) => unsafe { self.arena.place_of(node) },
+            // (In a child of the process the bag may have been empty.)
+            None => self.arena.place(),
+        }
+    }
+
+    /// Makes a full bag of these nodes, of which the first is taken first.
+    fn new_bag_of(&self, nodes: impl Iterator<Item = NonNull<T>>) -> Box<Bag<T>> {
+        let bag = Box::new(Bag::new(self.graces.grace()));
+        bag.items.iter().rev().zip(nodes).for_each(|(item, node)| item.store(node.as_ptr(), Ordering::Relaxed));
+        bag
     }
 
     /// Puts a node, which owns nothing, in a new bag of the thread's own, and seals the full one.

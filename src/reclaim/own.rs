@@ -48,6 +48,7 @@ impl<T> Owned<T> {
     }
 
     /// Returns the number of threads that may have memory of their own.
+    #[allow(clippy::unnecessary_min_or_max, reason = "back ends differ in CELLS")]
     fn threads(arena: &Arena<T>) -> usize {
         if Arena::<T>::SINGLE { 0 } else { (arena.carved() / NODES_PER_THREAD).min(CELLS) }
     }

@@ -254,7 +254,9 @@ fn what_readers_that_come_and_go_have_held_up_goes_when_they_are_gone() {
 
 /// The error of a load, counted as long as it is alive.
 #[derive(Debug)]
-struct Counted(Arc<()>);
+struct Counted {
+    _alive: Arc<()>,
+}
 
 impl std::fmt::Display for Counted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -271,7 +273,7 @@ fn plain() -> (Cache<u64, u64>, Arc<()>) {
 }
 
 fn fail(cache: &Cache<u64, u64>, key: u64, alive: &Arc<()>) {
-    let failed = cache.try_get_with(&key, || Err::<u64, _>(Counted(alive.clone())));
+    let failed = cache.try_get_with(&key, || Err::<u64, _>(Counted { _alive: alive.clone() }));
     assert!(failed.is_err());
 }
 
@@ -300,7 +302,11 @@ fn an_error_among_plain_values_goes_once_the_reader_has() {
     {
         let _pin = cache.pin();
         thread::scope(|scope| {
-            scope.spawn(|| (0..3).for_each(|key| drop(cache.invalidate(&(1 << 40 | key)))));
+            scope.spawn(|| {
+                for key in 0..3 {
+                    cache.invalidate(&(1 << 40 | key));
+                }
+            });
         });
         assert_eq!(Arc::strong_count(&alive), 4, "a reader is pinned");
     }

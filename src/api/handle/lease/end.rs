@@ -48,7 +48,7 @@ impl<'c, K, V> Lease<'c, K, V> {
         expiry: &Expiry,
         loaded: bool,
     ) -> Result<Entry<'c, K, V>, Entry<'c, K, V>> {
-        let terms = self.terms(&value, expiry, loaded);
+        let terms = self.terms(&value, Some(expiry), loaded);
         let ((entry, _), stored) = self.publish_with::<AsEntry>(value, terms, Outcome::Computed);
         if stored { Ok(entry) } else { Err(entry) }
     }
@@ -56,7 +56,7 @@ impl<'c, K, V> Lease<'c, K, V> {
     /// Publishes a value without terms, and returns it in a form of the caller's.
     #[inline(never)]
     pub(crate) fn store<F: ReturnAs<'c, K, V>>(mut self, value: V, outcome: Outcome) -> F::Out {
-        let terms = self.terms(&value, Expiry::NONE, true);
+        let terms = self.terms(&value, None, true);
         self.publish_with::<F>(value, terms, outcome).0
     }
 
@@ -65,22 +65,22 @@ impl<'c, K, V> Lease<'c, K, V> {
     fn terms(
         &mut self,
         value: &V,
-        expiry: &Expiry,
+        expiry: Option<&Expiry>,
         loaded: bool,
     ) -> (EntryMeta, Option<impl FnOnce(LoadEnding) -> CacheEvent + use<K, V>>) {
-        self.from_tier |= expiry.from_tier;
+        self.from_tier |= expiry.is_some_and(|expiry| expiry.from_tier);
         let core = self.core.get();
         let took = loaded.then(|| self.elapsed());
         let ended = core.observed().then(|| self.end_event(took.unwrap_or(0)));
         let delta = took.unwrap_or_else(|| core.cost_after(self.old()));
-        core.note_cost(expiry.cost.or(took).unwrap_or(0));
+        core.note_cost(expiry.and_then(|expiry| expiry.cost).or(took).unwrap_or(0));
         let load = (self.tag_sequence, delta);
-        let plain = if expiry.is_empty() { core.plain_meta(load) } else { None };
+        let plain = if expiry.is_none_or(Expiry::is_empty) { core.plain_meta(load) } else { None };
         let mut meta = match plain {
             Some(meta) => meta,
             None => self.guarded(|core| core.entry_meta(self.key(), value, expiry, load)),
         };
-        if expiry.is_zero() {
+        if expiry.is_some_and(Expiry::is_zero) {
             // The caller asked for a time of zero. So the value is handed over, and does not count
             // as rejected.
             meta.rejected = None;
