@@ -128,7 +128,7 @@ fn failed_refresh_meets_removal() {
 }
 
 /// The same as another asks, who may come to it by the old entry: it is told, and does not load.
-/// Sees «failed before the swap», «word release».
+/// Sees «failed before the swap».
 #[test]
 fn failed_refresh_meets_a_finder() {
     model(2, || {
@@ -252,7 +252,7 @@ bugs! {
     failure_meets_insert: "failure's weight left", "weight not undone";
     failure_meets_a_finder: "word release", "silent bell";
     failed_refresh_meets_removal: "failure's weight left", "weightless in its slot";
-    failed_refresh_meets_a_finder: "failed before the swap", "word release";
+    failed_refresh_meets_a_finder: "failed before the swap";
     failed_refresh_meets_the_hand: "no room fence";
     eviction_meets_removal: "marked twice", "slot not emptied";
     passing_over_meets_removal: "marked twice";

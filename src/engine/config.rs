@@ -198,8 +198,8 @@ impl<K, V> Config<K, V> {
         matches!(self.expiry_with, Some(ExpiryWith::All(_)))
     }
 
-    /// Returns whether every value without terms of its own weighs one and stays until it is removed:
-    /// it has no tags, does not expire, and is not refreshed by itself.
+    /// Returns whether every value without terms of its own weighs one and stays until it is
+    /// removed: it has no tags, does not expire, and is not refreshed by itself.
     pub(super) fn gives_plain_terms(&self) -> bool {
         let lasting = self.ttl == NEVER && self.idle == NEVER && !self.refresh.needs_no_expiry();
         let terms = self.weigher.is_some() || self.expiry_with.is_some() || self.groups.is_some();

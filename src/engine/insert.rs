@@ -141,7 +141,7 @@ impl<K, V> Operation<'_, K, V> {
             self.undo_weight(shard, &weighed);
             return false;
         }
-        taker.removes(self, old, || Some(self.replaced(shard, old, entry, &weighed)));
+        taker.removes(self, old, true, || Some(self.replaced(shard, old, entry, &weighed)));
         self.make_room(shard, Some(&Newcomer::new(entry, true)));
         true
     }

@@ -208,6 +208,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     /// # Safety
     /// The caller has given back the last reference to `node`. So the node is in neither the list
     /// nor a ring, no reader that pins from now on can find it, and no other caller retires it.
+    #[inline(always)]
     pub(super) unsafe fn retire(&self, node: Ptr<K, V>) {
         // SAFETY: by this function's contract no reader that pins from now on reaches the node, and
         // it is retired once; nodes come from the limbo's arena.
@@ -262,8 +263,8 @@ impl<K, V> Drop for Operation<'_, K, V> {
 }
 
 impl<K, V> Core<K, V> {
-    /// Does the upkeep that an operation asks for, or that the pressure does. Does nothing while the
-    /// thread unwinds: drops of the user's run in there.
+    /// Does the upkeep that an operation asks for, or that the pressure does. Does nothing while
+    /// the thread unwinds: drops of the user's run in there.
     #[inline(never)]
     fn keep_up(&self, upkeep: Upkeep) {
         let upkeep = if self.pressure() == Pressure::Normal { upkeep } else { upkeep.max(Upkeep::All) };

@@ -228,7 +228,7 @@ impl<K, V> Operation<'_, K, V> {
         loop {
             let hit = |link: NonNull<Link>| is_key(self.node(link).key());
             let node = self.node(self.core.table.search(self.pin(), hash, hit).found?);
-            if let Some(before) = taker.removes(self, node, || self.remove_with(shard, node, cause)) {
+            if let Some(before) = taker.removes(self, node, false, || self.remove_with(shard, node, cause)) {
                 return Some((node, before));
             }
         }

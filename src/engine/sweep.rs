@@ -253,7 +253,7 @@ impl<K, V> Core<K, V> {
         let mut walk = Walk::behind(from);
         let more = operation.visit(&mut walk, SLICE, &mut |operation, node| {
             let (mut value, shard) = (Taken::nothing(), self.shard_of_order(node.link().order()));
-            value.removes(operation, node, || operation.remove_with(shard, node, RemovalCause::Explicit));
+            value.removes(operation, node, false, || operation.remove_with(shard, node, RemovalCause::Explicit));
             if let Some((node, before)) = value.into_inner() {
                 taken(operation, node, before);
             }

@@ -11,11 +11,13 @@ pub(crate) trait Taker<K, V> {
     const STORED: u32;
 
     /// Calls `remove`, which removes the node, and returns the word before the removal. Returns
-    /// None, as `remove` does, if another remover won the mark.
+    /// None, as `remove` does, if another remover won the mark. `marked` says that the caller has
+    /// won the mark already.
     fn removes(
         &mut self,
         operation: &Operation<'_, K, V>,
         node: &Node<K, V>,
+        marked: bool,
         remove: impl FnOnce() -> Option<Snapshot>,
     ) -> Option<Snapshot>;
 }
@@ -29,6 +31,7 @@ impl<K, V> Taker<K, V> for () {
         &mut self,
         _: &Operation<'_, K, V>,
         _: &Node<K, V>,
+        _marked: bool,
         remove: impl FnOnce() -> Option<Snapshot>,
     ) -> Option<Snapshot> {
         remove()
@@ -59,11 +62,12 @@ impl<K, V> Taker<K, V> for Taken<K, V> {
         &mut self,
         operation: &Operation<'_, K, V>,
         node: &Node<K, V>,
+        marked: bool,
         remove: impl FnOnce() -> Option<Snapshot>,
     ) -> Option<Snapshot> {
         // The reference is taken before the removal, which may give the last one back. It is
-        // refused if the node was removed already.
-        let shared = node.inc_ref();
+        // refused if another remover has marked the node. The winner of the mark owns the list's.
+        let shared = if marked { node.inc_own_ref() } else { node.inc_ref() };
         let before = remove();
         let this = NonNull::from(node);
         match before.filter(|_| shared) {

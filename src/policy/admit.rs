@@ -68,6 +68,7 @@ impl<T: PolicyEntry> Policy<T> {
     }
 
     /// Returns whether a key was evicted lately. The share of small learns from it.
+    #[inline(always)]
     fn remembered(&self, hash: u64, budget: Budget) -> bool {
         let Some([small, main]) = self.ghosts.take(hash) else { return false };
         if small == Some(Age::Near) {

@@ -123,16 +123,16 @@ impl Block {
     }
 
     #[inline(always)]
-    fn estimate(&self, hash: u64) -> u32 {
-        let [one, other] = Self::places(hash).map(|place| self.counter(place));
+    fn estimate(&self, places: [Place; ROWS as usize]) -> u32 {
+        let [one, other] = places.map(|place| self.counter(place));
         one.min(other)
     }
 
     /// Raises those counters of a key that are below `to`. This does as many conservative updates
     /// at once.
     #[inline(always)]
-    fn raise(&self, hash: u64, to: u32) {
-        for Place { word, shift } in Self::places(hash) {
+    fn raise(&self, places: [Place; ROWS as usize], to: u32) {
+        for Place { word, shift } in places {
             let counters = self.word(word);
             // (Without a branch, which would be mispredicted.)
             let below = to.saturating_sub((counters >> shift) as u32 & MOST);
@@ -145,6 +145,7 @@ impl Block {
 pub(crate) struct Seen<'s> {
     block: &'s Block,
     hash: u64,
+    places: [Place; ROWS as usize],
     /// How often the key was counted, at most 15, and rarely too low.
     pub(crate) times: u32,
 }
@@ -169,11 +170,11 @@ impl Sketch {
 
     /// Counts so many more uses of a key, in a cache with room for so many entries.
     #[inline(always)]
-    pub(crate) fn add(&self, Seen { block, hash, times }: Seen<'_>, uses: u32, entries: usize) {
+    pub(crate) fn add(&self, Seen { block, hash, places, times }: Seen<'_>, uses: u32, entries: usize) {
         if self.blocks.is_watched(hash) {
             self.keep_up(uses as usize, entries);
         }
-        block.raise(hash, (times + uses).min(MOST));
+        block.raise(places, (times + uses).min(MOST));
     }
 
     /// Counts additions, and begins the next generation when enough were made. Lets the number of
@@ -219,7 +220,8 @@ impl Sketch {
         if block.stamp() != self.generation.load(Ordering::Relaxed) {
             self.bring_up_to_date(block);
         }
-        Seen { block, hash, times: block.estimate(hash) }
+        let places = Block::places(hash);
+        Seen { block, hash, places, times: block.estimate(places) }
     }
 
     #[cold]

@@ -85,9 +85,9 @@ impl Buckets {
     /// caller has walked there from the cell of the order's bucket under this mask, or from another
     /// one (`NO_MASK`).
     ///
-    /// If the table still has that mask, the cell starts behind the order: only a larger table has a
-    /// cell between the two. The thread that linked such a cell had read the larger mask before, and
-    /// the caller has read (Acquire) what that thread linked (Release). So the caller finds the
+    /// If the table still has that mask, the cell starts behind the order: only a larger table has
+    /// a cell between the two. The thread that linked such a cell had read the larger mask before,
+    /// and the caller has read (Acquire) what that thread linked (Release). So the caller finds the
     /// larger mask, too.
     #[inline]
     pub(super) fn cell_within(&self, target: Target, order: u32, mask: u32) -> Option<&Next> {

@@ -209,7 +209,7 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
 
     /// Stores a value. If the terms do not say what a load costs, that is taken to be the time of
     /// the key's last load, or the time that loads usually take.
-    // (One function of its own, and all that it calls inlined, so that nothing goes through memory.)
+    // (One function of its own, with all that it calls inlined: nothing goes through memory.)
     #[inline(never)]
     fn put(&self, key: K, value: V, expiry: Option<&Expiry>) -> Result<(), Rejected<K, V>>
     where

@@ -224,8 +224,8 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// to `window` past its time to live.
     pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: StaleWindow) -> Option<Self> {
         let served = core.get().servable_stale(node, window) && node.inc_own_ref();
-        // SAFETY: `inc_own_ref` just took the reference that is handed over. All callers own one of an
-        // entry that has a successor, and such an entry has its value.
+        // SAFETY: `inc_own_ref` just took the reference that is handed over. All callers own one of
+        // an entry that has a successor, and such an entry has its value.
         served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
     }
 
