@@ -39,6 +39,7 @@
 //! [`segment`] describes late hands, and how an entry can come out of another ring than it was
 //! pushed to.
 
+mod cell;
 mod pool;
 mod segment;
 mod validate;
@@ -48,9 +49,10 @@ pub(crate) use segment::{Popped, SLOTS};
 use crate::sys::memory::prefetch_to_write;
 use crate::sys::mutants::{mutant, weakened};
 use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering};
+use cell::{counted_for, hole, word_of};
 use core::ptr::{self, NonNull};
 use pool::Pool;
-use segment::{Hint, Lap, Segment, SegmentLink, counted_for, hole};
+use segment::{Hint, Lap, Segment, SegmentLink};
 
 /// The number of rings over one pool.
 const RINGS: usize = 2;
@@ -344,12 +346,12 @@ impl<T> Rings<T> {
 
     /// Puts `new` in the place of `old`. Returns false if `old` is not there.
     pub(crate) fn replace(&self, number: u32, old: NonNull<T>, new: NonNull<T>) -> bool {
-        self.exchange(number, old, segment::word_of(new))
+        self.exchange(number, old, word_of(new))
     }
 
     fn exchange(&self, number: u32, from: NonNull<T>, to: *mut T) -> bool {
         let Some(cell) = self.pool.slot(number) else { return false };
-        let from = segment::word_of(from);
+        let from = word_of(from);
         if mutant("torn exchange") {
             let there = cell.load(Ordering::Acquire) == from;
             return there.then(|| cell.store(to, Ordering::Release)).is_some();

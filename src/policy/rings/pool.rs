@@ -1,6 +1,7 @@
 //! The segments that the rings share: those that were made, and the list of those that are free.
 
-use super::segment::{SHIFT, SLOTS, Segment, SegmentLink, next_lap};
+use super::cell::next_lap;
+use super::segment::{SHIFT, SLOTS, Segment, SegmentLink};
 use crate::sys::mutants::{mutant, sized, weakened};
 use crate::sys::segmented::SegmentedArray;
 use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, Ordering};

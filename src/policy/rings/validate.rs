@@ -1,12 +1,12 @@
 //! Checks of the rings, for tests.
 
-use super::segment::{Content, next_lap};
+use super::cell::{self, Content, next_lap};
 use super::*;
 
 impl<T> Rings<T> {
     /// Returns whether `entry` is in slot `number`.
     pub(crate) fn holds(&self, number: u32, entry: NonNull<T>) -> bool {
-        self.pool.slot(number).is_some_and(|cell| cell.load(Ordering::Relaxed) == segment::word_of(entry))
+        self.pool.slot(number).is_some_and(|cell| cell.load(Ordering::Relaxed) == cell::word_of(entry))
     }
 
     /// Returns how many entries and segments there are, or what is wrong with them. No other thread
@@ -89,7 +89,7 @@ impl<T> Lap<'_, T> {
     fn check(&self, found: &mut alloc::vec::Vec<*mut T>) -> usize {
         let words = self.segment.words();
         found.extend(words);
-        words.iter().take_while(|&&word| word == segment::empty(next_lap(self.link.tag()))).count()
+        words.iter().take_while(|&&word| word == cell::empty(next_lap(self.link.tag()))).count()
     }
 }
 
@@ -101,6 +101,6 @@ impl<T> Segment<T> {
     /// Returns whether all cells are empty for the next lap.
     fn is_fresh(&self) -> bool {
         let own = SegmentLink(self.own.load(Ordering::Relaxed));
-        self.words().iter().all(|&word| word == segment::empty(own.tag()))
+        self.words().iter().all(|&word| word == cell::empty(own.tag()))
     }
 }
