@@ -94,7 +94,10 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
             return false;
         }
         let displaced = if self.displaces.get() { Some(&self.displaced) } else { None };
-        self.operation.remove_held(node, closing, cause, displaced);
+        let won = self.operation.remove_held(node, closing, cause, displaced);
+        if won && ptr::eq(self.last_resort, node) {
+            node.word.note_turned_away();
+        }
         true
     }
 
@@ -327,8 +330,9 @@ impl<K, V> Operation<'_, K, V> {
     /// it, and would put it back as an entry that the user keeps.
     fn evict_held(&self, newcomer: Option<&Node<K, V>>) {
         let Some(node) = newcomer.filter(|_| self.core.config.keep_while.is_some()) else { return };
-        if node.word.close() != Closing::Refused {
-            self.remove(self.core.shard_of_order(node.link().order()), node, RemovalCause::Size);
+        let shard = || self.core.shard_of_order(node.link().order());
+        if node.word.close() != Closing::Refused && self.remove(shard(), node, RemovalCause::Size) {
+            node.word.note_turned_away();
         }
     }
 

@@ -42,6 +42,15 @@ impl<K, V> Operation<'_, K, V> {
         false
     }
 
+    /// Takes one more reference to each node of a flight, for a holder of both: it is never
+    /// refused, even if the nodes were removed.
+    pub(super) fn add_refs(&self, flight: Flight<K, V>) {
+        // SAFETY: the caller's references keep both nodes alive.
+        unsafe { flight.node.as_ref() }.add_refs(1);
+        // SAFETY: as above.
+        flight.old.into_iter().for_each(|old| unsafe { old.as_ref() }.add_refs(1));
+    }
+
     /// Gives back the references of a flight.
     ///
     /// # Safety

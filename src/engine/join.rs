@@ -296,16 +296,38 @@ impl<'c, K, V> Operation<'c, K, V> {
         None
     }
 
+    /// Joins a flight that this operation has found. Returns None if the key is to be looked up
+    /// again: the flight has ended, or was removed.
     pub(crate) fn join<'s>(&'s self, flight: Flight<K, V>, intent: Intent<'_>) -> Option<Role<'s, K, V>> {
+        self.join_with(flight, intent, || self.inc_refs(flight))
+    }
+
+    /// Joins a flight of which the caller holds references, so also one that was removed. Returns
+    /// None if the flight has ended, or has another leader.
+    pub(crate) fn join_own<'s>(&'s self, flight: Flight<K, V>, intent: Intent<'_>) -> Option<Role<'s, K, V>> {
+        let share = || {
+            self.add_refs(flight);
+            true
+        };
+        self.join_with(flight, intent, share)
+    }
+
+    fn join_with<'s>(
+        &'s self,
+        flight: Flight<K, V>,
+        intent: Intent<'_>,
+        share: impl FnOnce() -> bool,
+    ) -> Option<Role<'s, K, V>> {
         // Register with the bell first, then be counted in: see `Bells::ring`.
         // SAFETY: the registration goes into a `Waiter`, which keeps the core and its bells alive,
         // or is dropped in this function.
         let listen = || unsafe { self.core.bells.listen(flight.node.addr().get()) };
         let early = (!mutant("listens too late")).then(listen);
-        if !self.inc_refs(flight) {
+        if !share() {
             return None;
         }
-        // SAFETY: the node was found under this operation's pin, which keeps it alive.
+        // SAFETY: the node was found under this operation's pin, which keeps it alive, or the
+        // caller's reference does.
         let node: &'s Node<K, V> = unsafe { flight.node.as_ref() };
         let most = match intent {
             Intent::Value(asker) if !asker.manner.has(Manner::WAITS_ON) => self.core.config.max_waiters,

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 use equivalent::Equivalent;
 
 /// One flight in so many asks how many others are in progress, when it begins.
-const ASKING: u64 = 1024;
+const ASKING: u64 = 128;
 
 /// What a caller meets as it looks a key up.
 pub(crate) enum Place<K, V> {

@@ -49,7 +49,7 @@ impl<K, V> Operation<'_, K, V> {
     /// slot. A caller that put it in one, and now rechecks its mark, does not find it there.
     ///
     /// If `displaced` is given, the node's weight is added to it, instead of being subtracted from
-    /// the total.
+    /// the total. Returns false if another remover has won the mark.
     #[inline]
     pub(super) fn remove_held(
         &self,
@@ -57,8 +57,9 @@ impl<K, V> Operation<'_, K, V> {
         closing: Closing,
         cause: RemovalCause,
         displaced: Option<&Cell<u64>>,
-    ) {
-        let listed = self.core.table.mark(node.link())
+    ) -> bool {
+        let won = self.core.table.mark(node.link());
+        let listed = won
             && match closing {
                 // No caller changes a CLOSED word any more.
                 Closing::Entry => self.unlist_held(node, (Snapshot::CLOSED, node.stored_weight()), cause, displaced),
@@ -67,6 +68,7 @@ impl<K, V> Operation<'_, K, V> {
         // SAFETY: the hand owns the slot's reference, and passes it to this call. The list's
         // reference is this call's if it won the mark and was left it here (`listed`).
         unsafe { self.release_removed(NonNull::from(node), 1 + u32::from(listed)) };
+        won
     }
 
     /// Subtracts the weight of a node that the hand holds, or adds it to `displaced`, and unlinks

@@ -272,7 +272,11 @@ impl<K, V> Node<K, V> {
         // Relaxed: as in `inc_own_ref`.
         let count = self.link.refcount().fetch_add(more, Ordering::Relaxed);
         debug_assert_ne!(count, 0, "the caller owns a reference");
-        assert!(count < u32::MAX / 2, "{TOO_MANY}");
+        if count >= u32::MAX / 2 {
+            // The panic may be caught, and the count must not go on to zero.
+            self.link.refcount().fetch_sub(more, Ordering::Relaxed);
+            panic!("{TOO_MANY}");
+        }
     }
 
     /// Gives so many references back. Returns true if they were the last ones. Then the caller must

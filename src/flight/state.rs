@@ -166,6 +166,12 @@ impl Snapshot {
         self.0.addr() & TAG == 0
     }
 
+    /// Returns whether the entry was evicted by the very call that brought it. (A hand that has
+    /// merely closed it may have lost the mark to a caller that replaced the entry.)
+    pub(crate) fn turned_away(self) -> bool {
+        self.closed() && self.removed()
+    }
+
     /// Returns whether the hand or a sweep has closed the entry, and is removing it.
     pub(crate) fn closed(self) -> bool {
         self.is_one_of(Tag::Closed.bit())

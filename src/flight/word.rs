@@ -339,6 +339,13 @@ impl Word {
         self.update(|s| (s.tag() == Tag::Empty).then(|| Snapshot::plain(Tag::Dead))).is_ok()
     }
 
+    /// Notes that this caller has evicted its own newcomer, whose mark it has won: sets REMOVED in
+    /// the CLOSED word, which no other caller changes any more.
+    #[cold]
+    pub(crate) fn note_turned_away(&self) {
+        let _ = self.update(|s| s.closed().then(|| Snapshot(s.0.map_addr(|a| a | REMOVED))));
+    }
+
     /// Sets REMOVED, once, for the winner of the mark. Returns the word before, which tells whether
     /// the node had a value.
     ///

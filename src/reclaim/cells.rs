@@ -20,37 +20,41 @@ use super::epoch::{CELLS, Pin};
 use crate::sys::late_box::LateBox;
 use crate::sys::sync::CachePadded;
 
-/// The cells of a cache.
-pub(crate) struct Cells<C>([LateBox<CachePadded<C>>; CELLS]);
+/// The cells of a cache. They take a pointer until the first one is used.
+pub(crate) struct Cells<C>(LateBox<[LateBox<CachePadded<C>>; CELLS]>);
 
 impl<C> Cells<C> {
     pub(crate) fn new() -> Self {
-        Self(core::array::from_fn(|_| LateBox::new()))
+        Self(LateBox::new())
     }
 
     /// Returns the cell of the thread that holds this pin, if the thread has used it before.
     #[inline(always)]
     pub(crate) fn own<'c>(&'c self, pin: &'c Pin) -> Option<&'c C> {
-        Some(&self.0.get(pin.number())?.get()?.0)
+        Some(&self.0.get()?.get(pin.number())?.get()?.0)
     }
 
     /// Returns the cell of the thread that holds this pin, if its number is below `bound`. Makes
     /// the cell if need be.
     #[cold]
     #[inline(never)]
+    #[allow(clippy::unnecessary_min_or_max, reason = "back ends differ in CELLS")]
     pub(crate) fn own_or_make<'c>(&'c self, pin: &'c Pin, bound: usize, make: fn() -> C) -> Option<&'c C> {
         let number = pin.number();
-        let cell = self.0.get(number).filter(|_| number < bound)?;
-        Some(&cell.get_or_allocate(|| CachePadded(make())).0)
+        if number >= bound.min(CELLS) {
+            return None;
+        }
+        let cells = self.0.get_or_allocate(|| core::array::from_fn(|_| LateBox::new()));
+        Some(&cells.get(number)?.get_or_allocate(|| CachePadded(make())).0)
     }
 
     /// Returns all cells with their numbers. Their owners may be changing them.
     pub(crate) fn numbered(&self) -> impl Iterator<Item = (usize, &C)> {
-        self.0.iter().enumerate().filter_map(|(number, cell)| Some((number, &cell.get()?.0)))
+        self.0.get().into_iter().flatten().enumerate().filter_map(|(number, cell)| Some((number, &cell.get()?.0)))
     }
 
     /// Returns all cells. Their owners may be changing them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &C> {
-        self.0.iter().filter_map(|cell| Some(&cell.get()?.0))
+        self.numbered().map(|(_, cell)| cell)
     }
 }

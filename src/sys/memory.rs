@@ -22,7 +22,8 @@ pub(crate) fn prefetch<T>(address: *const T) {
 #[cfg_attr(bellwether_count, track_caller)]
 pub(crate) fn prefetch_to_write<T>(address: *const T) {
     // (The intrinsic becomes a prefetch for reading, unless the build names a processor that has
-    // this instruction. Those that have none execute it as a no-op.)
+    // this instruction. Intel's have it since 2014, and execute it as a no-op since 2006. AMD's
+    // have always had it. Only the first Pentium 4 with 64 bits do not know it.)
     #[cfg(all(target_arch = "x86_64", not(any(loom, miri))))]
     // SAFETY: this neither faults nor changes anything, at any address.
     unsafe {

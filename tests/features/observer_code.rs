@@ -149,6 +149,27 @@ fn an_observer_may_use_the_cache() {
     assert!(TOLD.load(SeqCst) > 100, "{TOLD:?} events");
 }
 
+/// A load that is handed on to the background is the caller's own still, if its key was removed before the caller waits for it.
+#[test]
+fn an_observer_may_remove_the_key_whose_load_it_is_told_of() {
+    static CACHE: OnceLock<Arc<Cache<Key, u64>>> = OnceLock::new();
+    static LOADS: AtomicU64 = AtomicU64::new(0);
+    struct Removes(AtomicUsize);
+    impl Observer for Removes {
+        fn observe(&self, _: &str, event: &CacheEvent) {
+            if matches!(event, CacheEvent::LoadStarted { .. }) && self.0.fetch_add(1, SeqCst) == 0 {
+                CACHE.get().unwrap().invalidate(&1);
+            }
+        }
+    }
+    // The deadline is what ends the test if it fails.
+    let builder = Cache::builder().max_capacity(3).wait_timeout(60 * SECOND).observer(Removes(AtomicUsize::new(0)));
+    let cache = CACHE.get_or_init(|| Arc::new(builder.build().unwrap()));
+    let (found, _) = cache.detached(&1).get_with(|| 5 + LOADS.fetch_add(1, SeqCst));
+    assert_eq!((*found, LOADS.load(SeqCst)), (5, 1), "its own load, and no other");
+    assert!(!cache.contains_key(&1), "it was removed");
+}
+
 /// Whoever begins a load or takes one on is told so with the lease in its hands: the cache must know, or it would wait for itself.
 #[test]
 fn an_observer_may_ask_for_the_key_whose_load_it_is_told_of() {

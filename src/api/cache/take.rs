@@ -37,8 +37,8 @@ impl<'c, K, V, S: BuildHasher> Pinned<'c, K, V, S> {
             Ok(node) => {
                 // SAFETY: `insert` has handed over the reference that `Taken` gets to the value.
                 let new = unsafe { Entry::new(core.clone(), node) };
-                // The hand has closed it already if no other entry could go.
-                let kept = !new.node().word.load().closed();
+                // The insert's own search has evicted it if no other entry could go.
+                let kept = !new.node().word.load().turned_away();
                 (new, kept)
             }
             Err(rejected) => {

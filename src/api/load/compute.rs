@@ -172,7 +172,7 @@ fn put<'c, K, V>(lease: Lease<'c, K, V>, old: Option<Entry<'c, K, V>>, value: V,
     let stored = published.is_ok();
     let (Ok(new) | Err(new)) = published;
     // It may have been evicted at once, where no other entry may go (`keep_while`).
-    let applied = stored && !new.node().word.load().closed();
+    let applied = stored && !new.node().word.load().turned_away();
     Change { old, new: Some(new), applied }
 }
 

@@ -41,7 +41,7 @@ use core::ptr::NonNull;
 /// The number of slots of a segment, as a power of two. (In the rings' own models, which have no
 /// feature, a segment has two slots. In those of the cache it has four, so that not every model
 /// makes and frees segments.)
-pub(super) const SHIFT: u32 = sized(8, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
+pub(super) const SHIFT: u32 = sized(7, 2, if cfg!(feature = "std") { 2 } else { 1 }) as u32;
 /// The number of slots of a segment.
 pub(crate) const SLOTS: usize = 1 << SHIFT;
 

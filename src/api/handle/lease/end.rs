@@ -135,15 +135,19 @@ impl<'c, K, V> Lease<'c, K, V> {
                 // SAFETY: the model sees that there is no pin.
                 return (of_borrowed(unsafe { node.value() }), stored);
             }
-            if quiet || !node.inc_ref() {
+            if quiet {
                 // SAFETY: the node was made READY, and the operation's pin keeps it alive.
                 let out = of_borrowed(unsafe { node.value() });
-                if quiet {
-                    operation.end_quietly()
-                } else {
-                    drop(operation)
-                }
+                operation.end_quietly();
                 return (out, stored);
+            }
+            if !node.inc_ref() {
+                // The waiters are woken first: `clone` is user code, and may wait for them.
+                let _pin = core.get().limbo().enter();
+                drop(operation);
+                // SAFETY: the node was made READY. The pin that was taken while the operation held
+                // its own keeps it alive.
+                return (of_borrowed(unsafe { node.value() }), stored);
             }
         }
         let of = match published {

@@ -84,7 +84,8 @@ impl<'c, K, V> Waiter<'c, K, V> {
     pub(crate) fn of(lease: &Lease<'c, K, V>) -> Option<Self> {
         let core = lease.core.get();
         let operation = core.operation(core.limbo().enter());
-        let Role::Wait { flight, lease: counted, subscription, came } = operation.join(lease.flight, Intent::Lease)?
+        let Role::Wait { flight, lease: counted, subscription, came } =
+            operation.join_own(lease.flight, Intent::Lease)?
         else {
             return None;
         };
