@@ -59,11 +59,17 @@ impl<'c, K, V> Operation<'c, K, V> {
         &self.pin
     }
 
+    /// Returns whether anything waits at the bell of this flight.
+    #[inline]
+    pub(crate) fn has_waiters(&self, flight: Ptr<K, V>) -> bool {
+        self.core.bells.has_waiters(flight.addr().get())
+    }
+
     /// Wakes the waiters of a flight whose word was just changed, once the pin is gone: wakers are
     /// user code. If the flight's bell has no waiters now, there are none to wake: a later one sees
     /// the change.
     pub(crate) fn ring(&self, flight: Ptr<K, V>) {
-        if !self.core.bells.has_waiters(flight.addr().get()) {
+        if !self.has_waiters(flight) {
             return;
         }
         if let Some(before) = self.rung.replace(Some(flight)) {

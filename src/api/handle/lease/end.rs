@@ -104,10 +104,12 @@ impl<'c, K, V> Lease<'c, K, V> {
         // the entry's reference, too.
         let entry;
         let operation = core.get().operation(core.get().limbo().enter());
+        // Where callers wait, the value is cloned after they were woken: `clone` is user code.
+        let keeps = F::OF_BORROWED.is_none() || operation.has_waiters(flight.node);
         // SAFETY: `into_parts` ended the lease without giving it up. So we hold this lease of the
         // flight, and its references; `publish` is the lease's end. From here on the flight's node
         // is used under this operation's pin, or by a reference that `Published` says is ours.
-        let published = unsafe { operation.publish(flight, number, (value, &meta), F::OF_BORROWED.is_none()) };
+        let published = unsafe { operation.publish(flight, number, (value, &meta), keeps) };
         let ending = match &published {
             Published::Stored => LoadEnding::Stored,
             Published::HandedOver => LoadEnding::NotStored,
@@ -125,7 +127,7 @@ impl<'c, K, V> Lease<'c, K, V> {
             unsafe { operation.release(old) };
         }
         let stored = ending == LoadEnding::Stored;
-        if let (true, Some(of_borrowed)) = (stored, F::OF_BORROWED) {
+        if let (true, Some(of_borrowed)) = (stored && !keeps, F::OF_BORROWED) {
             // Where no waiter is to be woken, and no other user code runs as the operation ends,
             // the value is taken under the pin, without a reference. (One is refused if the value
             // was removed just now, and that removal's references were the last ones.)
@@ -142,12 +144,10 @@ impl<'c, K, V> Lease<'c, K, V> {
                 return (out, stored);
             }
             if !node.inc_ref() {
-                // The waiters are woken first: `clone` is user code, and may wait for them.
-                let _pin = core.get().limbo().enter();
+                // SAFETY: as above.
+                let out = of_borrowed(unsafe { node.value() });
                 drop(operation);
-                // SAFETY: the node was made READY. The pin that was taken while the operation held
-                // its own keeps it alive.
-                return (of_borrowed(unsafe { node.value() }), stored);
+                return (out, stored);
             }
         }
         let of = match published {
