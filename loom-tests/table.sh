@@ -34,6 +34,8 @@ slow=$slow awk '
         file = $2
         run = sub(/pins_fenced/, "pins", file) ? "second" : sub(/pins_switched/, "pins", file) ? "third" : "first"
     }
+    # (What a test prints may come behind the name of another one that has not ended yet.)
+    FNR == NR && match($0, /model [a-z_]+: bound |mutant «/) { $0 = substr($0, RSTART) }
     # (Those without preemption are no races, but the scenes of others.)
     FNR == NR && /^model / && $4 != "0," {
         name = file " " substr($2, 1, length($2) - 1)
