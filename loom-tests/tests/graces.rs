@@ -5,6 +5,8 @@
 
 extern crate alloc;
 
+#[path = "fences/mod.rs"]
+mod barrier;
 #[allow(dead_code, reason = "the face uses the rest")]
 #[path = "../../src/reclaim/membarrier/collector.rs"]
 mod collector;
@@ -13,27 +15,6 @@ mod collector;
 mod grace;
 #[path = "../../tests/common/sys.rs"]
 mod sys;
-
-mod barrier {
-    use loom::sync::atomic::{AtomicBool, Ordering, fence};
-
-    pub(crate) fn readers_fence() -> bool {
-        true
-    }
-
-    pub(crate) fn asked(_: &AtomicBool) -> bool {
-        true
-    }
-
-    pub(crate) fn light(_: impl FnOnce() -> bool) {
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn heavy(_: impl FnOnce()) -> bool {
-        fence(Ordering::SeqCst);
-        true
-    }
-}
 
 use bellwether_loom_tests::{bugs, model, spawn};
 use collector::Collector;

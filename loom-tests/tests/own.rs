@@ -6,6 +6,8 @@
 
 extern crate alloc;
 
+#[path = "fences/mod.rs"]
+mod barrier;
 #[allow(dead_code, reason = "the limbo uses the rest")]
 #[path = "../../src/reclaim/cells.rs"]
 mod cells;
@@ -16,27 +18,6 @@ mod collector;
 mod depot;
 #[path = "../../tests/common/sys.rs"]
 mod sys;
-
-mod barrier {
-    use loom::sync::atomic::{AtomicBool, Ordering, fence};
-
-    pub(crate) fn readers_fence() -> bool {
-        true
-    }
-
-    pub(crate) fn asked(_: &AtomicBool) -> bool {
-        true
-    }
-
-    pub(crate) fn light(_: impl FnOnce() -> bool) {
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn heavy(_: impl FnOnce()) -> bool {
-        fence(Ordering::SeqCst);
-        true
-    }
-}
 
 /// What the included sources know of the back end's face.
 mod epoch {
