@@ -26,8 +26,8 @@ impl<K, V> Flight<K, V> {
 }
 
 impl<K, V> Operation<'_, K, V> {
-    /// Takes a reference to each node of a flight. Returns false, and takes none, if either count
-    /// is zero.
+    /// Takes a reference to each node of a flight. Returns false, and takes none, if either node
+    /// was removed.
     pub(super) fn inc_refs(&self, flight: Flight<K, V>) -> bool {
         // SAFETY: both nodes were found under this operation's pin, which keeps them alive.
         let (node, old) = unsafe { (flight.node.as_ref(), flight.old.map(|o| o.as_ref())) };

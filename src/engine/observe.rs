@@ -69,7 +69,7 @@ impl<K, V> Core<K, V> {
         // (In a cache with an observer, removers give all references back. So any caller may take
         // one.)
         // If the reference is refused, all references were given back, and the hash must do.
-        let shared = self.config.show_key.is_some() && node.inc_own_ref();
+        let shared = self.config.show_key.is_some() && node.inc_told_ref();
         About { order: node.link().order(), node: shared.then(|| NonNull::from(node)) }
     }
 

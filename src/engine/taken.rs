@@ -67,7 +67,10 @@ impl<K, V> Taker<K, V> for Taken<K, V> {
     ) -> Option<Snapshot> {
         // The reference is taken before the removal, which may give the last one back. It is
         // refused if another remover has marked the node. The winner of the mark owns the list's.
-        let shared = if marked { node.inc_own_ref() } else { node.inc_ref() };
+        if marked {
+            node.add_refs(1);
+        }
+        let shared = marked || node.inc_ref();
         let before = remove();
         let this = NonNull::from(node);
         match before.filter(|_| shared) {

@@ -204,7 +204,7 @@ impl<K, V> Node<K, V> {
     /// then looks at the count. One of the two sees the other.
     ///
     /// # Panics
-    /// As [`inc_own_ref`](Self::inc_own_ref).
+    /// As [`add_refs`](Self::add_refs).
     pub(crate) fn inc_ref(&self) -> bool {
         // (Under loom the fence is the order.)
         if !self.add_ref(if cfg!(loom) { Ordering::Relaxed } else { Ordering::SeqCst }) {
@@ -236,12 +236,12 @@ impl<K, V> Node<K, V> {
         self.link.refcount().load(Ordering::SeqCst) == shares
     }
 
-    /// Takes a reference, for an owner of one, or for any caller in a cache whose removers give all
-    /// references back. Refused only if the count is zero: no owner revives a zero.
+    /// Takes a reference, in a cache that tells removals: its removers give all references back, so
+    /// the mark need not be asked. Refused only if the count is zero: no owner revives a zero.
     ///
     /// # Panics
-    /// If two thousand million references exist. Only a program that forgets them gets there.
-    pub(crate) fn inc_own_ref(&self) -> bool {
+    /// As [`add_refs`](Self::add_refs).
+    pub(crate) fn inc_told_ref(&self) -> bool {
         // Relaxed, as in Arc: the caller reaches the node already, by its pin or by another
         // reference.
         self.add_ref(Ordering::Relaxed)
@@ -267,9 +267,9 @@ impl<K, V> Node<K, V> {
     /// Takes so many references. The caller owns one.
     ///
     /// # Panics
-    /// As [`inc_own_ref`](Self::inc_own_ref).
+    /// If two thousand million references exist. Only a program that forgets them gets there.
     pub(crate) fn add_refs(&self, more: u32) {
-        // Relaxed: as in `inc_own_ref`.
+        // Relaxed: as in `inc_told_ref`.
         let count = self.link.refcount().fetch_add(more, Ordering::Relaxed);
         debug_assert_ne!(count, 0, "the caller owns a reference");
         if count >= u32::MAX / 2 {

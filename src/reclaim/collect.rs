@@ -37,8 +37,10 @@ impl<T: Retire> Limbo<T> {
                 self.all_with(self.ripened())
             }
             Upkeep::Flush => {
-                self.seal_open();
-                self.seal_own(&self.enter());
+                let pin = self.enter();
+                self.seal_open(&pin, |_| true);
+                self.seal_own(&pin);
+                drop(pin);
                 self.begin_waits();
                 self.all_with(self.ripened_soon())
             }
@@ -78,7 +80,7 @@ impl<T: Retire> Limbo<T> {
         // too.
         let can = self.waiting.is_empty() && self.graces.ready(&self.epoch);
         if can {
-            self.seal_open();
+            self.seal_open(&self.enter(), |_| true);
             self.begin_waits();
             ripe.append(self.ripened_soon());
         }

@@ -51,13 +51,8 @@ impl<B> Depot<B> {
     /// Takes a bag.
     #[inline]
     pub(super) fn take(&self) -> Option<Box<B>> {
-        if self.is_empty() { None } else { self.take_any() }
-    }
-
-    /// Returns whether there seems to be no bag.
-    #[inline(always)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.bags.load(Ordering::Relaxed) as isize <= 0
+        let seems_empty = self.bags.load(Ordering::Relaxed) as isize <= 0;
+        if seems_empty { None } else { self.take_any() }
     }
 
     fn take_any(&self) -> Option<Box<B>> {

@@ -29,7 +29,7 @@ impl<T: Retire> Limbo<T> {
     /// Returns memory for a node of a thread whose magazine is empty, or that has none.
     #[inline(never)]
     fn place_shared(&self, pin: Option<&Pin>) -> NonNull<T> {
-        match pin.and_then(|pin| self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))) {
+        match pin.and_then(|pin| self.own.of_or_make(pin, &self.arena)) {
             Some(own) => self.refill(own),
             None => self.arena.place(),
         }
@@ -64,7 +64,7 @@ impl<T: Retire> Limbo<T> {
     /// Puts a node, which owns nothing, in a new bag of the thread's own, and seals the full one.
     /// Returns the work that is due after the pin, or None if the thread has no memory of its own.
     pub(super) fn change_bags(&self, pin: &Pin, (node, weight): (NonNull<T>, u32), batch: Batch) -> Option<Upkeep> {
-        let own = self.own.of(pin).or_else(|| self.own.make(pin, &self.arena))?;
+        let own = self.own.of_or_make(pin, &self.arena)?;
         let full = own.retired.exchange(Some(Box::new(Bag::new(self.graces.grace()))));
         let put = own.retired.put(node, weight);
         debug_assert!(put, "a new bag has room");
@@ -72,7 +72,7 @@ impl<T: Retire> Limbo<T> {
         self.seal(pin, full, content);
         // The bag that threads share may hold errors (of failures that were kept), and so few that
         // it would not fill.
-        self.seal_owners(pin);
+        self.seal_open(pin, |bag| bag.owns.load(Ordering::Relaxed));
         let owed = self.owed.load(Ordering::Relaxed) != 0;
         Some(self.usual(batch).max(if owed { Upkeep::Promptly } else { Upkeep::Nothing }))
     }

@@ -256,23 +256,14 @@ impl<T: Retire> Limbo<T> {
         }
     }
 
-    /// Seals the open bag as it is, if some node in it owns anything.
-    pub(super) fn seal_owners(&self, pin: &Pin) {
+    /// Seals the open bag as it is, if it is worth that.
+    pub(super) fn seal_open(&self, pin: &Pin, worth: impl FnOnce(&Bag<T>) -> bool) {
         // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
         if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
             // SAFETY: it was the open bag under this pin (see `retire`).
-            if unsafe { bag.as_ref() }.owns.load(Ordering::Relaxed) {
+            if worth(unsafe { bag.as_ref() }) {
                 self.seal_rest(pin, bag);
             }
-        }
-    }
-
-    /// Seals the open bag as it is.
-    pub(super) fn seal_open(&self) {
-        let pin = &self.enter();
-        // Acquire: pairs with the Release in `open_bag`, for the bag's fields.
-        if let Some(bag) = NonNull::new(self.open.load(Ordering::Acquire)) {
-            self.seal_rest(pin, bag);
         }
     }
 

@@ -67,10 +67,10 @@ impl<T> Owned<T> {
         self.cells.0.own(pin)
     }
 
-    /// Makes what the thread that holds this pin will have, if it may have anything.
+    /// Returns what the thread that holds this pin has, or makes it, if it may have anything.
     #[cold]
     #[inline(never)]
-    pub(super) fn make<'o>(&'o self, pin: &'o Pin, arena: &Arena<T>) -> Option<&'o Own<T>> {
+    pub(super) fn of_or_make<'o>(&'o self, pin: &'o Pin, arena: &Arena<T>) -> Option<&'o Own<T>> {
         self.cells.0.own_or_make(pin, Self::threads(arena), Own::new)
     }
 
@@ -123,7 +123,7 @@ impl<T> OpenBag<T> {
     ///
     /// A child of the process that finds not all of the stores finds a bag that seems full, in
     /// which places are empty. (Release, because the other processors see the stores in their order
-    /// then. And for a thread that reads what is in the bag: see `content`.)
+    /// then.)
     pub(super) fn exchange(&self, empty: Option<Box<Bag<T>>>) -> Option<(NonNull<Bag<T>>, Content)> {
         let bag = NonNull::new(self.bag.load(Ordering::Relaxed));
         let taken = Content(self.taken.load(Ordering::Relaxed));

@@ -223,10 +223,12 @@ impl<'c, K, V> Entry<'c, K, V> {
     /// Returns an entry for the old value in `node`, if it may be served instead of a new one: up
     /// to `window` past its time to live.
     pub(crate) fn servable_stale(core: &CoreRef<'c, K, V>, node: &Node<K, V>, window: StaleWindow) -> Option<Self> {
-        let served = core.get().servable_stale(node, window) && node.inc_own_ref();
-        // SAFETY: `inc_own_ref` just took the reference that is handed over. All callers own one of
-        // an entry that has a successor, and such an entry has its value.
-        served.then(|| unsafe { Self::new(core.clone(), NonNull::from(node)) })
+        core.get().servable_stale(node, window).then(|| {
+            node.add_refs(1);
+            // SAFETY: the reference that is handed over was just taken. All callers own one of an
+            // entry that has a successor, and such an entry has its value.
+            unsafe { Self::new(core.clone(), NonNull::from(node)) }
+        })
     }
 
     /// Returns the address of the value's node, for comparisons.

@@ -15,7 +15,7 @@ pub(crate) trait ReturnAs<'c, K, V> {
     type Out;
     /// Makes the result of a borrowed value, if this form needs no counted handle.
     const OF_BORROWED: Option<fn(&V) -> Self::Out>;
-    /// Makes the result of a hit. None: the node was retired meanwhile; look the key up again.
+    /// Makes the result of a hit. None: the node was removed meanwhile; look the key up again.
     ///
     /// # Safety
     /// The caller has seen, in the node's word, that the node has a value, under a pin that is
