@@ -61,11 +61,12 @@ impl<K, V> Core<K, V> {
 impl<K, V> Operation<'_, K, V> {
     /// Gives a newcomer that was not loaded, and is not linked yet, the cost of the key's last
     /// load.
+    #[inline(always)]
     pub(super) fn cost_as(&self, new: &Node<K, V>, old: &Node<K, V>, stamps: &Timestamps) {
+        let &Timestamps { born, expires, hot, .. } = stamps;
         let delta = old.hot().delta();
-        if stamps.expires != NEVER && delta != 0 {
-            let hot = self.core.hot(stamps.born, stamps.expires, delta);
-            new.set_hot(hot.flagged_as(stamps.hot));
+        if expires != NEVER && delta != 0 {
+            new.set_hot(self.core.hot(born, expires, delta).flagged_as(hot));
         }
     }
 }

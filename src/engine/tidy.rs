@@ -97,7 +97,7 @@ impl Rounds {
 impl<K, V> Core<K, V> {
     /// Returns whether any value can ever expire.
     pub(super) fn any_ends(&self) -> bool {
-        self.rounds.always || self.nodes().has_extras() || self.all_ended()
+        self.rounds.always || self.nodes().has_expiry() || self.all_ended()
     }
 
     /// Returns when a value will be beyond grace, unless it is used (time to idle) or one of its
@@ -130,6 +130,9 @@ impl<K, V> Core<K, V> {
 
 impl<K, V> Operation<'_, K, V> {
     /// Returns whether it is time to [`tidy`](Self::tidy) up after this value was stored.
+    ///
+    /// The caller asks once the value can be found. Since the value was stamped, a call may have
+    /// ended all values, and may be the first to end any.
     #[inline]
     pub(super) fn is_untidy(&self, stored: &Node<K, V>) -> bool {
         // Never under loom: to it this would be a purge, which has models of its own, within every

@@ -62,10 +62,25 @@ pub(crate) struct Timestamps {
     pub(crate) numbered: bool,
 }
 
+/// What few values need of their [`Timestamps`].
+pub(super) struct RareStamps<'s> {
+    /// Whether the number must be stored.
+    pub(super) numbered: bool,
+    pub(super) tag_sequence: u64,
+    pub(super) own: Option<&'s OwnStamps>,
+}
+
 impl Timestamps {
     /// Returns whether the sequence number must be stored.
+    #[inline(always)]
     pub(super) fn needs_sequence(&self) -> bool {
         self.numbered || self.hot.tagged()
+    }
+
+    /// Returns what few values need.
+    #[inline(always)]
+    pub(super) fn rare(&self) -> RareStamps<'_> {
+        RareStamps { numbered: self.needs_sequence(), tag_sequence: self.tag_sequence, own: self.own.as_deref() }
     }
 }
 

@@ -4,7 +4,7 @@
 //! The use counter shares a word with the creation time, because the creation time does not change
 //! once the node is READY. Two plain stores that race can lose a use, and nothing else.
 
-use super::expiry::{ExpiryWord, Fenced, OwnStamps, Timestamps};
+use super::expiry::{ExpiryWord, Fenced, OwnStamps, RareStamps, Timestamps};
 use super::node::{Node, Nodes};
 use crate::reclaim::{Extra, OwnTerms};
 use crate::runtime::xfetch::NEVER;
@@ -148,34 +148,34 @@ impl<K, V> Node<K, V> {
         self.set_weight(weight);
         self.born.store(stamps.born << USE_BITS | USES, Ordering::Relaxed);
         if stamps.expires != NEVER || stamps.needs_sequence() || stamps.own.is_some() || nodes.has_any_extras() {
-            self.stamp_extras(nodes, stamps);
+            self.stamp_extras(nodes, stamps.expires, stamps.rare());
         }
     }
 
     /// Stores what most nodes do not have. If any has had it, this node may hold what an earlier
     /// one has left.
     #[inline(never)]
-    fn stamp_extras(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
-        match stamps.expires {
+    fn stamp_extras(&self, nodes: &Nodes<K, V>, expires: u64, rare: RareStamps<'_>) {
+        match expires {
             NEVER => self.extra(nodes).map_or((), |expires| expires.store(kept(NEVER), Ordering::Relaxed)),
             at => self.extra_or_grow(nodes).store(kept(at), Ordering::Relaxed),
         }
-        self.set_rare(nodes, stamps);
+        self.set_rare(nodes, rare);
         // SAFETY: as in `extra`.
         let confirmed = unsafe { nodes.renewal(NonNull::from(self)) };
         confirmed.into_iter().for_each(|confirmed| confirmed.store(0, Ordering::Relaxed));
     }
 
-    /// Stores what the flags of `stamps.hot` say that the value has.
-    fn set_rare(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
-        let start = match stamps.needs_sequence() {
+    /// Stores the sequence number and the value's own terms, where they are needed.
+    fn set_rare(&self, nodes: &Nodes<K, V>, rare: RareStamps<'_>) {
+        let start = match rare.numbered {
             // SAFETY: as in `extra`.
             true => Some(unsafe { nodes.tag_sequence_or_grow(NonNull::from(self)) }),
             // SAFETY: as in `extra`.
             false => unsafe { nodes.tag_sequence(NonNull::from(self)) },
         };
-        start.into_iter().for_each(|start| start.store(stamps.tag_sequence, Ordering::Relaxed));
-        if let Some(own) = &stamps.own {
+        start.into_iter().for_each(|start| start.store(rare.tag_sequence, Ordering::Relaxed));
+        if let Some(own) = rare.own {
             self.set_own_terms(nodes, own);
         }
     }
@@ -333,7 +333,7 @@ impl<K, V> Node<K, V> {
     /// must. The entry is never both quiet and expired. SeqCst, because each of the two makes two
     /// stores, and no weaker order forbids that outcome.
     pub(crate) fn renew(&self, nodes: &Nodes<K, V>, stamps: &Timestamps) {
-        self.set_rare(nodes, stamps);
+        self.set_rare(nodes, stamps.rare());
         self.confirmed_at(nodes).store(stamps.born, Ordering::Relaxed);
         self.hot.store(stamps.hot.0, Ordering::SeqCst);
         self.extra_or_grow(nodes).store(kept(stamps.expires), Ordering::SeqCst);

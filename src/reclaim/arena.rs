@@ -124,13 +124,14 @@ impl<T> Arena<T> {
         self.ends.carved.load(Ordering::Relaxed)
     }
 
-    /// Returns whether any node has had a time of expiry. If nodes are allocated one by one,
-    /// returns true, because any may have.
-    pub(crate) fn has_extras(&self) -> bool {
-        Shape::<T>::SINGLE || self.extras.expiry.get(0).is_some()
+    /// Returns whether any node has had a time of expiry.
+    #[inline(always)]
+    pub(crate) fn has_expiry(&self) -> bool {
+        self.extras.expires.load(Ordering::Relaxed)
     }
 
-    /// Returns whether any node has had any of the words below, as `has_extras` does.
+    /// Returns whether any node has had any of the words below. If nodes are allocated one by one,
+    /// returns true, because any may have.
     pub(crate) fn has_any_extras(&self) -> bool {
         Shape::<T>::SINGLE || self.extras.any()
     }
@@ -149,14 +150,18 @@ impl<T> Arena<T> {
         find(&self.extras.expiry, || Self::number_of(node) as usize)
     }
 
-    /// Returns the word for a node's time of expiry, after allocating it if need be.
+    /// Returns the word for a node's time of expiry, after allocating it if need be. From now on
+    /// the arena [has one](Self::has_expiry).
     ///
     /// # Safety
     /// As for [`expiry`](Self::expiry).
     pub(crate) unsafe fn expiry_or_grow(&self, node: NonNull<T>) -> &Extra {
+        if !self.has_expiry() {
+            self.extras.expires.store(true, Ordering::Relaxed);
+        }
         // SAFETY: as for this function.
         unsafe { self.expiry(node) }
-            .unwrap_or_else(|| find_or_grow(&self.extras.expiry, Self::number_of(node) as usize))
+            .unwrap_or_else(|| find_or_grow(&self.extras.giving().expiry, Self::number_of(node) as usize))
     }
 
     /// Returns the word for a node's tag sequence number, as [`expiry`](Self::expiry) does.
@@ -181,7 +186,7 @@ impl<T> Arena<T> {
             // SAFETY: by contract.
             return unsafe { beside(node) }.tag_sequence_or_allocate();
         }
-        find_or_grow(&self.extras.tag_sequence, Self::number_of(node) as usize)
+        find_or_grow(&self.extras.giving().tag_sequence, Self::number_of(node) as usize)
     }
 
     /// Returns the terms of a node's own, as [`expiry`](Self::expiry) does.
@@ -205,7 +210,7 @@ impl<T> Arena<T> {
             // SAFETY: by contract.
             return unsafe { beside(node) }.terms_or_allocate();
         }
-        find_or_grow(&self.extras.terms, Self::number_of(node) as usize)
+        find_or_grow(&self.extras.giving().terms, Self::number_of(node) as usize)
     }
 
     /// Makes a free node as if it were new.

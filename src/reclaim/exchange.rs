@@ -35,8 +35,8 @@ impl<T: Retire> Limbo<T> {
         }
     }
 
-    /// Fills a thread's empty magazine from the depot, or with nodes that were never used, and
-    /// takes a node from it; or takes one from the free list.
+    /// Fills a thread's magazine, which has no more nodes to give, from the depot, or with nodes
+    /// that were never used, and takes a node from it; or takes one from the free list.
     fn refill(&self, own: &Own<T>) -> NonNull<T> {
         let full = match self.own.depot.take() {
             Some(full) => full,

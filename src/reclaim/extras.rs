@@ -9,7 +9,7 @@
 
 use crate::sys::late_box::LateBox;
 use crate::sys::segmented::SegmentedArray;
-use crate::sys::sync::AtomicU64;
+use crate::sys::sync::{AtomicBool, AtomicU64, Ordering, untracked};
 
 /// A word that a node has elsewhere.
 pub(crate) type Extra = AtomicU64;
@@ -47,6 +47,15 @@ pub(super) struct Extras {
     pub(super) tag_sequence: Array<Extra>,
     pub(super) renewal: Array<Extra>,
     pub(super) terms: Array<OwnTerms>,
+    /// Whether any node has had any of these.
+    ///
+    /// Relaxed: a thread that has a node which had one before comes after the thread that gave it.
+    /// That thread has stored this before it made the element, or has read it from another thread's
+    /// store, or has found the element, and so comes after the thread that made it.
+    any: AtomicBool,
+    /// Whether any node has had a time of expiry. Relaxed, and a heuristic's: a thread that gives a
+    /// node a time sees its own store, and others may be late.
+    pub(super) expires: untracked::AtomicBool,
 }
 
 impl Extras {
@@ -59,6 +68,8 @@ impl Extras {
                 tag_sequence: Array::new(|| Extra::new(0)),
                 renewal: Array::new(|| Extra::new(0)),
                 terms: Array::new(OwnTerms::new),
+                any: AtomicBool::new(false),
+                expires: untracked::AtomicBool::new(false),
             }
         }
     }
@@ -68,8 +79,15 @@ impl Extras {
     /// Returns whether any node has had any of these.
     #[inline]
     pub(super) fn any(&self) -> bool {
-        // A renewal always writes a time of expiry, too.
-        self.expiry.get(0).is_some() || self.tag_sequence.get(0).is_some() || self.terms.get(0).is_some()
+        self.any.load(Ordering::Relaxed)
+    }
+
+    /// Returns the arrays for a caller that gives a node one of these, which it makes afterwards.
+    pub(super) fn giving(&self) -> &Self {
+        if !self.any() {
+            self.any.store(true, Ordering::Relaxed);
+        }
+        self
     }
 }
 

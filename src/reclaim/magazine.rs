@@ -36,22 +36,15 @@ impl<T> Magazine<T> {
     /// point. A node that was used there was published by a Release after `left` was stored.
     #[inline(always)]
     pub(super) fn take(&self, arena: &Arena<T>) -> Option<NonNull<T>> {
-        let mut left = self.left.load(Ordering::Relaxed);
-        while left > 0 {
-            left -= 1;
-            // SAFETY: nodes are left, so there is a bag, which is this thread's.
-            let items = unsafe { &(*self.bag.load(Ordering::Relaxed)).items };
-            self.left.store(left, Ordering::Relaxed);
-            // The next allocation will need this node. (If it is the last one again, that does no
-            // harm.)
-            arena.prefetch_to_use(items[left.saturating_sub(1) % BAG].load(Ordering::Relaxed));
-            let node = NonNull::new(items[left % BAG].load(Ordering::Relaxed));
-            // (In a child of the process, a retirer of the parent has never written its pointer.)
-            if node.is_some() {
-                return node;
-            }
-        }
-        None
+        let left = self.left.load(Ordering::Relaxed).checked_sub(1)?;
+        // SAFETY: nodes are left, so there is a bag, which is this thread's.
+        let items = unsafe { &(*self.bag.load(Ordering::Relaxed)).items };
+        self.left.store(left, Ordering::Relaxed);
+        // The next allocation will need this node. (If none is left, another one does no harm.)
+        arena.prefetch_to_use(items[left.wrapping_sub(1) % BAG].load(Ordering::Relaxed));
+        // (In a child of the process, a retirer of the parent may never have written its pointer.
+        // Then the caller has another bag, as if there were no more nodes in this one.)
+        NonNull::new(items[left % BAG].load(Ordering::Relaxed))
     }
 
     /// Returns whether nodes are left. Called by any thread.
@@ -60,6 +53,7 @@ impl<T> Magazine<T> {
     }
 
     /// Fills the empty magazine with a full bag. Returns the empty one.
+    /// (In a child of the process, nodes may be left, which are then lost.)
     ///
     /// A child of the process that finds not all of the stores finds an empty magazine, with either
     /// bag. (Release, because the other processors see the stores in their order then.)

@@ -28,6 +28,6 @@ impl<T> Arena<T> {
             // SAFETY: by contract.
             return unsafe { beside(node) }.renewal_or_allocate();
         }
-        find_or_grow(&self.extras.renewal, Self::number_of(node) as usize)
+        find_or_grow(&self.extras.giving().renewal, Self::number_of(node) as usize)
     }
 }
