@@ -30,7 +30,7 @@ impl<K, V> Operation<'_, K, V> {
     #[inline]
     pub(super) fn prefetch_insert(&self, shard: &Shard<K, V>, newcomer: u32) {
         let follow = |node: &Node<K, V>, step| self.core.table.prefetch(self.pin(), node.link().order(), step);
-        shard.policy.prefetch_insert(newcomer, self.budget(shard), follow);
+        shard.policy.prefetch_insert((newcomer, self.pin().number()), self.budget(shard), follow);
     }
 
     /// Returns whether there are so many entries that prefetching pays, by the size of the table.

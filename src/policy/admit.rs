@@ -10,15 +10,18 @@ impl<T: PolicyEntry> Policy<T> {
     /// between them would make them wait for one another. `follow` prefetches memory of the
     /// entries' owner, in numbered steps, one for each call.
     ///
+    /// Where many threads store values, this looks at no entry of small: see `Rings::ahead`.
+    /// `thread` is the caller's number.
+    ///
     /// The caller is pinned.
     #[inline]
-    pub(crate) fn prefetch_insert(&self, newcomer: u32, budget: Budget, follow: impl Fn(&T, usize)) {
+    pub(crate) fn prefetch_insert(&self, (newcomer, thread): (u32, usize), budget: Budget, follow: impl Fn(&T, usize)) {
         if budget.capacity == u64::MAX {
             return;
         }
         let hash = mixed(newcomer);
         self.ghosts.prefetch(hash);
-        let ahead = self.rings.ahead(Which::Small);
+        let Some(ahead) = self.rings.ahead(Which::Small, thread) else { return };
         // SAFETY: the slot had a reference to the entry under the caller's pin, so the entry is not
         // freed before that pin ends.
         let seen = |distance| ahead(distance).map(|entry| unsafe { &*entry.as_ptr() });

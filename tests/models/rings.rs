@@ -92,15 +92,26 @@ fn first_in_first_out_across_segments() {
 fn ahead_is_what_comes_later_in_the_same_segment() {
     let items = items(SLOTS + 2);
     let rings = Rings::new(31);
-    assert_eq!(rings.ahead(Which::Small)(0), None);
+    assert!(rings.ahead(Which::Small, 0).is_none());
     items.iter().for_each(|item| push(&rings, Which::Small, item));
     for first in 0..SLOTS {
-        let later = |distance| rings.ahead(Which::Small)(distance);
+        let later = |distance| rings.ahead(Which::Small, 0).and_then(|ahead| ahead(distance));
         assert_eq!(later(0), Some(NonNull::from(&items[first])));
         assert_eq!(later(3), items[..SLOTS].get(first + 3).map(NonNull::from));
         assert_eq!(later(SLOTS), None);
         assert_eq!(index_of(&items, &rings.pop(Which::Small)), Some(Some(first)));
     }
+}
+
+#[test]
+fn only_few_threads_look_ahead() {
+    let (items, rings) = (items(4), Rings::new(31));
+    items.iter().for_each(|item| push(&rings, Which::Small, item));
+    let looks = |thread: usize| rings.ahead(Which::Small, thread).is_some();
+    assert!((0..100).all(|_| looks(0)));
+    assert!((0..100).map(|n| looks(n % 8)).filter(|&looks| looks).count() < 50);
+    assert!((0..100).all(|n| !looks(n % 8)));
+    assert!((0..100).filter(|_| looks(3)).count() > 90);
 }
 
 /// The rings, and what they should be like.

@@ -40,6 +40,7 @@
 //! pushed to.
 
 mod cell;
+mod company;
 mod pool;
 mod segment;
 mod validate;
@@ -48,8 +49,9 @@ pub(crate) use segment::{Popped, SLOTS};
 
 use crate::sys::memory::prefetch_to_write;
 use crate::sys::mutants::{mutant, weakened};
-use crate::sys::sync::{AtomicPtr, AtomicU64, AtomicUsize, CachePadded, Ordering};
+use crate::sys::sync::{AtomicPtr, AtomicU32, AtomicU64, CachePadded, Ordering};
 use cell::{counted_for, hole, word_of};
+use company::Company;
 use core::ptr::{self, NonNull};
 use pool::Pool;
 use segment::{Hint, Lap, Segment, SegmentLink};
@@ -126,7 +128,9 @@ struct Ring<T> {
     first: End<T>,
     last: End<T>,
     /// The number of the ring's segments. It is never too low.
-    segments: AtomicUsize,
+    segments: AtomicU32,
+    /// The threads that bring newcomers.
+    company: Company,
     /// The number of holes that are [counted](Rings::clear) for this ring. It may be off for a
     /// moment, on either side of zero: a remover counts its hole after it has made it.
     holes: Hint,
@@ -145,8 +149,8 @@ impl<T> Rings<T> {
     /// nothing before the first push.
     pub(crate) fn new(bits: u32) -> Self {
         let ring = |_| {
-            let (segments, holes) = (AtomicUsize::new(0), Hint::new(0));
-            CachePadded(Ring { first: End::new(), last: End::new(), segments, holes })
+            let (segments, company, holes) = (AtomicU32::new(0), Company::none(), Hint::new(0));
+            CachePadded(Ring { first: End::new(), last: End::new(), segments, company, holes })
         };
         Self { rings: core::array::from_fn(ring), pool: Pool::new(bits) }
     }
@@ -168,7 +172,7 @@ impl<T> Rings<T> {
     /// ends. It is not less than the positions in the segments that the caller knows of.
     #[inline(always)]
     pub(crate) fn window(&self, ring: Which) -> usize {
-        self.ring(ring).segments.load(Ordering::Relaxed) * SLOTS
+        self.ring(ring).segments.load(Ordering::Relaxed) as usize * SLOTS
     }
 
     /// Returns the number of entries: of the positions between the two ends, less the counted
@@ -266,12 +270,17 @@ impl<T> Rings<T> {
     }
 
     /// Returns a function that returns the entry so many slots behind the next one to be popped, if
-    /// that is in the same segment.
+    /// that is in the same segment. None if another thread than this one, which brings a newcomer,
+    /// is likely to pop it ([`company`]).
     #[inline]
-    pub(crate) fn ahead(&self, ring: Which) -> impl Fn(usize) -> Option<NonNull<T>> {
-        let first = &self.ring_to_write(ring).first;
-        let place = first.lap(&self.pool).and_then(|lap| Some((lap.segment, lap.next_cell_to_pop(&first.position)?)));
-        move |distance| place.and_then(|(segment, cell)| segment.entry(cell + distance))
+    pub(crate) fn ahead(&self, ring: Which, thread: usize) -> Option<impl Fn(usize) -> Option<NonNull<T>>> {
+        let ring = self.ring_to_write(ring);
+        if !ring.company.joins(thread) {
+            return None;
+        }
+        let (first, lap) = (&ring.first, ring.first.lap(&self.pool)?);
+        let cell = lap.next_cell_to_pop(&first.position)?;
+        Some(move |distance| lap.segment.entry(cell + distance))
     }
 
     #[inline(always)]

@@ -52,7 +52,7 @@ impl<T> Rings<T> {
     ) -> Result<(), &'static str> {
         let [first, last] = [&ring.first, &ring.last].map(|end| SegmentLink(end.link.load(Ordering::Relaxed)));
         let head = ring.first.position.load(Ordering::Relaxed);
-        let (mut at, mut segments, mut base) = (first, 0, None);
+        let (mut at, mut segments, mut base) = (first, 0_u32, None);
         while !at.is_none() {
             Self::visit(seen, at.number())?;
             segments += 1;
