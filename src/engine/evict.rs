@@ -4,11 +4,10 @@
 //! The policy chooses the entry that goes. An entry that is being refreshed is never evicted.
 
 use super::config::KeepWhile;
-use super::weight::Displaced;
 use super::{Operation, Ptr, RemovalCause, Shard};
 use crate::flight::node::Node;
-use crate::flight::word::{Closing, State};
-use crate::policy::{Budget, Coming, Evictor, PolicyEntry, Which};
+use crate::flight::word::Closing;
+use crate::policy::{Budget, Evictor, PolicyEntry, Seats};
 use crate::sys::mutants::mutant;
 use crate::sys::sync::{AtomicU32, Ordering, fence};
 use core::cell::Cell;
@@ -40,14 +39,27 @@ pub(super) struct ShardEvictor<'s, 'c, K, V> {
     last_resort: *const Node<K, V>,
     /// The last entry that was not evicted because the user keeps it.
     kept: Cell<*const Node<K, V>>,
-    /// Whether the weight of what is evicted stays in the total, and is added up here.
-    displaces: Cell<bool>,
-    displaced: Cell<u64>,
+    /// If the weight of what is evicted stays in the total, it is added up here.
+    pub(super) displaced: Option<Cell<u64>>,
     /// Whether any entry could end, when this was made.
     any_expires: bool,
     /// The time. A clock of the user's is read before the hand takes an entry; any other, when it
     /// is first needed.
     now: Cell<Option<u64>>,
+}
+
+impl<K, V> Seats<Node<K, V>> for Operation<'_, K, V> {
+    #[inline]
+    fn recheck(&self, node: &Node<K, V>) {
+        self.recheck_slot(node);
+    }
+}
+
+impl<K, V> Seats<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
+    #[inline]
+    fn recheck(&self, node: &Node<K, V>) {
+        self.operation.recheck_slot(node);
+    }
 }
 
 impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
@@ -62,11 +74,6 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     #[inline]
     fn expired(&self, node: &Node<K, V>) -> bool {
         self.any_expires && self.beyond_grace(node)
-    }
-
-    #[inline]
-    fn recheck(&self, node: &Node<K, V>) {
-        self.operation.recheck_slot(node);
     }
 
     fn release(&self, held: Ptr<K, V>) {
@@ -88,13 +95,7 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
             self.kept.set(node);
             return false;
         }
-        // A failure has ended already. No caller can refresh it, so the mark alone decides.
-        let closing = node.word.close();
-        if closing == Closing::Refused && !node.word.load().failed() {
-            return false;
-        }
-        let displaced = if self.displaces.get() { Some(&self.displaced) } else { None };
-        let won = self.operation.remove_held(node, closing, cause, displaced);
+        let Some(won) = self.operation.evict_closing(node, cause, self.displaced.as_ref()) else { return false };
         if won && ptr::eq(self.last_resort, node) {
             node.word.note_turned_away();
         }
@@ -102,18 +103,17 @@ impl<K, V> Evictor<Node<K, V>> for ShardEvictor<'_, '_, K, V> {
     }
 
     fn reopened(&self, node: &Node<K, V>) -> bool {
-        // The fence in `recheck`, which this hand has passed as it put the entry back, has its
-        // partner in `make_room_anew`, where the leader passes it after it has changed the state.
-        // Either the leader sees the entry in its slot, or this hand sees the new state. (A failure
-        // takes the place of an entry before it is FAILED.)
         // (An entry that the user keeps is asked about once a round.)
-        matches!(node.word.load().state(), State::Ready | State::Failed(_))
-            && !ptr::eq(self.kept.get(), node)
-            && !mutant("hand looks once")
+        self.operation.is_reopened(node) && !ptr::eq(self.kept.get(), node)
     }
 }
 
 impl<K, V> ShardEvictor<'_, '_, K, V> {
+    /// Has the weight of what is evicted stay in the total.
+    pub(super) fn displacing(self) -> Self {
+        Self { displaced: Some(Cell::new(0)), ..self }
+    }
+
     #[inline(never)]
     fn beyond_grace(&self, node: &Node<K, V>) -> bool {
         !self.operation.core.never_ends(node) && self.operation.core.beyond_grace_at(node, self.now())
@@ -178,8 +178,7 @@ impl<K, V> Operation<'_, K, V> {
             newcomer: None,
             last_resort: ptr::null(),
             kept: Cell::new(ptr::null()),
-            displaces: Cell::new(false),
-            displaced: Cell::new(0),
+            displaced: None,
             any_expires: self.core.any_ends(),
             now: Cell::new(time.is_users().then(now)),
         }
@@ -196,39 +195,6 @@ impl<K, V> Operation<'_, K, V> {
             // The number of active shards is a power of two, so a shift replaces a slow division.
             capacity => capacity >> self.core.active_bits(),
         }
-    }
-
-    /// Evicts an entry for a newcomer that is about to enter this ring, if there is no room for it.
-    /// So the weight does not exceed the capacity even for a moment, and where one weight takes the
-    /// place of another, the total is not written.
-    ///
-    /// This is the common case. Where expired entries are to go first, or this entry's weight is
-    /// not enough, or none may go, [`make_room`](Self::make_room) does the rest once the newcomer
-    /// is stored.
-    ///
-    /// `budget` is that of `home`.
-    #[inline(always)]
-    pub(super) fn displace(
-        &self,
-        home: &Shard<K, V>,
-        (ring, weight, born): (Which, u32, u64),
-        budget: Budget,
-        evictor: &ShardEvictor<'_, '_, K, V>,
-    ) -> Displaced {
-        if self.core.weight() + u64::from(weight) <= self.core.capacity() || self.is_time_to_tidy(born) {
-            return Displaced::NOTHING;
-        }
-        self.respread(home);
-        let first = self.heaviest(home, None);
-        let (budget, coming) = match ptr::eq(first, home) {
-            true => (budget, Coming::into(ring, weight)),
-            false => (self.budget(first), Coming::NONE),
-        };
-        evictor.displaces.set(true);
-        let _evicted = first.policy.displace(budget, coming, evictor);
-        evictor.displaces.set(false);
-        self.core.note_stray(first);
-        Displaced::of(evictor.displaced.replace(0))
     }
 
     /// Ends the search for room for a newcomer that was not stored. The hand may have put an entry
@@ -347,7 +313,7 @@ impl<K, V> Operation<'_, K, V> {
     /// Makes room ([`Self::make_room`]) for a caller that lowered the capacity, or made an entry
     /// evictable again.
     ///
-    /// A caller that adds weight passes a fence (in `Evictor::recheck`) before the hand looks at
+    /// A caller that adds weight passes a fence (in `Seats::recheck`) before the hand looks at
     /// the capacity and at entries. That fence and the one here are partners: one of the two
     /// callers sees the change of the other.
     pub(crate) fn make_room_anew(&self, home: &Shard<K, V>) {
@@ -361,7 +327,11 @@ impl<K, V> Operation<'_, K, V> {
     /// without the newcomer, else the heaviest one. So a heavy newcomer does not push out the other
     /// entries of its shard first.
     #[inline]
-    fn heaviest<'s>(&'s self, home: &'s Shard<K, V>, newcomer: Option<&Newcomer<'_, K, V>>) -> &'s Shard<K, V> {
+    pub(super) fn heaviest<'s>(
+        &'s self,
+        home: &'s Shard<K, V>,
+        newcomer: Option<&Newcomer<'_, K, V>>,
+    ) -> &'s Shard<K, V> {
         if self.core.one_shard() { home } else { self.heaviest_of_all(home, newcomer.map_or(0, Newcomer::weight)) }
     }
 

@@ -105,11 +105,12 @@ impl<K, V> Operation<'_, K, V> {
         entry: &Node<K, V>,
         (ring, born): (&mut Option<Which>, u64),
     ) -> bool {
-        let (weight, evictor) = (entry.stored_weight(), self.evictor());
+        let (weight, any_ends) = (entry.stored_weight(), self.core.any_ends());
         let budget = self.budget(shard);
         // (Only once: the ghost of a key is gone once it was asked for.)
-        let ring = *ring.get_or_insert_with(|| shard.policy.choose(entry.link().order(), budget, &evictor));
-        let displaced = self.displace(shard, (ring, weight, born), budget, &evictor);
+        let choose = || shard.policy.choose(entry.link().order(), budget, || self.evictor());
+        let ring = *ring.get_or_insert_with(choose);
+        let displaced = self.displace(shard, (ring, weight, born), budget, any_ends);
         let displaced_any = displaced.is_any();
         let weighed = self.reserve_weight(shard, weight, None, displaced);
         if !self.core.table.insert(place, Node::as_link(NonNull::from(entry))) {
@@ -123,7 +124,7 @@ impl<K, V> Operation<'_, K, V> {
         if !displaced_any {
             self.core.grow_table_for(budget.entries + 1, 0);
         }
-        self.admit(shard, entry, (ring, budget), &evictor);
+        self.admit(shard, entry, ring, budget);
         self.make_room(shard, Some(&Newcomer::new(entry, false)));
         true
     }

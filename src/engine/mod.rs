@@ -16,8 +16,8 @@
 //! * [`insert`]: how a value is stored. [`remove`]: what the winner of a mark does. [`spare`]:
 //!   which nodes are not linked yet. [`taken`]: which removed values their remover gets.
 //!   [`rejected`]: which values were not kept.
-//! * [`slots`], [`evict`]: what the eviction policy needs from the cache. [`weight`]: what the
-//!   entries weigh. [`spread`]: how many shards are in use.
+//! * [`slots`], [`evict`], [`displace`]: what the eviction policy needs from the cache.
+//!   [`weight`]: what the entries weigh. [`spread`]: how many shards are in use.
 //! * [`sweep`]: how a caller visits all entries. [`tidy`]: how expired entries go as others are
 //!   stored.
 //! * [`tags`]: which entries are invalidated together. [`expire`]: whose time a call ends.
@@ -29,6 +29,7 @@
 pub(crate) mod config;
 mod cost;
 pub(crate) mod demand;
+mod displace;
 pub(crate) mod end;
 pub(crate) mod event_key;
 pub(crate) mod events;

@@ -191,7 +191,7 @@ impl<'c, K, V> Operation<'c, K, V> {
     /// # Safety
     /// As for [`release`](Self::release), for each reference. If one of them is the list's, the
     /// caller has set the mark, and has unlinked the node.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn release_removed(&self, node: Ptr<K, V>, shares: u32) {
         // SAFETY: the references keep the node alive.
         let alone = || unsafe { node.as_ref() }.has_no_more_than(shares);

@@ -106,13 +106,13 @@ impl<K, V> Operation<'_, K, V> {
         load: (u32, V),
         (meta, keeps): (&EntryMeta, bool),
     ) -> Result<bool, V> {
-        let (budget, evictor, weight) = (self.budget(shard), self.evictor(), meta.weight);
+        let (budget, weight) = (self.budget(shard), meta.weight);
         // Room is made first, because that may run user code. (Not in vain, if the lease was taken
         // over, or the flight was removed.)
         let (mut ring, mut displaced) = (Which::Small, Displaced::NOTHING);
         if weight != 0 && node.word.led_by(load.0) && !node.link().is_marked() {
-            ring = shard.policy.choose(node.link().order(), budget, &evictor);
-            displaced = self.displace(shard, (ring, weight, meta.stamps.born), budget, &evictor);
+            ring = shard.policy.choose(node.link().order(), budget, || self.evictor());
+            displaced = self.displace(shard, (ring, weight, meta.stamps.born), budget, self.core.any_ends());
         }
         if let Err(value) = Self::move_in(node, load) {
             self.release_displaced(displaced);
@@ -124,7 +124,7 @@ impl<K, V> Operation<'_, K, V> {
             if keeps && !mutant("slot without a reference") {
                 node.add_refs(1);
             }
-            self.admit(shard, node, (ring, budget), &evictor);
+            self.admit(shard, node, ring, budget);
         }
         Ok(stored)
     }

@@ -50,7 +50,7 @@ impl<K, V> Operation<'_, K, V> {
     ///
     /// If `displaced` is given, the node's weight is added to it, instead of being subtracted from
     /// the total. Returns false if another remover has won the mark.
-    #[inline]
+    #[inline(always)]
     pub(super) fn remove_held(
         &self,
         node: &Node<K, V>,
@@ -132,7 +132,7 @@ impl<K, V> Operation<'_, K, V> {
     /// Unlinks a node for the winner of its mark, and reports the removal. Returns whether the
     /// list's reference went to the listener. If not, the caller must give it back.
     #[must_use]
-    #[inline]
+    #[inline(always)]
     fn unlist(&self, node: &Node<K, V>, before: Snapshot, cause: RemovalCause) -> bool {
         self.core.table.unlink(self.pin(), node.link());
         // The hand or a sweep closed the node before, and this remover only marked it first. The

@@ -11,7 +11,6 @@
 //! not look for an entry that it holds: the entry is in no slot, and no other caller can put it in
 //! one.
 
-use super::evict::ShardEvictor;
 use super::{Operation, Shard};
 use crate::flight::node::Node;
 use crate::policy::{Budget, Which};
@@ -42,9 +41,9 @@ impl<K, V> Operation<'_, K, V> {
 
     /// Gives a stored node a slot. The caller has taken the slot's reference.
     pub(super) fn assign_slot(&self, shard: &Shard<K, V>, node: &Node<K, V>) {
-        let (budget, evictor) = (self.budget(shard), self.evictor());
-        let ring = shard.policy.choose(node.link().order(), budget, &evictor);
-        self.admit(shard, node, (ring, budget), &evictor);
+        let budget = self.budget(shard);
+        let ring = shard.policy.choose(node.link().order(), budget, || self.evictor());
+        self.admit(shard, node, ring, budget);
     }
 
     /// Gives a stored node the slot of `old`, which it replaced, or a new one. The caller has taken
@@ -66,14 +65,8 @@ impl<K, V> Operation<'_, K, V> {
     /// Gives a newcomer a slot in the ring that was chosen for it. The caller has taken the slot's
     /// reference.
     #[inline]
-    pub(super) fn admit(
-        &self,
-        shard: &Shard<K, V>,
-        node: &Node<K, V>,
-        (ring, budget): (Which, Budget),
-        evictor: &ShardEvictor<'_, '_, K, V>,
-    ) {
-        shard.policy.admit(ring, NonNull::from(node), budget, evictor);
+    pub(super) fn admit(&self, shard: &Shard<K, V>, node: &Node<K, V>, ring: Which, budget: Budget) {
+        shard.policy.admit(ring, NonNull::from(node), budget, self);
         self.core.note_stray(shard);
     }
 

@@ -101,7 +101,7 @@ impl<K, V> Core<K, V> {
     /// Notes that an entry may have been put in a slot of this shard, or put back there by a hand
     /// that held it. The caller may not have known that the shard is no longer active.
     ///
-    /// The fence in `Evictor::recheck`, which the caller passes after it has filled the slot, and
+    /// The fence in `Seats::recheck`, which the caller passes after it has filled the slot, and
     /// the fence in `take_strays` are partners. Either this caller sees that the shard is not
     /// active, or the caller that ends the search for strays sees the entry.
     pub(super) fn note_stray(&self, shard: &Shard<K, V>) {
@@ -171,20 +171,20 @@ impl<K, V> Operation<'_, K, V> {
     fn take_strays(&self) {
         let core = self.core;
         let inactive = || core.shards[core.active()..].iter();
-        let seats = self.evictor();
+        let evictor = self.evictor();
         let mut left = TAKEN;
         for shard in inactive() {
             while left > 0 {
-                let Some(given) = shard.policy.give(&seats) else { break };
+                let Some(given) = shard.policy.give(&evictor) else { break };
                 // SAFETY: this caller owns the slot's reference.
                 let order = unsafe { given.1.as_ref() }.link().order();
-                core.shard_of_order(order).policy.receive(given, &seats);
+                core.shard_of_order(order).policy.receive(given, self);
                 left -= 1;
             }
         }
         if left == TAKEN {
             core.spread.strays.store(false, Ordering::Relaxed);
-            // Partner of the fence in `Evictor::recheck`: see `note_stray`.
+            // Partner of the fence in `Seats::recheck`: see `note_stray`.
             fence(Ordering::SeqCst);
             if inactive().any(|shard| shard.policy.may_hold()) {
                 core.spread.strays.store(true, Ordering::Relaxed);

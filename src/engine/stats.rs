@@ -221,7 +221,7 @@ impl Counters {
     }
 
     /// Counts an event, for a thread that holds a pin: most often without an RMW.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn count_under(&self, pin: &Pin, event: Event) {
         match self.own.own(pin) {
             Some(own) => {

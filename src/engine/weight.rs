@@ -130,7 +130,7 @@ impl<K, V> Operation<'_, K, V> {
     }
 
     /// Counts an entry out whose weight is dealt with elsewhere.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count_out<'s>(&self, shard: impl FnOnce() -> &'s Shard<K, V>)
     where
         K: 's,

@@ -1,6 +1,6 @@
 //! Newcomers: which ring a new entry enters, and what is fetched for it.
 
-use super::{AHEAD, Budget, Evictor, Policy, PolicyEntry, ghosts::Age, mixed, rings::Which};
+use super::{AHEAD, Budget, Evictor, Policy, PolicyEntry, Seats, ghosts::Age, mixed, rings::Which};
 use crate::sys::memory::prefetch;
 use core::ptr::NonNull;
 
@@ -42,16 +42,17 @@ impl<T: PolicyEntry> Policy<T> {
         }
     }
 
-    /// Returns the ring that a newcomer with this hash is to enter.
+    /// Returns the ring that a newcomer with this hash is to enter. Few newcomers need the
+    /// `evictor` for it.
     ///
     /// The caller is pinned.
     #[inline]
-    pub(crate) fn choose(&self, newcomer: u32, budget: Budget, evictor: &impl Evictor<T>) -> Which {
+    pub(crate) fn choose<E: Evictor<T>>(&self, newcomer: u32, budget: Budget, evictor: impl FnOnce() -> E) -> Which {
         if budget.capacity == u64::MAX {
             return Which::Small;
         }
         let hash = mixed(newcomer);
-        if self.remembered(hash, budget) { self.choose_for_known(hash, budget, evictor) } else { Which::Small }
+        if self.remembered(hash, budget) { self.choose_for_known(hash, budget, &evictor()) } else { Which::Small }
     }
 
     #[inline(never)]
@@ -65,9 +66,9 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Gives a new entry a slot in the ring that was [chosen](Self::choose) for it, and the
     /// reference that the caller has taken for the slot.
-    pub(crate) fn admit(&self, ring: Which, entry: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) {
-        self.put(ring, entry, evictor);
-        self.compact(ring, budget, evictor);
+    pub(crate) fn admit(&self, ring: Which, entry: NonNull<T>, budget: Budget, seats: &impl Seats<T>) {
+        self.put(ring, entry, seats);
+        self.compact(ring, budget, seats);
     }
 
     /// Returns whether a key was evicted lately. The share of small learns from it.

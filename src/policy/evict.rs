@@ -1,52 +1,27 @@
 //! The hand: each call takes one entry out, in a bounded number of steps.
 
 use super::{
-    Budget, CHANCES, Coming, Evictor, FAMOUS, KNOWN, MARGIN, PROMOTIONS, Policy, PolicyEntry, Step, WARM, mixed,
+    Budget, CHANCES, Coming, Evictor, PROMOTIONS, Policy, PolicyEntry, Seats, Step,
+    effort::Effort,
+    leave::Leaver,
+    mixed,
     rings::{Popped, Which},
-    sketch,
 };
 use crate::sys::mutants::sized;
 use core::ptr::NonNull;
 
 /// Room for entries that come to a ring while the hand goes round it.
 const SLACK: usize = sized(64, 4, 2);
-/// The rounds after which no entry of main has a use left.
-const ROUNDS: usize = 4;
-
 /// The looks at each ring for a newcomer that is not there yet: the hand moves [`PROMOTIONS`]
 /// entries on at most, and may meet some more that it passes over.
 const LOOKS: usize = sized(2 * PROMOTIONS, 4, 1);
 
-/// The work that the hand may still do for one entry.
-struct Effort {
-    coming: Coming,
-    promotions: usize,
-    /// The looks left in each ring. They run out if most entries are being refreshed.
-    looks: [usize; 2],
-    /// How often the newcomer was met.
-    met: usize,
-}
-
-impl Effort {
-    fn looked(&mut self, ring: Which) {
-        self.looks[ring as usize] = self.looks[ring as usize].saturating_sub(1);
-    }
-
-    /// Counts that the newcomer was met in this ring. It is at the end of the ring now. `last` says
-    /// that it had been put there before.
-    fn meets_newcomer(&mut self, ring: Which, last: bool) {
-        self.met += 1;
-        let alone = match ring {
-            // All other entries were before it, and had their turn.
-            Which::Small => last,
-            // Used entries were put behind it. By now they have no uses left.
-            Which::Main => self.met > ROUNDS,
-        };
-        match alone {
-            true => self.looks[ring as usize] = 0,
-            false => self.looked(ring),
-        }
-    }
+/// What the hand's first look at small has met.
+enum Met<'s, T> {
+    /// An entry that may enter main.
+    Leaver(Leaver<'s, T>),
+    /// An entry that may not go, a hole, or nothing.
+    Passed(Step),
 }
 
 impl<T: PolicyEntry> Policy<T> {
@@ -55,16 +30,46 @@ impl<T: PolicyEntry> Policy<T> {
     /// [`evict`](Self::evict) does, once the newcomer is there.
     ///
     /// The caller is pinned, so that an entry seen in a slot stays alive.
+    #[inline(always)]
     pub(crate) fn displace(&self, budget: Budget, coming: Coming, evictor: &impl Evictor<T>) -> bool {
-        let mut effort = Effort { coming, promotions: PROMOTIONS, looks: [LOOKS; 2], met: 0 };
-        while let Some(ring) = self.giver(budget, &effort, evictor) {
-            match self.step(ring, budget, &mut effort, evictor) {
-                Step::Freed => return true,
-                Step::Empty => effort.looks[ring as usize] = 0,
-                Step::Skipped | Step::Reopened | Step::Spared(_) => effort.looked(ring),
-            }
+        if evictor.any_expires() || !self.small_is_full(budget, coming) {
+            return self.displace_on(None, budget, coming, evictor);
         }
-        false
+        // Most often small's first entry leaves for good, and there is no more to do.
+        let met = match self.take_present(Which::Small, evictor) {
+            Err(step) => Met::Passed(step),
+            Ok(held) => {
+                let leaver = self.leaver(held);
+                match self.may_enter_main(&leaver, budget, coming.weights[Which::Main as usize]) {
+                    true => Met::Leaver(leaver),
+                    false => match self.leave(leaver, budget, evictor) {
+                        Step::Freed => return true,
+                        step => Met::Passed(step),
+                    },
+                }
+            }
+        };
+        self.displace_on(Some(met), budget, coming, evictor)
+    }
+
+    /// Does the same from what the first look has `met` in small on, if it was taken.
+    #[inline(never)]
+    fn displace_on(&self, met: Option<Met<'_, T>>, budget: Budget, coming: Coming, evictor: &impl Evictor<T>) -> bool {
+        let mut effort = Effort { coming, promotions: PROMOTIONS, looks: [LOOKS; 2], met: 0 };
+        let mut last = met.map(|met| match met {
+            Met::Passed(step) => (Which::Small, step),
+            Met::Leaver(leaver) => (Which::Small, self.enter_main_or_leave(leaver, budget, &mut effort, evictor)),
+        });
+        loop {
+            match last {
+                Some((_, Step::Freed)) => return true,
+                Some((ring, Step::Empty)) => effort.looks[ring as usize] = 0,
+                Some((ring, Step::Skipped | Step::Reopened | Step::Spared(_))) => effort.looked(ring),
+                None => {}
+            }
+            let Some(ring) = self.giver(budget, &effort, evictor) else { return false };
+            last = Some((ring, self.step(ring, budget, &mut effort, evictor)));
+        }
     }
 
     /// Evicts one entry, unless none may go.
@@ -130,8 +135,8 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Puts an entry that another policy has [given](Self::give), with its slot's reference, in the
     /// same ring of this one.
-    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), evictor: &impl Evictor<T>) {
-        self.put(ring, entry, evictor);
+    pub(crate) fn receive(&self, (ring, entry): (Which, NonNull<T>), seats: &impl Seats<T>) {
+        self.put(ring, entry, seats);
     }
 
     /// Returns whether the first entry of a ring has expired.
@@ -180,15 +185,19 @@ impl<T: PolicyEntry> Policy<T> {
             (true, true) if over(Which::Main) => Some(Which::Main),
             (true, true) if over(Which::Small) => Some(Which::Small),
             (true, true) => {
-                let small = self.weight(Which::Small) + effort.coming.weights[Which::Small as usize];
-                let full = effort.promotions > 0 && small > self.share.of(budget.capacity);
+                let full = effort.promotions > 0 && self.small_is_full(budget, effort.coming);
                 Some(if full { Which::Small } else { Which::Main })
             }
         }
     }
 
+    #[inline(always)]
+    fn small_is_full(&self, budget: Budget, coming: Coming) -> bool {
+        self.weight(Which::Small) + coming.weights[Which::Small as usize] > self.share.of(budget.capacity)
+    }
+
     /// Returns an entry that was just seen in a slot.
-    fn seen(&self, entry: NonNull<T>) -> &T {
+    pub(super) fn seen(&self, entry: NonNull<T>) -> &T {
         // SAFETY: the slot had a reference to the entry under the pin that the caller holds, so the
         // entry is not freed before that pin ends.
         unsafe { entry.as_ref() }
@@ -202,7 +211,7 @@ impl<T: PolicyEntry> Policy<T> {
         }
         match self.take_present(ring, evictor) {
             Ok(held) if ring == Which::Small && !evictor.expired(self.seen(held)) => {
-                self.leave_small(held, budget, effort, evictor)
+                self.enter_main_or_leave(self.leaver(held), budget, effort, evictor)
             }
             Ok(held) => self.evict_held(ring, held, budget, evictor),
             Err(step) => step,
@@ -211,7 +220,7 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Takes a ring's first entry, unless it was removed meanwhile.
     #[inline(always)]
-    fn take_present(&self, ring: Which, evictor: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
+    pub(super) fn take_present(&self, ring: Which, evictor: &impl Evictor<T>) -> Result<NonNull<T>, Step> {
         match self.take(ring) {
             Popped::Entry(held) if evictor.removed(self.seen(held)) => {
                 evictor.release(held);
@@ -223,62 +232,14 @@ impl<T: PolicyEntry> Policy<T> {
         }
     }
 
-    /// Moves small's first entry, which the hand holds, to main, or evicts it. The sketch learns of
-    /// its uses if it does leave.
-    #[inline(always)]
-    fn leave_small(&self, held: NonNull<T>, budget: Budget, effort: &mut Effort, evictor: &impl Evictor<T>) -> Step {
-        let resident = self.seen(held);
-        let (hash, uses) = (mixed(resident.hash()), resident.uses());
-        let mut step = Step::Skipped;
-        let seen = self.sketch.seen_to_count(hash);
-        // The count that it will have once the sketch has learnt.
-        let counted = (seen.times + 1 + uses).min(sketch::MOST);
-        let enters = effort.promotions > 0
-            && (uses >= WARM
-                || counted >= KNOWN && {
-                    self.main_has_room(budget, effort.coming.weights[Which::Main as usize])
-                        || counted >= FAMOUS && self.beats_main(counted, budget, evictor, &mut step)
-                });
-        if enters {
-            resident.set_uses(0);
-            effort.promotions -= 1;
-            self.put(Which::Main, held, evictor);
-            self.compact(Which::Main, budget, evictor);
-        } else {
-            step = self.evict_hashed(Which::Small, (held, hash), budget, evictor);
-        }
-        if enters || matches!(step, Step::Freed) {
-            self.sketch.add(seen, 1 + uses, budget.entries);
-        }
-        step
-    }
-
-    /// Returns whether a key with this count is to take the place of main's next victim. If so,
-    /// evicts that victim, if it may go.
-    fn beats_main(&self, counted: u32, budget: Budget, evictor: &impl Evictor<T>, step: &mut Step) -> bool {
-        let Some(victim) = self.next_victim(budget, evictor) else { return true };
-        let beats = counted > self.sketch.seen(victim).times + MARGIN;
-        if beats {
-            *step = match self.take_present(Which::Main, evictor) {
-                Ok(victim) => self.evict_held(Which::Main, victim, budget, evictor),
-                Err(_) => Step::Skipped,
-            };
-            // (The step to report is small's.)
-            if let Step::Spared(_) = step {
-                *step = Step::Skipped;
-            }
-        }
-        beats
-    }
-
     /// Evicts the entry that the hand holds, or puts it back.
-    fn evict_held(&self, ring: Which, held: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) -> Step {
+    pub(super) fn evict_held(&self, ring: Which, held: NonNull<T>, budget: Budget, evictor: &impl Evictor<T>) -> Step {
         self.evict_hashed(ring, (held, mixed(self.seen(held).hash())), budget, evictor)
     }
 
     /// Does the same, for a caller that has mixed the entry's hash.
     #[inline(always)]
-    fn evict_hashed(
+    pub(super) fn evict_hashed(
         &self,
         ring: Which,
         (held, hash): (NonNull<T>, u64),

@@ -17,18 +17,22 @@ pub(crate) trait PolicyEntry {
     fn slot(&self) -> &AtomicU32;
 }
 
+/// The owner of the entries, as the policy sees it where it puts an entry in a slot.
+pub(crate) trait Seats<T> {
+    /// Looks again at an entry that was just put in a slot. If the entry was removed meanwhile, its
+    /// remover may have looked at the slot too early.
+    fn recheck(&self, entry: &T);
+}
+
 /// The owner of the entries, as the policy sees it. A slot owns a reference to its entry. While the
 /// hand holds an entry, it owns that reference.
-pub(crate) trait Evictor<T> {
+pub(crate) trait Evictor<T>: Seats<T> {
     /// Returns whether the entry was removed meanwhile.
     fn removed(&self, entry: &T) -> bool;
     /// Returns whether there is any entry that can expire.
     fn any_expires(&self) -> bool;
     /// Returns whether the entry has expired.
     fn expired(&self, entry: &T) -> bool;
-    /// Looks again at an entry that was just put in a slot. If the entry was removed meanwhile, its
-    /// remover may have looked at the slot too early.
-    fn recheck(&self, entry: &T);
     /// Gives a slot's reference back.
     fn release(&self, entry: NonNull<T>);
     /// Returns None unless this is the newcomer that room is made for. The newcomer goes only if no

@@ -52,14 +52,16 @@
 //! A cache may have several policies, each for a part of its keys. The number of a slot tells its
 //! policy.
 //!
-//! The module knows entries only as [`PolicyEntry`]s, and acts on them only through an [`Evictor`].
-//! So it can be replayed alone, as `tests/models/policy.rs` does.
+//! The module knows entries only as [`PolicyEntry`]s, and acts on them only through [`Seats`] and
+//! an [`Evictor`]. So it can be replayed alone, as `tests/models/policy.rs` does.
 
 mod admit;
+mod effort;
 mod evict;
 mod extent;
 pub(crate) mod ghosts;
 mod interface;
+mod leave;
 pub(crate) mod rings;
 pub(crate) mod sketch;
 pub(crate) mod small_share;
@@ -70,7 +72,7 @@ use crate::sys::mutants::mutant;
 use crate::sys::sync::Ordering;
 use core::ptr::NonNull;
 use ghosts::Ghosts;
-pub(crate) use interface::{Budget, Coming, Evictor, PolicyEntry};
+pub(crate) use interface::{Budget, Coming, Evictor, PolicyEntry, Seats};
 pub(crate) use rings::Which;
 use rings::{Popped, Rings};
 use sketch::Sketch;
@@ -278,15 +280,15 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Puts an entry, with its slot's reference, at the end of a ring.
     #[inline(always)]
-    fn put(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
+    fn put(&self, ring: Which, entry: NonNull<T>, seats: &impl Seats<T>) {
         // SAFETY: the caller owns the reference.
         self.weights.count_in(ring, unsafe { entry.as_ref() });
-        self.push(ring, entry, evictor);
+        self.push(ring, entry, seats);
     }
 
     /// Moves the first entry of a ring to its end, after `change`, or takes a hole away. Meanwhile,
     /// where weights are kept, the entry still counts for the ring.
-    fn pass_over(&self, ring: Which, evictor: &impl Evictor<T>, change: impl FnOnce(&T)) {
+    fn pass_over(&self, ring: Which, seats: &impl Seats<T>, change: impl FnOnce(&T)) {
         let Popped::Entry(entry) = self.rings.pop(ring) else { return };
         // SAFETY: the slot's reference is this thread's now.
         let resident = unsafe { entry.as_ref() };
@@ -297,19 +299,19 @@ impl<T: PolicyEntry> Policy<T> {
             self.weights.count_in(ring, resident);
         }
         change(resident);
-        self.push(ring, entry, evictor);
+        self.push(ring, entry, seats);
     }
 
     /// Puts an entry that counts already, with its slot's reference, at the end of a ring.
     #[inline(always)]
-    fn push(&self, ring: Which, entry: NonNull<T>, evictor: &impl Evictor<T>) {
+    fn push(&self, ring: Which, entry: NonNull<T>, seats: &impl Seats<T>) {
         // SAFETY: the reference is this thread's until the entry is in a slot. After that, the
         // caller's pin keeps the entry alive.
         let resident = unsafe { entry.as_ref() };
         let bit = self.number | if ring == Which::Main { IN_MAIN } else { 0 };
         self.rings.push(ring, entry, |slot| resident.slot().store(slot | bit, Ordering::Relaxed));
         if ring == Which::Small || !mutant("main not settled") {
-            evictor.recheck(resident);
+            seats.recheck(resident);
         }
     }
 
@@ -328,15 +330,15 @@ impl<T: PolicyEntry> Policy<T> {
 
     /// Keeps a ring that is mostly holes from growing: each push moves two slots from the head on.
     #[inline(always)]
-    fn compact(&self, ring: Which, budget: Budget, evictor: &impl Evictor<T>) {
+    fn compact(&self, ring: Which, budget: Budget, seats: &impl Seats<T>) {
         if self.rings.window(ring) > 2 * budget.entries + 4 * rings::SLOTS {
-            self.move_on(ring, evictor);
+            self.move_on(ring, seats);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn move_on(&self, ring: Which, evictor: &impl Evictor<T>) {
-        (0..MOVES).for_each(|_| self.pass_over(ring, evictor, |_| ()));
+    fn move_on(&self, ring: Which, seats: &impl Seats<T>) {
+        (0..MOVES).for_each(|_| self.pass_over(ring, seats, |_| ()));
     }
 }

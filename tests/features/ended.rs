@@ -3,7 +3,8 @@
 
 use crate::common::*;
 use bellwether::{Cache, Lookup, ManualClock, RemovalCause, Tags};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 type Spreading = TestCache<Spread>;
@@ -210,4 +211,31 @@ fn a_good_value_is_removed_for_what_it_was() {
     cache.set_capacity(2);
     let stats = cache.stats();
     assert_eq!((stats.expirations, stats.invalidations, stats.evictions), (0, 1, 1));
+}
+
+/// While room is made for it, a call ends all values for the first time: the newcomer, which came
+/// before, is over, and goes though nobody asks for its key.
+#[test]
+fn a_newcomer_that_is_ended_as_it_comes_goes() {
+    for newcomer in 1_000..1_060 {
+        let (shared, called): (Arc<OnceLock<Cache<u32, u32>>>, AtomicBool) = Default::default();
+        let others = Arc::clone(&shared);
+        let keeps = move |_: &u32, _: &u32| {
+            if !called.swap(true, Ordering::Relaxed) {
+                let cache = others.get().expect("it is built");
+                cache.expire_all();
+                // Two rounds end, so that what the call has noted is done with.
+                (100..110).for_each(|key| cache.insert(key, 1));
+            }
+            false
+        };
+        let built = Cache::builder().max_capacity(3).shards(1).keep_while(keeps).build().unwrap();
+        assert!(shared.set(built).is_ok());
+        let cache = shared.get().expect("it was set");
+        (0..3).for_each(|key| cache.insert(key, 1));
+        cache.insert(newcomer, 1);
+        cache.set_capacity(1_000);
+        (200..700).for_each(|key| cache.insert(key, 1));
+        assert_eq!(cache.len(), cache.iter().count(), "newcomer {newcomer}");
+    }
 }

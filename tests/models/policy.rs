@@ -12,11 +12,12 @@ mod policy;
 mod sys;
 
 use common::Spread;
-use policy::{Budget, Coming, Evictor, Policy, PolicyEntry};
+use policy::{Budget, Coming, Evictor, Policy, PolicyEntry, Seats};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::ptr::NonNull;
+use std::time::Duration;
 use sys::sync::AtomicU32;
 
 /// An entry that is nothing but what the policy sees of it.
@@ -54,20 +55,25 @@ struct Shelf {
     newcomer: Cell<u32>,
     /// Entries that the hand was shown since this was last reset.
     touched: Cell<usize>,
+    /// Whether the hand is told that entries may expire. None has.
+    any_expires: bool,
 }
 
-impl Evictor<Plain> for Shelf {
+impl Seats<Plain> for &Shelf {
+    fn recheck(&self, _: &Plain) {
+        self.touched.set(self.touched.get() + 1);
+    }
+}
+
+impl Evictor<Plain> for &Shelf {
     fn removed(&self, _: &Plain) -> bool {
         false
     }
     fn any_expires(&self) -> bool {
-        false
+        self.any_expires
     }
     fn expired(&self, _: &Plain) -> bool {
         false
-    }
-    fn recheck(&self, _: &Plain) {
-        self.touched.set(self.touched.get() + 1);
     }
     fn release(&self, _: NonNull<Plain>) {
         unreachable!("nothing is removed but by the hand");
@@ -97,8 +103,10 @@ struct Alone {
 }
 
 impl Alone {
-    fn new(capacity: u64, weighs: bool) -> Self {
-        Self { policy: Policy::numbered(0, 0, weighs), shelf: Shelf::default(), capacity, most: 0 }
+    /// `any_expires`: the hand has to ask which entries have expired.
+    fn new(capacity: u64, weighs: bool, any_expires: bool) -> Self {
+        let shelf = Shelf { any_expires, ..Shelf::default() };
+        Self { policy: Policy::numbered(0, 0, weighs), shelf, capacity, most: 0 }
     }
 
     fn budget(&self) -> Budget {
@@ -118,15 +126,15 @@ impl Alone {
         self.shelf.newcomer.set(key);
         let budget = self.budget();
         // SAFETY: just made.
-        let ring = self.policy.choose(unsafe { entry.as_ref() }.hash(), budget, &self.shelf);
+        let ring = self.policy.choose(unsafe { entry.as_ref() }.hash(), budget, || &self.shelf);
         if self.shelf.weight.get() + u64::from(weight) > self.capacity {
-            self.policy.displace(budget, Coming::into(ring, weight), &self.shelf);
+            self.policy.displace(budget, Coming::into(ring, weight), &&self.shelf);
         }
         self.shelf.entries.borrow_mut().insert(key, entry);
         self.shelf.weight.set(self.shelf.weight.get() + u64::from(weight));
-        self.policy.admit(ring, entry, budget, &self.shelf);
+        self.policy.admit(ring, entry, budget, &&self.shelf);
         while self.shelf.weight.get() > self.capacity {
-            assert!(self.policy.evict(self.budget(), &self.shelf));
+            assert!(self.policy.evict(self.budget(), &&self.shelf));
         }
         self.most = self.most.max(self.shelf.touched.get());
         false
@@ -164,24 +172,37 @@ fn requests() -> Vec<u32> {
     all
 }
 
+/// How a cache is set up, in ways that change no eviction: its hand asks for more.
+const SETTINGS: [fn(Builder) -> Builder; 3] =
+    [|plain| plain, |kept| kept.keep_while(|_, _| false), |ends| ends.time_to_live(Duration::from_secs(1 << 20))];
+
+type Builder = bellwether::Builder<u32, u32>;
+
 fn compare(capacity: u64, weigher: Option<fn(u32) -> u32>) {
-    let mut alone = Alone::new(capacity, weigher.is_some());
-    let mut builder = bellwether::Cache::<u32, u32>::builder().max_capacity(capacity).shards(1);
-    if let Some(weigh) = weigher {
-        builder = builder.weigher(move |&key, _| weigh(key));
-    }
-    let cache: bellwether::Cache<u32, u32, Spread> = builder.hasher(Spread::default()).build().unwrap();
+    let mut alone = [false, true].map(|any_expires| Alone::new(capacity, weigher.is_some(), any_expires));
+    let caches = SETTINGS.map(|set| {
+        let mut builder = set(bellwether::Cache::builder().max_capacity(capacity).shards(1));
+        if let Some(weigh) = weigher {
+            builder = builder.weigher(move |&key, _| weigh(key));
+        }
+        builder.hasher(Spread::default()).build().unwrap()
+    });
     let weigh = weigher.unwrap_or(|_| 1);
     let mut hits = 0;
     for (at, key) in requests().into_iter().enumerate() {
-        let mut loaded = false;
-        let value = cache.get_with(&key, || (loaded = true, !key).1);
-        assert_eq!(value, !key);
-        let hit = alone.request(key, weigh(key));
-        assert_eq!(hit, !loaded, "request {at}, key {key}, capacity {capacity}");
+        let hit = alone[0].request(key, weigh(key));
+        assert_eq!(alone[1].request(key, weigh(key)), hit, "request {at}, key {key}, capacity {capacity}, asking");
+        for (setting, cache) in caches.iter().enumerate() {
+            let mut loaded = false;
+            let value = cache.get_with(&key, || (loaded = true, !key).1);
+            assert_eq!(value, !key);
+            assert_eq!(hit, !loaded, "request {at}, key {key}, capacity {capacity}, setting {setting}");
+        }
         hits += u32::from(hit);
     }
-    assert_eq!(cache.len(), alone.shelf.entries.borrow().len());
+    for cache in &caches {
+        assert_eq!(cache.len(), alone[0].shelf.entries.borrow().len());
+    }
     assert!(hits > 1_000 || capacity < 10, "{hits} hits");
 }
 
@@ -204,7 +225,7 @@ fn the_cache_hits_as_its_policy_does() {
 /// the newcomer itself, with two more moved on if there are holes.
 #[test]
 fn the_hand_moves_few_entries_for_each_newcomer() {
-    let mut alone = Alone::new(1_000, false);
+    let mut alone = Alone::new(1_000, false, false);
     // The worst case: everything has been used all the time.
     for round in 0..5 {
         for key in (0..4).flat_map(|_| 0..1_000) {
