@@ -105,9 +105,9 @@ type Operation = (&'static str, bool, fn() -> Turn);
 const LIMITS: &[(&str, f64, f64)] = &[
     ("`insert`, with room", 5.2, 8.0),
     ("`insert` over a key", 3.5, 4.0),
-    ("`insert`, evicting", 10.5, 25.0),
+    ("`insert`, evicting", 10.5, 18.0),
     ("`get_with`, missing, with room", 7.3, 8.5),
-    ("`get_with`, missing, evicting", 12.6, 25.5),
+    ("`get_with`, missing, evicting", 12.6, 19.6),
     ("`remove`", 5.6, 5.5),
 ];
 
