@@ -219,10 +219,12 @@ fn a_good_value_is_removed_for_what_it_was() {
 fn a_newcomer_that_is_ended_as_it_comes_goes() {
     for newcomer in 1_000..1_060 {
         let (shared, called): (Arc<OnceLock<Cache<u32, u32>>>, AtomicBool) = Default::default();
-        let others = Arc::clone(&shared);
+        // (Weak: the cache owns the closure.)
+        let others = Arc::downgrade(&shared);
         let keeps = move |_: &u32, _: &u32| {
             if !called.swap(true, Ordering::Relaxed) {
-                let cache = others.get().expect("it is built");
+                let shared = others.upgrade().expect("it is called");
+                let cache = shared.get().expect("it is built");
                 cache.expire_all();
                 // Two rounds end, so that what the call has noted is done with.
                 (100..110).for_each(|key| cache.insert(key, 1));
