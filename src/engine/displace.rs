@@ -70,14 +70,13 @@ impl<K, V> Operation<'_, K, V> {
     /// not enough, or none may go, [`make_room`](Self::make_room) does the rest once the newcomer
     /// is stored.
     ///
-    /// `budget` is that of `home`. `any_ends`: whether any entry can end.
+    /// `budget` is that of `home`.
     #[inline(always)]
     pub(super) fn displace(
         &self,
         home: &Shard<K, V>,
         (ring, weight, born): (Which, u32, u64),
         budget: Budget,
-        any_ends: bool,
     ) -> Displaced {
         if self.core.weight() + u64::from(weight) <= self.core.capacity() || self.is_time_to_tidy(born) {
             return Displaced::NOTHING;
@@ -88,7 +87,7 @@ impl<K, V> Operation<'_, K, V> {
             true => (budget, Coming::into(ring, weight)),
             false => (self.budget(first), Coming::NONE),
         };
-        let displaced = match any_ends || self.core.config.keep_while.is_some() {
+        let displaced = match self.core.any_ends() || self.core.config.keep_while.is_some() {
             true => self.displace_by_terms(first, budget, coming),
             false => self.displace_from(first, budget, coming),
         };

@@ -105,12 +105,11 @@ impl<K, V> Operation<'_, K, V> {
         entry: &Node<K, V>,
         (ring, born): (&mut Option<Which>, u64),
     ) -> bool {
-        let (weight, any_ends) = (entry.stored_weight(), self.core.any_ends());
-        let budget = self.budget(shard);
+        let (weight, budget) = (entry.stored_weight(), self.budget(shard));
         // (Only once: the ghost of a key is gone once it was asked for.)
         let choose = || shard.policy.choose(entry.link().order(), budget, || self.evictor());
         let ring = *ring.get_or_insert_with(choose);
-        let displaced = self.displace(shard, (ring, weight, born), budget, any_ends);
+        let displaced = self.displace(shard, (ring, weight, born), budget);
         let displaced_any = displaced.is_any();
         let weighed = self.reserve_weight(shard, weight, None, displaced);
         if !self.core.table.insert(place, Node::as_link(NonNull::from(entry))) {

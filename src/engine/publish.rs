@@ -112,7 +112,7 @@ impl<K, V> Operation<'_, K, V> {
         let (mut ring, mut displaced) = (Which::Small, Displaced::NOTHING);
         if weight != 0 && node.word.led_by(load.0) && !node.link().is_marked() {
             ring = shard.policy.choose(node.link().order(), budget, || self.evictor());
-            displaced = self.displace(shard, (ring, weight, meta.stamps.born), budget, self.core.any_ends());
+            displaced = self.displace(shard, (ring, weight, meta.stamps.born), budget);
         }
         if let Err(value) = Self::move_in(node, load) {
             self.release_displaced(displaced);

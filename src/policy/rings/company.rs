@@ -19,9 +19,9 @@ const FEW: u32 = 8;
 /// cache, and how often that was the thread of the time before.
 ///
 /// If two threads come at random, the score rises on average; of four, it falls. (Two that take
-/// strict turns look like many.) It is on the line of a ring's
-/// ends, which who brings a newcomer writes anyway. All accesses are Relaxed, and threads that race
-/// lose a step: the score steers a heuristic.
+/// strict turns look like many.) It is on the line of a ring's ends, which who brings a newcomer
+/// writes anyway. All accesses are Relaxed, and threads that race lose a step: the score steers a
+/// heuristic.
 pub(super) struct Company(AtomicU32);
 
 impl Company {
