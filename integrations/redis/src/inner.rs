@@ -57,12 +57,12 @@ impl<K, V> Inner<K, V> {
 
     /// Takes note of a command's failure: the link may be gone, or lead to the wrong server.
     pub(crate) fn failed(&self, error: &RedisError) {
-        self.count(Count::CommandError, 1);
         if error.code().is_none() {
             self.link.suspect();
         } else if self.has_moved(error) {
             self.link.moved();
         }
+        self.count(Count::CommandError, 1);
     }
 
     /// Returns whether an error says that another server is in charge now.

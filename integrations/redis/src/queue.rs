@@ -58,6 +58,16 @@ impl<K> Queue<K> {
         self.by_key.len() + self.cells.len() + usize::from(self.generation)
     }
 
+    /// Has `queue` put a write, and returns whether the queue has run over.
+    fn take(&mut self, queue: impl FnOnce(&mut Self)) -> bool {
+        queue(self);
+        let runs_over = self.len() > self.most;
+        if runs_over {
+            self.begin_anew();
+        }
+        runs_over
+    }
+
     /// Replaces all that is queued by a new generation.
     fn begin_anew(&mut self) {
         self.by_key.clear();
@@ -79,24 +89,28 @@ pub enum Written {
 impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     /// Returns the connection for writes; if there is none, calls `queue` instead.
     pub(crate) fn open_or(&self, queue: impl FnOnce(&mut Queue<K>)) -> Option<Nodes> {
-        let mut locked = lock(&self.queue);
-        if locked.open.is_none() {
-            self.enqueue(&mut locked, queue);
-        }
-        locked.open.clone()
+        let ran_over = {
+            let mut locked = lock(&self.queue);
+            if locked.open.is_some() {
+                return locked.open.clone();
+            }
+            locked.take(queue)
+        };
+        self.tell_queued(ran_over);
+        None
     }
 
     /// Queues a write whose command has come to nothing, and has the link replaced.
     pub(crate) fn queue_failed(&self, queue: impl FnOnce(&mut Queue<K>)) {
-        self.enqueue(&mut lock(&self.queue), queue);
+        let ran_over = lock(&self.queue).take(queue);
         self.link.replace();
+        self.tell_queued(ran_over);
     }
 
-    fn enqueue(&self, locked: &mut Queue<K>, queue: impl FnOnce(&mut Queue<K>)) {
-        queue(locked);
+    /// Tells of a write that was queued. The queue is not locked: an observer may write.
+    fn tell_queued(&self, ran_over: bool) {
         self.count(Count::QueuedWrite, 1);
-        if locked.len() > locked.most {
-            locked.begin_anew();
+        if ran_over {
             self.count(Count::QueueOverflow, 1);
             self.event(&TierEvent::QueueOverflow);
         }
@@ -139,13 +153,14 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
                 }
                 if queue.len() == 0 {
                     queue.open = Some(nodes.clone());
-                    self.count(Count::ReplayedWrite, replayed);
-                    return Ok(replayed);
+                    break;
                 }
                 (std::mem::take(&mut queue.cells), std::mem::take(&mut queue.by_key))
             };
             replayed += self.replay_some(nodes, cells, writes).await?;
         }
+        self.count(Count::ReplayedWrite, replayed);
+        Ok(replayed)
     }
 
     /// Makes some writes. Those that fail go back, unless newer ones have come.
@@ -165,12 +180,12 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             while let Some(key) = writes.keys().next().cloned() {
                 let names = self.names_of(nodes, &key).await?;
                 match self.write(nodes, &names, &writes[&key]).await {
+                    Ok(()) => replayed += 1,
                     // Refused by a server that answers: it would be refused again, for ever.
                     Err(error) if error.code().is_some_and(|code| code == "OOM") => self.failed(&error),
-                    done => done?,
+                    Err(error) => return Err(error),
                 }
                 writes.remove(&key);
-                replayed += 1;
             }
             RedisResult::Ok(())
         }
@@ -210,8 +225,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
 
     /// Removes a key that this process has written without the link, not knowing what others did.
     async fn replay_conflict(&self, nodes: &Nodes, names: &EntryNames) -> RedisResult<()> {
+        self.remove(nodes, names).await?;
         self.count(Count::ReplayConflict, 1);
-        self.remove(nodes, names).await
+        Ok(())
     }
 
     async fn remove(&self, nodes: &Nodes, names: &EntryNames) -> RedisResult<()> {

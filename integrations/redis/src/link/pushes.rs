@@ -42,8 +42,9 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
     fn changed(&self, data: Vec<Value>) {
         match data.into_iter().next() {
             Some(Value::Array(keys)) => {
-                self.count(Count::Push, keys.len() as u64);
                 keys.iter().filter_map(bytes).for_each(|key| self.key_changed(key));
+                // Told when it is done: who hears of a push does not find the old value any more.
+                self.count(Count::Push, keys.len() as u64);
             }
             // The server was flushed.
             _ => self.generation_changed(),

@@ -184,6 +184,25 @@ fn writes_are_replayed_when_the_link_is_back() {
 }
 
 #[test]
+fn a_queued_write_that_the_server_refuses_is_no_replayed_write() {
+    with_server(|server| async move {
+        let proxy = Proxy::to(server.port()).await;
+        let cut = up(quick(&proxy.url())).await;
+        get(&cut, &Source::new(), "k").await;
+        proxy.set(Mode::Cut);
+        link_down(&cut).await;
+        cut.expire("k").await.unwrap();
+        let before = cut.stats().command_errors;
+        let full = ["SET", "maxmemory", "1"];
+        redis::cmd("CONFIG").arg(&full).query_async::<()>(&mut server.connection().await).await.unwrap();
+        proxy.set(Mode::Pass);
+        link_up(&cut).await;
+        // It would be refused again, for ever: it is dropped, and told as a command's error.
+        assert_eq!((cut.stats().replayed_writes, cut.stats().command_errors - before), (0, 1));
+    });
+}
+
+#[test]
 fn a_queue_that_runs_over_begins_a_new_generation() {
     with_server(|server| async move {
         let proxy = Proxy::to(server.port()).await;

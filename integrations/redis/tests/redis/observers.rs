@@ -3,11 +3,11 @@
 
 use crate::support::source::Source;
 use crate::support::*;
-use bellwether_redis::{MetricsObserver, TracingObserver};
+use bellwether_redis::{MetricsObserver, TierEvent, TracingObserver};
 use metrics::{Counter, CounterFn, Gauge, GaugeFn, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use tracing::field::{Field, Visit};
 use tracing::span;
 
@@ -146,5 +146,60 @@ fn what_a_tier_does_is_counted_and_told_without_secrets() {
         has("WARN", "message=connect failed");
         has("TRACE", "name=\"shared_loads\"");
         assert!(!lines.iter().any(|line| line.contains("hunter2") || line.contains("127.0.0.1")), "{lines:?}");
+    });
+}
+
+/// A tier that its own observer uses: empty until it is built and after the test.
+type Later = Arc<Mutex<Option<Texts>>>;
+
+#[test]
+fn who_hears_of_a_push_does_not_find_the_old_value() {
+    with_server(|server| async move {
+        let (later, found) = (Later::default(), Arc::new(Mutex::new(Vec::new())));
+        let observer = {
+            let (later, found) = (later.clone(), found.clone());
+            move |_: &str, event: &TierEvent| {
+                let tier = later.lock().unwrap().clone();
+                if let (Some(tier), TierEvent::Counted { name: "pushes", .. }) = (tier, event) {
+                    found.lock().unwrap().push(tier.get("k"));
+                }
+            }
+        };
+        let (tier, other) = (up(builder(&server.url()).observer(observer)).await, tier(&server.url()).await);
+        *later.lock().unwrap() = Some(tier.clone());
+        let source = Source::new();
+        assert_eq!(tier.try_get_with_async("k", || source.load("k")).await.unwrap(), "k#1");
+        assert_eq!(tier.get("k").as_deref(), Some("k#1"));
+        other.insert("k".into(), "new".into()).await.unwrap();
+        eventually("the push is told", || !found.lock().unwrap().is_empty()).await;
+        assert_eq!(*found.lock().unwrap(), [None]);
+        *later.lock().unwrap() = None;
+    });
+}
+
+#[test]
+fn who_hears_of_a_queued_write_may_write() {
+    with_server(|mut server| async move {
+        let (later, wrote) = (Later::default(), Arc::new(Mutex::new(Vec::new())));
+        let observer = {
+            let (later, wrote, runtime) = (later.clone(), wrote.clone(), tokio::runtime::Handle::current());
+            move |_: &str, event: &TierEvent| {
+                let TierEvent::Counted { name: "queued_writes" | "queue_overflows", .. } = event else { return };
+                // Once for each event of the test's own; not for the one that this write makes.
+                let Some(tier) = later.lock().unwrap().take() else { return };
+                let (done, end) = mpsc::channel();
+                let runtime = runtime.clone();
+                std::thread::spawn(move || done.send(runtime.block_on(tier.invalidate("told")).is_ok()));
+                wrote.lock().unwrap().push(end.recv_timeout(PATIENCE));
+            }
+        };
+        let tier = up(builder(&server.url()).max_queued_writes(1).observer(observer)).await;
+        server.kill();
+        link_down(&tier).await;
+        for _ in 0..2 {
+            *later.lock().unwrap() = Some(tier.clone());
+            tier.insert("k".into(), "queued".into()).await.unwrap();
+        }
+        assert_eq!(*wrote.lock().unwrap(), [Ok(true), Ok(true)]);
     });
 }
