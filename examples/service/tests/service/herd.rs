@@ -21,6 +21,7 @@ async fn on_a_cold_product_makes_one_query() {
     let service = Arc::new(Running::start().await);
     service.stall(true).await;
     let all = herd(&service, 64, "/products/1").await;
+    service.until_waiting(63).await;
     service.stall(false).await;
     assert!(all.join_all().await.iter().all(|status| *status == StatusCode::OK));
 

@@ -122,6 +122,16 @@ impl Running {
         self.until("all in progress", |stats| stats["open"] == requests).await;
     }
 
+    /// Waits until so many requests wait for another one's response. (One that is in progress may
+    /// not have looked for it yet.)
+    pub async fn until_waiting(&self, requests: u64) {
+        let (end, responses) = (Instant::now() + BOUND, format!("{}-responses", self.name));
+        while self.metric("bellwether_waits_total", &responses, &[]).await != Some(requests.to_string()) {
+            assert!(Instant::now() < end, "never {requests} that wait");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
     /// Returns a line of the metrics: that of this service's cache `cache`, with all of these parts.
     pub async fn metric(&self, name: &str, cache: &str, parts: &[&str]) -> Option<String> {
         let cache = format!("cache=\"{cache}\"");

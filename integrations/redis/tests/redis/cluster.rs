@@ -79,7 +79,9 @@ impl Cluster {
             migrate.arg("127.0.0.1").arg(self.nodes[to].port()).arg(key).arg(0).arg(5000);
             migrate.query_async::<()>(&mut conn).await.unwrap();
         }
-        for node in [to, from] {
+        // The third one, too: it may be the one that a tier asks for the masters, before the others
+        // have told it.
+        for node in [to, from, 3 - to - from] {
             self.command(node, &["SETSLOT", &slot, "NODE", &new]).await;
         }
     }

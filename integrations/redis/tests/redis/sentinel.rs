@@ -35,10 +35,12 @@ impl Drop for Sentinel {
     }
 }
 
+/// Returns whether a server tells this of itself. Who becomes the master, or stops being it, may
+/// close the connection meanwhile.
 async fn info(server: &Server, wanted: &str) -> bool {
-    let mut conn = server.connection().await;
-    let info: String = redis::cmd("INFO").query_async(&mut conn).await.unwrap();
-    info.contains(wanted)
+    let Ok(mut conn) = server.try_connection().await else { return false };
+    let info = redis::cmd("INFO").query_async::<String>(&mut conn).await;
+    info.is_ok_and(|info| info.contains(wanted))
 }
 
 async fn until(what: &str, server: &Server, wanted: &str) {
