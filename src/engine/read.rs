@@ -106,14 +106,45 @@ impl<K, V> Core<K, V> {
         window: u64,
     ) -> Option<&'p Node<K, V>> {
         let served = |node: &Node<K, V>| self.is_fresh(node) || self.within_grace(node, StaleWindow::Exactly(window));
-        let found = loop {
-            let found = self.find(pin, hash, &is_key).and_then(|node| self.serving(pin, node, served));
-            if found.is_none_or(Node::inc_ref) {
-                break found;
+        let look = || self.find(pin, hash, &is_key);
+        self.hold_serving(pin, look(), look, served)
+    }
+
+    /// As [`find_live`](Self::find_live), with a reference for the caller.
+    #[inline]
+    pub(crate) fn find_live_held<'p>(
+        &'p self,
+        pin: &'p Pin,
+        hash: u64,
+        is_key: impl Fn(&K) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let look = || self.find(pin, hash, &is_key);
+        match look() {
+            Some(node) if self.is_plain_hit(node, Snapshot::is_entry) && node.inc_ref() => Some(node),
+            found => self.hold_serving(pin, found, look, |node| self.is_fresh(node)),
+        }
+    }
+
+    /// Takes a reference to the node whose value `found` serves, and counts the lookup once. A
+    /// reference is refused if the node was removed just now and all its references were given
+    /// back; the key is looked up again then.
+    #[inline(never)]
+    fn hold_serving<'p>(
+        &'p self,
+        pin: &'p Pin,
+        mut found: Option<&'p Node<K, V>>,
+        look: impl Fn() -> Option<&'p Node<K, V>>,
+        served: impl Fn(&Node<K, V>) -> bool,
+    ) -> Option<&'p Node<K, V>> {
+        let held = loop {
+            let serving = found.and_then(|node| self.serving(pin, node, &served));
+            if serving.is_none_or(Node::inc_ref) {
+                break serving;
             }
+            found = look();
         };
-        self.counters.lookup(found.is_some());
-        found.inspect(|node| node.touch())
+        self.counters.lookup(held.is_some());
+        held.inspect(|node| node.touch())
     }
 
     /// Returns whether a load of the key is in flight.
@@ -162,18 +193,20 @@ impl<K, V> Core<K, V> {
         }
     }
 
-    /// Finds the node of a live value if nothing but a plain hit can come of a read-through: its
-    /// first try. Counts the lookup only if it is a hit.
+    /// Finds the node of a live value if nothing but a plain hit can come of a read-through, its
+    /// first try, and if `hold` accepts it. Counts the lookup only if it is a hit.
     #[inline]
     pub(crate) fn find_settled<'p>(
         &'p self,
         pin: &'p Pin,
         hash: u64,
         is_key: impl Fn(&K) -> bool,
+        hold: impl Fn(&Node<K, V>) -> bool,
     ) -> Option<&'p Node<K, V>> {
         let node = self.find(pin, hash, is_key)?;
         // An entry that is being refreshed is no plain hit: its refresh may hang.
-        (self.is_plain_hit(node, Snapshot::rests) || self.quiet_otherwise(node)).then_some(node)
+        let plain = self.is_plain_hit(node, Snapshot::rests);
+        (if plain { hold(node) } else { self.quiet_otherwise(node, hold) }).then_some(node)
     }
 
     /// Reads a live value if nothing but a plain hit can come of it.
@@ -186,13 +219,13 @@ impl<K, V> Core<K, V> {
         take: impl FnOnce(&V) -> R,
     ) -> Option<R> {
         // SAFETY: the node's word has a value, and was read under the pin, which is held here.
-        self.find_settled(pin, hash, is_key).map(|node| take(unsafe { node.value() }))
+        self.find_settled(pin, hash, is_key, |_| true).map(|node| take(unsafe { node.value() }))
     }
 
     #[inline(never)]
-    fn quiet_otherwise(&self, node: &Node<K, V>) -> bool {
+    fn quiet_otherwise(&self, node: &Node<K, V>, hold: impl Fn(&Node<K, V>) -> bool) -> bool {
         let word = node.word.load();
-        let quiet = (word.rests() || self.refresh_goes_on(word)) && self.quiet(node);
+        let quiet = (word.rests() || self.refresh_goes_on(word)) && self.quiet(node) && hold(node);
         if quiet {
             self.counters.lookup(true);
             node.touch();

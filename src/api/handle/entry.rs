@@ -190,19 +190,15 @@ impl<'c, K, V> Entry<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K>,
     {
-        loop {
-            let node = match wanted {
-                Wanted::Live => core.find_live(pin, hash, |k| q.equivalent(k))?,
-                Wanted::Settled => core.find_settled(pin, hash, |k| q.equivalent(k))?,
-            };
-            // A reference is refused if the node was removed just now and all its references were
-            // given back.
-            if node.inc_ref() {
-                // SAFETY: `inc_ref` just took the reference that is handed over. The node was
-                // found, and its word was seen to have a value, under the pin.
-                return Some(unsafe { Self::new(CoreRef::borrowed(core), NonNull::from(node)) });
-            }
-        }
+        let is_key = |k: &K| q.equivalent(k);
+        let node = match wanted {
+            Wanted::Live => core.find_live_held(pin, hash, is_key),
+            // If the reference is refused, the read-through that follows looks again.
+            Wanted::Settled => core.find_settled(pin, hash, is_key, Node::inc_ref),
+        }?;
+        // SAFETY: the reference that is handed over was just taken. The node was found, and its
+        // word was seen to have a value, under the pin.
+        Some(unsafe { Self::new(CoreRef::borrowed(core), NonNull::from(node)) })
     }
 
     /// Makes an entry of a value that never was in the cache.

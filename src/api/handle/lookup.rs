@@ -191,9 +191,12 @@ impl<'c, K, V> Lookup<'c, K, V> {
         if core.get().overloaded() {
             // Too much memory is retired for another flight to begin. A value that is there is
             // served all the same.
-            let live =
-                |pin: &Pin| core.get().find_live(pin, hash, |k| q.equivalent(k)).and_then(|n| counted(n, Outcome::Hit));
-            let hit = live(&pin());
+            let pin = pin();
+            let live = core.get().find_live_held(&pin, hash, |k| q.equivalent(k));
+            // SAFETY: `find_live_held` took the reference that is handed over; the word was seen to
+            // have a value under the pin.
+            let hit = live.map(|node| unsafe { Entry::new(core.clone(), NonNull::from(node)) });
+            drop(pin);
             core.get().observe_query(q, hash, hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
