@@ -35,6 +35,7 @@ mod own_terms;
 mod policy;
 mod refresh_ahead;
 mod regress_bulk;
+mod regress_counts;
 mod regress_failures;
 mod regress_tags;
 mod rejected;
