@@ -59,7 +59,7 @@ impl<K> Queue<K> {
     }
 
     /// Has `queue` put a write, and returns whether the queue has run over.
-    fn take(&mut self, queue: impl FnOnce(&mut Self)) -> bool {
+    fn enqueue(&mut self, queue: impl FnOnce(&mut Self)) -> bool {
         queue(self);
         let runs_over = self.len() > self.most;
         if runs_over {
@@ -94,7 +94,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
             if locked.open.is_some() {
                 return locked.open.clone();
             }
-            locked.take(queue)
+            locked.enqueue(queue)
         };
         self.tell_queued(ran_over);
         None
@@ -102,7 +102,7 @@ impl<K: SharedKey, V: Clone + Send + Sync + 'static> Inner<K, V> {
 
     /// Queues a write whose command has come to nothing, and has the link replaced.
     pub(crate) fn queue_failed(&self, queue: impl FnOnce(&mut Queue<K>)) {
-        let ran_over = lock(&self.queue).take(queue);
+        let ran_over = lock(&self.queue).enqueue(queue);
         self.link.replace();
         self.tell_queued(ran_over);
     }

@@ -182,12 +182,6 @@ impl<'c, K, V> Lookup<'c, K, V> {
     where
         Q: ?Sized + Equivalent<K> + ToKey<K>,
     {
-        let counted = |node: &Node<K, V>, _| {
-            // SAFETY: the word of a hit was seen to have a value; `inc_ref` just took the reference
-            // that is handed over.
-            let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
-            node.inc_ref().then(entry)
-        };
         if core.get().overloaded() {
             // Too much memory is retired for another flight to begin. A value that is there is
             // served all the same.
@@ -200,6 +194,12 @@ impl<'c, K, V> Lookup<'c, K, V> {
             core.get().observe_query(q, hash, hit.is_none().then_some(CacheEvent::Refused));
             return hit.map_or_else(|| Self::Wait(Waiter::overloaded(core.clone())), Self::Hit);
         }
+        let counted = |node: &Node<K, V>, _| {
+            // SAFETY: the word of a hit was seen to have a value; `inc_ref` just took the reference
+            // that is handed over.
+            let entry = || unsafe { Entry::new(core.clone(), NonNull::from(node)) };
+            node.inc_ref().then(entry)
+        };
         let asker = Asker { limits: &core.get().config.limits, manner: Manner::BY_HAND };
         let met = acquire_role(&core, hash, q, Intent::Value(&asker), pin, counted);
         // The lookup is a hit if there is a value to use, no matter which caller refreshes it.

@@ -4,6 +4,7 @@ use bellwether_service::{Service, Settings};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use std::fmt::Debug;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -104,17 +105,22 @@ impl Running {
         self.stats().await["counts"][name].as_u64().unwrap()
     }
 
-    /// Waits until the numbers are as wanted.
-    pub async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    /// Asks until the answer is as wanted.
+    async fn ask_until<T: Debug>(what: &str, ask: impl AsyncFn() -> T, wanted: impl Fn(&T) -> bool) -> T {
         let end = Instant::now() + BOUND;
         loop {
-            let stats = self.stats().await;
-            if wanted(&stats) {
-                return stats;
+            let answer = ask().await;
+            if wanted(&answer) {
+                return answer;
             }
-            assert!(Instant::now() < end, "never {what}: {stats}");
+            assert!(Instant::now() < end, "never {what}: {answer:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until the numbers are as wanted.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        Self::ask_until(what, async || self.stats().await, wanted).await
     }
 
     /// Waits until so many requests are in progress.
@@ -125,11 +131,9 @@ impl Running {
     /// Waits until so many requests wait for another one's response. (One that is in progress may
     /// not have looked for it yet.)
     pub async fn until_waiting(&self, requests: u64) {
-        let (end, responses) = (Instant::now() + BOUND, format!("{}-responses", self.name));
-        while self.metric("bellwether_waits_total", &responses, &[]).await != Some(requests.to_string()) {
-            assert!(Instant::now() < end, "never {requests} that wait");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let responses = format!("{}-responses", self.name);
+        let waits = async || self.metric("bellwether_waits_total", &responses, &[]).await;
+        Self::ask_until("all waiting", waits, |waits| *waits == Some(requests.to_string())).await;
     }
 
     /// Returns a line of the metrics: that of this service's cache `cache`, with all of these parts.

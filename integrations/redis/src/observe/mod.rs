@@ -17,9 +17,9 @@ use crate::link::TierEvent;
 ///
 /// The task that keeps the link calls it, or a caller, or the task that reads the connection: it
 /// must be quick, and must not panic. What it is told has been done: who hears of a push does not
-/// find the old value in memory, and who hears of a queued write finds the queue unlocked. A hit of memory calls no observer. What the memory level does
-/// (hits, loads and how long they take, waits) is told to an observer of bellwether's, which
-/// [`Builder::memory`](crate::Builder::memory) sets.
+/// find the old value in memory, and who hears of a queued write finds the queue unlocked. A hit of
+/// memory calls no observer. What the memory level does (hits, loads and how long they take, waits)
+/// is told to an observer of bellwether's, which [`Builder::memory`](crate::Builder::memory) sets.
 pub trait TierObserver: Send + Sync {
     /// Takes an event of the tier with this namespace.
     fn observe(&self, namespace: &str, event: &TierEvent);
