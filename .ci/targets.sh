@@ -2,8 +2,8 @@
 # The suite on processors other than the machine's own, and builds for machines without an operating system.
 #   targets.sh ci    a share of the suite on i686, and the builds
 #   targets.sh full  the suite on i686, natively, and on aarch64 and armv7, under qemu's emulation; and the builds
-# The standard library of these is built from its sources, for rustup's servers are not to be had everywhere. Debian's cross
-# compilers link, and build the C of the tests' dependencies. What is missing is installed; what cannot be is a failure.
+# The standard library of these is built from its sources (`.ci/std-sources.sh`). Debian's cross compilers link, and build the C of
+# the tests' dependencies. What is missing is installed; what cannot be is a failure.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 exec </dev/null
@@ -40,16 +40,6 @@ install() {
     }
 }
 
-# The sources of the standard library: nightly's, or those of Debian's compiler, which compiles then.
-sources() {
-    if [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.lock" ]; then return; fi
-    echo "targets: the nightly toolchain has no component rust-src; by Debian's compiler"
-    local root
-    root=$(.ci/debian-rustc.sh newest rust-web-src) || fail "neither nightly's rust-src nor Debian's rust-web-src is to be had"
-    export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
-    "$RUSTC" --version
-}
-
 # suite TARGET GCC [RUNNER ...] -- [TEST ...]: some tests, or all of them, on a target.
 suite() {
     local target=$1 gcc=$2 runner=() tests=()
@@ -79,7 +69,7 @@ programs() {
 }
 
 install
-sources
+source .ci/std-sources.sh
 skipped=()
 if [ "$share" = ci ]; then
     for test in ${LONG_TESTS:-}; do skipped+=(--skip "$test"); done
@@ -92,8 +82,6 @@ else
     suite aarch64-unknown-linux-gnu aarch64-linux-gnu-gcc qemu-aarch64 -L /usr/aarch64-linux-gnu -- "${emulated[@]}"
     suite armv7-unknown-linux-gnueabihf arm-linux-gnueabihf-gcc qemu-arm -L /usr/arm-linux-gnueabihf -- "${emulated[@]}"
 fi
-for target in "${BARE[@]}"; do
-    echo "targets: $target, no_std"
-    cargo +nightly build -Zbuild-std=core,alloc --locked -p bellwether --no-default-features --target "$target"
-done
+echo "targets: ${BARE[*]}, no_std"
+cargo +nightly build -Zbuild-std=core,alloc --locked -p bellwether --no-default-features "${BARE[@]/#/--target=}"
 echo "targets: ok"

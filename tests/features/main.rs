@@ -51,7 +51,6 @@ mod stats_table;
 mod tagged_alike;
 mod tags;
 mod take_over;
-mod take_over_corners;
 mod taken_out;
 mod tasks_shape;
 mod tasks_time;

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 1. A key has at most one load whose value the cache stores | [`one_flight`] |
 //! | 2. Every waiter is answered | [`answered`], [`bell`] |
-//! | 3. A dead leader poisons nothing | [`answered`], [`fenced`] |
+//! | 3. A dead leader poisons nothing | [`answered`], [`fenced`], [`take_over`] |
 //! | 4. No stale value is stored | [`no_stale_sets`] |
 //! | 5. A failing source meets no storm of loads | [`no_error_storm`] |
 //! | 6. A hit writes nothing that others share | `.ci/step shared_writes`, a build that counts |
@@ -28,5 +28,6 @@ mod no_error_storm;
 mod no_stale_sets;
 mod one_flight;
 mod seeds;
+mod take_over;
 mod tasks;
 mod tasks_cancel;
