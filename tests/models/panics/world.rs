@@ -75,19 +75,7 @@ impl Hook {
     ];
 }
 
-thread_local! {
-    static FUSE: Cell<Option<(Hook, u32)>> = const { Cell::new(None) };
-    /// A bit for each hook.
-    static CALLED: Cell<u32> = const { Cell::new(0) };
-}
-
-/// The hooks that this thread has called meanwhile.
-pub fn called_by(run: impl FnOnce()) -> impl Iterator<Item = Hook> {
-    CALLED.set(0);
-    run();
-    let called = CALLED.get();
-    Hook::ALL.into_iter().filter(move |&hook| called & 1 << hook as u32 != 0)
-}
+thread_local! { static FUSE: Cell<Option<(Hook, u32)>> = const { Cell::new(None) }; }
 
 /// Has a hook panic at a call of this thread, once: after so many others.
 pub fn arm(hook: Hook, after: u32) {
@@ -101,7 +89,6 @@ pub fn disarm() -> Option<u32> {
 
 /// User code is called. (Not counted while the thread unwinds: a second panic would end the process.)
 pub fn called(hook: Hook) {
-    CALLED.set(CALLED.get() | 1 << hook as u32);
     match FUSE.get() {
         Some((armed, left)) if armed == hook && !thread::panicking() => {
             FUSE.set(left.checked_sub(1).map(|left| (armed, left)));
