@@ -4,10 +4,10 @@ if [ -e "$(rustc +nightly --print sysroot)/lib/rustlib/src/rust/library/Cargo.lo
     rustc +nightly --version
 else
     echo "The nightly toolchain has no component rust-src; by Debian's compiler:"
-    root=$(.ci/debian-rustc.sh newest rust-web-src)
+    root=$(.ci/debian-rustc.sh newest rust-web-src) || {
+        echo "neither nightly's rust-src nor Debian's rust-web-src is to be had" >&2
+        exit 1
+    }
     export RUSTC=$root/usr/bin/rustc LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu RUSTC_BOOTSTRAP=1
     "$RUSTC" --version
-    # ThreadSanitizer's runtime is in nightly only.
-    cp "$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a" \
-        "$(RUSTC_BOOTSTRAP=1 "$RUSTC" --print target-libdir)/librustc-stable_rt.tsan.a"
 fi

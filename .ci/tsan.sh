@@ -7,9 +7,12 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 host=$(rustc -vV | sed -n 's/^host: //p')
+runtime=$(rustc +nightly --print target-libdir)/librustc-nightly_rt.tsan.a
 IFS=, read -ra binaries <<<"$1"
 shift
 source .ci/std-sources.sh
+# Debian's compiler comes without the sanitizer's runtime.
+if [ -n "${RUSTC:-}" ]; then cp "$runtime" "$("$RUSTC" --print target-libdir)/librustc-stable_rt.tsan.a"; fi
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/tsan
 nodes="--cfg bellwether_malloc"
 [ "${NODES:-}" != slabs ] || nodes=

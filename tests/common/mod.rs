@@ -220,6 +220,19 @@ pub fn lead(cache: &TestCache) -> Lease<'_, Key, u64> {
     }
 }
 
+/// Overwrites key 1 so many times, the last time with `times - 1`; the most bytes that were retired meanwhile. (It looks at every
+/// sixteenth, as a look takes longer than an insert.)
+pub fn most_retired(cache: &TestCache, times: u64) -> u64 {
+    let mut most = 0;
+    for value in 0..times {
+        cache.insert(1, value);
+        if value % 16 == 0 {
+            most = most.max(cache.stats().retired_bytes);
+        }
+    }
+    most
+}
+
 /// A cache whose next read-through of key 1, holding value 1, refreshes it early for sure.
 pub fn due_for_early_refresh() -> (TestCache, ManualClock) {
     let (builder, clock) = timed();

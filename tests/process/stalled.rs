@@ -16,18 +16,11 @@ fn a_stalled_reader_is_survived() {
     let stalled = cache.get_ref(&1).unwrap();
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut most = 0;
-            for value in 0..400_000 {
-                cache.insert(1, value);
-                // (A look takes longer than an insert.)
-                if value % 16 == 0 {
-                    most = most.max(cache.stats().retired_bytes);
-                }
-            }
+            let most = most_retired(&cache, 1_000_000);
             assert!(most <= BOUND, "{most} bytes retired");
             assert_eq!(cache.get(&1), None, "past the soft bound new values are not kept, and the old one is gone");
             // Loads are handed to their callers; past the hard bound even without a flight.
-            for key in 0..800_000 {
+            for key in 0..1_000_000 {
                 assert_eq!(cache.get_with(&(key % 50), || 3), 3);
             }
             // What a request gets then was never in the cache, and leaves nothing behind.
